@@ -1,0 +1,476 @@
+"""Handler: checks and orders records, drops what it has seen, lets clients in and out, answers what needs no log.
+
+Runs on the HandlerThread. Knows nothing of sockets: messages come in by `process`, results leave by `post`.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from sidecar import __version__
+from sidecar.items import Append, Closing, Done, Opened, Post, Question, WriterItem
+from sidecar.protocol import PROTOCOL_VERSION
+from sidecar.protocol.codec import decode_envelope, encode, read_message
+from sidecar.protocol.connection import place
+from sidecar.protocol.deadline import Deadline
+from sidecar.protocol.errors import RecordError, RefusedError
+from sidecar.protocol.frames import frame
+from sidecar.protocol.limits import MAX_KEYS, MAX_RUN_KEYS, NAME_RULE, valid_name
+from sidecar.protocol.records import KINDS, NUMBERS, Body, Record, check
+from sidecar.protocol.segments import OwnerLock, read_window, remove_window, window_directories
+from sidecar.runs import UNSEEN_SECONDS, Run, Session, crashed
+
+_log = logging.getLogger("sidecar")
+
+_SEARCH_SECONDS = 0.2
+"""How often the windows of clients that are gone, or that never attached, are looked for."""
+
+_TAKE_BYTES = 1 << 20
+_LEFT = 4096
+"""So many clients that left are remembered, with their last number."""
+
+
+class Handler:
+    """The first stage.
+
+    Args:
+        root: the directory that holds ``runs/``.
+        holder: the path of this sidecar's connection file.
+        to_writer: takes items for the Writer.
+        post: takes results for a client.
+        on_closed: called, on any thread, when a run is closed and released: it must call `forget` on this thread.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        holder: str,
+        to_writer: Callable[[WriterItem], None],
+        post: Post,
+        on_closed: Callable[[Run], None],
+    ) -> None:
+        self._root = root
+        self._holder = holder
+        self._to_writer = to_writer
+        self._post = post
+        self._on_closed = on_closed
+        self._place = place()
+        self._searched = 0.0
+        self._leaving: dict[Session, float] = {}
+        self._left: dict[str, int] = {}
+        self.runs: dict[str, Run] = {}
+        self.sessions: dict[str, Session] = {}
+        self.losses: dict[str, int] = {}
+        self.records = 0
+        self.draining = False
+        self._routes: dict[str, Callable[[Session, Record], None]] = {
+            "request": self._on_request,
+            "beat": lambda session, record: None,
+            "detach": lambda session, record: self.leave(session),
+        }
+
+    # -- records ------------------------------------------------------------------------------------------------
+
+    def process(self, message: bytes) -> None:
+        """Take one message from the record socket: check each record, number by number, and hand on what is new."""
+        run: Run | None = None
+        chunks: list[bytes | memoryview] = []
+        marks: dict[Session, int] = {}
+        sessions = self.sessions
+        now = time.monotonic()
+        for part in read_message(message):
+            record = part.record
+            if record is None or part.frame is None:
+                self._refuse_bytes(part.error)
+                continue
+            session = sessions.get(record.client)
+            if session is None:
+                self._stranger(record, part.frame)
+                continue
+            if record.seq == 0:
+                if run is not None:
+                    self._hand_on(run, chunks, marks)
+                    run, chunks, marks = None, [], {}
+                session.seen = now
+                self._unnumbered(session, record)
+                continue
+            if record.run != session.run.id:
+                self._refuse(
+                    session, record, RecordError("run", f"client {record.client} is not attached to {record.run!r}")
+                )
+                continue
+            if record.seq != session.accepted + 1:
+                session.seen = now
+                if record.seq > session.accepted:
+                    self._tell(session, "reattach", {"expected": session.accepted + 1})
+                    break  # what follows in this message has a gap before it too
+                continue
+            if run is not session.run:
+                if run is not None:
+                    self._hand_on(run, chunks, marks)
+                run, chunks, marks = session.run, [], {}
+            error = self._check(session, record)
+            session.accepted = record.seq
+            session.seen = now
+            marks[session] = record.seq
+            if error is None:
+                chunks.append(part.frame)
+            else:
+                self._refuse(session, record, error)
+                body = {"kind": record.kind, "code": error.code, "message": str(error)}
+                chunks.append(frame(encode(record._replace(kind="rejected", body=body))))
+        if run is not None:
+            self._hand_on(run, chunks, marks)
+
+    def _check(self, session: Session, record: Record) -> RecordError | None:
+        """Return what is wrong with a record's body, or None. The usual ``log`` record passes without a Python loop."""
+        body = record.body
+        if record.kind == "log" and len(body) == 2:
+            data = body.get("data")
+            if (
+                type(data) is dict
+                and type(body.get("step")) is int
+                and data.keys() <= session.keys
+                and NUMBERS.issuperset(map(type, data.values()))
+                and -(2**63) <= body["step"] < 2**63
+                and len(data) <= MAX_KEYS
+            ):
+                return None
+        try:
+            if record.kind in KINDS and KINDS[record.kind].way != "record":
+                raise RecordError("kind", f"a {record.kind!r} is not numbered and not kept; send it with seq 0")
+            check(record)
+            if record.kind == "log":
+                run = session.run
+                new = record.body["data"].keys() - run.keys
+                if len(run.keys) + len(new) > MAX_RUN_KEYS:
+                    raise RecordError("size", f"the run would have more than {MAX_RUN_KEYS} different keys")
+                run.keys |= new
+                session.keys = run.keys
+        except RecordError as error:
+            return error
+        if record.kind == "exit":
+            session.exited = True
+        elif record.kind == "run" and session.exited:
+            session.exited = False
+        return None
+
+    def _hand_on(self, run: Run, chunks: list[bytes | memoryview], marks: dict[Session, int]) -> None:
+        self.records += len(chunks)
+        frames = chunks[0] if len(chunks) == 1 else b"".join(chunks)
+        self._to_writer(Append(run, frames, tuple(marks.items())))
+
+    def _unnumbered(self, session: Session, record: Record) -> None:
+        route = self._routes.get(record.kind)
+        try:
+            if route is None:
+                raise RecordError("kind", f"a {record.kind!r} record of an attached client needs a number from 1 on")
+            check(record)
+        except RecordError as error:
+            self._refuse(session, record, error)
+            return
+        route(session, record)
+
+    def _stranger(self, record: Record, frame_bytes: bytes | memoryview) -> None:
+        """A record of nobody who is attached: fire-and-forget for an open run, or nothing."""
+        if record.seq <= self._left.get(record.client, -1):
+            return  # on its way while the rest was taken from the client's window
+        run = self.runs.get(record.run)
+        if record.client or record.seq or run is None or run.closing:
+            if record.kind not in ("beat", "detach"):
+                code = "client" if record.client else "run"
+                self._count(run, f"refused: {code}")
+                _log.debug("a record of %r for run %r, which is not attached here", record.client, record.run)
+                if record.client:
+                    self._post(record.client, _result(record.run, record.client, "reattach", {"expected": 1}))
+            return
+        kind = KINDS.get(record.kind)
+        try:
+            if kind is not None and (kind.way != "record" or record.kind == "exit"):
+                raise RecordError("kind", f"a {record.kind!r} record must come from an attached client")
+            check(record)
+        except RecordError as error:
+            self._count(run, f"refused: {error.code}")
+            _log.info("run %s: a record was refused: %s", run.id, error)
+            return
+        self.records += 1
+        self._to_writer(Append(run, bytes(frame_bytes), ()))
+
+    # -- what is wrong ------------------------------------------------------------------------------------------
+
+    def _refuse_bytes(self, error: RecordError | None) -> None:
+        code = error.code if error else "form"
+        self._count(None, f"refused: {code}")
+        _log.info("bytes were refused: %s", error)
+
+    def _refuse(self, session: Session, record: Record, error: RecordError) -> None:
+        self._count(session.run, f"refused: {error.code}")
+        _log.info("run %s: a %r record of %s was refused: %s", session.run.id, record.kind, session.client, error)
+        self._tell(session, "problem", {"code": error.code, "message": str(error), "seq": record.seq})
+
+    def _count(self, run: Run | None, reason: str) -> None:
+        """Count what could not be used; for a run, its log says so too (cumulative, when the run is closed)."""
+        losses = self.losses if run is None else run.losses
+        losses[reason] = losses.get(reason, 0) + 1
+
+    def _tell(self, session: Session, kind: str, body: Body) -> None:
+        self._post(session.client, _result(session.run.id, session.client, kind, body))
+
+    # -- questions ----------------------------------------------------------------------------------------------
+
+    def _on_request(self, session: Session, record: Record) -> None:
+        number = record.body["id"]
+        ask = record.body["ask"]
+        if ask not in ("flush", "state", "progress"):
+            self._refuse(session, record, RecordError("value", f"ask {ask!r}; 'flush', 'state' or 'progress'"))
+            return
+
+        def answer(body: dict[str, object]) -> None:
+            self._tell(session, "answer", {"id": number, "seq": session.durable, **body})
+
+        self._to_writer(Question(session.run, session, ask, answer))
+
+    # -- the door -----------------------------------------------------------------------------------------------
+
+    def attach(self, request: Record, answer: Callable[[Session, Body], None]) -> Session:
+        """Let a client in to a run; `answer` gets the run's state when it is known, on any thread.
+
+        Raises:
+            RefusedError: why it is not let in.
+        """
+        body = request.body
+        if body["protocol"] != PROTOCOL_VERSION:
+            raise RefusedError(
+                "protocol", f"protocol {body['protocol']}; this sidecar {__version__} speaks {PROTOCOL_VERSION}"
+            )
+        if not valid_name(request.client):
+            raise RefusedError("client", f"client id {request.client!r}: {NAME_RULE}")
+        if self.draining:
+            raise RefusedError("closing", "this sidecar is about to exit")
+        held = self.sessions.get(request.client)
+        if held is not None and held.run.id == request.run:
+            held.seen = time.monotonic()
+            self._leaving.pop(held, None)
+            answer(held, {})
+            return held
+        if held is not None:
+            raise RefusedError("client", f"client {request.client!r} is attached to another run")
+        run = self._open(request.run, body.get("resume"), body)
+        session = Session(
+            run,
+            request.client,
+            run.last.get(request.client, 0),
+            run.last.get(request.client, 0),
+            label=body.get("label"),
+            parent=body.get("parent"),
+            keys=run.keys,
+        )
+        if body.get("place") == self._place:
+            session.pid = body.get("pid")
+            session.window = self._window(run, request.client, body.get("window"))
+        run.sessions[session.client] = self.sessions[session.client] = session
+        if not run.existed or body.get("again"):
+            answer(session, {})
+        else:
+            self._to_writer(Question(run, session, "state", lambda found: answer(session, dict(found))))
+        return session
+
+    def _open(self, run_id: str, resume: str | None, body: Body) -> Run:
+        run = self.runs.get(run_id)
+        if run is not None and run.closing:
+            raise RefusedError("closing", f"run {run_id!r} is being closed; try again")
+        fresh = run is None
+        if run is None:
+            run = Run.open(self._root, run_id, self._holder)
+        try:
+            if not body.get("again"):
+                self._check_resume(run, resume, fresh, body)
+        except RefusedError:
+            if fresh:
+                self._give_back(run)
+            raise
+        if fresh:
+            self.runs[run_id] = run
+            self._to_writer(Opened(run))
+        return run
+
+    @staticmethod
+    def _check_resume(run: Run, resume: str | None, fresh: bool, body: Body) -> None:
+        if resume == "must" and not run.existed and fresh:
+            raise RefusedError("missing", f"run {run.id!r} does not exist, and resume is 'must'")
+        if resume == "never" and (run.existed or not fresh):
+            raise RefusedError("exists", f"run {run.id!r} exists, and resume is 'never'")
+        if resume is None and fresh and run.ended and not body.get("label") and not body.get("parent"):
+            raise RefusedError("exists", f"run {run.id!r} exists and has ended; resume='allow' goes on with it")
+
+    @staticmethod
+    def _give_back(run: Run) -> None:
+        """Let go of a run that was opened for nothing; leave no trace of one that was not there before."""
+        new = not run.existed
+        run.release(clean=True)
+        if new:
+            run.log.path.unlink(missing_ok=True)
+            try:
+                run.directory.rmdir()
+            except OSError:
+                return
+
+    @staticmethod
+    def _window(run: Run, client: str, named: str | None) -> Path | None:
+        """Return the window the sidecar may take: only one whose owner file names this run and client."""
+        if not named:
+            return None
+        directory = Path(named)
+        owner = directory / "owner"
+        if directory.name != client or not owner.is_file():
+            return None
+        return directory
+
+    # -- leaving ------------------------------------------------------------------------------------------------
+
+    def leave(self, session: Session) -> None:
+        """A client said that it goes (its process lives on), or is gone: take what it left, and close its run if it
+        was the last."""
+        if session.client not in self.sessions:
+            return
+        if session.window is not None and session.window.is_dir() and not self._take_window(session.window, session):
+            if session not in self._leaving:
+                self._leaving[session] = time.monotonic()
+            if time.monotonic() - self._leaving[session] < 5.0:
+                return  # its owner has not let go of it yet: `idle` tries again
+        self._leaving.pop(session, None)
+        if not session.exited and session.parent is None and session.accepted > 0:
+            self._append_own(session.run, "exit", crashed(session.client))
+        session.run.last[session.client] = self._left[session.client] = session.accepted
+        if len(self._left) > _LEFT:
+            del self._left[next(iter(self._left))]
+        del self.sessions[session.client]
+        del session.run.sessions[session.client]
+        self._maybe_close(session.run)
+
+    def gone(self, session: Session) -> None:
+        """The process of a client is gone."""
+        self._leaving.setdefault(session, time.monotonic())
+        self.leave(session)
+
+    def _take_window(self, directory: Path, session: Session | None) -> bool:
+        """Hand on what the window of a dead client holds; return False while its owner lives."""
+        lock = OwnerLock.take(directory)
+        if lock is None:
+            return False
+        taken: list[bytes] = []
+        size = 0
+        after = session.accepted if session else 0
+        for kept in read_window(directory, after):
+            taken.append(kept.frame)
+            size += len(kept.frame)
+            if size > _TAKE_BYTES:
+                self.process(b"".join(taken))
+                taken, size = [], 0
+        if taken:
+            self.process(b"".join(taken))
+
+        def remove() -> None:
+            remove_window(directory)
+            lock.release()
+
+        self._to_writer(Done(remove))
+        return True
+
+    def _append_own(self, run: Run, kind: str, body: Body) -> None:
+        self._to_writer(Append(run, frame(encode(run.own_record(kind, body))), ()))
+
+    def _search_windows(self, run: Run) -> bool:
+        """Take the windows of clients that died before they attached; return whether living ones are left."""
+        alive = False
+        for directory in window_directories(run.directory):
+            client = directory.name
+            if client in run.sessions or not valid_name(client):
+                continue
+            lock = OwnerLock.take(directory)
+            if lock is None:
+                alive = alive or (directory / "owner").exists()
+                continue
+            lock.release()
+            session = Session(run, client, run.last.get(client, 0), run.last.get(client, 0), keys=run.keys)
+            session.parent = lock.info.get("parent")
+            session.window = directory
+            run.sessions[client] = self.sessions[client] = session
+            self.leave(session)
+        return alive
+
+    def _maybe_close(self, run: Run) -> None:
+        if run.sessions or run.closing:
+            return
+        if self._search_windows(run) or run.sessions or run.closing:
+            return
+        run.closing = True
+        if run.losses:
+            self._append_own(run, "losses", {"source": "sidecar", "counts": dict(run.losses)})
+
+        def then(clean: bool) -> None:
+            run.release(clean=clean)
+            self._on_closed(run)
+
+        self._to_writer(Closing(run, then))
+
+    def forget(self, run: Run) -> None:
+        """A run was closed and released."""
+        self.runs.pop(run.id, None)
+
+    # -- time ---------------------------------------------------------------------------------------------------
+
+    def idle(self, now: float) -> float:
+        """Look after those who are leaving, who were not seen for long, and runs that nobody is attached to."""
+        if now - self._searched < _SEARCH_SECONDS:
+            return _SEARCH_SECONDS
+        self._searched = now
+        for session in list(self._leaving):
+            self.leave(session)
+        for session in self._unseen(now):
+            _log.warning("run %s: client %s was not seen for %.0f s", session.run.id, session.client, UNSEEN_SECONDS)
+            self.leave(session)
+        for run in list(self.runs.values()):
+            self._maybe_close(run)
+        return _SEARCH_SECONDS
+
+    def _unseen(self, now: float) -> Iterable[Session]:
+        return [s for s in self.sessions.values() if not s.watched and now - s.seen > UNSEEN_SECONDS]
+
+    def drained(self) -> bool:
+        """Whether every run is closed."""
+        return not self.runs
+
+    def close(self, deadline: Deadline) -> None:
+        """Let everybody go: their runs stay open for them elsewhere, since nothing says that they ended."""
+        self.draining = True
+        for run in list(self.runs.values()):
+            if not run.closing:
+                run.closing = True
+
+                def then(clean: bool, run: Run = run) -> None:
+                    run.release(clean=False)
+                    self._on_closed(run)
+
+                self._to_writer(Closing(run, then))
+
+
+def _result(run: str, client: str, kind: str, body: Body) -> Record:
+    return Record(kind, run, client, 0, time.time(), body)
+
+
+def read_request(payload: bytes) -> Record:
+    """Return what somebody asks at the door.
+
+    Raises:
+        RecordError: it is no record, or no question of the door's.
+    """
+    record = decode_envelope(payload)
+    kind = KINDS.get(record.kind)
+    if kind is None or kind.way != "door":
+        raise RecordError("kind", f"a {record.kind!r} record at the door; it takes attach, status and stop")
+    check(record)
+    return record

@@ -1,0 +1,128 @@
+"""Reads a transaction log, from any process, also while it grows. Knows nothing of stores, sockets or threads.
+
+The file: a header of 16 bytes, then frames (`sidecar.protocol.frames`), each one record. Corruption is data here: a
+damaged stretch is skipped and named in `damage`, a torn tail is a normal end.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import NamedTuple
+
+from sidecar.protocol.codec import decode_trusted
+from sidecar.protocol.errors import LogFormatError
+from sidecar.protocol.frames import HEAD_BYTES, find_frame, scan
+from sidecar.protocol.layout import LOG_NAME  # noqa: F401 TEMP
+from sidecar.protocol.limits import MAX_RECORD_BYTES
+from sidecar.protocol.records import Record
+
+MAGIC = b"\x89TRKLOG\n"
+VERSION = 1
+_HEADER = struct.Struct(">8sII")
+HEADER_BYTES = _HEADER.size
+
+
+def header() -> bytes:
+    """Return the 16 bytes a log begins with: magic, version, and the CRC-32 of both."""
+    start = MAGIC + VERSION.to_bytes(4, "big")
+    return start + zlib.crc32(start).to_bytes(4, "big")
+
+
+class Batch(NamedTuple):
+    """Records that stand one after another in the log, and the offset after the last: a checkpoint."""
+
+    records: list[Record]
+    end: int
+
+
+class LogReader:
+    """Reads records from `path`, from `offset` on.
+
+    Args:
+        path: the log.
+        offset: where to begin, a `Batch.end` of before; None for the beginning.
+
+    Attributes:
+        offset: after the last record that was read.
+        damage: the stretches ``(start, end)`` that were skipped, in bytes of the file.
+
+    Raises:
+        LogFormatError: the file is there and is no transaction log, or of a later format. FileNotFoundError: no file.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], offset: int | None = None) -> None:
+        self.path = Path(path)
+        self.damage: list[tuple[int, int]] = []
+        self._file = open(self.path, "rb", buffering=0)  # noqa: SIM115 - closed by close()
+        try:
+            self.offset = offset or self._check_header()
+        except BaseException:
+            self._file.close()
+            raise
+
+    def _check_header(self) -> int:
+        """Return where the frames begin."""
+        found = os.pread(self._file.fileno(), HEADER_BYTES, 0)
+        if found == header() or header().startswith(found):
+            return HEADER_BYTES
+        if found[:8] == MAGIC and zlib.crc32(found[:12]) == int.from_bytes(found[12:], "big"):
+            version = int.from_bytes(found[8:12], "big")
+            raise LogFormatError(f"{self.path}: a transaction log of format {version}; this program reads {VERSION}")
+        first = find_frame(os.pread(self._file.fileno(), 2 * MAX_RECORD_BYTES, 0), 0)
+        if first < 0:
+            raise LogFormatError(f"{self.path}: no transaction log: it begins with {found!r} and has no whole record")
+        self.damage.append((0, min(HEADER_BYTES, first)))
+        return min(HEADER_BYTES, first)
+
+    def size(self) -> int:
+        """Return the file's size in bytes, now."""
+        return os.fstat(self._file.fileno()).st_size
+
+    def batches(self, max_bytes: int = 1 << 20) -> Iterator[Batch]:
+        """Yield batches of about `max_bytes` up to the end that is there now. Call it again for what came since."""
+        wanted = max_bytes
+        while data := os.pread(self._file.fileno(), wanted, self.offset):
+            final = len(data) < wanted
+            records: list[Record] = []
+            end = 0
+            for start, end, payload in scan(data, final=final):
+                if payload is None:
+                    self._skip(self.offset + start, self.offset + end)
+                    continue
+                try:
+                    records.append(decode_trusted(payload))
+                except Exception:  # a right checksum over what is no record: written by no version of ours
+                    self._skip(self.offset + start, self.offset + end)
+            if end == 0:
+                if final:
+                    return
+                if wanted >= 4 * MAX_RECORD_BYTES:  # no frame is so long: damage without a good frame behind it yet
+                    self._skip(self.offset, self.offset + wanted - MAX_RECORD_BYTES - HEAD_BYTES)
+                    self.offset += wanted - MAX_RECORD_BYTES - HEAD_BYTES
+                    continue
+                wanted = max(4 * wanted, 2 * (MAX_RECORD_BYTES + HEAD_BYTES))
+                continue
+            wanted = max_bytes
+            self.offset += end
+            yield Batch(records, self.offset)
+
+    def _skip(self, start: int, end: int) -> None:
+        if self.damage and self.damage[-1][1] == start:
+            start = self.damage.pop()[0]
+        self.damage.append((start, end))
+
+    def close(self) -> None:
+        self._file.close()
+
+    def __enter__(self) -> LogReader:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

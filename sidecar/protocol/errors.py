@@ -1,0 +1,57 @@
+"""What can go wrong between a client and a sidecar: one root, each class named for what went wrong and what to do.
+
+Exceptions of ``zmq``, ``sqlite3`` and ``requests`` never leave the file that imports them: they become one of these.
+"""
+
+from __future__ import annotations
+
+
+class SidecarError(Exception):
+    """The root of all errors that ``sidecar`` raises."""
+
+
+class RecordError(SidecarError):
+    """A record that cannot be used. `code` is stable and short, for programs; the message is for people.
+
+    Attributes:
+        code: one of ``"encoding"``, ``"form"``, ``"kind"``, ``"size"``, ``"depth"``, ``"key"``, ``"value"``,
+            ``"run"``, ``"client"``, ``"checksum"``.
+    """
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class RefusedError(SidecarError):
+    """The door refused an attach. `code` says why, `where` names another sidecar's connection file if that helps.
+
+    Attributes:
+        code: ``"protocol"``, ``"run"``, ``"exists"``, ``"missing"``, ``"elsewhere"``, ``"storage"``, ``"closing"``.
+        where: the connection file of the sidecar that holds the run, for ``"elsewhere"``; else None.
+    """
+
+    def __init__(self, code: str, message: str, where: str | None = None) -> None:
+        super().__init__(message)
+        self.code = code
+        self.where = where
+
+
+class UnreachableError(SidecarError):
+    """Nobody answered at an address before the deadline."""
+
+
+class ChannelError(SidecarError):
+    """A socket could not be made or bound: the address is malformed, in use, or not allowed."""
+
+
+class LogFormatError(SidecarError):
+    """A file that is not a transaction log, or one of a later format; the message says what was found."""
+
+
+class StoreError(SidecarError):
+    """The embedded store cannot be read or written; ``tracker rebuild`` makes it anew from the log."""
+
+
+class ConnectionFileError(SidecarError):
+    """A connection file is missing, unreadable, or not of a version this program knows."""

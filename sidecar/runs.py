@@ -1,0 +1,237 @@
+"""The runs that this sidecar holds, and who is attached to them. Used on the HandlerThread; the Writer appends to a
+run's log and moves `Session.durable`, the Sender only reads the run's directory. Knows nothing of sockets.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import logging
+import os
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from sidecar.log.reader import LogReader
+from sidecar.log.writer import LogWriter
+from sidecar.protocol.codec import encode
+from sidecar.protocol.errors import LogFormatError, RefusedError, StoreError
+from sidecar.protocol.frames import frame
+from sidecar.protocol.layout import LOCK_NAME, LOG_NAME, RUNS_NAME, STORE_NAME, is_held  # noqa: F401 TEMP
+from sidecar.protocol.limits import NAME_RULE, valid_name
+from sidecar.protocol.records import Body, Record
+from sidecar.protocol.segments import WINDOWS_NAME, OwnerLock, read_window, remove_window, window_directories
+from sidecar.state import RunState
+from sidecar.store.reader import StoreReader
+
+_log = logging.getLogger("sidecar")
+
+_LOCK_TRIES = 5
+
+UNSEEN_SECONDS = 60.0
+"""A client whose process cannot be watched from here is taken for gone after so long without a sign of life."""
+
+
+@dataclass(eq=False)
+class Session:
+    """One client's attachment to a run.
+
+    Attributes:
+        accepted: the highest number taken from the client; moved by the Handler.
+        durable: the highest number in the log; moved by the Writer.
+        exited: whether its ``exit`` record was taken.
+        seen: when something last came from it, monotonic seconds.
+        window: the directory of its window, where the rest can be taken from if its process dies.
+        watched: whether its process is watched from here.
+        keys: metric keys that were found good.
+    """
+
+    run: Run
+    client: str
+    accepted: int
+    durable: int
+    label: str | None = None
+    parent: str | None = None
+    pid: int | None = None
+    window: Path | None = None
+    exited: bool = False
+    watched: bool = False
+    seen: float = field(default_factory=time.monotonic)
+    keys: set[str] = field(default_factory=set)
+    acked_at: float = 0.0
+    unacked_bytes: int = 0
+
+
+class Run:
+    """A run that this sidecar holds: its lock, its log, its clients.
+
+    Attributes:
+        id: the run's id.
+        directory: its directory.
+        log: where records are appended; used by the Writer alone once the run is open.
+        sessions: the attached clients, by id.
+        last: the highest durable number of each client that ever wrote to the run, at the time it was opened.
+        existed: whether it had records before.
+        ended: whether all its writers had ended when it was opened.
+        closing: set when it is about to be let go; nobody can attach then.
+        losses: what was refused here, by reason.
+    """
+
+    def __init__(self, run_id: str, directory: Path) -> None:
+        self.id = run_id
+        self.directory = directory
+        self.sessions: dict[str, Session] = {}
+        self.last: dict[str, int] = {}
+        self.open_writers: set[str] = set()
+        self.existed = False
+        self.ended = False
+        self.closing = False
+        self.losses: dict[str, int] = {}
+        self.keys: set[str] = set()
+        self._lock_fd = -1
+        self.log: LogWriter
+
+    @classmethod
+    def open(cls, root: Path, run_id: str, holder: str) -> Run:
+        """Take the run's lock, cut its log's torn tail, and take over what dead clients left in their windows.
+
+        Args:
+            root: the directory that holds ``runs/``.
+            run_id: which run; made if it is new.
+            holder: the path of this sidecar's connection file, told to others who want the run.
+
+        Raises:
+            RefusedError: the id is none, another sidecar holds the run, or its directory cannot be used.
+        """
+        if not valid_name(run_id):
+            raise RefusedError("run", f"run id {run_id!r}: {NAME_RULE}")
+        run = cls(run_id, root / RUNS_NAME / run_id)
+        try:
+            run.directory.mkdir(parents=True, exist_ok=True)
+            run._lock(holder)
+            try:
+                run._read()
+                run._take_over()
+            except BaseException:
+                run.release()
+                raise
+        except (OSError, LogFormatError) as error:
+            raise RefusedError("storage", f"run {run_id!r} cannot be kept: {error}") from error
+        return run
+
+    def _lock(self, holder: str) -> None:
+        path = self.directory / LOCK_NAME
+        tries = 0
+        while True:
+            fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                where = os.read(fd, 4096).decode(errors="replace").strip() or None
+                os.close(fd)
+                tries += 1
+                if tries < _LOCK_TRIES:  # is_held() holds it for a moment
+                    time.sleep(0.01)
+                    continue
+                raise RefusedError("elsewhere", f"run {self.id!r} is held by another sidecar", where) from error
+            try:
+                if os.stat(path).st_ino == os.fstat(fd).st_ino:
+                    break
+            except FileNotFoundError:
+                pass
+            os.close(fd)  # its holder let go and removed it between the two calls
+        os.ftruncate(fd, 0)
+        os.pwrite(fd, holder.encode(), 0)
+        self._lock_fd = fd
+
+    def _read(self) -> None:
+        """Learn each client's last number: from the store up to its checkpoint, then from the log."""
+        path = self.directory / LOG_NAME
+        state, checkpoint = self._stored()
+        end = None
+        if path.exists():
+            if checkpoint > path.stat().st_size:
+                _log.warning("run %s: its store is ahead of its log; it will be built anew", self.id)
+                state, checkpoint = RunState(), 0
+            with LogReader(path, checkpoint or None) as reader:
+                for batch in reader.batches():
+                    for record in batch.records:
+                        state.apply(record)
+                end = reader.offset
+                for start, stop in reader.damage:
+                    _log.error("run %s: bytes %d to %d of its log are damaged and skipped", self.id, start, stop)
+        self.log = LogWriter(path, end)
+        writers = state.writers
+        self.last = {client: writer.seq for client, writer in writers.items()}
+        self.open_writers = {client for client, writer in writers.items() if writer.state == "running"}
+        self.existed = bool(writers)
+        self.ended = self.existed and state.state != "running"
+
+    def _stored(self) -> tuple[RunState, int]:
+        path = self.directory / STORE_NAME
+        if not path.exists():
+            return RunState(), 0
+        try:
+            with StoreReader(path) as reader:
+                return RunState.from_map(reader.state()), reader.checkpoint()
+        except StoreError as error:
+            _log.warning("run %s: %s; it will be built anew", self.id, error)
+            return RunState(), 0
+
+    def _take_over(self) -> None:
+        """Take what is left in the windows of clients that are gone; say of each writer that is gone that it is."""
+        alive = set()
+        for directory in window_directories(self.directory):
+            if self.take_window(directory) is None:
+                alive.add(directory.name)
+        for client in sorted(self.open_writers - alive):
+            self.log.append(frame(encode(self.own_record("exit", crashed(client)))))
+        self.open_writers &= alive
+
+    def take_window(self, directory: Path) -> int | None:
+        """Append what a dead client's window still holds, and remove it. Not while the Writer has the log.
+
+        Returns:
+            how many records were appended; None where the window's owner is alive.
+        """
+        lock = OwnerLock.take(directory)
+        if lock is None:
+            return None
+        client = directory.name
+        taken = 0
+        for kept in read_window(directory, self.last.get(client, 0)):
+            if kept.record.run != self.id or kept.record.client != client:
+                break
+            self.log.append(kept.frame)
+            self.last[client] = kept.record.seq
+            taken += 1
+            if kept.record.kind == "exit":
+                self.open_writers.discard(client)
+            elif client not in self.open_writers:
+                self.open_writers.add(client)
+        remove_window(directory)
+        lock.release()
+        if taken:
+            _log.info("run %s: took %d records from the window of %s", self.id, taken, client)
+        return taken
+
+    def own_record(self, kind: str, body: Body) -> Record:
+        """Return a record that this sidecar itself writes to the run's log."""
+        return Record(kind, self.id, "", 0, time.time(), body)
+
+    def release(self, *, clean: bool = False) -> None:
+        """Close the log and let go of the lock; `clean` says that nothing is left to do for the run."""
+        if hasattr(self, "log"):
+            self.log.close()
+        if self._lock_fd >= 0:
+            if clean:
+                with contextlib.suppress(OSError):  # not empty: a client is about to begin
+                    (self.directory / WINDOWS_NAME).rmdir()
+                (self.directory / LOCK_NAME).unlink(missing_ok=True)
+            os.close(self._lock_fd)
+            self._lock_fd = -1
+
+
+def crashed(client: str, reason: str = "its process is gone without a word") -> Body:
+    """Return the body of the ``exit`` record that a sidecar writes for a client that is gone."""
+    return {"state": "crashed", "writer": client, "reason": reason}

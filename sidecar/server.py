@@ -1,0 +1,379 @@
+"""The HandlerThread's loop: owns every socket of the sidecar, and feeds the Handler what comes in.
+
+The door (ROUTER), the record socket (PULL) and one result socket (PUSH) per attached client live and die on this
+thread. Other threads reach it by `call`, which wakes it through a pipe.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import platform
+import queue
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from sidecar import __version__
+from sidecar.handler import Handler, read_request
+from sidecar.items import Append, SenderItem, WriterItem
+from sidecar.protocol import PROTOCOL_VERSION, channels
+from sidecar.protocol.codec import encode
+from sidecar.protocol.connection import Connection, place, write_connection
+from sidecar.protocol.deadline import Deadline
+from sidecar.protocol.errors import ChannelError, RecordError, RefusedError
+from sidecar.protocol.records import Body, Record
+from sidecar.runs import Run, Session
+from sidecar.sender import Sender
+from sidecar.sinks import StoreSink
+from sidecar.stage import StageThread
+from sidecar.watch import Watch
+from sidecar.writer import Writer
+
+_log = logging.getLogger("sidecar")
+
+_BACKLOG_BYTES = 8 * 1024 * 1024
+"""While more than this waits for the log, the record socket is not read: the clients' windows hold it."""
+
+_BURST_SECONDS = 0.02
+_PARENT = "parent"
+
+
+class Endpoints:
+    """Where the sockets are bound.
+
+    Args:
+        door: the endpoint of the door; ``ipc://…`` or ``tcp://…``.
+        beside: gives the endpoint for another socket, by name.
+    """
+
+    def __init__(self, door: str, beside: Callable[[str], str]) -> None:
+        self.door = door
+        self.beside = beside
+
+    @classmethod
+    def private(cls, directory: Path) -> Endpoints:
+        """Unix sockets in a private, short directory."""
+        return cls(f"ipc://{directory}/door", lambda name: f"ipc://{directory}/{name}")
+
+    @classmethod
+    def loopback(cls) -> Endpoints:
+        """TCP on this machine only, where Unix sockets are missing."""
+        return cls("tcp://127.0.0.1:*", lambda name: "tcp://127.0.0.1:*")
+
+
+class Server:
+    """The sidecar: three stages on their threads, wired to sockets.
+
+    Args:
+        root: the directory that holds ``runs/``.
+        connection_file: where to write how it is reached.
+        endpoints: where to bind.
+        parent: the process whose end, with no run left, ends the sidecar; None: it serves until it is stopped.
+        durability: ``"os"`` or ``"disk"``.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        connection_file: Path,
+        endpoints: Endpoints,
+        parent: int | None = None,
+        durability: str = "os",
+    ) -> None:
+        self._connection_file = connection_file
+        self._endpoints = endpoints
+        self._parent = parent
+        self._parent_lives = parent is not None
+        self._sender = Sender(StoreSink)
+        self._sender_thread: StageThread[SenderItem] = StageThread("SenderThread", self._sender)
+        self._writer = Writer(self._sender_thread.put, self._post, durability)
+        self._writer_thread: StageThread[WriterItem] = StageThread("WriterThread", self._writer)
+        self.handler = Handler(root, str(connection_file), self._to_writer, self._post, self._on_closed)
+        self._thread = threading.Thread(target=self._run, name="HandlerThread", daemon=True)
+        self._calls: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        self._wake_read, self._wake_write = os.pipe()
+        os.set_blocking(self._wake_read, False)
+        os.set_blocking(self._wake_write, False)
+        self._stopping = False
+        self._started = time.time()
+        self._ready: queue.SimpleQueue[BaseException | None] = queue.SimpleQueue()
+        self._results: dict[str, channels.Channel] = {}
+        self._result_endpoints: dict[str, str] = {}
+        self._made = 0
+        self.ended = threading.Event()
+        self.failed: BaseException | None = None
+
+    # -- from any thread ----------------------------------------------------------------------------------------
+
+    def call(self, function: Callable[[], None]) -> None:
+        """Have `function` called on the HandlerThread, soon."""
+        self._calls.put(function)
+        try:
+            os.write(self._wake_write, b"\0")
+        except BlockingIOError:
+            return  # the pipe is full of wake-ups already
+
+    def _post(self, client: str, result: Record) -> None:
+        message = encode(result)
+        self.call(lambda: self._send_result(client, message))
+
+    def _to_writer(self, item: WriterItem) -> None:
+        if isinstance(item, Append):
+            self._writer.handed_bytes += len(item.frames)
+        self._writer_thread.put(item)
+
+    def _on_closed(self, run: Run) -> None:
+        self.call(lambda: self.handler.forget(run))
+
+    def start(self) -> None:
+        """Bind, write the connection file, and begin to serve.
+
+        Raises:
+            ChannelError: an address cannot be bound. OSError: the connection file cannot be written.
+        """
+        self._sender_thread.start()
+        self._writer_thread.start()
+        self._thread.start()
+        error = self._ready.get()
+        if error is not None:
+            raise error
+
+    def stop(self) -> None:
+        """Begin to drain; `ended` is set when that is done. May be called twice, and from a signal handler."""
+        self._stopping = True
+        self.call(lambda: None)
+
+    def close(self, deadline: Deadline) -> None:
+        """Stop, and wait for the end until the deadline."""
+        self.stop()
+        self._thread.join(deadline.left())
+
+    # -- on the HandlerThread -----------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        try:
+            self._open()
+        except BaseException as error:
+            self._ready.put(error)
+            return
+        self._ready.put(None)
+        try:
+            self._loop()
+            self._shut_down(Deadline(30.0))
+        except BaseException as error:
+            self.failed = error
+            _log.exception("the HandlerThread failed; the sidecar stops, and its clients will launch another")
+        finally:
+            self._release()
+            self.ended.set()
+
+    def _open(self) -> None:
+        self._watch = Watch()
+        self._poll = channels.Poll()
+        self._door = channels.router()
+        self._records = channels.pull()
+        self._door_endpoint = self._door.bind(self._endpoints.door)
+        self._records_endpoint = self._records.bind(self._endpoints.beside("records"))
+        self._reading = True
+        for source in (self._door, self._records, self._wake_read):
+            self._poll.add(source)
+        if self._parent is not None:
+            self._watch_process(self._parent, _PARENT)
+        connection = Connection(self._door_endpoint, os.getpid(), place(), platform.node(), __version__, self._started)
+        write_connection(self._connection_file, connection)
+
+    def _loop(self) -> None:
+        wait = 0.0
+        while not self._done():
+            for source in self._poll.wait(wait, [self._door, self._records]):
+                if source is self._wake_read:
+                    self._on_wake()
+                elif source is self._door:
+                    self._on_door()
+                elif source is self._records:
+                    self._on_records()
+                elif isinstance(source, int):
+                    self._on_process_end(source)
+            now = time.monotonic()
+            wait = self.handler.idle(now)
+            for key in self._watch.gone():
+                self._on_gone(key)
+            self._close_results()
+            self._regulate()
+            failed = self._writer_thread.failed or self._sender_thread.failed
+            if failed is not None:
+                raise failed
+
+    def _done(self) -> bool:
+        if self._stopping:
+            return True
+        return (
+            self._parent is not None and not self._parent_lives and not self.handler.sessions and self.handler.drained()
+        )
+
+    def _shut_down(self, deadline: Deadline) -> None:
+        """The order: no new records; what was taken reaches the logs; the logs reach the store; then the sockets."""
+        self.handler.close(deadline)
+        self._connection_file.unlink(missing_ok=True)
+        self._writer_thread.close(deadline)
+        self._sender_thread.close(deadline)
+        self._on_wake()  # the last acks and answers
+
+    def _release(self) -> None:
+        self._connection_file.unlink(missing_ok=True)
+        for channel in self._results.values():
+            channel.close()
+        for name in ("_door", "_records"):
+            if hasattr(self, name):
+                getattr(self, name).close()
+        if hasattr(self, "_watch"):
+            self._watch.close()
+
+    def _on_wake(self) -> None:
+        try:
+            os.read(self._wake_read, 65536)
+        except BlockingIOError:
+            pass
+        while True:
+            try:
+                function = self._calls.get_nowait()
+            except queue.Empty:
+                return
+            function()
+
+    def _on_records(self) -> None:
+        until = time.monotonic() + _BURST_SECONDS
+        while (message := self._records.receive()) is not None:
+            self.handler.process(message)
+            if time.monotonic() > until or self._writer.backlog_bytes > _BACKLOG_BYTES:
+                return
+
+    def _regulate(self) -> None:
+        """Stop reading records while the log is behind; begin again when it has caught up."""
+        reading = self._writer.backlog_bytes < (_BACKLOG_BYTES if self._reading else _BACKLOG_BYTES // 2)
+        if reading != self._reading:
+            self._reading = reading
+            if reading:
+                self._poll.add(self._records)
+            else:
+                self._poll.remove(self._records)
+
+    def _send_result(self, client: str, message: bytes) -> None:
+        channel = self._results.get(client)
+        if channel is not None:
+            channel.send(message)  # where the client does not take it, a later ack or its question again will do
+
+    def _close_results(self) -> None:
+        for client in self._results.keys() - self.handler.sessions.keys():
+            self._results.pop(client).close()
+            self._result_endpoints.pop(client)
+
+    # -- processes ----------------------------------------------------------------------------------------------
+
+    def _watch_process(self, pid: int, key: str | Session) -> None:
+        fd = self._watch.add(pid, key)
+        if fd is not None:
+            self._poll.add(fd)
+
+    def _on_process_end(self, fd: int) -> None:
+        self._poll.remove(fd)
+        self._on_gone(self._watch.ended(fd))
+
+    def _on_gone(self, key: object) -> None:
+        if key == _PARENT:
+            self._parent_lives = False
+        elif isinstance(key, Session):
+            self.handler.gone(key)
+
+    # -- the door -----------------------------------------------------------------------------------------------
+
+    def _on_door(self) -> None:
+        while (parts := self._door.receive_parts()) is not None:
+            envelope, payload = parts[:-1], parts[-1]
+            try:
+                request = read_request(payload)
+            except RecordError as error:
+                self._answer(envelope, Record("refused", "", "", 0, 0.0, {"code": error.code, "message": str(error)}))
+                continue
+            if request.kind == "attach":
+                self._attach(envelope, request)
+            elif request.kind == "status":
+                self._answer(envelope, request._replace(body=self.status()))
+            elif request.kind == "stop":
+                self._answer(envelope, request._replace(body={}))
+                self._stopping = True
+            else:
+                self._answer(envelope, request._replace(kind="refused", body={"code": "kind", "message": request.kind}))
+
+    def _answer(self, envelope: list[bytes], answer: Record) -> None:
+        self._door.send_parts([*envelope, encode(answer._replace(time=time.time()))])
+
+    def _attach(self, envelope: list[bytes], request: Record) -> None:
+        def answer(session: Session, found: Body) -> None:
+            self.call(lambda: self._attached(envelope, request, session, found))
+
+        try:
+            session = self.handler.attach(request, answer)
+        except RefusedError as error:
+            _log.info("client %s was refused for run %r: %s", request.client, request.run, error)
+            body = {"code": error.code, "message": str(error), "where": error.where}
+            self._answer(envelope, request._replace(kind="refused", body=body))
+            return
+        if session.pid is not None and not session.watched:
+            session.watched = True
+            self._watch_process(session.pid, session)
+
+    def _attached(self, envelope: list[bytes], request: Record, session: Session, found: Body) -> None:
+        if self.handler.sessions.get(session.client) is not session:
+            return
+        try:
+            results = self._result_endpoint(session.client)
+        except ChannelError as error:
+            self._answer(envelope, request._replace(kind="refused", body={"code": "storage", "message": str(error)}))
+            return
+        body: Body = {
+            "protocol": PROTOCOL_VERSION,
+            "version": __version__,
+            "records": self._records_endpoint,
+            "results": results,
+            "last": session.durable,
+            "state": found.get("state", {}),
+            "resumed": session.run.existed,
+        }
+        if found.get("error"):
+            _log.warning("run %s: its state is not known: %s", session.run.id, found["error"])
+        self._answer(envelope, request._replace(kind="attached", body=body))
+
+    def _result_endpoint(self, client: str) -> str:
+        if client not in self._results:
+            self._made += 1
+            channel = channels.push()
+            try:
+                self._result_endpoints[client] = channel.bind(self._endpoints.beside(f"r{self._made}"))
+            except ChannelError:
+                channel.close()
+                raise
+            self._results[client] = channel
+        return self._result_endpoints[client]
+
+    def status(self) -> Body:
+        """Return what ``sidecar status`` shows."""
+        handler = self.handler
+        uptime = max(1e-9, time.time() - self._started)
+        return {
+            "version": __version__,
+            "protocol": PROTOCOL_VERSION,
+            "pid": os.getpid(),
+            "host": platform.node(),
+            "uptime": uptime,
+            "clients": len(handler.sessions),
+            "runs": sorted(handler.runs),
+            "records": handler.records,
+            "records_per_second": handler.records / uptime,
+            "unwritten_bytes": self._writer.backlog_bytes,
+            "log_error": self._writer.error,
+            "sinks": self._sender.backlog(),
+            "refused": dict(handler.losses),
+        }

@@ -1,0 +1,254 @@
+"""One connection to a store's file: how it is opened, its tables, its errors. The only file that imports sqlite3.
+
+Owns the file while it is open. Used by one thread at a time, any thread. Knows nothing of records, blocks or runs.
+SQLite's write-ahead log lets readers read while a commit is written: https://www.sqlite.org/wal.html.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import shutil
+import sqlite3
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from sidecar.protocol.errors import StoreError
+
+FORMAT = 1
+"""Raised when an old reader could no longer read what is written."""
+
+BUSY_SECONDS = 5.0
+"""How long a statement waits for another connection's lock; each is held for milliseconds."""
+
+JOURNAL_LIMIT_BYTES = 16 * 1024 * 1024
+"""The write-ahead log is cut back to this after a large commit."""
+
+TABLES = """
+CREATE TABLE meta (name TEXT PRIMARY KEY, value);
+CREATE TABLE key (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
+CREATE TABLE writer (id INTEGER PRIMARY KEY, client TEXT NOT NULL UNIQUE, rows INTEGER NOT NULL);
+CREATE TABLE block (
+    id INTEGER PRIMARY KEY,
+    writer INTEGER NOT NULL,
+    first INTEGER NOT NULL,
+    rows INTEGER NOT NULL,
+    step_min INTEGER NOT NULL,
+    step_max INTEGER NOT NULL,
+    steps BLOB NOT NULL,
+    times BLOB NOT NULL,
+    UNIQUE (writer, first)
+);
+CREATE TABLE column (
+    block INTEGER NOT NULL,
+    key INTEGER NOT NULL,
+    type TEXT NOT NULL,
+    rows BLOB,
+    data BLOB NOT NULL,
+    UNIQUE (block, key)
+);
+"""
+"""A block is `rows` consecutive rows of one writer, its row number `first` and those after it; see `blocks`."""
+
+
+_Directory = tempfile.TemporaryDirectory[str]
+
+
+class StoreDamagedError(StoreError):
+    """The store's content is not what this program wrote: delete it and build it anew from the log."""
+
+
+class Database:
+    """A connection, made by `open_to_write` or `open_to_read`. A context manager; `close` may be repeated."""
+
+    def __init__(self, path: Path, connection: sqlite3.Connection, copy: _Directory | None = None) -> None:
+        self.path = path
+        self._connection: sqlite3.Connection | None = connection
+        self._copy = copy
+
+    def run(self, statement: str, values: Sequence[Any] = ()) -> list[Any]:
+        """Run one statement and return all its rows."""
+        with self._errors():
+            return self._live().execute(statement, values).fetchall()
+
+    def insert(self, statement: str, values: Sequence[Any]) -> int:
+        """Insert one row and return its id."""
+        with self._errors():
+            return self._live().execute(statement, values).lastrowid or 0
+
+    def run_many(self, statement: str, values: Iterable[Sequence[Any]]) -> None:
+        """Run one statement for each item of `values`."""
+        with self._errors():
+            self._live().executemany(statement, values)
+
+    @contextlib.contextmanager
+    def transaction(self, *, write: bool = False) -> Iterator[None]:
+        """All statements inside see one state of the store; written, all of them count or, on an error, none."""
+        self.run("BEGIN IMMEDIATE" if write else "BEGIN")
+        try:
+            yield
+            self.run("COMMIT")
+        except BaseException:
+            with contextlib.suppress(StoreError):  # an error such as a full disk may have rolled it back already
+                self.run("ROLLBACK")
+            raise
+
+    def settle(self) -> None:
+        """Give free pages back and fold the write-ahead log into the one file, unless a reader is in the way."""
+        with contextlib.suppress(StoreError):
+            self.run("PRAGMA incremental_vacuum")
+        with contextlib.suppress(StoreError):
+            self.run("PRAGMA busy_timeout = 0")
+            self.run("PRAGMA journal_mode = DELETE")
+
+    def close(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            with self._errors():
+                connection.close()
+        if self._copy is not None:
+            self._copy.cleanup()
+
+    def __enter__(self) -> Database:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _live(self) -> sqlite3.Connection:
+        if self._connection is None:
+            raise StoreError(f"the store {self.path} is closed")
+        return self._connection
+
+    def _errors(self) -> contextlib.AbstractContextManager[None]:
+        return _translated(self.path)
+
+
+@contextlib.contextmanager
+def _translated(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise _store_error(path, error) from error
+
+
+def _store_error(path: Path, error: sqlite3.Error) -> StoreError:
+    if type(error) is sqlite3.DatabaseError:  # SQLITE_CORRUPT and SQLITE_NOTADB; all that may pass is a subclass
+        return StoreDamagedError(f"the store {path} is damaged: {error}; `tracker rebuild` makes it anew from the log")
+    return StoreError(f"the store {path} cannot be used: {error}")
+
+
+def open_to_write(path: Path) -> Database:
+    """Open the store at `path` for its one writer, and make it if it is not there.
+
+    Raises:
+        StoreDamagedError: it is no store, or its content is damaged. StoreError: it cannot be opened now.
+    """
+    with _translated(path):
+        connection = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+    database = Database(path, connection)
+    try:
+        database.run("PRAGMA auto_vacuum = INCREMENTAL")  # counts only for a new file, and before anything else
+        database.run("PRAGMA journal_mode = WAL")
+        database.run("PRAGMA synchronous = NORMAL")
+        database.run(f"PRAGMA journal_size_limit = {JOURNAL_LIMIT_BYTES}")
+        if not database.run("SELECT 1 FROM sqlite_master LIMIT 1"):
+            _make_tables(database)
+        _check_format(database)
+    except BaseException:
+        database.close()
+        raise
+    return database
+
+
+def _make_tables(database: Database) -> None:
+    with database.transaction(write=True):
+        for statement in TABLES.split(";"):
+            database.run(statement)
+        meta = {"format": FORMAT, "id": secrets.token_hex(8), "commits": 0, "checkpoint": 0, "state": b""}
+        database.run_many("INSERT INTO meta VALUES (?, ?)", meta.items())
+
+
+def _check_format(database: Database) -> None:
+    path = database.path
+    tables = {name for (name,) in database.run("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    if missing := {"meta", "key", "writer", "block", "column"} - tables:
+        raise StoreDamagedError(f"{path} is no store: it lacks the tables {', '.join(sorted(missing))}")
+    found = database.run("SELECT value FROM meta WHERE name = 'format'")
+    if found != [(FORMAT,)]:
+        was = found[0][0] if found else "none"
+        raise StoreDamagedError(f"the store {path} has format {was}, not {FORMAT}; `tracker rebuild` makes it anew")
+
+
+def open_to_read(path: Path) -> Database:
+    """Open the store at `path` to read it, also where nothing may be written.
+
+    Raises:
+        StoreDamagedError: it is no store, or its content is damaged. StoreError: it is not there, only just being
+            made, or cannot be opened.
+    """
+    if not path.exists():
+        raise StoreError(f"there is no store at {path}; `tracker rebuild` makes it from the log")
+    try:
+        return _open_checked(path, path, "mode=ro")
+    except StoreDamagedError:
+        raise
+    except StoreError:
+        if os.access(path.parent, os.W_OK):
+            raise
+        # A store that was not closed wants its "-shm" file, which cannot be made where nothing may be written.
+        journal = path.with_name(path.name + "-wal")
+        if not _has_content(journal):
+            return _open_checked(path, path, "mode=ro&immutable=1")
+        return _open_copy(path, journal)
+
+
+def _has_content(path: Path) -> bool:
+    try:
+        return path.stat().st_size > 0
+    except OSError:
+        return False
+
+
+def _open_copy(path: Path, journal: Path) -> Database:
+    """Open a copy, with the write-ahead log that has to be folded in first."""
+    try:
+        copy = tempfile.TemporaryDirectory(prefix="tracker-store-")
+        for source in (path, journal):
+            shutil.copyfile(source, Path(copy.name) / source.name)
+    except OSError as error:
+        raise StoreError(f"the store {path} cannot be copied to be read: {error}") from error
+    try:
+        return _open_checked(path, Path(copy.name) / path.name, "mode=rw", copy)
+    except BaseException:
+        copy.cleanup()
+        raise
+
+
+def _open_checked(path: Path, file: Path, how: str, copy: _Directory | None = None) -> Database:
+    with _translated(path):
+        address = f"{file.absolute().as_uri()}?{how}"
+        connection = sqlite3.connect(
+            address, uri=True, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
+        )
+    database = Database(path, connection, copy)
+    try:
+        if not database.run("SELECT 1 FROM sqlite_master LIMIT 1"):
+            raise StoreError(f"the store {path} is empty: its sidecar is about to make it, or died before it could")
+        _check_format(database)
+    except BaseException:
+        database.close()
+        raise
+    return database
+
+
+def delete(path: Path) -> None:
+    """Delete a store's files. The database goes first: SQLite drops a journal without one, and never the reverse."""
+    for suffix in ("", "-wal", "-shm", "-journal"):
+        try:
+            path.with_name(path.name + suffix).unlink(missing_ok=True)
+        except OSError as error:
+            raise StoreError(f"the store {path} cannot be deleted: {error}") from error

@@ -1,0 +1,149 @@
+"""A run's summary: one value or more per metric, as defined for it. Pure data, no I/O; a part of `RunState`.
+
+By default a metric's summary is the last value logged, by arrival. A definition may ask for others: with one of them
+the summary has it under the metric's key, with several under "key.min", "key.max" and so on. NaN wins against nothing.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+OPTIONS = ("last", "min", "max", "mean", "best", "first", "none")
+
+_NUMBERS = (float, int, bool)
+
+
+def matches(pattern: str, key: str) -> bool:
+    """Whether `key` fits `pattern`, in which "*" stands for any characters. Linear in time, whatever the pattern."""
+    head, *parts = pattern.split("*")
+    if not parts:
+        return pattern == key
+    tail = parts.pop()
+    if len(key) < len(head) + len(tail) or not (key.startswith(head) and key.endswith(tail)):
+        return False
+    position, end = len(head), len(key) - len(tail)
+    for part in parts:
+        position = key.find(part, position, end)
+        if position < 0:
+            return False
+        position += len(part)
+    return True
+
+
+def resolve(metrics: Mapping[str, Mapping[str, Any]], key: str) -> dict[str, Any]:
+    """Return what is defined for `key`: by its own name, then by the patterns it fits, the longest first.
+
+    What one definition leaves open (or None, or an empty list) the next may say.
+    """
+    fitting = [pattern for pattern in metrics if pattern == key or ("*" in pattern and matches(pattern, key))]
+    fitting.sort(key=lambda pattern: (pattern == key, len(pattern)))
+    found: dict[str, Any] = {}
+    for pattern in fitting:
+        found.update({name: said for name, said in metrics[pattern].items() if said is not None and said != []})
+    return found
+
+
+class Summary:
+    """The values and what is needed to go on with them.
+
+    Args:
+        metrics: pattern -> definition; whoever changes it calls `redefined`.
+
+    Attributes:
+        values: as users see it.
+        plain: whether every metric's summary is its last value, so that ``values.update`` is all there is to do.
+        aggregates: metric key -> option -> what was aggregated, for metrics with a definition.
+    """
+
+    def __init__(self, metrics: Mapping[str, Mapping[str, Any]]) -> None:
+        self.values: dict[str, Any] = {}
+        self.aggregates: dict[str, dict[str, Any]] = {}
+        self._metrics = metrics
+        self.plain = True
+        self._options: dict[str, list[str] | None] = {}
+
+    def redefined(self) -> None:
+        """Look the definitions up again."""
+        self.plain = not any(found.get("summary") for found in self._metrics.values())
+        self._options = {}
+
+    def log(self, data: Mapping[str, Any]) -> None:
+        """Take the values of one ``log`` record."""
+        known = self._options
+        for key, value in data.items():
+            options = known[key] if key in known else self._look_up(key)
+            if options is None:
+                self.values[key] = value
+            else:
+                self._aggregate(key, value, options)
+
+    def _look_up(self, key: str) -> list[str] | None:
+        """The options of a metric, "best" as what it means; None for a plain last value."""
+        found = resolve(self._metrics, key)
+        options = [option for option in dict.fromkeys(found.get("summary", ())) if option in OPTIONS]
+        if "none" in options:
+            options = []
+        elif not options or options == ["last"]:
+            self._options[key] = None
+            return None
+        if found.get("goal") == "maximize":
+            options = ["best max" if option == "best" else option for option in options]
+        self._options[key] = options
+        return options
+
+    def _aggregate(self, key: str, value: Any, options: list[str]) -> None:
+        if not options:
+            return
+        found = self.aggregates.setdefault(key, {})
+        several = len(options) > 1
+        if several:
+            self.values.pop(key, None)
+        for option in options:
+            seen, shown = _ADD[option](found.get(option), value)
+            if seen is not None:
+                found[option] = seen
+                self.values[f"{key}.{option.split()[0]}" if several else key] = shown
+
+
+def _last(_: Any, value: Any) -> tuple[Any, Any]:
+    return value, value
+
+
+def _first(seen: Any, value: Any) -> tuple[Any, Any]:
+    kept = value if seen is None else seen
+    return kept, kept
+
+
+def _least(seen: Any, value: Any) -> tuple[Any, Any]:
+    if type(value) in _NUMBERS and (seen is None or seen != seen or value < seen):
+        seen = value
+    return seen, seen
+
+
+def _greatest(seen: Any, value: Any) -> tuple[Any, Any]:
+    if type(value) in _NUMBERS and (seen is None or seen != seen or value > seen):
+        seen = value
+    return seen, seen
+
+
+def _mean(seen: Any, value: Any) -> tuple[Any, Any]:
+    if type(value) in _NUMBERS:
+        total, count = seen or (0.0, 0)
+        seen = [total + float(value), count + 1] if value == value else [total, count]
+    if seen is None:
+        return None, None
+    total, count = seen
+    return seen, total / count if count else math.nan
+
+
+_ADD: Mapping[str, Callable[[Any, Any], tuple[Any, Any]]] = {
+    "last": _last,
+    "first": _first,
+    "min": _least,
+    "max": _greatest,
+    "best": _least,
+    "best max": _greatest,
+    "mean": _mean,
+}

@@ -1,0 +1,247 @@
+"""The command export: a run's history as CSV, JSON lines or Parquet, row by row, to a file or down a pipe."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import io
+import json
+import os
+import sys
+from array import array
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import islice
+from pathlib import Path
+from typing import IO, Any, TypeAlias
+
+from tracker.api import StoredRun
+from tracker.cli.common import CommandError, Commands, UsageError, api_of, json_line, key_list, plain, say
+from tracker.cli.progress import Progress
+from tracker.cli.table import counted
+
+_ABOUT = """\
+A row has _step, _timestamp (Unix seconds), _label (the writer, if the run has several) and the metrics logged at that
+step; in CSV and Parquet a metric that was not logged there is empty. In JSON, NaN and infinities are the strings "NaN",
+"Infinity" and "-Infinity", since JSON has no other way to say them. Parquet needs: pip install pyarrow"""
+
+_EXAMPLES = """\
+  tracker export 7f3k2m9q > run.csv
+  tracker export 7f3k2m9q -o run.parquet
+  tracker export 7f3k2m9q --format jsonl --keys loss,val.acc | jq .loss
+  tracker export 7f3k2m9q --min-step 1000 --max-step 2000 | head"""
+
+_BATCH_ROWS = 16_384
+_OWN = ("_step", "_timestamp", "_label")
+
+Row = dict[str, Any]
+
+
+def add_to(commands: Commands) -> None:
+    """Add export."""
+    export = commands.add(
+        "export", run_export, "Write a run's history as a table, every point.", about=_ABOUT, examples=_EXAMPLES
+    )
+    export.add_argument("id", metavar="RUN", help="the run's id")
+    export.add_argument(
+        "--format", choices=sorted(_WRITERS), help="the form (default: by the ending of FILE, else csv)"
+    )
+    export.add_argument("-o", "--output", metavar="FILE", type=Path, help="where to (default: standard output)")
+    export.add_argument("--keys", metavar="KEYS", type=key_list, help="only these metrics, with commas between")
+    export.add_argument("--min-step", metavar="N", type=int, help="from this step on")
+    export.add_argument("--max-step", metavar="N", type=int, help="up to this step")
+
+
+class Source:
+    """The rows that are to be exported.
+
+    Attributes:
+        keys: the metrics, in the order of the columns.
+    """
+
+    def __init__(self, run: StoredRun, args: argparse.Namespace) -> None:
+        self._run = run
+        self._bounds = {"min_step": args.min_step, "max_step": args.max_step}
+        logged = run.keys()
+        unknown = [key for key in args.keys or () if key not in set(logged)]
+        if unknown:
+            raise CommandError(f"run {run.id!r} never logged {', '.join(unknown)}; it logged {_some(logged)}")
+        self.keys: list[str] = args.keys if args.keys is not None else logged
+
+    def rows(self, progress: Progress) -> Iterator[Row]:
+        """Yield the rows."""
+        total = self._run.records
+        scan: Iterable[Row] = self._run.scan_history(self.keys, **self._bounds)
+        for done, row in enumerate(scan):
+            if not done & 1023:
+                progress(done, total)
+            yield row
+
+    def types(self) -> dict[str, set[type]]:
+        """Return which types of values each metric has."""
+        found: dict[str, set[type]] = {key: set() for key in self.keys}
+        for block in self._run.store().columns(self.keys, **self._bounds):
+            for key, (_, values) in block.columns.items():
+                if isinstance(values, array):
+                    found[key].add(float if values.typecode == "d" else int)
+                else:
+                    found[key].update(map(type, values))
+        return found
+
+
+def _some(keys: list[str]) -> str:
+    if not keys:
+        return "nothing"
+    return ", ".join(keys[:10]) + (f" and {len(keys) - 10} more" if len(keys) > 10 else "")
+
+
+def run_export(args: argparse.Namespace) -> int:
+    """Export a run."""
+    form = args.format or _form_of(args.output)
+    run = api_of(args).run(args.id)
+    write = _WRITERS[form]
+    with Progress(f"export {run.id}") as progress:
+        if args.output is None:
+            if form == "parquet" and sys.stdout.isatty():
+                raise UsageError("parquet is not for a terminal; name a file with -o, or use a pipe")
+            write(Source(run, args), sys.stdout.buffer, progress)
+            sys.stdout.buffer.flush()
+        else:
+            rows = _to_file(write, Source(run, args), args.output, progress)
+            progress.close()
+            say(f"{counted(rows, 'row')} in {args.output}")
+    return 0
+
+
+def _form_of(path: Path | None) -> str:
+    if path is None or not path.suffix:
+        return "csv"
+    form = {".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".parquet": "parquet"}.get(path.suffix.lower())
+    if form is None:
+        raise UsageError(f"{path.name!r} does not end in .csv, .jsonl or .parquet; say which with --format")
+    return form
+
+
+def _to_file(write: Write, source: Source, path: Path, progress: Progress) -> int:
+    """Write to a file that appears when it is whole."""
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with open(part, "wb") as file:
+            rows = write(source, file, progress)
+        os.replace(part, path)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
+    return rows
+
+
+def write_csv(source: Source, out: IO[bytes], progress: Progress) -> int:
+    """Write CSV (RFC 4180, but with line feeds alone); return how many rows, the head not counted."""
+    keys = source.keys
+    text = io.StringIO(newline="")
+    lines = csv.writer(text, lineterminator="\n")
+    lines.writerow([*_OWN, *keys])
+    count = 0
+    rows = source.rows(progress)
+    while batch := list(islice(rows, 256)):
+        for row in batch:
+            cells = map(row.get, keys)
+            lines.writerow([row["_step"], row["_timestamp"], row["_label"], *map(_cell, cells)])
+        count += len(batch)
+        _drain(text, out)
+    _drain(text, out)
+    return count
+
+
+def _drain(text: io.StringIO, out: IO[bytes]) -> None:
+    out.write(text.getvalue().encode())
+    text.seek(0)
+    text.truncate()
+
+
+def _cell(value: Any) -> Any:
+    if value is None or type(value) in (float, int, str):
+        return value  # csv writes a float's repr, which reads back as the same float
+    return json.dumps(plain(value), ensure_ascii=False, default=str)
+
+
+def write_jsonl(source: Source, out: IO[bytes], progress: Progress) -> int:
+    """Write one JSON object a line; return how many."""
+    count = 0
+    rows = source.rows(progress)
+    while batch := list(islice(rows, 256)):
+        out.write("".join([json_line(row) + "\n" for row in batch]).encode())
+        count += len(batch)
+    return count
+
+
+def write_parquet(source: Source, out: IO[bytes], progress: Progress) -> int:
+    """Write Parquet, in groups of rows; return how many rows.
+
+    A metric of floats, or of integers and floats, is float64; of integers int64; of truth values bool; of texts string;
+    of anything else JSON in a string.
+    """
+    try:
+        import pyarrow
+        import pyarrow.parquet
+    except ImportError as error:
+        raise CommandError("parquet needs pyarrow, which is not installed: pip install pyarrow") from error
+    types = source.types()
+    convert = {key: _conversion(types[key]) for key in source.keys}
+    fields = {"_step": "int64", "_timestamp": "float64", "_label": "string"}
+    fields |= {key: name for key, (name, _) in convert.items()}
+    schema = pyarrow.schema([(name, pyarrow.type_for_alias(kind)) for name, kind in fields.items()])
+    count = 0
+    rows = source.rows(progress)
+    with pyarrow.parquet.ParquetWriter(_Counted(out), schema) as writer:
+        while batch := list(islice(rows, _BATCH_ROWS)):
+            columns = {name: [row[name] for row in batch] for name in _OWN}
+            for key, (_, change) in convert.items():
+                columns[key] = [None if (value := row.get(key)) is None else change(value) for row in batch]
+            try:
+                writer.write_table(pyarrow.table(columns, schema=schema))
+            except (pyarrow.ArrowInvalid, pyarrow.ArrowTypeError) as error:
+                raise CommandError(f"a metric changed its type while it was exported; try again ({error})") from error
+            count += len(batch)
+    return count
+
+
+def _same(value: Any) -> Any:
+    return value
+
+
+def _conversion(types: set[type]) -> tuple[str, Callable[[Any], Any]]:
+    """Return the Parquet type for values of these types, and how one becomes it."""
+    if types <= {float}:
+        return "float64", float
+    if types == {int}:
+        return "int64", _same
+    if types == {int, float}:
+        return "float64", float
+    if types == {bool}:
+        return "bool", _same
+    if types == {str}:
+        return "string", _same
+    return "string", lambda value: json_line(value)
+
+
+class _Counted(io.RawIOBase):
+    """A stream that knows how much was written to it, as a pipe does not, and that is not closed with its user."""
+
+    def __init__(self, out: IO[bytes]) -> None:
+        self._out = out
+        self._written = 0
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        self._out.write(data)
+        self._written += len(data)
+        return len(data)
+
+    def tell(self) -> int:
+        return self._written
+
+
+Write: TypeAlias = Callable[[Source, IO[bytes], Progress], int]
+_WRITERS: Mapping[str, Write] = {"csv": write_csv, "jsonl": write_jsonl, "parquet": write_parquet}

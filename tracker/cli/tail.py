@@ -1,0 +1,204 @@
+"""The command tail: what a run logged last, and what it logs from now on, until it ends.
+
+Rows that are there come from the store, new ones from the log, where they are first; the store's checkpoint is where
+one ends and the other begins, so that no row is missing or there twice.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from sidecar.log.reader import LogReader
+from sidecar.protocol.errors import StoreError
+from sidecar.protocol.layout import LOG_NAME, is_held
+from sidecar.protocol.limits import MIN_STEP
+from sidecar.protocol.records import Record
+from sidecar.state import RunState
+from tracker.api import StoredRun, recover
+from tracker.cli.common import CommandError, Commands, api_of, json_line, key_list, say, whole_number
+from tracker.cli.reading import lasted
+from tracker.cli.table import clean, counted, fit, number
+
+_EVERY_SECONDS = 0.2
+_SILENT_SECONDS = 5.0
+"""After so long without a record it is asked whether anybody still holds the run."""
+
+_EXAMPLES = """\
+  tracker tail 7f3k2m9q                     the last 10 rows, then each new one
+  tracker tail 7f3k2m9q -n 0 --keys loss    only new rows, only the loss
+  tracker tail 7f3k2m9q --no-follow         the last 10 rows, and that is all
+  tracker tail 7f3k2m9q --json | jq .loss   rows for a program, one a line"""
+
+Row = dict[str, Any]
+
+
+def add_to(commands: Commands) -> None:
+    """Add tail."""
+    tail = commands.add(
+        "tail",
+        run_tail,
+        "Print what a run logged last, and follow it until it ends.",
+        about="A row is what was logged at once. Ctrl-C stops the command, and does nothing to the run.",
+        examples=_EXAMPLES,
+        json_data=True,
+    )
+    tail.add_argument("id", metavar="RUN", help="the run's id")
+    tail.add_argument("-n", metavar="N", type=whole_number(0), default=10, help="begin with the last N rows (10)")
+    tail.add_argument("--keys", metavar="KEYS", type=key_list, help="only these metrics, with commas between")
+    tail.add_argument(
+        "--follow",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="go on until the run ends (the default), or do not",
+    )
+
+
+def run_tail(args: argparse.Namespace) -> int:
+    """Print the last rows of a run and follow it."""
+    run = api_of(args).run(args.id)
+    state, offset, last = _begin(run, args.n, args.keys)
+    show = _json_row if args.json else _text_row
+    for row in last:
+        print(show(row))
+    sys.stdout.flush()
+    if args.follow:
+        Follower(run, state, offset, args.keys, lambda row: print(show(row), flush=True)).follow()
+        say(_end(run.refresh()))
+    return 0
+
+
+def _begin(run: StoredRun, n: int, keys: list[str] | None) -> tuple[RunState, int, list[Row]]:
+    """Return what the store says of one moment: the state, its place in the log, and the last rows."""
+    try:
+        store = run.store()
+    except StoreError:  # a run that has just begun, and has no store yet
+        return RunState(), 0, []
+    while True:
+        version = store.version()
+        state, offset = RunState.from_map(store.state()), store.checkpoint()
+        rows = last_rows(run, n, keys, state.step)
+        if store.version() == version:
+            return state, offset, rows
+
+
+def last_rows(run: StoredRun, n: int, keys: list[str] | None, step: int | None) -> list[Row]:
+    """Return the `n` rows with the highest steps, without reading more of the run than needed.
+
+    Args:
+        run: whose.
+        n: how many.
+        keys: only these metrics.
+        step: the run's highest step.
+    """
+    if n == 0 or step is None:
+        return []
+    span = 4 * n
+    while True:
+        low = step - span if step - span > MIN_STEP else None
+        rows = deque(run.scan_history(keys, min_step=low), maxlen=n)
+        if len(rows) == n or low is None:
+            return list(rows)
+        span *= 64
+
+
+class Follower:
+    """Reads a run's log from `offset` on, and hands on each row, until the run has ended.
+
+    Args:
+        run: which.
+        state: the run's state at `offset`; moved on with each record.
+        offset: where in the log to begin.
+        keys: only these metrics; None for all.
+        emit: takes a row.
+    """
+
+    def __init__(
+        self, run: StoredRun, state: RunState, offset: int, keys: list[str] | None, emit: Callable[[Row], None]
+    ) -> None:
+        self._run = run
+        self._state = state
+        self._offset = offset
+        self._keys = None if keys is None else set(keys)
+        self._emit = emit
+
+    def follow(self) -> None:
+        """Return when the run has ended.
+
+        Raises:
+            CommandError: the run has no log, or nobody writes to it any more and nobody says how it ended.
+        """
+        try:
+            reader = LogReader(self._run.dir / LOG_NAME, self._offset)
+        except FileNotFoundError as error:
+            raise CommandError(f"run {self._run.id!r} has no transaction log to follow") from error
+        with reader:
+            heard = time.monotonic()
+            while not self.ended(self.step(reader)):
+                time.sleep(_EVERY_SECONDS)
+                if reader.offset < reader.size():
+                    heard = time.monotonic()
+                elif time.monotonic() - heard > _SILENT_SECONDS:
+                    self._ask_who_writes(reader)
+                    heard = time.monotonic()
+
+    def ended(self, records: int) -> bool:
+        """Whether the run has ended, after so many `records` were read."""
+        return self._state.state != "running"
+
+    def step(self, reader: LogReader) -> int:
+        """Hand on what is in the log now; return how many records it was."""
+        count = 0
+        for batch in reader.batches():
+            count += len(batch.records)
+            for record in batch.records:
+                self._take(record)
+        return count
+
+    def _take(self, record: Record) -> None:
+        self._state.apply(record)
+        if record.kind != "log":
+            return
+        data = record.body["data"]
+        if self._keys is not None:
+            data = {key: value for key, value in data.items() if key in self._keys}
+            if not data:
+                return
+        writer = self._state.writers.get(record.client)
+        label = None if writer is None else writer.name
+        self._emit({"_step": record.body["step"], "_timestamp": record.time, "_label": label, **data})
+
+    def _ask_who_writes(self, reader: LogReader) -> None:
+        """Where nobody holds the run any more, have it finished; its last records then are in the log."""
+        if is_held(self._run.dir) is not None:
+            return
+        recover(self._run.dir.parent.parent, [self._run.id])
+        if self.step(reader) == 0 and not self.ended(0) and is_held(self._run.dir) is None:
+            raise CommandError(f"nobody writes to run {self._run.id!r} any more, and it did not say how it ended")
+
+
+def _json_row(row: Row) -> str:
+    return json_line(row)
+
+
+def _text_row(row: Row) -> str:
+    parts = [time.strftime("%H:%M:%S", time.localtime(row["_timestamp"])), f"step {row['_step']}"]
+    if row["_label"] is not None:
+        parts.append(f"[{clean(row['_label'])}]")
+    parts += [f"{clean(key)}={number(value)}" for key, value in row.items() if key[0] != "_" or key not in _OWN]
+    line = "  ".join(parts)
+    return fit(line, shutil.get_terminal_size().columns) if sys.stdout.isatty() else line
+
+
+_OWN = frozenset({"_step", "_timestamp", "_label"})
+
+
+def _end(run: StoredRun) -> str:
+    line = f"run {run.id} {run.state} after {lasted(run, time.time())}, {counted(run.records, 'row')}"
+    lost = sum(run.losses.values())
+    return line + (f"; {counted(lost, 'record')} lost" if lost else "")

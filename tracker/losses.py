@@ -1,0 +1,32 @@
+"""What could not be kept, counted by reason. Any thread may add; nothing here waits."""
+
+from __future__ import annotations
+
+import threading
+
+
+class Losses:
+    """Counts of records that are lost, by reason, since the writer began."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._counts: dict[str, int] = {}
+
+    def add(self, reason: str, count: int = 1) -> None:
+        with self._lock:
+            self._counts[reason] = self._counts.get(reason, 0) + count
+
+    def counts(self) -> dict[str, int]:
+        """Return a copy: reason -> count."""
+        with self._lock:
+            return dict(self._counts)
+
+    def total(self) -> int:
+        with self._lock:
+            return sum(self._counts.values())
+
+    def merge(self, counts: dict[str, int]) -> None:
+        """Take over sums that include these and more, such as the sidecar's over all writers of a run."""
+        with self._lock:
+            for reason, count in counts.items():
+                self._counts[reason] = max(count, self._counts.get(reason, 0))

@@ -1,0 +1,294 @@
+"""The pump thread: sends what is new in the window, takes acks and answers, attaches again when that is needed.
+
+It owns the client's two sockets. It knows nothing of metrics: it moves bytes. `log()` never wakes it.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from sidecar.protocol.channels import Channel, pull, push
+from sidecar.protocol.codec import decode, encode
+from sidecar.protocol.deadline import Deadline
+from sidecar.protocol.errors import RecordError, SidecarError
+from sidecar.protocol.records import Record
+from tracker.backend import Attached
+from tracker.errors import TrackerError
+from tracker.mailbox import Mailbox
+from tracker.window import Window
+
+_log = logging.getLogger("tracker")
+
+INTERVAL = 0.005
+"""Seconds between two looks at the window, while there is something new each time."""
+
+IDLE_INTERVAL = 0.05
+"""Seconds between two looks when there was nothing for a while."""
+
+_IN_FLIGHT_BYTES = 4 * 1024 * 1024
+"""So much may be sent and not yet acked: it bounds what the sidecar must hold for this client."""
+
+_ACK_EVERY = 0.02
+"""Acks are looked for at most so often, unless somebody waits."""
+
+_SILENCE_SECONDS = 2.0
+"""Without an ack for so long, with something to ack, the sidecar is asked at its door."""
+
+_BEAT_SECONDS = 1.0
+
+Attach = Callable[[bool, Deadline], Attached]
+"""Attaches at the door; the first argument says that it is a re-attach."""
+
+
+class Pump:
+    """Moves records from a window to a sidecar.
+
+    Args:
+        window: where they are.
+        mailbox: where answers go.
+        attach: attaches again; called on the pump thread.
+        alive: whether the sidecar's process is known to live; cheap.
+        interval: seconds between two looks at the window.
+    """
+
+    def __init__(
+        self,
+        window: Window,
+        mailbox: Mailbox,
+        attach: Attach,
+        alive: Callable[[], bool],
+        interval: float = INTERVAL,
+    ) -> None:
+        self._window = window
+        self._mailbox = mailbox
+        self._attach = attach
+        self._alive = alive
+        self._interval = interval
+        self._wake = threading.Semaphore(0)
+        self._closing = False
+        self._records: Channel | None = None
+        self._results: Channel | None = None
+        self._unsent: bytes | None = None
+        self._flight: deque[tuple[int, int]] = deque()
+        self._in_flight = 0
+        self._requests: deque[tuple[int, str]] = deque()
+        self._asked: dict[int, str] = {}
+        self._acks_at = 0.0
+        self._heard = time.monotonic()
+        self._sent_at = time.monotonic()
+        self._checked_at = 0.0
+        self._retry_at = 0.0
+        self._retries = 0
+        self._warned: set[str] = set()
+        self._first: Attached | None = None
+        self._thread: threading.Thread | None = None
+        self.idle_wait = interval
+
+    # -- from any thread ----------------------------------------------------------------------------------------
+
+    def start(self, attached: Attached) -> None:
+        """Begin, with an attachment that was made already."""
+        self._first = attached
+        self.start_detached()
+
+    def start_detached(self) -> None:
+        """Begin without one: the thread attaches itself, as after a loss of the connection."""
+        self._thread = threading.Thread(target=self._run, name="tracker-pump", daemon=True)
+        self._thread.start()
+
+    def ask(self, what: str) -> int:
+        """Queue a request behind all that was logged; return its number in the mailbox."""
+        number = self._mailbox.expect()
+        self._requests.append((number, what))
+        self._wake.release()
+        return number
+
+    def close(self, deadline: Deadline) -> None:
+        """Say goodbye and end the thread."""
+        self._closing = True
+        self._wake.release()
+        if self._thread is not None and self._thread is not threading.current_thread():
+            self._thread.join(deadline.left())
+
+    # -- the thread ---------------------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        try:
+            if self._first is not None:
+                self._open(self._first)
+            while not self._closing:
+                self._wake.acquire(timeout=self._careful_step(time.monotonic()))
+            self._send_unnumbered("detach", {})
+        finally:
+            self._let_go()
+
+    def _careful_step(self, now: float) -> float:
+        """A step that survives what nobody thought of: it is said once, and begun again with a new attachment."""
+        try:
+            return self.step(now)
+        except Exception as error:
+            if "step" not in self._warned:
+                _log.warning("sending failed and is begun again", exc_info=True)
+            self._warn("step", f"{type(error).__name__}: {error}")
+            self._retries += 1
+            self._lose_connection(now)
+            return self._delay()
+
+    def step(self, now: float) -> float:
+        """Do what is due; return in how many seconds to be called again at the latest."""
+        try:
+            if self._records is None and not self._reattach(now):
+                self._window.prepare()
+                return min(0.05, max(0.001, self._retry_at - now))
+            moved = self._send(now)
+            waiting = bool(self._asked)
+            if waiting or now - self._acks_at >= _ACK_EVERY:
+                self._acks_at = now
+                moved = self._receive(now) or moved
+                self._look_after(now)
+            self._window.prepare()
+        except SidecarError as error:
+            self._warn("socket", f"{error}; attaching again")
+            self._lose_connection(now)
+            return self._interval
+        if self._results is None:
+            return 0.0
+        if waiting:
+            return 0.0 if self._results.wait(self._interval) else self._interval / 5
+        self.idle_wait = self._interval if moved else min(IDLE_INTERVAL, self.idle_wait * 1.5)
+        return self.idle_wait
+
+    # -- sending ------------------------------------------------------------------------------------------------
+
+    def _send(self, now: float) -> bool:
+        """Send what is new, as far as the bound on bytes in flight allows; then the requests."""
+        assert self._records is not None
+        moved = False
+        while self._in_flight < _IN_FLIGHT_BYTES:
+            if self._unsent is None:
+                taken = self._window.take()
+                if taken is None:
+                    break
+                self._unsent, last = taken
+                self._flight.append((last, len(self._unsent)))
+            if not self._records.send(self._unsent):
+                return moved
+            if self._in_flight == 0:
+                self._heard = now  # from now on an ack is expected
+            self._in_flight += len(self._unsent)
+            self._unsent = None
+            self._sent_at = now
+            moved = True
+        while self._requests and self._window.sent >= self._window.seq:
+            number, what = self._requests[0]
+            if not self._send_unnumbered("request", {"id": number, "ask": what}):
+                break
+            self._asked[number] = what
+            self._requests.popleft()
+            moved = True
+        if now - self._sent_at >= _BEAT_SECONDS and self._send_unnumbered("beat", {}):
+            self._sent_at = now
+        return moved
+
+    def _send_unnumbered(self, kind: str, body: dict[str, Any]) -> bool:
+        if self._records is None:
+            return False
+        return self._records.send(encode(Record(kind, self._window.run, self._window.client, 0, time.time(), body)))
+
+    # -- receiving ----------------------------------------------------------------------------------------------
+
+    def _receive(self, now: float) -> bool:
+        assert self._results is not None
+        moved = False
+        while (message := self._results.receive()) is not None:
+            moved = True
+            self._heard = now
+            try:
+                result = decode(message)
+            except RecordError as error:
+                self._warn("result", f"a result of the sidecar's cannot be read: {error}")
+                continue
+            if result.kind == "ack":
+                self._on_ack(result.body["seq"])
+            elif result.kind == "answer":
+                self._asked.pop(result.body["id"], None)
+                self._on_ack(result.body.get("seq", 0))
+                self._mailbox.deliver(result.body)
+            elif result.kind == "reattach":
+                self._lose_connection(now)
+                break
+            elif result.kind == "problem":
+                self._warn(result.body["code"], f"the sidecar refused a record: {result.body['message']}")
+        return moved
+
+    def _on_ack(self, seq: int) -> None:
+        while self._flight and self._flight[0][0] <= seq:
+            self._in_flight -= self._flight.popleft()[1]
+        self._window.release(seq)
+
+    # -- the sidecar's health -----------------------------------------------------------------------------------
+
+    def _look_after(self, now: float) -> None:
+        """Notice a sidecar that is gone, by its process or by its silence."""
+        expecting = self._in_flight > 0 or bool(self._asked)
+        if now - self._checked_at >= 0.1:
+            self._checked_at = now
+            if not self._alive():
+                self._warn("gone", "the sidecar is gone; another one is started, nothing is lost")
+                self._lose_connection(now)
+                return
+        if expecting and now - self._heard > _SILENCE_SECONDS:
+            self._warn("silent", "the sidecar does not answer; what is logged is kept in the window meanwhile")
+            self._lose_connection(now)
+
+    def _lose_connection(self, now: float) -> None:
+        self._let_go()
+        self._retry_at = min(now + self._delay(), self._retry_at + 2.0) if self._retry_at > now else now
+
+    def _delay(self) -> float:
+        return float(min(2.0, 0.02 * 2.0 ** min(self._retries, 7)))
+
+    def _reattach(self, now: float) -> bool:
+        if now < self._retry_at:
+            return False
+        try:
+            attached = self._attach(True, Deadline(5.0))
+        except (SidecarError, TrackerError) as error:
+            self._retries += 1
+            self._retry_at = time.monotonic() + self._delay()
+            self._warn("attach", f"{error}; trying again, what is logged is kept in the window meanwhile")
+            return False
+        self._retries = 0
+        self._open(attached)
+        return True
+
+    def _open(self, attached: Attached) -> None:
+        self._records = push()
+        self._records.connect(attached.records)
+        self._results = pull()
+        self._results.connect(attached.results)
+        self._flight.clear()
+        self._in_flight = 0
+        self._unsent = None
+        self._window.rewind(attached.last)
+        for number, what in sorted(self._asked.items(), reverse=True):
+            self._requests.appendleft((number, what))
+        self._asked.clear()
+        self._heard = self._sent_at = time.monotonic()
+
+    def _let_go(self) -> None:
+        for channel in (self._records, self._results):
+            if channel is not None:
+                channel.close()
+        self._records = self._results = None
+
+    def _warn(self, about: str, message: str) -> None:
+        """Say it once per run; the log file of the sidecar has the rest."""
+        if about not in self._warned:
+            self._warned.add(about)
+            _log.warning("%s", message)

@@ -1,0 +1,132 @@
+"""One per process: the backends, the active runs, and the hooks for forks and for the end of the process.
+
+Nothing happens at import: `get` makes it at the first `init`.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import logging
+import os
+import sys
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tracker.backend import Backend
+from tracker.exits import Exit, ExitHooks
+from tracker.settings import Settings
+
+if TYPE_CHECKING:
+    from tracker.interface import Interface
+    from tracker.run import Run
+
+_log = logging.getLogger("tracker")
+
+
+class Setup:
+    """What this process shares among its runs."""
+
+    def __init__(self) -> None:
+        self.runs: list[Run] = []
+        self.lock = threading.RLock()
+        self._backends: dict[tuple[Path, str | None, str], Backend] = {}
+        self._hooks = ExitHooks(self._on_signal)
+        os.register_at_fork(after_in_child=self._after_fork)
+
+    def start(self) -> None:
+        """Install the hooks, once."""
+        if not _started:
+            _started.append(True)
+            atexit.register(self._at_exit)
+            _log_to_stderr()
+        self._hooks.install()
+
+    def backend(self, settings: Settings) -> Backend:
+        """Return the backend for these settings."""
+        assert settings.dir is not None and settings.durability is not None
+        key = (Path(settings.dir), settings.sidecar, settings.durability)
+        with self.lock:
+            if key not in self._backends:
+                self._backends[key] = Backend(*key)
+            return self._backends[key]
+
+    def make_interface(self, run: Run, parent: str | None = None) -> Interface:
+        """Return a new attachment of this process to `run`, its window made, nothing sent."""
+        from tracker.interface import Interface
+
+        settings = run._settings
+        return Interface(
+            self.backend(settings),
+            run.id,
+            run.dir,
+            run.losses,
+            label=run.label,
+            parent=parent,
+            window_bytes=settings.window_bytes or 0,
+            pump_interval=settings.pump_interval or 0.0,
+        )
+
+    def adopt(self, run: Run, interface: Interface) -> None:
+        """Make `interface` the one that `run` writes to."""
+        run._interface = interface
+        run._window = interface.window
+
+    def attach_child(self, run: Run) -> None:
+        """In a forked child that logs to its parent's run: attach on its own, without waiting for the sidecar."""
+        with self.lock:
+            if run._interface is None:
+                interface = self.make_interface(run, run._parent_client)
+                interface.publish("run", {"parent": run._parent_client, "label": run.label, "pid": os.getpid()})
+                self.adopt(run, interface)
+                interface.attach_later()
+
+    def forget(self, run: Run) -> None:
+        """`run` has ended."""
+        with self.lock, contextlib.suppress(ValueError):
+            self.runs.remove(run)
+
+    # -- hooks --------------------------------------------------------------------------------------------------
+
+    def _after_fork(self) -> None:
+        self.lock = threading.RLock()
+        for backend in self._backends.values():
+            backend.forget_in_child()
+        for run in self.runs:
+            run._forked()
+
+    def _at_exit(self) -> None:
+        how = self._hooks.how or Exit("finished", exit_code=0)
+        for run in list(self.runs):
+            try:
+                run._end(how)
+            except Exception:
+                _log.exception("run %s could not be finished; its sidecar takes the rest", run.id)
+
+    def _on_signal(self, how: Exit) -> None:
+        for run in list(self.runs):
+            if run._interface is not None and run.state == "running":
+                run._interface.window.append_last("exit", how.to_body())
+
+
+_started: list[bool] = []
+_setup: Setup | None = None
+
+
+def get() -> Setup:
+    """Return this process's setup."""
+    global _setup
+    if _setup is None:
+        _setup = Setup()
+    return _setup
+
+
+def _log_to_stderr() -> None:
+    """Warnings go to standard error, unless the program has set up logging for them."""
+    logger = logging.getLogger("tracker")
+    if not logger.handlers:
+        handler = logging.StreamHandler(sys.stderr)
+        handler.setFormatter(logging.Formatter("tracker: %(message)s"))
+        logger.addHandler(handler)
+        logger.propagate = False
