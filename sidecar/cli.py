@@ -87,13 +87,14 @@ def _set_up_log() -> _Worst:
 
 
 def _launch(options: argparse.Namespace) -> int:
+    from sidecar.leftovers import SOCKETS_PREFIX, remove_leftovers
     from sidecar.server import Endpoints, Server
 
     worst = _set_up_log()
     # Python hands the interpreter lock over every 5 ms by default; with three busy threads the one that waits for
     # sockets would get it too late.
     sys.setswitchinterval(0.001)
-    sockets = Path(tempfile.mkdtemp(prefix="tracker-"))
+    sockets = Path(tempfile.mkdtemp(prefix=SOCKETS_PREFIX))
     try:
         server = Server(
             options.dir, options.connection_file, Endpoints.private(sockets), options.parent, options.durability
@@ -105,6 +106,7 @@ def _launch(options: argparse.Namespace) -> int:
         if options.ready_fd >= 0:
             os.write(options.ready_fd, b"ready\n")
             os.close(options.ready_fd)
+        remove_leftovers(options.connection_file.parent)
         while not server.ended.wait(60.0):
             pass
         if server.failed is not None:

@@ -13,15 +13,15 @@ from pathlib import Path
 from sidecar import __version__
 from sidecar.items import Append, Closing, Done, Opened, Post, Question, WriterItem
 from sidecar.protocol import PROTOCOL_VERSION
-from sidecar.protocol.codec import decode_envelope, encode, read_message
+from sidecar.protocol.codec import Part, decode_envelope, decode_frames, encode, read_bare, read_framed
 from sidecar.protocol.connection import place
 from sidecar.protocol.deadline import Deadline
 from sidecar.protocol.errors import RecordError, RefusedError
 from sidecar.protocol.frames import frame
-from sidecar.protocol.limits import MAX_KEYS, MAX_RUN_KEYS, NAME_RULE, valid_name
-from sidecar.protocol.records import KINDS, NUMBERS, Body, Record, check
+from sidecar.protocol.limits import MAX_MESSAGE_BYTES, MAX_RUN_KEYS, NAME_RULE, valid_name
+from sidecar.protocol.records import KINDS, Body, Record, check, check_envelope, is_usual
 from sidecar.protocol.segments import OwnerLock, read_window, remove_window, window_directories
-from sidecar.runs import UNSEEN_SECONDS, Run, Session, crashed
+from sidecar.runs import UNSEEN_SECONDS, Run, Session, crashed, reject
 
 _log = logging.getLogger("sidecar")
 
@@ -29,6 +29,7 @@ _SEARCH_SECONDS = 0.2
 """How often the windows of clients that are gone, or that never attached, are looked for."""
 
 _TAKE_BYTES = 1 << 20
+_SLICE_BYTES = 1 << 16
 _LEFT = 4096
 """So many clients that left are remembered, with their last number."""
 
@@ -76,92 +77,118 @@ class Handler:
 
     def process(self, message: bytes) -> None:
         """Take one message from the record socket: check each record, number by number, and hand on what is new."""
-        run: Run | None = None
-        chunks: list[bytes | memoryview] = []
-        marks: dict[Session, int] = {}
-        sessions = self.sessions
-        now = time.monotonic()
-        for part in read_message(message):
-            record = part.record
-            if record is None or part.frame is None:
-                self._refuse_bytes(part.error)
+        if len(message) > MAX_MESSAGE_BYTES:
+            error = RecordError("size", f"a message of {len(message)} bytes, at most {MAX_MESSAGE_BYTES}")
+            self._refuse_bytes(error)
+        elif message[:1] == b"\xc1":
+            start = 0
+            while start < len(message):
+                taken = self._take_frames(message, start)
+                if taken == start:
+                    part = read_framed(message, start)
+                    if not self._take_part(part):
+                        return
+                    taken = part.end
+                start = taken
+        else:
+            for part in read_bare(message):
+                if not self._take_part(part):
+                    return
+
+    def _take_frames(self, message: bytes, start: int) -> int:
+        """Take good frames from `start` on, those of the usual records in whole stretches; return where to go on.
+
+        It takes nothing where the frame at `start` is not good.
+        """
+        records, ends = decode_frames(message, start, _SLICE_BYTES)
+        session: Session | None = None
+        client = run = None
+        keys: set[str] = set()
+        expected = 0
+        begun = start
+        for record, end in zip(records, ends, strict=True):
+            if (
+                record[2] == client
+                and record[3] == expected
+                and record[0] == "log"
+                and record[1] == run
+                and type(record[3]) is int
+                and type(record[4]) is float
+                and type(record[5]) is dict
+                and is_usual(record[5], keys)
+            ):
+                expected += 1
+                start = end
                 continue
-            session = sessions.get(record.client)
-            if session is None:
-                self._stranger(record, part.frame)
-                continue
-            if record.seq == 0:
-                if run is not None:
-                    self._hand_on(run, chunks, marks)
-                    run, chunks, marks = None, [], {}
-                session.seen = now
-                self._unnumbered(session, record)
-                continue
-            if record.run != session.run.id:
-                self._refuse(
-                    session, record, RecordError("run", f"client {record.client} is not attached to {record.run!r}")
-                )
-                continue
-            if record.seq != session.accepted + 1:
-                session.seen = now
-                if record.seq > session.accepted:
-                    self._tell(session, "reattach", {"expected": session.accepted + 1})
-                    break  # what follows in this message has a gap before it too
-                continue
-            if run is not session.run:
-                if run is not None:
-                    self._hand_on(run, chunks, marks)
-                run, chunks, marks = session.run, [], {}
-            error = self._check(session, record)
-            session.accepted = record.seq
-            session.seen = now
-            marks[session] = record.seq
-            if error is None:
-                chunks.append(part.frame)
+            if session is not None and start > begun:
+                self._hand_on(session, message[begun:start], expected - 1)
+            try:
+                check_envelope(record)
+            except RecordError as error:
+                self._refuse_bytes(error)
             else:
-                self._refuse(session, record, error)
-                body = {"kind": record.kind, "code": error.code, "message": str(error)}
-                chunks.append(frame(encode(record._replace(kind="rejected", body=body))))
-        if run is not None:
-            self._hand_on(run, chunks, marks)
+                if not self._take_one(record, message[start:end]):
+                    return len(message)
+                session = self.sessions.get(record.client)
+                if session is not None:
+                    client, run, keys, expected = session.client, session.run.id, session.keys, session.accepted + 1
+            begun = start = end
+        if session is not None and start > begun:
+            self._hand_on(session, message[begun:start], expected - 1)
+        return start
+
+    def _take_part(self, part: Part) -> bool:
+        if part.record is None:
+            self._refuse_bytes(part.error)
+            return True
+        return self._take_one(part.record, part.frame)
+
+    def _take_one(self, record: Record, framed: bytes) -> bool:
+        """Take any record; return False where the rest of its message is of no use."""
+        session = self.sessions.get(record.client)
+        if session is None:
+            self._stranger(record, framed)
+            return True
+        session.seen = time.monotonic()
+        if record.seq == 0:
+            self._unnumbered(session, record)
+        elif record.run != session.run.id:
+            error = RecordError("run", f"client {record.client} is not attached to {record.run!r}")
+            self._refuse(session, record, error)
+        elif record.seq > session.accepted + 1:
+            self._tell(session, "reattach", {"expected": session.accepted + 1})
+            return False  # what follows has the same gap before it
+        elif record.seq == session.accepted + 1:
+            refused = self._check(session, record)
+            if refused is not None:
+                self._refuse(session, record, refused)
+                framed = reject(record, refused)
+            self._hand_on(session, framed, record.seq)
+        return True
 
     def _check(self, session: Session, record: Record) -> RecordError | None:
-        """Return what is wrong with a record's body, or None. The usual ``log`` record passes without a Python loop."""
-        body = record.body
-        if record.kind == "log" and len(body) == 2:
-            data = body.get("data")
-            if (
-                type(data) is dict
-                and type(body.get("step")) is int
-                and data.keys() <= session.keys
-                and NUMBERS.issuperset(map(type, data.values()))
-                and -(2**63) <= body["step"] < 2**63
-                and len(data) <= MAX_KEYS
-            ):
-                return None
+        """Return what is wrong with a record's body, or None; note what it says of the session."""
         try:
             if record.kind in KINDS and KINDS[record.kind].way != "record":
                 raise RecordError("kind", f"a {record.kind!r} is not numbered and not kept; send it with seq 0")
             check(record)
             if record.kind == "log":
-                run = session.run
-                new = record.body["data"].keys() - run.keys
-                if len(run.keys) + len(new) > MAX_RUN_KEYS:
+                keys = session.keys
+                new = record.body["data"].keys() - keys
+                if len(keys) + len(new) > MAX_RUN_KEYS:
                     raise RecordError("size", f"the run would have more than {MAX_RUN_KEYS} different keys")
-                run.keys |= new
-                session.keys = run.keys
+                keys |= new
         except RecordError as error:
             return error
-        if record.kind == "exit":
-            session.exited = True
-        elif record.kind == "run" and session.exited:
-            session.exited = False
+        if record.kind in ("exit", "run"):
+            session.exited = record.kind == "exit"
         return None
 
-    def _hand_on(self, run: Run, chunks: list[bytes | memoryview], marks: dict[Session, int]) -> None:
-        self.records += len(chunks)
-        frames = chunks[0] if len(chunks) == 1 else b"".join(chunks)
-        self._to_writer(Append(run, frames, tuple(marks.items())))
+    def _hand_on(self, session: Session, frames: bytes, seq: int) -> None:
+        self.records += seq - session.accepted
+        session.accepted = seq
+        session.seen = time.monotonic()
+        self._to_writer(Append(session.run, frames, ((session, seq),)))
 
     def _unnumbered(self, session: Session, record: Record) -> None:
         route = self._routes.get(record.kind)
@@ -174,7 +201,7 @@ class Handler:
             return
         route(session, record)
 
-    def _stranger(self, record: Record, frame_bytes: bytes | memoryview) -> None:
+    def _stranger(self, record: Record, framed: bytes) -> None:
         """A record of nobody who is attached: fire-and-forget for an open run, or nothing."""
         if record.seq <= self._left.get(record.client, -1):
             return  # on its way while the rest was taken from the client's window
@@ -182,7 +209,7 @@ class Handler:
         if record.client or record.seq or run is None or run.closing:
             if record.kind not in ("beat", "detach"):
                 code = "client" if record.client else "run"
-                self._count(run, f"refused: {code}")
+                self._count(f"refused: {code}")
                 _log.debug("a record of %r for run %r, which is not attached here", record.client, record.run)
                 if record.client:
                     self._post(record.client, _result(record.run, record.client, "reattach", {"expected": 1}))
@@ -193,28 +220,30 @@ class Handler:
                 raise RecordError("kind", f"a {record.kind!r} record must come from an attached client")
             check(record)
         except RecordError as error:
-            self._count(run, f"refused: {error.code}")
+            self._count(f"refused: {error.code}")
+            reason = f"refused: {error.code}"
+            run.losses[reason] = run.losses.get(reason, 0) + 1
+            run.losses_changed = True
             _log.info("run %s: a record was refused: %s", run.id, error)
             return
         self.records += 1
-        self._to_writer(Append(run, bytes(frame_bytes), ()))
+        self._to_writer(Append(run, framed, ()))
 
     # -- what is wrong ------------------------------------------------------------------------------------------
 
     def _refuse_bytes(self, error: RecordError | None) -> None:
         code = error.code if error else "form"
-        self._count(None, f"refused: {code}")
+        self._count(f"refused: {code}")
         _log.info("bytes were refused: %s", error)
 
     def _refuse(self, session: Session, record: Record, error: RecordError) -> None:
-        self._count(session.run, f"refused: {error.code}")
+        self._count(f"refused: {error.code}")
         _log.info("run %s: a %r record of %s was refused: %s", session.run.id, record.kind, session.client, error)
         self._tell(session, "problem", {"code": error.code, "message": str(error), "seq": record.seq})
 
-    def _count(self, run: Run | None, reason: str) -> None:
-        """Count what could not be used; for a run, its log says so too (cumulative, when the run is closed)."""
-        losses = self.losses if run is None else run.losses
-        losses[reason] = losses.get(reason, 0) + 1
+    def _count(self, reason: str) -> None:
+        """Count what could not be used, for the status; the log of the run says it too."""
+        self.losses[reason] = self.losses.get(reason, 0) + 1
 
     def _tell(self, session: Session, kind: str, body: Body) -> None:
         self._post(session.client, _result(session.run.id, session.client, kind, body))
@@ -408,7 +437,7 @@ class Handler:
         if self._search_windows(run) or run.sessions or run.closing:
             return
         run.closing = True
-        if run.losses:
+        if run.losses_changed:
             self._append_own(run, "losses", {"source": "sidecar", "counts": dict(run.losses)})
 
         def then(clean: bool) -> None:

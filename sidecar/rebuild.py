@@ -5,7 +5,6 @@ Runs in any process, on the caller's thread. Knows nothing of sockets, clients o
 
 from __future__ import annotations
 
-import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,27 +14,14 @@ from typing import Any
 
 from sidecar.log.reader import LogReader
 from sidecar.log.verify import LogCheck, Report, check_log
-from sidecar.protocol.errors import SidecarError, StoreError
-from sidecar.protocol.layout import LOCK_NAME, LOG_NAME, STORE_NAME, is_held
+from sidecar.protocol.errors import RunHeldError, StoreError
+from sidecar.protocol.layout import LOG_NAME, STORE_NAME, RunLock, is_held
 from sidecar.store.reader import StoreReader
 from sidecar.store.writer import StoreWriter
 
 _ANEW = STORE_NAME + ".anew"
 _BEFORE = STORE_NAME + ".before"
 _SIDE_FILES = ("-wal", "-shm", "-journal")
-
-
-class RunHeldError(SidecarError):
-    """A live sidecar holds the run, so nobody else may change it now.
-
-    Attributes:
-        where: the sidecar's connection file, or "" if it left no word.
-    """
-
-    def __init__(self, run_directory: Path, where: str) -> None:
-        by = f" ({where})" if where else ""
-        super().__init__(f"run {run_directory.name!r} is held by a live sidecar{by}; finish the run first")
-        self.where = where
 
 
 @contextmanager
@@ -45,21 +31,11 @@ def hold(run_directory: Path) -> Iterator[None]:
     Raises:
         RunHeldError: a live sidecar has it. OSError: the directory cannot be written.
     """
-    path = run_directory / LOCK_NAME
-    was_there = path.exists()
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    lock = RunLock(run_directory)
     try:
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise RunHeldError(run_directory, os.read(fd, 4096).decode(errors="replace").strip()) from error
-        try:
-            yield
-        finally:
-            if not was_there:  # one that was there says that its sidecar died: whoever recovers the run removes it
-                path.unlink(missing_ok=True)
+        yield
     finally:
-        os.close(fd)
+        lock.release(remove=not lock.left_behind)  # one that was there still asks for a recovery
 
 
 @dataclass

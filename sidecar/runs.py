@@ -5,9 +5,7 @@ run's log and moves `Session.durable`, the Sender only reads the run's directory
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import logging
-import os
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,18 +13,16 @@ from pathlib import Path
 from sidecar.log.reader import LogReader
 from sidecar.log.writer import LogWriter
 from sidecar.protocol.codec import encode
-from sidecar.protocol.errors import LogFormatError, RefusedError, StoreError
+from sidecar.protocol.errors import LogFormatError, RecordError, RefusedError, RunHeldError, StoreError
 from sidecar.protocol.frames import frame
-from sidecar.protocol.layout import LOCK_NAME, LOG_NAME, RUNS_NAME, STORE_NAME, is_held  # noqa: F401 TEMP
+from sidecar.protocol.layout import LOG_NAME, RUNS_NAME, STORE_NAME, RunLock
 from sidecar.protocol.limits import NAME_RULE, valid_name
-from sidecar.protocol.records import Body, Record
-from sidecar.protocol.segments import WINDOWS_NAME, OwnerLock, read_window, remove_window, window_directories
+from sidecar.protocol.records import Body, Record, check
+from sidecar.protocol.segments import WINDOWS_NAME, Kept, OwnerLock, read_window, remove_window, window_directories
 from sidecar.state import RunState
 from sidecar.store.reader import StoreReader
 
 _log = logging.getLogger("sidecar")
-
-_LOCK_TRIES = 5
 
 UNSEEN_SECONDS = 60.0
 """A client whose process cannot be watched from here is taken for gone after so long without a sign of life."""
@@ -74,7 +70,7 @@ class Run:
         existed: whether it had records before.
         ended: whether all its writers had ended when it was opened.
         closing: set when it is about to be let go; nobody can attach then.
-        losses: what was refused here, by reason.
+        losses: what was refused of records that have no client, by reason, since the run began.
     """
 
     def __init__(self, run_id: str, directory: Path) -> None:
@@ -87,8 +83,9 @@ class Run:
         self.ended = False
         self.closing = False
         self.losses: dict[str, int] = {}
+        self.losses_changed = False
         self.keys: set[str] = set()
-        self._lock_fd = -1
+        self._lock: RunLock | None = None
         self.log: LogWriter
 
     @classmethod
@@ -108,41 +105,18 @@ class Run:
         run = cls(run_id, root / RUNS_NAME / run_id)
         try:
             run.directory.mkdir(parents=True, exist_ok=True)
-            run._lock(holder)
+            run._lock = RunLock(run.directory, holder)
             try:
                 run._read()
                 run._take_over()
             except BaseException:
                 run.release()
                 raise
+        except RunHeldError as error:
+            raise RefusedError("elsewhere", str(error), error.where or None) from error
         except (OSError, LogFormatError) as error:
             raise RefusedError("storage", f"run {run_id!r} cannot be kept: {error}") from error
         return run
-
-    def _lock(self, holder: str) -> None:
-        path = self.directory / LOCK_NAME
-        tries = 0
-        while True:
-            fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            try:
-                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                where = os.read(fd, 4096).decode(errors="replace").strip() or None
-                os.close(fd)
-                tries += 1
-                if tries < _LOCK_TRIES:  # is_held() holds it for a moment
-                    time.sleep(0.01)
-                    continue
-                raise RefusedError("elsewhere", f"run {self.id!r} is held by another sidecar", where) from error
-            try:
-                if os.stat(path).st_ino == os.fstat(fd).st_ino:
-                    break
-            except FileNotFoundError:
-                pass
-            os.close(fd)  # its holder let go and removed it between the two calls
-        os.ftruncate(fd, 0)
-        os.pwrite(fd, holder.encode(), 0)
-        self._lock_fd = fd
 
     def _read(self) -> None:
         """Learn each client's last number: from the store up to its checkpoint, then from the log."""
@@ -161,6 +135,7 @@ class Run:
                 for start, stop in reader.damage:
                     _log.error("run %s: bytes %d to %d of its log are damaged and skipped", self.id, start, stop)
         self.log = LogWriter(path, end)
+        self.losses = state.losses_by("", "sidecar")
         writers = state.writers
         self.last = {client: writer.seq for client, writer in writers.items()}
         self.open_writers = {client for client, writer in writers.items() if writer.state == "running"}
@@ -202,7 +177,7 @@ class Run:
         for kept in read_window(directory, self.last.get(client, 0)):
             if kept.record.run != self.id or kept.record.client != client:
                 break
-            self.log.append(kept.frame)
+            self.log.append(_checked(kept))
             self.last[client] = kept.record.seq
             taken += 1
             if kept.record.kind == "exit":
@@ -223,13 +198,27 @@ class Run:
         """Close the log and let go of the lock; `clean` says that nothing is left to do for the run."""
         if hasattr(self, "log"):
             self.log.close()
-        if self._lock_fd >= 0:
-            if clean:
-                with contextlib.suppress(OSError):  # not empty: a client is about to begin
-                    (self.directory / WINDOWS_NAME).rmdir()
-                (self.directory / LOCK_NAME).unlink(missing_ok=True)
-            os.close(self._lock_fd)
-            self._lock_fd = -1
+        if clean:
+            with contextlib.suppress(OSError):  # not empty: a client is about to begin
+                (self.directory / WINDOWS_NAME).rmdir()
+        if self._lock is not None:
+            self._lock.release(remove=clean)
+            self._lock = None
+
+
+def reject(record: Record, error: RecordError) -> bytes:
+    """Return the frame that stands in the log for a record that could not be used, with its number."""
+    body = {"kind": record.kind, "code": error.code, "message": str(error)}
+    return frame(encode(record._replace(kind="rejected", body=body)))
+
+
+def _checked(kept: Kept) -> bytes:
+    try:
+        check(kept.record)
+    except RecordError as error:
+        _log.warning("run %s: a record in a window was refused: %s", kept.record.run, error)
+        return reject(kept.record, error)
+    return kept.frame
 
 
 def crashed(client: str, reason: str = "its process is gone without a word") -> Body:

@@ -22,7 +22,9 @@ COMMIT_SECONDS = 0.25
 """How far the store may be behind the log, beside the time the work itself takes."""
 
 _RETRY_SECONDS = 1.0
-_SLICE_BYTES = 1 << 18
+_SLICE_BYTES = 1 << 17
+_GIVE_WAY = 4.0
+"""When the log is pressed, the Sender rests for so many times what its last slice took."""
 
 
 class _Feed:
@@ -49,11 +51,16 @@ class Sender:
 
     Args:
         open_sink: opens the sink of a run.
+        pressed: whether records come faster than they can be taken to the log: the log goes first then, since what is
+            in it is safe, and the sink catches up.
         name: the sink's name, as ``progress`` calls it.
     """
 
-    def __init__(self, open_sink: SinkFactory, name: str = "store") -> None:
+    def __init__(
+        self, open_sink: SinkFactory, pressed: Callable[[], bool] = lambda: False, name: str = "store"
+    ) -> None:
         self._open_sink = open_sink
+        self._pressed = pressed
         self._name = name
         self._feeds: dict[str, _Feed] = {}
         self._routes: dict[type, Callable[[SenderItem], None]] = {
@@ -100,6 +107,7 @@ class Sender:
             if feed.due > now and not (feed.asked and feed.failures == 0):
                 wait = min(wait, feed.due - now)
                 continue
+            begun = time.monotonic()
             try:
                 more = self._feed(feed)
             except (SidecarError, OSError) as error:
@@ -107,7 +115,8 @@ class Sender:
                 self._failed(feed, error, now)
                 wait = min(wait, feed.due - now)
             if more:
-                wait = 0.0
+                took = time.monotonic() - begun
+                wait = min(wait, _GIVE_WAY * took if self._pressed() else 0.0)
             elif feed.error is None:
                 feed.due = now + COMMIT_SECONDS
         return max(0.0, wait)

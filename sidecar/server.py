@@ -85,8 +85,9 @@ class Server:
         self._connection_file = connection_file
         self._endpoints = endpoints
         self._parent = parent
+        self._pressed_until = 0.0
         self._parent_lives = parent is not None
-        self._sender = Sender(StoreSink)
+        self._sender = Sender(StoreSink, self._pressed)
         self._sender_thread: StageThread[SenderItem] = StageThread("SenderThread", self._sender)
         self._writer = Writer(self._sender_thread.put, self._post, durability)
         self._writer_thread: StageThread[WriterItem] = StageThread("WriterThread", self._writer)
@@ -126,6 +127,9 @@ class Server:
 
     def _on_closed(self, run: Run) -> None:
         self.call(lambda: self.handler.forget(run))
+
+    def _pressed(self) -> bool:
+        return time.monotonic() < self._pressed_until
 
     def start(self) -> None:
         """Bind, write the connection file, and begin to serve.
@@ -247,7 +251,9 @@ class Server:
         until = time.monotonic() + _BURST_SECONDS
         while (message := self._records.receive()) is not None:
             self.handler.process(message)
-            if time.monotonic() > until or self._writer.backlog_bytes > _BACKLOG_BYTES:
+            now = time.monotonic()
+            if now > until or self._writer.backlog_bytes > _BACKLOG_BYTES:
+                self._pressed_until = now + 2 * _BURST_SECONDS
                 return
 
     def _regulate(self) -> None:

@@ -8,9 +8,9 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from sidecar.log.reader import Batch
-from sidecar.protocol.errors import StoreError
 from sidecar.protocol.layout import LOG_NAME, STORE_NAME
 from sidecar.runs import Run
+from sidecar.store.database import StoreDamagedError
 from sidecar.store.writer import StoreWriter
 
 _log = logging.getLogger("sidecar")
@@ -53,22 +53,20 @@ class StoreSink:
         path = run.directory / STORE_NAME
         try:
             self._store = StoreWriter(path)
-        except StoreError as error:
+        except StoreDamagedError as error:
             _log.warning("run %s: %s; the store is built anew", run.id, error)
             self._store = StoreWriter.create_anew(path)
         if self._store.checkpoint > (run.directory / LOG_NAME).stat().st_size:
             _log.warning("run %s: its store is ahead of its log; it is built anew", run.id)
             self._store.close()
             self._store = StoreWriter.create_anew(path)
-        self._sent = self._store.checkpoint
 
     @property
     def checkpoint(self) -> int:
-        return self._sent
+        return self._store.committed
 
     def send(self, batch: Batch) -> None:
         self._store.apply(batch.records, batch.end)
-        self._sent = batch.end
 
     def commit(self) -> None:
         self._store.commit()

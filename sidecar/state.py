@@ -123,6 +123,7 @@ class RunState:
             "summary": self._on_summary,
             "define": self._on_define,
             "losses": self._on_losses,
+            "rejected": self._on_rejected,
             "preempting": self._on_preempting,
             "exit": self._on_exit,
         }
@@ -171,6 +172,10 @@ class RunState:
             for reason, count in counts.items():
                 sums[reason] = sums.get(reason, 0) + count
         return sums
+
+    def losses_by(self, client: str, source: str) -> dict[str, int]:
+        """Reason -> how many records, as `source` counted them in the records of `client`."""
+        return dict(self._losses.get((client, source), {}))
 
     def _begin(self, client: str, parent: str | None) -> Writer:
         """A writer appears, or says something after it had gone. If all had gone, the run runs again."""
@@ -230,6 +235,11 @@ class RunState:
         counts = {reason: count for reason, count in record.body["counts"].items() if type(count) is int}
         self._losses[record.client, record.body["source"]] = counts
 
+    def _on_rejected(self, record: Record) -> None:
+        counts = self._losses.setdefault((record.client, "rejected"), {})
+        reason = f"refused: {record.body['code']}"
+        counts[reason] = counts.get(reason, 0) + 1
+
     def _on_preempting(self, record: Record) -> None:
         writer = self.writers.get(record.client)
         if writer is not None:
@@ -281,7 +291,7 @@ class RunState:
             "points": self.points,
             "losses": self.losses,
             "writers": {
-                client: {**writer.to_map(), "losses": self._losses_of(client)}
+                client: {**writer.to_map(), "losses": self.losses_by(client, client)}
                 for client, writer in self.writers.items()
             },
             "aggregates": {
@@ -291,9 +301,6 @@ class RunState:
                 "start_given": self._start_given,
             },
         }
-
-    def _losses_of(self, client: str) -> dict[str, int]:
-        return dict(self._losses.get((client, client), {}))
 
     @classmethod
     def from_map(cls, found: Mapping[str, Any]) -> RunState:

@@ -6,7 +6,6 @@ Knows nothing of metrics or windows. Everything here has a deadline.
 from __future__ import annotations
 
 import os
-import platform
 import select
 import subprocess
 import sys
@@ -16,7 +15,7 @@ import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from sidecar.protocol.connection import Connection, place, read_connection
+from sidecar.protocol.connection import Connection, place, process_lives, read_connection
 from sidecar.protocol.deadline import Deadline
 from sidecar.protocol.errors import ConnectionFileError, RefusedError, UnreachableError
 from sidecar.protocol.limits import new_id
@@ -221,20 +220,6 @@ class Backend:
             return connection, connection.door
         connection = self.ensure_launched(deadline)
         return connection, connection.door
-
-
-def process_lives(connection: Connection) -> bool:
-    """Whether the sidecar's process lives, as far as that can be seen from here; True where it cannot."""
-    if connection.place != place():
-        return True
-    try:
-        os.kill(connection.pid, 0)
-        with open(f"/proc/{connection.pid}/stat", "rb") as file:
-            return file.read().rpartition(b")")[2].split()[0] not in (b"Z", b"X")
-    except ProcessLookupError:
-        return False
-    except (OSError, IndexError):
-        return connection.host == platform.node()
 
 
 def recover(root: Path, run_ids: list[str] | None = None, timeout: float = 60.0) -> None:

@@ -8,10 +8,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from sidecar.protocol.connection import Connection
+from sidecar.protocol.connection import Connection, process_lives
 from sidecar.protocol.deadline import Deadline
 from sidecar.protocol.limits import new_id
-from tracker.backend import Attached, Backend, process_lives
+from tracker.backend import Attached, Backend
 from tracker.losses import Losses
 from tracker.mailbox import Mailbox
 from tracker.pump import Pump

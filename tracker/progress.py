@@ -1,35 +1,62 @@
-"""A progress bar for what takes over a second; to a terminal only."""
+"""A progress bar on standard error, on a terminal only, and only for what takes longer than a second."""
 
 from __future__ import annotations
 
 import sys
 import time
+from types import TracebackType
+from typing import TextIO
+
+_PATIENCE = 1.0
+_EVERY = 0.1
+_CELLS = 30
 
 
 class Progress:
-    """One line on standard error, drawn again in place.
+    """Call it with (done, total) as often as you like; leave the `with` block and it is gone from the screen.
 
     Args:
-        title: what is going on.
+        label: what is being done, such as ``"verify abc123"``.
+        stream: where to draw; None for standard error.
         silent: draw nothing.
     """
 
-    def __init__(self, title: str, *, silent: bool = False) -> None:
-        self._title = title
-        self._started = time.monotonic()
-        self._drawn = False
-        self._on = not silent and sys.stderr.isatty()
+    def __init__(self, label: str, stream: TextIO | None = None, *, silent: bool = False) -> None:
+        self._label = label
+        self._stream = stream if stream is not None else sys.stderr
+        self._next = time.monotonic() + _PATIENCE
+        self._drawn = 0
+        self._wanted = not silent and self._stream.isatty()
 
-    def show(self, part: float) -> None:
-        """Draw it with `part` (0 to 1) done, if more than a second has passed."""
-        if self._on and time.monotonic() - self._started > 1.0:
-            part = min(1.0, max(0.0, part))
-            bar = "#" * round(part * 30)
-            sys.stderr.write(f"\r{self._title[:40]} [{bar:<30}] {part:4.0%}")
-            sys.stderr.flush()
-            self._drawn = True
+    def __call__(self, done: int, total: int) -> None:
+        """Say that `done` of `total` is done; `total` 0 if nobody knows."""
+        if not self._wanted:
+            return
+        now = time.monotonic()
+        if now < self._next:
+            return
+        self._next = now + _EVERY
+        if total > 0:
+            share = min(1.0, done / total)
+            filled = round(share * _CELLS)
+            line = f"{self._label}  [{'#' * filled}{'.' * (_CELLS - filled)}] {share:4.0%}"
+        else:
+            line = f"{self._label}  {done:,}"
+        self._stream.write("\r" + line.ljust(self._drawn))
+        self._stream.flush()
+        self._drawn = len(line)
 
     def close(self) -> None:
+        """Wipe the bar. May be called twice."""
         if self._drawn:
-            sys.stderr.write("\r\x1b[K")
-            sys.stderr.flush()
+            self._stream.write("\r" + " " * self._drawn + "\r")
+            self._stream.flush()
+            self._drawn = 0
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

@@ -30,7 +30,7 @@ INTERVAL = 0.005
 IDLE_INTERVAL = 0.05
 """Seconds between two looks when there was nothing for a while."""
 
-_IN_FLIGHT_BYTES = 4 * 1024 * 1024
+_IN_FLIGHT_BYTES = 2 * 1024 * 1024
 """So much may be sent and not yet acked: it bounds what the sidecar must hold for this client."""
 
 _ACK_EVERY = 0.02
@@ -38,6 +38,9 @@ _ACK_EVERY = 0.02
 
 _SILENCE_SECONDS = 2.0
 """Without an ack for so long, with something to ack, the sidecar is asked at its door."""
+
+_ANSWER_SECONDS = 10.0
+"""An answer may take longer than an ack: the store may have much to catch up with."""
 
 _BEAT_SECONDS = 1.0
 
@@ -235,16 +238,18 @@ class Pump:
 
     def _look_after(self, now: float) -> None:
         """Notice a sidecar that is gone, by its process or by its silence."""
-        expecting = self._in_flight > 0 or bool(self._asked)
         if now - self._checked_at >= 0.1:
             self._checked_at = now
             if not self._alive():
                 self._warn("gone", "the sidecar is gone; another one is started, nothing is lost")
                 self._lose_connection(now)
                 return
-        if expecting and now - self._heard > _SILENCE_SECONDS:
+        silence = now - self._heard
+        if self._in_flight > 0 and silence > _SILENCE_SECONDS:
             self._warn("silent", "the sidecar does not answer; what is logged is kept in the window meanwhile")
             self._lose_connection(now)
+        elif self._asked and silence > _ANSWER_SECONDS:
+            self._lose_connection(now)  # the question may be lost: it is asked again
 
     def _lose_connection(self, now: float) -> None:
         self._let_go()

@@ -205,7 +205,7 @@ class Run:
         Args:
             name: a key, or a pattern with ``*``.
             step_metric: the metric that is its x axis.
-            summary: one of ``last, min, max, mean, best, first, none``, or several with commas (kept as ``key.min``, …).
+            summary: one of ``last, min, max, mean, best, first, none``; or several with commas, kept as ``key.min``, ….
             goal: ``"minimize"`` or ``"maximize"``, for ``best``.
             step_sync: whether rows that lack `step_metric` repeat its last value; default False.
 
@@ -305,12 +305,9 @@ class Run:
     def _drain(self, interface: Interface, deadline: Deadline) -> None:
         from tracker.progress import Progress
 
-        total = max(1, interface.unacked())
-        progress = Progress(f"tracker: run {self.name}", silent=bool(self._settings.silent))
-        try:
-            answer = interface.ask("state", deadline, lambda: progress.show(1 - interface.unacked() / total))
-        finally:
-            progress.close()
+        total = interface.unacked()
+        with Progress(f"tracker: run {self.name}", silent=bool(self._settings.silent)) as progress:
+            answer = interface.ask("state", deadline, lambda: progress(total - interface.unacked(), total))
         if answer is not None and answer.get("state"):
             self.summary._load(answer["state"]["summary"])
             self.losses.merge(answer["state"].get("losses", {}))
@@ -325,6 +322,10 @@ class Run:
         else:
             reason = answer.get("error") if answer else f"no answer in {self._settings.finish_timeout:.0f} s"
             _log.warning("run %s: everything is in the log; the store is not ready: %s", self.id, reason)
+        if self._state == "finished":
+            from tracker.init import forget_last
+
+            forget_last(Path(self._settings.dir or ""), self.id)
         self._say_goodbye()
 
     def _say_goodbye(self) -> None:

@@ -225,11 +225,8 @@ class StoredRun:
     def files(self) -> list[StoredFile]:
         """Return the files that were saved with the run, by name."""
         top = self.dir / FILES_NAME
-        found = []
-        for path in sorted(top.rglob("*")):
-            if path.is_file():
-                found.append(StoredFile(path.relative_to(top).as_posix(), path, path.stat().st_size))
-        return found
+        paths = [path for path in sorted(top.rglob("*")) if path.is_file()]
+        return [StoredFile(path.relative_to(top).as_posix(), path, path.stat().st_size) for path in paths]
 
     def artifacts(self) -> list[Any]:
         """Return the artifacts that the run made or used."""

@@ -14,10 +14,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple
 
-from sidecar.protocol.codec import decode_trusted
-from sidecar.protocol.errors import LogFormatError
+from sidecar.protocol.codec import decode_envelope, decode_frames
+from sidecar.protocol.errors import LogFormatError, RecordError
 from sidecar.protocol.frames import HEAD_BYTES, find_frame, scan
-from sidecar.protocol.layout import LOG_NAME  # noqa: F401 TEMP
 from sidecar.protocol.limits import MAX_RECORD_BYTES
 from sidecar.protocol.records import Record
 
@@ -87,29 +86,33 @@ class LogReader:
         """Yield batches of about `max_bytes` up to the end that is there now. Call it again for what came since."""
         wanted = max_bytes
         while data := os.pread(self._file.fileno(), wanted, self.offset):
-            final = len(data) < wanted
-            records: list[Record] = []
-            end = 0
-            for start, end, payload in scan(data, final=final):
-                if payload is None:
-                    self._skip(self.offset + start, self.offset + end)
-                    continue
-                try:
-                    records.append(decode_trusted(payload))
-                except Exception:  # a right checksum over what is no record: written by no version of ours
-                    self._skip(self.offset + start, self.offset + end)
-            if end == 0:
-                if final:
-                    return
-                if wanted >= 4 * MAX_RECORD_BYTES:  # no frame is so long: damage without a good frame behind it yet
-                    self._skip(self.offset, self.offset + wanted - MAX_RECORD_BYTES - HEAD_BYTES)
-                    self.offset += wanted - MAX_RECORD_BYTES - HEAD_BYTES
-                    continue
+            records, ends = decode_frames(data)
+            end = ends[-1] if ends else 0
+            if end < len(data):
+                end = self._look_behind(data, end, final=len(data) < wanted)
+            if end > 0:
+                wanted = max_bytes
+                self.offset += end
+                yield Batch(records, self.offset)
+            elif len(data) < wanted:
+                return
+            else:
                 wanted = max(4 * wanted, 2 * (MAX_RECORD_BYTES + HEAD_BYTES))
-                continue
-            wanted = max_bytes
-            self.offset += end
-            yield Batch(records, self.offset)
+
+    def _look_behind(self, data: bytes, end: int, *, final: bool) -> int:
+        """Skip the damage at `end`, if a good frame follows it in `data`; return where to go on.
+
+        What is at `end` may also be a frame that `data` does not hold to its end, a torn tail, or one that is being
+        written: then there is nothing to skip.
+        """
+        for start, stop, payload in scan(data, end, final=final):
+            if payload is not None and not _decodes(payload):
+                payload = None  # a right checksum over what is no record
+            if payload is not None:
+                break
+            self._skip(self.offset + start, self.offset + stop)
+            end = stop
+        return end
 
     def _skip(self, start: int, end: int) -> None:
         if self.damage and self.damage[-1][1] == start:
@@ -126,3 +129,11 @@ class LogReader:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _decodes(payload: memoryview) -> bool:
+    try:
+        decode_envelope(payload)
+    except RecordError:
+        return False
+    return True

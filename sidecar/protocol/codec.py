@@ -5,6 +5,7 @@ msgpack: https://github.com/msgpack/msgpack/blob/master/spec.md. Strings are UTF
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
@@ -12,8 +13,9 @@ import msgpack
 
 from sidecar.protocol import limits
 from sidecar.protocol.errors import RecordError
-from sidecar.protocol.frames import frame, scan
-from sidecar.protocol.records import Record, check
+from sidecar.protocol.frames import HEAD, HEAD_BYTES, LENGTH_BITS, MARK, frame, scan
+from sidecar.protocol.limits import MAX_MESSAGE_BYTES
+from sidecar.protocol.records import Record, check, check_envelope
 
 _unpackb = msgpack.unpackb
 
@@ -57,11 +59,6 @@ def encode(record: Record) -> bytes:
     return pack(list(record))
 
 
-def decode_trusted(payload: bytes | memoryview) -> Record:
-    """Return the record in `payload`, which was checked when it was written (a log's, whose checksum is right)."""
-    return Record._make(_unpackb(payload, strict_map_key=True, ext_hook=_refuse_extension))
-
-
 def decode_envelope(payload: bytes | memoryview) -> Record:
     """Return the record in `payload` with its envelope checked, its body only known to be a map.
 
@@ -73,23 +70,9 @@ def decode_envelope(payload: bytes | memoryview) -> Record:
     value = unpack(payload)
     if type(value) is not list or len(value) != 6:
         raise RecordError("form", "a record is an array of six: [kind, run, client, seq, time, body]")
-    kind, run, client, seq, time, body = value
-    if not (
-        type(kind) is str
-        and type(run) is str
-        and type(client) is str
-        and type(seq) is int
-        and type(time) in (float, int)
-        and type(body) is dict
-    ):
-        raise RecordError("form", "a record is [kind: str, run: str, client: str, seq: int, time: float, body: map]")
-    if not kind or len(kind) > 64:
-        raise RecordError("kind", f"kind {kind[:64]!r}; 1 to 64 characters")
-    if not 0 <= seq <= limits.MAX_SEQ:
-        raise RecordError("form", f"seq {seq}; it counts from 1, and 0 means not numbered")
-    if not abs(time) < 1e15:  # also false for NaN: no clock says so
-        raise RecordError("form", f"time {time}; Unix seconds")
-    return Record(kind, run, client, seq, time, body)
+    record = Record._make(value)
+    check_envelope(record)
+    return record
 
 
 def decode(payload: bytes | memoryview) -> Record:
@@ -103,76 +86,99 @@ def decode(payload: bytes | memoryview) -> Record:
     return record
 
 
+def decode_frames(data: bytes, start: int = 0, most: int = MAX_MESSAGE_BYTES) -> tuple[list[Record], list[int]]:
+    """Decode the good frames of `data` from `start` on, as fast as Python can; stop at the first that is not good.
+
+    The records' form is right (six elements), their envelopes and bodies are unchecked. Decoded records take several
+    times the memory of their bytes, so a caller may stop behind about `most` bytes and go on later.
+
+    Returns:
+        the records, and for each where its frame ends.
+    """
+    records: list[Record] = []
+    ends: list[int] = []
+    size = len(data)
+    stop = min(size - HEAD_BYTES, start + most)
+    unpack_head = HEAD.unpack_from
+    crc32 = zlib.crc32
+    make = tuple.__new__
+    try:
+        while start < stop:
+            head, checksum = unpack_head(data, start)
+            end = start + HEAD_BYTES + (head & LENGTH_BITS)
+            payload = data[start + HEAD_BYTES : end]
+            if end > size or head >> 24 != MARK or crc32(payload) != checksum:
+                break
+            value = _unpackb(payload)
+            if type(value) is not list or len(value) != 6:
+                break
+            records.append(make(Record, value))
+            ends.append(end)
+            start = end
+    except Exception:  # no msgpack, by any of its errors: the frame that was not appended is not good
+        pass
+    return records, ends
+
+
 class Part(NamedTuple):
     """One record of a message.
 
     Attributes:
-        frame: the bytes to append to a log: head and payload, or None where there is an error.
+        frame: the bytes to append to a log: head and payload; empty where there is an error.
         record: the record, its body not yet checked; None where there is an error.
         error: what is wrong with these bytes, or None.
+        end: where it ends in the message.
     """
 
-    frame: bytes | memoryview | None
+    frame: bytes
     record: Record | None
     error: RecordError | None
+    end: int
 
 
-def read_message(message: bytes) -> Iterator[Part]:
-    """Yield the records of one message: all framed if its first byte is 0xC1, else all bare msgpack.
-
-    A bad framed record costs itself; after a bad bare record the rest of the message cannot be read.
-    """
-    if len(message) > limits.MAX_MESSAGE_BYTES:
-        error = RecordError("size", f"a message of {len(message)} bytes, at most {limits.MAX_MESSAGE_BYTES}")
-        yield Part(None, None, error)
-    elif message[:1] == b"\xc1":
-        yield from _read_framed(message)
-    else:
-        yield from _read_bare(message)
-
-
-def _read_framed(message: bytes) -> Iterator[Part]:
-    view = memoryview(message)
-    read = 0
-    for start, end, payload in scan(message):
-        read = end
-        if payload is None:
-            yield Part(None, None, RecordError("checksum", f"{end - start} damaged bytes in a message"))
-            continue
+def read_framed(message: bytes, start: int) -> Part:
+    """Read the frame at `start`, checking its envelope; where it is not good, skip to the next that is."""
+    for found in scan(message, start):
+        if found.payload is None:
+            error = RecordError("checksum", f"{found.end - start} damaged bytes in a message")
+            return Part(b"", None, error, found.end)
         try:
-            yield Part(view[start:end], decode_envelope(payload), None)
+            return Part(message[start : found.end], decode_envelope(found.payload), None, found.end)
         except RecordError as error:
-            yield Part(None, None, error)
-    if read < len(message):
-        yield Part(None, None, RecordError("checksum", f"{len(message) - read} damaged bytes end a message"))
+            return Part(b"", None, error, found.end)
+    torn = RecordError("checksum", f"{len(message) - start} damaged bytes end a message")
+    return Part(b"", None, torn, len(message))
 
 
-def _read_bare(message: bytes) -> Iterator[Part]:
-    unpacker = msgpack.Unpacker(max_buffer_size=limits.MAX_MESSAGE_BYTES)
+def read_bare(message: bytes) -> Iterator[Part]:
+    """Yield the records of a message without frames; after a bad one the rest of the message cannot be read."""
+    unpacker = msgpack.Unpacker(max_buffer_size=MAX_MESSAGE_BYTES)
     unpacker.feed(message)
     start = 0
     while start < len(message):
         try:
             unpacker.skip()
         except Exception as error:  # as in unpack()
-            yield Part(None, None, RecordError("encoding", f"no msgpack: {type(error).__name__}: {error}"))
+            refused = RecordError("encoding", f"no msgpack: {type(error).__name__}: {error}")
+            yield Part(b"", None, refused, len(message))
             return
         payload = message[start : unpacker.tell()]
         start += len(payload)
         try:
-            yield Part(frame(payload), decode_envelope(payload), None)
+            yield Part(frame(payload), decode_envelope(payload), None, start)
         except RecordError as error:
-            yield Part(None, None, error)
+            yield Part(b"", None, error, start)
 
 
 __all__ = [
     "Part",
     "decode",
     "decode_envelope",
-    "decode_trusted",
+    "decode_frames",
     "encode",
     "new_packer",
     "pack",
-    "read_message",
+    "read_bare",
+    "read_framed",
     "unpack",
 ]

@@ -80,3 +80,17 @@ def parse_connection(found: Any, source: str) -> Connection:
         return Connection(**{name: found[name] for name in Connection._fields})
     except KeyError as error:
         raise ConnectionFileError(f"{source}: the key {error} is missing") from error
+
+
+def process_lives(connection: Connection) -> bool:
+    """Whether the sidecar's process lives, as far as that can be seen from here; True where it cannot."""
+    if connection.place != place():
+        return True
+    try:
+        os.kill(connection.pid, 0)
+        with open(f"/proc/{connection.pid}/stat", "rb") as file:
+            return file.read().rpartition(b")")[2].split()[0] not in (b"Z", b"X")
+    except ProcessLookupError:
+        return False
+    except (OSError, IndexError):
+        return connection.host == platform.node()

@@ -37,6 +37,19 @@ class RefusedError(SidecarError):
         self.where = where
 
 
+class RunHeldError(SidecarError):
+    """Another sidecar holds the run, so nobody else may write it now.
+
+    Attributes:
+        where: that sidecar's connection file, or "" if it left no word.
+    """
+
+    def __init__(self, run: str, where: str) -> None:
+        by = f" ({where})" if where else ""
+        super().__init__(f"run {run!r} is held by a live sidecar{by}; finish the run first")
+        self.where = where
+
+
 class UnreachableError(SidecarError):
     """Nobody answered at an address before the deadline."""
 

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import fcntl
 import os
+import time
 from pathlib import Path
 
+from sidecar.protocol.errors import RunHeldError
 from sidecar.protocol.segments import OWNER_NAME, window_directories
 
 RUNS_NAME = "runs"
@@ -18,6 +20,9 @@ LOCK_NAME = "lock"
 LOG_NAME = "transactions.log"
 STORE_NAME = "store.db"
 FILES_NAME = "files"
+
+_LOCK_TRIES = 5
+_LOCK_WAIT = 0.01
 
 
 def is_held(run_directory: Path) -> str | None:
@@ -40,3 +45,51 @@ def needs_recovery(run_directory: Path) -> bool:
     if not (run_directory / LOCK_NAME).exists():
         return any((path / OWNER_NAME).exists() for path in window_directories(run_directory))
     return is_held(run_directory) is None
+
+
+class RunLock:
+    """The lock on a run: who has it may write the run's log and store.
+
+    Args:
+        run_directory: whose lock.
+        holder: the path of the connection file at which others find the holder; empty where there is none.
+
+    Raises:
+        RunHeldError: somebody else has it. OSError: the directory cannot be written.
+    """
+
+    def __init__(self, run_directory: Path, holder: str = "") -> None:
+        self._path = run_directory / LOCK_NAME
+        self.left_behind = self._path.exists()
+        tries = 0
+        while True:
+            self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            try:
+                fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                where = os.read(self._fd, 4096).decode(errors="replace").strip()
+                os.close(self._fd)
+                tries += 1
+                if tries < _LOCK_TRIES:  # is_held() has it for a moment
+                    time.sleep(_LOCK_WAIT)
+                    continue
+                raise RunHeldError(run_directory.name, where) from error
+            if self._is_named():
+                break
+            os.close(self._fd)  # its holder removed the file between the two calls
+        os.ftruncate(self._fd, 0)
+        os.pwrite(self._fd, holder.encode(), 0)
+
+    def _is_named(self) -> bool:
+        try:
+            return os.stat(self._path).st_ino == os.fstat(self._fd).st_ino
+        except FileNotFoundError:
+            return False
+
+    def release(self, *, remove: bool) -> None:
+        """Let go. `remove` says that nothing is left to do for the run; a file that stays asks for a recovery."""
+        if self._fd >= 0:
+            if remove:
+                self._path.unlink(missing_ok=True)
+            os.close(self._fd)
+            self._fd = -1

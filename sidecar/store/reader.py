@@ -109,7 +109,7 @@ class _Iteration:
         high = MAX_STEP if max_step is None else min(max_step, MAX_STEP)
         with self._database.transaction():
             labels = {client: said["name"] for client, said in read_state(self._database).get("writers", {}).items()}
-            writers = {number: client for number, client in self._database.run("SELECT id, client FROM writer")}
+            writers = dict(self._database.run("SELECT id, client FROM writer"))
             planned = self._database.run(
                 "SELECT writer, first, rows, step_min FROM block WHERE step_max >= ? AND step_min <= ?"
                 " ORDER BY step_min, writer, first",

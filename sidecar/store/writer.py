@@ -33,8 +33,8 @@ from sidecar.store.blocks import (
 )
 from sidecar.store.database import StoreDamagedError, delete, open_to_write
 
-MAX_PENDING_ROWS = 32_768
-MAX_PENDING_BYTES = 4 * 1024 * 1024
+MAX_PENDING_ROWS = 16_384
+MAX_PENDING_BYTES = 2 * 1024 * 1024
 """More than this of the log is not kept in memory, where it takes 3 to 4 times as much: `apply` commits first."""
 
 _Group = tuple[list[int], list[tuple[Any, ...]]]
@@ -168,12 +168,11 @@ class StoreWriter:
         rows = 0
         for record in records:
             apply(record)
-            if record.kind == "log":
-                client = record.client
+            kind, _, client, _, time, body = record
+            if kind == "log":
                 buffer = buffers.get(client)
                 if buffer is None:
                     buffer = buffers[client] = _Buffer()
-                body = record.body
                 data = body["data"]
                 keys = tuple(data)
                 group = buffer.groups.get(keys)
@@ -182,7 +181,7 @@ class StoreWriter:
                 group[0].append(len(buffer.steps))
                 group[1].append(tuple(data.values()))
                 buffer.steps.append(body["step"])
-                buffer.times.append(record.time)
+                buffer.times.append(time)
                 rows += 1
         self._pending_rows += rows
         self._checkpoint = checkpoint

@@ -16,8 +16,8 @@ from typing import IO, Any, TypeAlias
 
 from tracker.api import StoredRun
 from tracker.cli.common import CommandError, Commands, UsageError, api_of, json_line, key_list, plain, say
-from tracker.cli.progress import Progress
 from tracker.cli.table import counted
+from tracker.progress import Progress
 
 _ABOUT = """\
 A row has _step, _timestamp (Unix seconds), _label (the writer, if the run has several) and the metrics logged at that

@@ -12,8 +12,8 @@ from sidecar.protocol.errors import SidecarError
 from sidecar.protocol.layout import is_held
 from tracker.api import Api, StoredRun, recover, run_directories
 from tracker.cli.common import CommandError, Commands, UsageError, api_of, print_json, say
-from tracker.cli.progress import Progress
 from tracker.cli.table import Column, clean, counted, size, table
+from tracker.progress import Progress
 
 _VERIFY_ABOUT = """\
 Reads each run's transaction log: every checksum, and every client's numbers, which must have no gap and no repeat.
@@ -167,7 +167,7 @@ def run_rm(args: argparse.Namespace) -> int:
         for run in runs:
             where = is_held(run.dir)
             if where is not None:
-                raise RunHeldError(run.dir, where)
+                raise RunHeldError(run.id, where)
     if not args.yes and not _agreed(runs):
         return 1
     for run in runs:

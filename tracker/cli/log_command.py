@@ -102,7 +102,7 @@ def run_log(args: argparse.Namespace) -> int:
             raise
         kept = run.flush(_PATIENCE_SECONDS)
     if not kept:
-        raise CommandError(f"not all is in the log of run {run.id!r} after {_PATIENCE_SECONDS:.0f} s; see its directory")
+        raise CommandError(f"not all is in the log of run {run.id!r} yet, after {_PATIENCE_SECONDS:.0f} s")
     return 0
 
 

@@ -55,7 +55,11 @@ def _version() -> str:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line; return its exit code: 0, 1 for a failure, 2 for bad usage, 130 for Ctrl-C."""
     parser = make_parser()
-    args = parser.parse_args(argv)
+    args, rest = parser.parse_known_args(argv)
+    if args.command == "log" and not any(text.startswith("-") for text in rest):
+        args.values += rest  # argparse takes no more of a list of arguments once an option stood in between
+    elif rest:
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
     if args.command is None:
         parser.print_help(sys.stderr)
         return EXIT_USAGE

@@ -22,8 +22,7 @@ from sidecar.protocol.records import Record
 from sidecar.state import RunState
 from tracker.api import StoredRun, recover
 from tracker.cli.common import CommandError, Commands, api_of, json_line, key_list, say, whole_number
-from tracker.cli.reading import lasted
-from tracker.cli.table import clean, counted, fit, number
+from tracker.cli.table import clean, counted, duration, fit, number
 
 _EVERY_SECONDS = 0.2
 _SILENT_SECONDS = 5.0
@@ -69,7 +68,7 @@ def run_tail(args: argparse.Namespace) -> int:
     sys.stdout.flush()
     if args.follow:
         Follower(run, state, offset, args.keys, lambda row: print(show(row), flush=True)).follow()
-        say(_end(run.refresh()))
+        say(_end(run.id, state))
     return 0
 
 
@@ -139,17 +138,15 @@ class Follower:
             raise CommandError(f"run {self._run.id!r} has no transaction log to follow") from error
         with reader:
             heard = time.monotonic()
-            while not self.ended(self.step(reader)):
-                time.sleep(_EVERY_SECONDS)
-                if reader.offset < reader.size():
+            while True:
+                if self.step(reader):
                     heard = time.monotonic()
-                elif time.monotonic() - heard > _SILENT_SECONDS:
+                if self._state.state != "running":
+                    return
+                if time.monotonic() - heard > _SILENT_SECONDS:
                     self._ask_who_writes(reader)
                     heard = time.monotonic()
-
-    def ended(self, records: int) -> bool:
-        """Whether the run has ended, after so many `records` were read."""
-        return self._state.state != "running"
+                time.sleep(_EVERY_SECONDS)
 
     def step(self, reader: LogReader) -> int:
         """Hand on what is in the log now; return how many records it was."""
@@ -178,7 +175,7 @@ class Follower:
         if is_held(self._run.dir) is not None:
             return
         recover(self._run.dir.parent.parent, [self._run.id])
-        if self.step(reader) == 0 and not self.ended(0) and is_held(self._run.dir) is None:
+        if self.step(reader) == 0 and self._state.state == "running" and is_held(self._run.dir) is None:
             raise CommandError(f"nobody writes to run {self._run.id!r} any more, and it did not say how it ended")
 
 
@@ -198,7 +195,9 @@ def _text_row(row: Row) -> str:
 _OWN = frozenset({"_step", "_timestamp", "_label"})
 
 
-def _end(run: StoredRun) -> str:
-    line = f"run {run.id} {run.state} after {lasted(run, time.time())}, {counted(run.records, 'row')}"
-    lost = sum(run.losses.values())
+def _end(run_id: str, state: RunState) -> str:
+    """Say how it ended, by the log: the store may not have it yet."""
+    length = (state.end_time or 0.0) - (state.start_time or 0.0)
+    line = f"run {run_id} {state.state} after {duration(length)}, {counted(state.records, 'row')}"
+    lost = sum(state.losses.values())
     return line + (f"; {counted(lost, 'record')} lost" if lost else "")

@@ -1,0 +1,43 @@
+"""Removes what killed sidecars have left: connection files, empty logs, directories of sockets. Never their runs."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+from sidecar.protocol.connection import Connection, place, process_lives, read_connection
+from sidecar.protocol.errors import ConnectionFileError
+
+SOCKETS_PREFIX = "tracker-"
+"""How the private directories of sockets are named, in the system's directory for temporary files."""
+
+
+def remove_leftovers(directory: Path) -> None:
+    """Remove what dead sidecars of this machine have left beside their connection files in `directory`."""
+    here = place()
+    for file in directory.glob("*.json"):
+        try:
+            connection = read_connection(file)
+        except ConnectionFileError:
+            continue
+        if connection.place != here or process_lives(connection):
+            continue
+        _remove_sockets(connection)
+        log = file.with_suffix(".log")
+        with contextlib.suppress(OSError):
+            file.unlink()
+            if log.stat().st_size == 0:
+                log.unlink()
+
+
+def _remove_sockets(connection: Connection) -> None:
+    """Remove the directory of its door, if it is one that a sidecar of this user has made."""
+    scheme, _, path = connection.door.partition("://")
+    sockets = Path(path).parent
+    if scheme == "ipc" and sockets.parent == Path(tempfile.gettempdir()) and sockets.name.startswith(SOCKETS_PREFIX):
+        with contextlib.suppress(OSError):
+            if sockets.stat().st_uid == os.getuid():
+                shutil.rmtree(sockets, ignore_errors=True)
