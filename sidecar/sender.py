@@ -115,8 +115,9 @@ class Sender:
                 self._failed(feed, error, now)
                 wait = min(wait, feed.due - now)
             if more:
-                took = time.monotonic() - begun
-                wait = min(wait, _GIVE_WAY * took if self._pressed() else 0.0)
+                rest = _GIVE_WAY * (time.monotonic() - begun) if self._pressed() else 0.0
+                feed.due = now + rest
+                wait = min(wait, rest)
             elif feed.error is None:
                 feed.due = now + COMMIT_SECONDS
         return max(0.0, wait)

@@ -25,16 +25,22 @@ from tracker.window import Window
 _log = logging.getLogger("tracker")
 
 INTERVAL = 0.005
-"""Seconds between two looks at the window, while there is something new each time."""
+"""Seconds between two looks at the window, while there is much new each time."""
 
-IDLE_INTERVAL = 0.05
-"""Seconds between two looks when there was nothing for a while."""
+_MUCH_BYTES = 64 * 1024
+
+CALM_INTERVAL = 0.1
+"""What that grows to while there is little: a look takes some 300 µs from the training loop, and a record in the window
+is as safe as one that was sent."""
 
 _IN_FLIGHT_BYTES = 2 * 1024 * 1024
 """So much may be sent and not yet acked: it bounds what the sidecar must hold for this client."""
 
 _ACK_EVERY = 0.02
 """Acks are looked for at most so often, unless somebody waits."""
+
+_CHECK_SECONDS = 0.5
+"""How often the sidecar's process is looked for; five times as often while somebody waits."""
 
 _SILENCE_SECONDS = 2.0
 """Without an ack for so long, with something to ack, the sidecar is asked at its door."""
@@ -72,7 +78,8 @@ class Pump:
         self._attach = attach
         self._alive = alive
         self._interval = interval
-        self._wake = threading.Semaphore(0)
+        self._wake = threading.Lock()  # held; released to wake the thread: a third of what a Semaphore costs
+        self._wake.acquire()
         self._closing = False
         self._records: Channel | None = None
         self._results: Channel | None = None
@@ -90,7 +97,7 @@ class Pump:
         self._warned: set[str] = set()
         self._first: Attached | None = None
         self._thread: threading.Thread | None = None
-        self.idle_wait = interval
+        self._pause = interval
 
     # -- from any thread ----------------------------------------------------------------------------------------
 
@@ -108,13 +115,19 @@ class Pump:
         """Queue a request behind all that was logged; return its number in the mailbox."""
         number = self._mailbox.expect()
         self._requests.append((number, what))
-        self._wake.release()
+        self._rouse()
         return number
+
+    def _rouse(self) -> None:
+        try:
+            self._wake.release()
+        except RuntimeError:
+            return  # it was roused before, and has not yet begun
 
     def close(self, deadline: Deadline) -> None:
         """Say goodbye and end the thread."""
         self._closing = True
-        self._wake.release()
+        self._rouse()
         if self._thread is not None and self._thread is not threading.current_thread():
             self._thread.join(deadline.left())
 
@@ -152,7 +165,7 @@ class Pump:
             waiting = bool(self._asked)
             if waiting or now - self._acks_at >= _ACK_EVERY:
                 self._acks_at = now
-                moved = self._receive(now) or moved
+                self._receive(now)
                 self._look_after(now)
             self._window.prepare()
         except SidecarError as error:
@@ -163,15 +176,15 @@ class Pump:
             return 0.0
         if waiting:
             return 0.0 if self._results.wait(self._interval) else self._interval / 5
-        self.idle_wait = self._interval if moved else min(IDLE_INTERVAL, self.idle_wait * 1.5)
-        return self.idle_wait
+        self._pause = self._interval if moved >= _MUCH_BYTES else min(CALM_INTERVAL, self._pause * 1.5)
+        return self._pause
 
     # -- sending ------------------------------------------------------------------------------------------------
 
-    def _send(self, now: float) -> bool:
-        """Send what is new, as far as the bound on bytes in flight allows; then the requests."""
+    def _send(self, now: float) -> int:
+        """Send what is new, as far as the bound on bytes in flight allows; then the requests. Return the bytes."""
         assert self._records is not None
-        moved = False
+        moved = 0
         while self._in_flight < _IN_FLIGHT_BYTES:
             if self._unsent is None:
                 taken = self._window.take()
@@ -184,16 +197,15 @@ class Pump:
             if self._in_flight == 0:
                 self._heard = now  # from now on an ack is expected
             self._in_flight += len(self._unsent)
+            moved += len(self._unsent)
             self._unsent = None
             self._sent_at = now
-            moved = True
         while self._requests and self._window.sent >= self._window.seq:
             number, what = self._requests[0]
             if not self._send_unnumbered("request", {"id": number, "ask": what}):
                 break
             self._asked[number] = what
             self._requests.popleft()
-            moved = True
         if now - self._sent_at >= _BEAT_SECONDS and self._send_unnumbered("beat", {}):
             self._sent_at = now
         return moved
@@ -205,11 +217,9 @@ class Pump:
 
     # -- receiving ----------------------------------------------------------------------------------------------
 
-    def _receive(self, now: float) -> bool:
-        assert self._results is not None
-        moved = False
-        while (message := self._results.receive()) is not None:
-            moved = True
+    def _receive(self, now: float) -> None:
+        results = self._results
+        while results is not None and (message := results.receive()) is not None:
             self._heard = now
             try:
                 result = decode(message)
@@ -224,10 +234,9 @@ class Pump:
                 self._mailbox.deliver(result.body)
             elif result.kind == "reattach":
                 self._lose_connection(now)
-                break
+                return
             elif result.kind == "problem":
                 self._warn(result.body["code"], f"the sidecar refused a record: {result.body['message']}")
-        return moved
 
     def _on_ack(self, seq: int) -> None:
         while self._flight and self._flight[0][0] <= seq:
@@ -238,7 +247,7 @@ class Pump:
 
     def _look_after(self, now: float) -> None:
         """Notice a sidecar that is gone, by its process or by its silence."""
-        if now - self._checked_at >= 0.1:
+        if now - self._checked_at >= (_CHECK_SECONDS / 5 if self._asked else _CHECK_SECONDS):
             self._checked_at = now
             if not self._alive():
                 self._warn("gone", "the sidecar is gone; another one is started, nothing is lost")

@@ -6,6 +6,7 @@ Keys: ``protocol`` (int), ``door`` (the endpoint to attach at), ``pid``, ``place
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import platform
@@ -30,6 +31,7 @@ class Connection(NamedTuple):
     protocol: int = PROTOCOL_VERSION
 
 
+@functools.cache
 def place() -> str:
     """Return a name for where this process's id is valid: the boot of this machine and the pid namespace.
 
