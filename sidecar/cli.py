@@ -88,6 +88,7 @@ def _set_up_log() -> _Worst:
 
 def _launch(options: argparse.Namespace) -> int:
     from sidecar.leftovers import SOCKETS_PREFIX, remove_leftovers
+    from sidecar.protocol.channels import has_ipc
     from sidecar.server import Endpoints, Server
 
     worst = _set_up_log()
@@ -96,9 +97,8 @@ def _launch(options: argparse.Namespace) -> int:
     sys.setswitchinterval(0.001)
     sockets = Path(tempfile.mkdtemp(prefix=SOCKETS_PREFIX))
     try:
-        server = Server(
-            options.dir, options.connection_file, Endpoints.private(sockets), options.parent, options.durability
-        )
+        endpoints = Endpoints.private(sockets) if has_ipc() else Endpoints.loopback()
+        server = Server(options.dir, options.connection_file, endpoints, options.parent, options.durability)
         signal.signal(signal.SIGTERM, lambda number, frame: server.stop())
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the trainer, which says when to stop
         signal.signal(signal.SIGHUP, signal.SIG_IGN)

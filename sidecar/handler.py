@@ -12,6 +12,7 @@ from pathlib import Path
 
 from sidecar import __version__
 from sidecar.items import Append, Closing, Done, Opened, Post, Question, WriterItem
+from sidecar.memory_events import oom_count, oom_since
 from sidecar.protocol import PROTOCOL_VERSION
 from sidecar.protocol.codec import Part, decode_envelope, decode_frames, encode, read_bare, read_framed
 from sidecar.protocol.connection import place
@@ -20,7 +21,7 @@ from sidecar.protocol.errors import RecordError, RefusedError
 from sidecar.protocol.frames import frame
 from sidecar.protocol.limits import MAX_MESSAGE_BYTES, MAX_RUN_KEYS, NAME_RULE, valid_name
 from sidecar.protocol.records import KINDS, Body, Record, check, check_envelope, is_usual
-from sidecar.protocol.segments import OwnerLock, read_window, remove_window, window_directories
+from sidecar.protocol.segments import OwnerLock, read_owner, read_window, remove_window, window_directories
 from sidecar.runs import UNSEEN_SECONDS, Run, Session, crashed, reject
 
 _log = logging.getLogger("sidecar")
@@ -43,6 +44,7 @@ class Handler:
         to_writer: takes items for the Writer.
         post: takes results for a client.
         on_closed: called, on any thread, when a run is closed and released: it must call `forget` on this thread.
+        sync: whether a run's log is to be on the disk before a client is told what is in it.
     """
 
     def __init__(
@@ -52,7 +54,9 @@ class Handler:
         to_writer: Callable[[WriterItem], None],
         post: Post,
         on_closed: Callable[[Run], None],
+        sync: bool = False,
     ) -> None:
+        self._sync = sync
         self._root = root
         self._holder = holder
         self._to_writer = to_writer
@@ -138,10 +142,18 @@ class Handler:
         return start
 
     def _take_part(self, part: Part) -> bool:
-        if part.record is None:
-            self._refuse_bytes(part.error)
+        if part.record is not None:
+            return self._take_one(part.record, part.frame)
+        error = part.error or RecordError("form", "no record")
+        found = error.record
+        session = self.sessions.get(found.client) if found is not None else None
+        if found is None or session is None or found.run != session.run.id or found.seq != session.accepted + 1:
+            self._refuse_bytes(error)
             return True
-        return self._take_one(part.record, part.frame)
+        session.seen = time.monotonic()  # its number is known: it is told of it, and the next may follow
+        self._refuse(session, found, error)
+        self._hand_on(session, reject(found, error), found.seq)
+        return True
 
     def _take_one(self, record: Record, framed: bytes) -> bool:
         """Take any record; return False where the rest of its message is of no use."""
@@ -171,7 +183,11 @@ class Handler:
         try:
             if record.kind in KINDS and KINDS[record.kind].way != "record":
                 raise RecordError("kind", f"a {record.kind!r} is not numbered and not kept; send it with seq 0")
+            if record.kind == "rejected":
+                raise RecordError("kind", "a 'rejected' record comes from a sidecar only")
             check(record)
+            if record.kind == "exit" and record.body.get("writer", session.client) != session.client:
+                raise RecordError("value", f"an 'exit' of {session.client} says that {record.body['writer']!r} is gone")
             if record.kind == "log":
                 keys = session.keys
                 new = record.body["data"].keys() - keys
@@ -211,8 +227,6 @@ class Handler:
                 code = "client" if record.client else "run"
                 self._count(f"refused: {code}")
                 _log.debug("a record of %r for run %r, which is not attached here", record.client, record.run)
-                if record.client:
-                    self._post(record.client, _result(record.run, record.client, "reattach", {"expected": 1}))
             return
         kind = KINDS.get(record.kind)
         try:
@@ -253,9 +267,6 @@ class Handler:
     def _on_request(self, session: Session, record: Record) -> None:
         number = record.body["id"]
         ask = record.body["ask"]
-        if ask not in ("flush", "state", "progress"):
-            self._refuse(session, record, RecordError("value", f"ask {ask!r}; 'flush', 'state' or 'progress'"))
-            return
 
         def answer(body: dict[str, object]) -> None:
             self._tell(session, "answer", {"id": number, "seq": session.durable, **body})
@@ -299,9 +310,12 @@ class Handler:
         )
         if body.get("place") == self._place:
             session.pid = body.get("pid")
+            session.oom = oom_count(session.pid) if session.pid else None
             session.window = self._window(run, request.client, body.get("window"))
         run.sessions[session.client] = self.sessions[session.client] = session
-        if not run.existed or body.get("again"):
+        session.resumed = run.existed
+        run.existed = True
+        if not session.resumed or body.get("again"):
             answer(session, {})
         else:
             self._to_writer(Question(run, session, "state", lambda found: answer(session, dict(found))))
@@ -313,7 +327,7 @@ class Handler:
             raise RefusedError("closing", f"run {run_id!r} is being closed; try again")
         fresh = run is None
         if run is None:
-            run = Run.open(self._root, run_id, self._holder)
+            run = Run.open(self._root, run_id, self._holder, sync=self._sync)
         try:
             if not body.get("again"):
                 self._check_resume(run, resume, fresh, body)
@@ -332,7 +346,8 @@ class Handler:
             raise RefusedError("missing", f"run {run.id!r} does not exist, and resume is 'must'")
         if resume == "never" and (run.existed or not fresh):
             raise RefusedError("exists", f"run {run.id!r} exists, and resume is 'never'")
-        if resume is None and fresh and run.ended and not body.get("label") and not body.get("parent"):
+        ended = run.ended if fresh else all(session.exited for session in run.sessions.values())
+        if resume is None and ended and not body.get("label") and not body.get("parent"):
             raise RefusedError("exists", f"run {run.id!r} exists and has ended; resume='allow' goes on with it")
 
     @staticmethod
@@ -352,11 +367,8 @@ class Handler:
         """Return the window the sidecar may take: only one whose owner file names this run and client."""
         if not named:
             return None
-        directory = Path(named)
-        owner = directory / "owner"
-        if directory.name != client or not owner.is_file():
-            return None
-        return directory
+        owner = read_owner(Path(named))
+        return Path(named) if owner.get("run") == run.id and owner.get("client") == client else None
 
     # -- leaving ------------------------------------------------------------------------------------------------
 
@@ -372,13 +384,20 @@ class Handler:
                 return  # its owner has not let go of it yet: `idle` tries again
         self._leaving.pop(session, None)
         if not session.exited and session.parent is None and session.accepted > 0:
-            self._append_own(session.run, "exit", crashed(session.client))
+            self._append_own(session.run, "exit", self._obituary(session))
         session.run.last[session.client] = self._left[session.client] = session.accepted
         if len(self._left) > _LEFT:
             del self._left[next(iter(self._left))]
         del self.sessions[session.client]
         del session.run.sessions[session.client]
         self._maybe_close(session.run)
+
+    @staticmethod
+    def _obituary(session: Session) -> Body:
+        """Return the ``exit`` of a client that could not say one."""
+        if oom_since(session.oom):
+            return crashed(session.client, "out of memory: the kernel killed a process of its cgroup")
+        return crashed(session.client)
 
     def gone(self, session: Session) -> None:
         """The process of a client is gone."""

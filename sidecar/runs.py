@@ -12,6 +12,7 @@ from pathlib import Path
 
 from sidecar.log.reader import LogReader
 from sidecar.log.writer import LogWriter
+from sidecar.memory_events import OomCount
 from sidecar.protocol.codec import encode
 from sidecar.protocol.errors import LogFormatError, RecordError, RefusedError, RunHeldError, StoreError
 from sidecar.protocol.frames import frame
@@ -36,10 +37,12 @@ class Session:
         accepted: the highest number taken from the client; moved by the Handler.
         durable: the highest number in the log; moved by the Writer.
         exited: whether its ``exit`` record was taken.
+        resumed: whether the run was there before it attached.
         seen: when something last came from it, monotonic seconds.
         window: the directory of its window, where the rest can be taken from if its process dies.
         watched: whether its process is watched from here.
         keys: metric keys that were found good.
+        oom: how many processes of its cgroup the kernel had killed for want of memory when it attached.
     """
 
     run: Run
@@ -51,9 +54,11 @@ class Session:
     pid: int | None = None
     window: Path | None = None
     exited: bool = False
+    resumed: bool = False
     watched: bool = False
     seen: float = field(default_factory=time.monotonic)
     keys: set[str] = field(default_factory=set)
+    oom: OomCount | None = None
     acked_at: float = 0.0
     unacked_bytes: int = 0
 
@@ -89,13 +94,14 @@ class Run:
         self.log: LogWriter
 
     @classmethod
-    def open(cls, root: Path, run_id: str, holder: str) -> Run:
+    def open(cls, root: Path, run_id: str, holder: str, *, sync: bool = False) -> Run:
         """Take the run's lock, cut its log's torn tail, and take over what dead clients left in their windows.
 
         Args:
             root: the directory that holds ``runs/``.
             run_id: which run; made if it is new.
             holder: the path of this sidecar's connection file, told to others who want the run.
+            sync: have all of its log on the disk, which one that died before its fsync may have left undone.
 
         Raises:
             RefusedError: the id is none, another sidecar holds the run, or its directory cannot be used.
@@ -109,6 +115,8 @@ class Run:
             try:
                 run._read()
                 run._take_over()
+                if sync:
+                    run.log.sync()
             except BaseException:
                 run.release()
                 raise
@@ -199,8 +207,12 @@ class Run:
         if hasattr(self, "log"):
             self.log.close()
         if clean:
+            windows = self.directory / WINDOWS_NAME
+            for link in windows.glob("*"):
+                if link.is_symlink() and not link.exists():
+                    link.unlink(missing_ok=True)  # to a window that was taken
             with contextlib.suppress(OSError):  # not empty: a client is about to begin
-                (self.directory / WINDOWS_NAME).rmdir()
+                windows.rmdir()
         if self._lock is not None:
             self._lock.release(remove=clean)
             self._lock = None

@@ -34,7 +34,7 @@ class _Feed:
         self.run = run
         self.sink: Sink | None = None
         self.reader: LogReader | None = None
-        self.wanted = 0
+        self.wanted = run.log.offset  # what a sidecar before this one may have left for the sink
         self.due = time.monotonic() + COMMIT_SECONDS
         self.questions: list[Question] = []
         self.closing: Closing | None = None

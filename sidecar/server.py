@@ -91,7 +91,8 @@ class Server:
         self._sender_thread: StageThread[SenderItem] = StageThread("SenderThread", self._sender)
         self._writer = Writer(self._sender_thread.put, self._post, durability)
         self._writer_thread: StageThread[WriterItem] = StageThread("WriterThread", self._writer)
-        self.handler = Handler(root, str(connection_file), self._to_writer, self._post, self._on_closed)
+        sync = durability == "disk"
+        self.handler = Handler(root, str(connection_file), self._to_writer, self._post, self._on_closed, sync)
         self._thread = threading.Thread(target=self._run, name="HandlerThread", daemon=True)
         self._calls: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._wake_read, self._wake_write = os.pipe()
@@ -346,7 +347,9 @@ class Server:
             "results": results,
             "last": session.durable,
             "state": found.get("state", {}),
-            "resumed": session.run.existed,
+            "resumed": session.resumed,
+            "directory": str(session.run.directory),
+            "place": place(),
         }
         if found.get("error"):
             _log.warning("run %s: its state is not known: %s", session.run.id, found["error"])
@@ -371,6 +374,7 @@ class Server:
         return {
             "version": __version__,
             "protocol": PROTOCOL_VERSION,
+            "records_endpoint": self._records_endpoint,
             "pid": os.getpid(),
             "host": platform.node(),
             "uptime": uptime,

@@ -99,11 +99,7 @@ class Writer:
             frames = group.frames[0] if len(group.frames) == 1 else b"".join(group.frames)
             group.frames = [frames]
             try:
-                if frames:
-                    run.log.append(frames)
-                    group.frames = [b""]  # a failing sync is tried again, the append is not
-                if self._sync:
-                    run.log.sync()
+                run.log.append(frames, sync=self._sync)
             except OSError as error:
                 self._failed(run, error)
                 return False

@@ -17,7 +17,7 @@ from sidecar.protocol.layout import LOG_NAME, RUNS_NAME, STORE_NAME
 from sidecar.protocol.limits import valid_name
 from tracker.errors import RunNotFoundError, TrackerError
 from tracker.filters import Order, compile_filter
-from tracker.stored import StoredFile, StoredRun
+from tracker.stored import STALLED_AFTER, StoredFile, StoredRun
 
 _log = logging.getLogger("tracker")
 
@@ -29,6 +29,8 @@ class Api:
 
     Args:
         dir: the root directory, which holds ``runs/``; None for `TRACKER_DIR`, else ``./.tracker``.
+        stalled_after: a run that is going on and has logged nothing for so many seconds is ``"stalled"``; None for
+            the settings file's, else 600.
 
     Attributes:
         dir: the root directory.
@@ -37,12 +39,14 @@ class Api:
         ValueError: `dir` is an address of a kind that this version cannot read from.
     """
 
-    def __init__(self, dir: str | os.PathLike[str] | None = None) -> None:
+    def __init__(self, dir: str | os.PathLike[str] | None = None, stalled_after: float | None = None) -> None:
         if isinstance(dir, str) and "://" in dir:
             raise ValueError(f"Api reads a directory, and cannot read from {dir.partition('://')[0]}:// addresses")
-        from tracker.settings import root_dir
+        from tracker.settings import resolve
 
-        self.dir = root_dir(dir)
+        settings = resolve({"dir": dir, "stalled_after": stalled_after})
+        self.dir = Path(settings.dir or "")
+        self.stalled_after = settings.stalled_after or STALLED_AFTER
 
     def runs(
         self, project: str | None = None, filters: Mapping[str, Any] | None = None, order: str | None = None
@@ -58,7 +62,7 @@ class Api:
         Raises:
             ValueError: a field or an operator that does not exist.
         """
-        return Runs(self.dir, project, filters, order)
+        return Runs(self.dir, project, filters, order, self.stalled_after)
 
     def run(self, id: str) -> StoredRun:
         """Return the run with this id.
@@ -69,7 +73,7 @@ class Api:
         recover(self.dir, [id] if valid_name(id) else [])
         directory = self.dir / RUNS_NAME / str(id)
         if valid_name(id) and is_run(directory):
-            return StoredRun(directory)
+            return StoredRun(directory, self.stalled_after)
         raise RunNotFoundError(self._not_found(str(id)))
 
     def _not_found(self, wanted: str) -> str:
@@ -102,8 +106,10 @@ class Runs(Sequence[StoredRun]):
         project: str | None = None,
         filters: Mapping[str, Any] | None = None,
         order: str | None = None,
+        stalled_after: float = STALLED_AFTER,
     ) -> None:
         self._root = root
+        self._stalled_after = stalled_after
         self._project = project
         self._passes = compile_filter(filters)
         self._order = Order("-start_time" if order is None else order)
@@ -114,7 +120,7 @@ class Runs(Sequence[StoredRun]):
             recover(self._root)
             found = []
             for directory in run_directories(self._root):
-                run = StoredRun(directory)
+                run = StoredRun(directory, self._stalled_after)
                 if (self._project is None or run.project == self._project) and self._passes(run):
                     found.append(run)
             self._found = self._order.sort(found)

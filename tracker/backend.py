@@ -36,6 +36,7 @@ class Attached(NamedTuple):
         last: the highest number that is durable for this client.
         state: the run's state as kept so far.
         resumed: whether the run was there before.
+        directory: the run's directory, where it is on this machine; else None.
     """
 
     records: str
@@ -43,6 +44,7 @@ class Attached(NamedTuple):
     last: int
     state: dict[str, Any]
     resumed: bool
+    directory: Path | None
 
 
 class Backend:
@@ -52,11 +54,14 @@ class Backend:
         root: the directory that holds ``runs/``.
         sidecar: the address of a sidecar to attach to (an endpoint, or a connection file); None: launch one.
         durability: ``"os"`` or ``"disk"``, for a sidecar that is launched.
+
+    Attributes:
+        address: the `sidecar` argument.
     """
 
     def __init__(self, root: Path, sidecar: str | None = None, durability: str = "os") -> None:
         self.root = root
-        self._address = sidecar
+        self.address = sidecar
         self._durability = durability
         self._lock = threading.RLock()
         self._process: subprocess.Popen[bytes] | None = None
@@ -73,7 +78,7 @@ class Backend:
             LaunchError: the process cannot be started.
         """
         with self._lock:
-            if self._address or self._starting or self._own() or self._inherited():
+            if self.address or self._starting or self._own() or self._inherited():
                 return
             directory = self.root / SIDECARS_NAME
             name = new_id()
@@ -199,7 +204,10 @@ class Backend:
                     raise LaunchError(str(error)) from error
                 raise
             found = answer.body
-            attached = Attached(found["records"], found["results"], found["last"], found["state"], found["resumed"])
+            directory = Path(found["directory"]) if found.get("place") == place() else None
+            attached = Attached(
+                found["records"], found["results"], found["last"], found["state"], found["resumed"], directory
+            )
             return attached, connection
 
     def _door(self, elsewhere: str | None, deadline: Deadline) -> tuple[Connection | None, str]:
@@ -210,13 +218,13 @@ class Backend:
                     return connection, connection.door
             except ConnectionFileError:
                 pass  # it has just gone: the run is free again
-        if self._address is not None:
-            if "://" in self._address:
-                return None, self._address
+        if self.address is not None:
+            if "://" in self.address:
+                return None, self.address
             try:
-                connection = read_connection(self._address)
+                connection = read_connection(self.address)
             except ConnectionFileError as error:
-                raise LaunchError(f"sidecar={self._address!r}: {error}") from error
+                raise LaunchError(f"sidecar={self.address!r}: {error}") from error
             return connection, connection.door
         connection = self.ensure_launched(deadline)
         return connection, connection.door

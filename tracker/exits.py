@@ -84,7 +84,8 @@ class ExitHooks:
 
     def _on_exit(self, argument: Any = None, /) -> Any:
         code = exit_code_of(argument)
-        self.how = Exit("failed" if code else "finished", exit_code=code)
+        if threading.current_thread() is threading.main_thread():  # elsewhere it ends a thread, not the process
+            self.how = Exit("failed" if code else "finished", exit_code=code)
         return self._exit(argument)
 
     def _on_sigterm(self, number: int, frame: FrameType | None) -> None:

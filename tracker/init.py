@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sidecar.protocol.deadline import Deadline
-from sidecar.protocol.layout import RUNS_NAME
+from sidecar.protocol.layout import REMOTE_NAME, RUNS_NAME
 from sidecar.protocol.limits import new_id
 from tracker import setup as setup_module
 from tracker.disabled import DisabledRun
@@ -139,7 +139,8 @@ def _start(setup: Setup, settings: Settings, config: dict[str, Any]) -> Run:
     backend = setup.backend(settings)
     backend.begin_launch()  # it starts up while this process imports and makes what it needs
     run_id, resume = _choose(root, settings)
-    run = Run(setup, settings, run_id, settings.name or _make_name(), root / RUNS_NAME / run_id)
+    kept_in = root / (REMOTE_NAME if settings.sidecar else RUNS_NAME) / run_id
+    run = Run(setup, settings, run_id, settings.name or _make_name(), kept_in)
     try:
         interface = setup.make_interface(run)
     except OSError as error:
@@ -151,6 +152,11 @@ def _start(setup: Setup, settings: Settings, config: dict[str, Any]) -> Run:
         _remove_empty(run.dir)
         raise
     setup.adopt(run, interface)
+    if settings.sidecar:
+        from tracker.leftovers import send_in_background
+
+        run.dir = attached.directory or run.dir
+        send_in_background(root, backend, settings.sidecar)
     _take_state(run, settings, attached)
     run._publish("run", _describe(run, settings, attached))
     if config:

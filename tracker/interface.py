@@ -58,6 +58,7 @@ class Interface:
         self._label = label
         self._connection: Connection | None = None
         info = {"label": label, "parent": parent, "pid": os.getpid(), "host": platform.node()}
+        info["sidecar"] = backend.address
         self.window = Window(directory, run, self.client, info, losses, window_bytes)
         self.mailbox = Mailbox()
         self._pump = Pump(self.window, self.mailbox, self._attach_again, self._alive, pump_interval)

@@ -10,7 +10,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 from sidecar.protocol.channels import Channel, pull, push
 from sidecar.protocol.codec import decode, encode
@@ -20,7 +20,6 @@ from sidecar.protocol.records import Record
 from tracker.backend import Attached
 from tracker.errors import TrackerError
 from tracker.mailbox import Mailbox
-from tracker.window import Window
 
 _log = logging.getLogger("tracker")
 
@@ -54,6 +53,30 @@ Attach = Callable[[bool, Deadline], Attached]
 """Attaches at the door; the first argument says that it is a re-attach."""
 
 
+class Source(Protocol):
+    """What a pump takes records from: a `Window`, or what is left of one."""
+
+    run: str
+    client: str
+    seq: int
+
+    @property
+    def sent(self) -> int:
+        """The number of the last record that `take` gave."""
+
+    def take(self) -> tuple[bytes, int] | None:
+        """Return frames that were not taken yet, and the number of the last; None where there are none."""
+
+    def rewind(self, acked: int) -> None:
+        """Take again from the record after `acked` on."""
+
+    def release(self, acked: int) -> None:
+        """Records up to `acked` are durable."""
+
+    def prepare(self) -> None:
+        """Called at every look."""
+
+
 class Pump:
     """Moves records from a window to a sidecar.
 
@@ -67,7 +90,7 @@ class Pump:
 
     def __init__(
         self,
-        window: Window,
+        window: Source,
         mailbox: Mailbox,
         attach: Attach,
         alive: Callable[[], bool],

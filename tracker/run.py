@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from sidecar.protocol.deadline import Deadline
 from sidecar.protocol.layout import FILES_NAME
-from sidecar.protocol.records import NUMBERS
+from sidecar.protocol.records import GOALS, SUMMARIES
 from tracker import values
 from tracker.config import Config
 from tracker.errors import RunFinishedError
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 _log = logging.getLogger("tracker")
 
 _SUMMARY_SECONDS = 5.0
-_SUMMARIES = ("last", "min", "max", "mean", "best", "first", "none")
 
 
 class Run:
@@ -52,6 +51,7 @@ class Run:
         self.group = settings.group
         self.job_type = settings.job_type
         self.dir = directory
+        self._windows_in = directory
         self.label = settings.label
         self.url: str | None = None
         self.start_time = time.time()
@@ -88,12 +88,16 @@ class Run:
             TypeError, ValueError: a key or value that cannot be logged, by name; nothing of the call is recorded.
             RunFinishedError: after `finish`.
         """
-        if not (
-            self._plain
-            and type(data) is dict
-            and data.keys() <= self._keys
-            and NUMBERS.issuperset(map(type, data.values()))
-        ):
+        if self._plain and type(data) is dict:
+            # A loop, and no clever set operations: in a training step what is called here is cold, and each other
+            # function in C costs more by its cache misses than the loop by its turns.
+            keys = self._keys
+            for key, value in data.items():
+                kind = type(value)
+                if (kind is not float and kind is not int) or key not in keys:
+                    data = self._prepare(data)
+                    break
+        else:
             data = self._prepare(data)
         if step is not None and (type(step) is not int or not -0x8000000000000000 <= step <= 0x7FFFFFFFFFFFFFFF):
             step = values.step_number(step)
@@ -217,9 +221,9 @@ class Run:
                 raise TypeError(f"define_metric: {what} is {value!r}; a string that is not empty")
         options = [option.strip() for option in summary.split(",")] if summary else []
         for option in options:
-            if option not in _SUMMARIES:
-                raise ValueError(f"define_metric: summary={option!r}; one of {', '.join(_SUMMARIES)}")
-        if goal not in (None, "minimize", "maximize"):
+            if option not in SUMMARIES:
+                raise ValueError(f"define_metric: summary={option!r}; one of {', '.join(SUMMARIES)}")
+        if goal is not None and goal not in GOALS:
             raise ValueError(f"define_metric: goal={goal!r}; 'minimize' or 'maximize'")
         if step_sync and step_metric is None:
             raise ValueError("define_metric: step_sync=True needs a step_metric")
@@ -297,10 +301,14 @@ class Run:
                 interface.window.append("exit", how.to_body())
                 self._state = how.state
                 self._plain = False
-            deadline = Deadline(self._settings.finish_timeout)
-            self._drain(interface, deadline)
-            interface.close(Deadline(max(1.0, deadline.left() or 0.0)))
             self._setup.forget(self)
+            deadline = Deadline(self._settings.finish_timeout)
+            try:
+                self._drain(interface, deadline)
+            except KeyboardInterrupt:  # Ctrl-C again, while it waits: the sidecar does the rest
+                deadline = Deadline(0.0)
+                print(f"tracker: run {self.name}: not waited for; its sidecar does the rest", file=sys.stderr)
+            interface.close(Deadline(max(0.5, deadline.left() or 0.0)))
 
     def _drain(self, interface: Interface, deadline: Deadline) -> None:
         from tracker.progress import Progress

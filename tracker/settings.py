@@ -47,6 +47,8 @@ class Settings:
         finish_timeout: seconds that `finish` waits; default 30.
         window_bytes: how large the window of records without an ack may become; default 1 GiB.
         pump_interval: seconds between two looks of the pump thread at the window; default 0.005.
+        stalled_after: a run that is going on and has logged nothing for so many seconds is shown as ``"stalled"``;
+            default 600.
     """
 
     dir: str | os.PathLike[str] | None = None
@@ -68,6 +70,7 @@ class Settings:
     finish_timeout: float | None = None
     window_bytes: int | None = None
     pump_interval: float | None = None
+    stalled_after: float | None = None
 
 
 _VARIABLES = {
@@ -96,7 +99,9 @@ _DEFAULTS: dict[str, Any] = {
     "finish_timeout": 30.0,
     "window_bytes": 1024 * 1024 * 1024,
     "pump_interval": 0.005,
+    "stalled_after": 600.0,
 }
+_SECONDS = ("init_timeout", "finish_timeout", "pump_interval", "stalled_after")
 _NAMES = tuple(field.name for field in fields(Settings))
 
 
@@ -170,7 +175,7 @@ def _parse(name: str, text: str, where: str) -> Any:
         if text.lower() in ("0", "false", "no", "off"):
             return False
         raise SettingsError(f"{where}={text!r}; true or false")
-    if name in ("init_timeout", "finish_timeout", "pump_interval", "window_bytes"):
+    if name in (*_SECONDS, "window_bytes"):
         try:
             number: float | int = int(text) if name == "window_bytes" else float(text)
         except ValueError as error:
@@ -198,7 +203,7 @@ def _check(name: str, value: Any, where: str) -> Any:
         if isinstance(value, str) or not all(isinstance(tag, str) and tag for tag in value):
             raise SettingsError(f"{where}{value!r}; a sequence of strings that are not empty")
         return tuple(dict.fromkeys(value))
-    if name in ("init_timeout", "finish_timeout", "pump_interval"):
+    if name in _SECONDS:
         if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
             raise SettingsError(f"{where}{value!r}; seconds, over 0")
         return float(value)

@@ -60,7 +60,7 @@ class Setup:
         return Interface(
             self.backend(settings),
             run.id,
-            run.dir,
+            run._windows_in,
             run.losses,
             label=run.label,
             parent=parent,

@@ -20,6 +20,9 @@ from sidecar.store.rows import columns_for, history, rows
 if TYPE_CHECKING:
     import pandas
 
+STALLED_AFTER = 600.0
+"""A run that is going on and has not logged for so many seconds is shown as stalled, unless another time is set."""
+
 _PATIENCE_SECONDS = 5.0
 """How long a store is waited for that a live sidecar is about to make."""
 
@@ -46,7 +49,8 @@ class StoredRun:
         dir: its directory.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, stalled_after: float = STALLED_AFTER) -> None:
+        self._stalled_after = stalled_after
         self.id = directory.name
         self.dir = directory
         self._state: dict[str, Any] | None = None
@@ -100,9 +104,13 @@ class StoredRun:
     def state(self) -> str:
         """``"running"``, ``"finished"``, ``"failed"``, ``"killed"``, ``"preempted"`` or ``"crashed"``.
 
+        ``"stalled"`` is a run that is going on and has logged nothing for the time that `Api` was given;
         ``"unreadable"`` where neither the store nor the log can be read; `reason` says why.
         """
-        return str(self._get("state"))
+        state = str(self._get("state"))
+        if state == "running" and time.time() - (self.last_time or time.time()) > self._stalled_after:
+            return "stalled"
+        return state
 
     @property
     def exit_code(self) -> int | None:

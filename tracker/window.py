@@ -6,6 +6,7 @@ the beginning and the end of a run, by its owner). Knows nothing of sockets. The
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import mmap
 import os
@@ -18,9 +19,11 @@ from typing import Any
 
 from sidecar.protocol.codec import new_packer
 from sidecar.protocol.frames import HEAD, HEAD_BYTES, LENGTH_BITS, MARK_BITS
+from sidecar.protocol.layout import LOG_NAME
 from sidecar.protocol.limits import MAX_RECORD_BYTES
 from sidecar.protocol.segments import HEADER_BYTES, SEGMENT_SUFFIX, WINDOWS_NAME, OwnerLock, header, remove_window
 from tracker.losses import Losses
+from tracker.places import is_local, local_directory
 
 SEGMENT_BYTES = 2 * 1024 * 1024
 DEFAULT_LIMIT_BYTES = 1024 * 1024 * 1024
@@ -137,8 +140,9 @@ class Window:
         self._segments: deque[Segment] = deque()
         self._memory: mmap.mmap
         self._pos = self._size = 0
-        windows = base / WINDOWS_NAME
-        windows.mkdir(parents=True, exist_ok=True)
+        named = base / WINDOWS_NAME / client
+        named.parent.mkdir(parents=True, exist_ok=True)
+        windows = named.parent if is_local(named.parent) else local_directory(run)
         self.directory = windows / f".{client}"  # nobody looks at it before it has its lock and its final name
         self.directory.mkdir(mode=0o700)
         self._owner = OwnerLock.make(self.directory, {"run": run, "client": client, **info})
@@ -148,11 +152,12 @@ class Window:
             self._owner.release()
             remove_window(self.directory)
             raise
-        named = windows / client
-        self.directory.rename(named)
-        self.directory = named
-        segment.path = named / segment.path.name
+        self.directory = self.directory.rename(windows / client)
+        if self.directory != named:
+            named.symlink_to(self.directory)  # so that whoever opens the run finds it
+        segment.path = self.directory / segment.path.name
         segment.begin(1)
+        self._named = named
         self._segments.append(segment)
         self._use(segment)
         self._sent_segment = segment
@@ -331,7 +336,11 @@ class Window:
             segment.close(remove=False)
         self._spare = None
         if self.acked >= self.seq:
-            remove_window(self.directory)
+            remove_window(self._named)
+            if not (self._named.parent.parent / LOG_NAME).exists():  # a run that another machine's directory keeps
+                with contextlib.suppress(OSError):
+                    self._named.parent.rmdir()
+                    self._named.parent.parent.rmdir()
         self._owner.release()
 
     def abandon(self) -> None:

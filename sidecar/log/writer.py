@@ -36,6 +36,7 @@ class LogWriter:
                     pass
                 end = reader.offset
         self._fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        self._named = False
         try:
             self.offset = max(end or 0, HEADER_BYTES)
             if os.fstat(self._fd).st_size < HEADER_BYTES:
@@ -45,14 +46,21 @@ class LogWriter:
             os.close(self._fd)
             raise
 
-    def append(self, data: bytes | memoryview) -> None:
+    def append(self, data: bytes | memoryview, *, sync: bool = False) -> None:
         """Append whole frames. After an error nothing of `data` is in the log, and it can be tried again.
+
+        Args:
+            data: the frames.
+            sync: return when they are on the disk. After an fsync that failed Linux takes what it could not write for
+                written, so only writing it once more makes the next fsync's word worth something.
 
         Raises:
             OSError: such as no space left.
         """
         try:
             self._write(data, self.offset)
+            if sync:
+                self.sync()
         except OSError:
             self._cut()
             raise
@@ -73,8 +81,16 @@ class LogWriter:
             return
 
     def sync(self) -> None:
-        """Return when all that was appended is on the disk (fsync)."""
+        """Return when all that was appended is on the disk (fsync); the first time the file's name too."""
         os.fsync(self._fd)
+        if not self._named:
+            for directory in (self.path.parent, self.path.parent.parent):
+                fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+                try:
+                    os.fsync(fd)
+                finally:
+                    os.close(fd)
+            self._named = True
 
     def close(self) -> None:
         if self._fd >= 0:

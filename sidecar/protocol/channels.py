@@ -40,6 +40,11 @@ def _forget_context() -> None:
 os.register_at_fork(after_in_child=_forget_context)
 
 
+def has_ipc() -> bool:
+    """Whether there are Unix sockets here."""
+    return bool(zmq.has("ipc"))
+
+
 class Channel:
     """One socket, for one thread. Closed at once: what is unsent is kept elsewhere, so nothing lingers."""
 

@@ -11,10 +11,9 @@ from typing import Any, NamedTuple
 
 import msgpack
 
-from sidecar.protocol import limits
 from sidecar.protocol.errors import RecordError
 from sidecar.protocol.frames import HEAD, HEAD_BYTES, LENGTH_BITS, MARK, frame, scan
-from sidecar.protocol.limits import MAX_MESSAGE_BYTES
+from sidecar.protocol.limits import MAX_MESSAGE_BYTES, MAX_RECORD_BYTES
 from sidecar.protocol.records import Record, check, check_envelope
 
 _unpackb = msgpack.unpackb
@@ -65,14 +64,29 @@ def decode_envelope(payload: bytes | memoryview) -> Record:
     Raises:
         RecordError: it is no msgpack, not of a record's form, or over a limit.
     """
-    if len(payload) > limits.MAX_RECORD_BYTES:
-        raise RecordError("size", f"a record of {len(payload)} bytes, at most {limits.MAX_RECORD_BYTES}")
-    value = unpack(payload)
-    if type(value) is not list or len(value) != 6:
-        raise RecordError("form", "a record is an array of six: [kind, run, client, seq, time, body]")
-    record = Record._make(value)
-    check_envelope(record)
+    try:
+        if len(payload) > MAX_RECORD_BYTES:
+            raise RecordError("size", f"a record of {len(payload)} bytes, at most {MAX_RECORD_BYTES}")
+        value = unpack(payload)
+        if type(value) is not list or len(value) != 6:
+            raise RecordError("form", "a record is an array of six: [kind, run, client, seq, time, body]")
+        record = Record._make(value)
+        check_envelope(record)
+    except RecordError as error:
+        error.record = _what_can_be_read(payload)
+        raise
     return record
+
+
+def _what_can_be_read(payload: bytes | memoryview) -> Record | None:
+    """Return whose record a bad one is, so that its client can be told; None where that cannot be said."""
+    try:
+        kind, run, client, seq, time, _ = _unpackb(payload, strict_map_key=False)
+        record = Record(kind if type(kind) is str else "", run, client, seq, time, {})
+        check_envelope(record._replace(kind="unknown", time=0.0))
+    except Exception:  # as in unpack(), or not six elements
+        return None
+    return record._replace(time=time if type(time) is float and abs(time) < 1e15 else 0.0)
 
 
 def decode(payload: bytes | memoryview) -> Record:
@@ -107,7 +121,7 @@ def decode_frames(data: bytes, start: int = 0, most: int = MAX_MESSAGE_BYTES) ->
             head, checksum = unpack_head(data, start)
             end = start + HEAD_BYTES + (head & LENGTH_BITS)
             payload = data[start + HEAD_BYTES : end]
-            if end > size or head >> 24 != MARK or crc32(payload) != checksum:
+            if end > size or head >> 24 != MARK or crc32(payload) != checksum or len(payload) > MAX_RECORD_BYTES:
                 break
             value = _unpackb(payload)
             if type(value) is not list or len(value) != 6:
@@ -138,6 +152,13 @@ class Part(NamedTuple):
 
 def read_framed(message: bytes, start: int) -> Part:
     """Read the frame at `start`, checking its envelope; where it is not good, skip to the next that is."""
+    head = HEAD.unpack_from(message, start)[0] if start + HEAD_BYTES <= len(message) else 0
+    end = start + HEAD_BYTES + (head & LENGTH_BITS)
+    if head >> 24 == MARK and head & LENGTH_BITS > MAX_RECORD_BYTES and end <= len(message):
+        payload = message[start + HEAD_BYTES : end]
+        large = RecordError("size", f"a record of {len(payload)} bytes, at most {MAX_RECORD_BYTES}")
+        large.record = _what_can_be_read(payload)
+        return Part(b"", None, large, end)
     for found in scan(message, start):
         if found.payload is None:
             error = RecordError("checksum", f"{found.end - start} damaged bytes in a message")

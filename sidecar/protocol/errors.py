@@ -5,6 +5,11 @@ Exceptions of ``zmq``, ``sqlite3`` and ``requests`` never leave the file that im
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from sidecar.protocol.records import Record
+
 
 class SidecarError(Exception):
     """The root of all errors that ``sidecar`` raises."""
@@ -15,19 +20,22 @@ class RecordError(SidecarError):
 
     Attributes:
         code: one of ``"encoding"``, ``"form"``, ``"kind"``, ``"size"``, ``"depth"``, ``"key"``, ``"value"``,
-            ``"run"``, ``"client"``, ``"checksum"``.
+            ``"run"``, ``"checksum"``.
+        record: as far as it could be read, where its client and number could; else None.
     """
 
-    def __init__(self, code: str, message: str) -> None:
+    def __init__(self, code: str, message: str, record: Record | None = None) -> None:
         super().__init__(message)
         self.code = code
+        self.record = record
 
 
 class RefusedError(SidecarError):
     """The door refused an attach. `code` says why, `where` names another sidecar's connection file if that helps.
 
     Attributes:
-        code: ``"protocol"``, ``"run"``, ``"exists"``, ``"missing"``, ``"elsewhere"``, ``"storage"``, ``"closing"``.
+        code: ``"protocol"``, ``"run"``, ``"client"``, ``"exists"``, ``"missing"``, ``"elsewhere"``, ``"storage"``,
+            ``"closing"``; or that of a `RecordError`, where the request itself is none.
         where: the connection file of the sidecar that holds the run, for ``"elsewhere"``; else None.
     """
 

@@ -20,6 +20,8 @@ LOCK_NAME = "lock"
 LOG_NAME = "transactions.log"
 STORE_NAME = "store.db"
 FILES_NAME = "files"
+REMOTE_NAME = "remote"
+"""Below the root: what this machine keeps of runs whose sidecar was attached to and not launched: their windows."""
 
 _LOCK_TRIES = 5
 _LOCK_WAIT = 0.01

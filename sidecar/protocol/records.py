@@ -37,11 +37,15 @@ class Record(NamedTuple):
 
 
 class Field(NamedTuple):
-    """A key of a body: its types, whether it must be there, and what it means."""
+    """A key of a body: its types, what it means, whether it must be there, and which strings it, or its items, may be.
+
+    A list's items are strings, in every kind.
+    """
 
     types: tuple[type, ...]
     meaning: str
     required: bool = False
+    choices: tuple[str, ...] = ()
 
 
 class Kind(NamedTuple):
@@ -58,6 +62,12 @@ class Kind(NamedTuple):
     meaning: str
     fields: Mapping[str, Field]
 
+
+SUMMARIES = ("last", "min", "max", "mean", "best", "first", "none")
+GOALS = ("minimize", "maximize")
+END_STATES = ("finished", "failed", "killed", "preempted", "crashed")
+ASKS = ("flush", "state", "progress")
+RESUMES = ("allow", "must", "never")
 
 _STR = (str,)
 _INT = (int,)
@@ -123,8 +133,8 @@ KINDS: Mapping[str, Kind] = {
             "metric": Field(_STR, "a key, or a pattern with '*'", required=True),
             "step_metric": Field((str, _NONE), "the metric that is its x axis"),
             "step_sync": Field(_BOOL, "whether rows that lack the step metric repeat its last value"),
-            "summary": Field(_LIST, "of 'last', 'min', 'max', 'mean', 'best', 'first', 'none'"),
-            "goal": Field((str, _NONE), "'minimize' or 'maximize'"),
+            "summary": Field(_LIST, "of 'last', 'min', 'max', 'mean', 'best', 'first', 'none'", choices=SUMMARIES),
+            "goal": Field((str, _NONE), "'minimize' or 'maximize'", choices=GOALS),
         },
     ),
     "losses": Kind(
@@ -149,7 +159,7 @@ KINDS: Mapping[str, Kind] = {
         "record",
         "the last record of a writer; one that says 'crashed' comes from the sidecar, with the writer in 'writer'",
         {
-            "state": Field(_STR, "'finished', 'failed', 'killed', 'preempted' or 'crashed'", required=True),
+            "state": Field(_STR, "'finished', 'failed', 'killed', 'preempted' or 'crashed'", True, END_STATES),
             "exit_code": Field((int, _NONE), "the process's exit code, where it is known"),
             "signal": Field((int, _NONE), "the signal that ended it, where it is known"),
             "traceback": Field((str, _NONE), "of the exception that ended it"),
@@ -163,10 +173,10 @@ KINDS: Mapping[str, Kind] = {
         "a question; its answer comes when all that the client sent before it is durable",
         {
             "id": Field(_INT, "chosen by the client, repeated in the answer", required=True),
-            "ask": Field(_STR, "'flush' (durable), 'state' (and readable in the store), 'progress'", required=True),
+            "ask": Field(_STR, "'flush' (durable), 'state' (and readable in the store), 'progress'", True, ASKS),
         },
     ),
-    "beat": Kind("request", "a sign of life; a remote client sends one a second when it has nothing else", {}),
+    "beat": Kind("request", "a sign of life; a client sends one a second when it has nothing else", {}),
     "detach": Kind("request", "the client goes; its result channel is closed", {}),
     # sidecar -> client
     "ack": Kind("result", "durable up to here", {"seq": Field(_INT, "the highest durable number", required=True)}),
@@ -181,7 +191,7 @@ KINDS: Mapping[str, Kind] = {
         {
             "code": Field(_STR, "short and stable, see the table of errors", required=True),
             "message": Field(_STR, "for people", required=True),
-            "seq": Field(_INT, "the record's number, 0 if it could not be read"),
+            "seq": Field(_INT, "the record's number, 0 for one that is not numbered"),
         },
     ),
     "answer": Kind(
@@ -201,7 +211,9 @@ KINDS: Mapping[str, Kind] = {
         "let this client in to a run",
         {
             "protocol": Field(_INT, "the version the client speaks", required=True),
-            "resume": Field((str, _NONE), "'allow', 'must', 'never'; None: attach to a run that is open or new"),
+            "resume": Field(
+                (str, _NONE), "'allow', 'must', 'never'; nil: attach to a run that is open or new", choices=RESUMES
+            ),
             "again": Field(_BOOL, "whether this client was attached before (a re-attach)"),
             "pid": Field((int, _NONE), "the client's process id"),
             "place": Field((str, _NONE), "the pid namespace it is valid in; see PROTOCOL.md"),
@@ -221,6 +233,8 @@ KINDS: Mapping[str, Kind] = {
             "state": Field(_MAP, "the run's state as it was kept so far", required=True),
             "resumed": Field(_BOOL, "whether the run was there before"),
             "version": Field(_STR, "the sidecar's version"),
+            "directory": Field(_STR, "the run's directory, on the sidecar's machine"),
+            "place": Field(_STR, "where that is, as in 'attach'"),
         },
     ),
     "refused": Kind(
@@ -301,6 +315,12 @@ def check(record: Record) -> None:
         if not isinstance(value, field.types) or (isinstance(value, bool) and bool not in field.types):
             wanted = " or ".join("nil" if t is _NONE else t.__name__ for t in field.types)
             raise RecordError("form", f"{name!r} of a {record.kind!r} record is a {type(value).__name__}, not {wanted}")
+        for item in value if type(value) is list else (value,):
+            if type(value) is list and type(item) is not str:
+                raise RecordError("form", f"{name!r} of a {record.kind!r} record has a {type(item).__name__} in it")
+            if field.choices and item is not None and item not in field.choices:
+                choices = ", ".join(repr(choice) for choice in field.choices)
+                raise RecordError("value", f"{name!r} of a {record.kind!r} record is {item!r}; one of {choices}")
     if record.kind == "log":
         check_metrics(body["step"], body["data"])
 
@@ -354,7 +374,7 @@ def check_plain(value: Any, name: str, depth: int = 1) -> None:
             raise RecordError("depth", f"{name} has more than {limits.MAX_DEPTH} levels")
         for key, item in value.items():
             if type(key) is not str:
-                raise RecordError("form", f"a map in {name} has the key {key!r}, not a string")
+                raise RecordError("form", f"a map in {name} has a key that is a {type(key).__name__}, not a string")
             check_plain(item, name, depth + 1)
     elif type(value) is list:
         if depth > limits.MAX_DEPTH:

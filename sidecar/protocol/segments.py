@@ -8,6 +8,7 @@ again, so a frame with another number is a leftover of the segment's earlier use
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
@@ -119,16 +120,24 @@ class OwnerLock:
             return None
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            info = json.loads(os.read(fd, 65536) or b"{}")
-        except (BlockingIOError, ValueError):
+        except BlockingIOError:
             os.close(fd)
             return None
-        return cls(fd, info if isinstance(info, dict) else {})
+        return cls(fd, read_owner(directory))
 
     def release(self) -> None:
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
+
+
+def read_owner(directory: Path) -> dict[str, Any]:
+    """Return what the ``owner`` file of the window in `directory` says; nothing where it cannot be read."""
+    try:
+        info = json.loads((directory / OWNER_NAME).read_text())
+    except (OSError, ValueError):
+        return {}
+    return info if isinstance(info, dict) else {}
 
 
 def window_directories(run_directory: Path) -> list[Path]:
@@ -141,7 +150,13 @@ def window_directories(run_directory: Path) -> list[Path]:
 
 
 def remove_window(directory: Path) -> None:
-    """Remove a window whose records are durable elsewhere, the ``owner`` file last."""
+    """Remove a window whose records are durable elsewhere, the ``owner`` file last; also where it is a link to one."""
     for path in directory.glob("*" + SEGMENT_SUFFIX):
         path.unlink(missing_ok=True)
-    shutil.rmtree(directory, ignore_errors=True)
+    target = directory.resolve()
+    shutil.rmtree(target, ignore_errors=True)
+    if target.parent.name != WINDOWS_NAME:
+        with contextlib.suppress(OSError):
+            target.parent.rmdir()
+    if directory.is_symlink():
+        directory.unlink(missing_ok=True)

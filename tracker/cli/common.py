@@ -69,7 +69,7 @@ def add_dir(parser: argparse.ArgumentParser) -> None:
 def api_of(args: argparse.Namespace) -> Api:
     """Return the Api for the directory that the command line names."""
     try:
-        return Api(getattr(args, "dir", None))
+        return Api(getattr(args, "dir", None), getattr(args, "stalled_after", None))
     except ValueError as error:
         raise UsageError(str(error)) from error
 

@@ -41,6 +41,13 @@ def add_to(commands: Commands) -> None:
         "show", run_show, "Show one run: config, summary, how it ended.", examples=_SHOW_EXAMPLES, json_data=True
     )
     show.add_argument("id", metavar="RUN", help="the run's id")
+    for command in (ls, show):
+        command.add_argument(
+            "--stalled-after",
+            metavar="SECONDS",
+            type=float,
+            help="call a run stalled that goes on and logged nothing for so long (default: 600)",
+        )
 
 
 _CONDITION = re.compile(r"(.+?)\s*(<=|>=|!=|==|=|~|<|>)\s*(.*)", re.DOTALL)
@@ -118,7 +125,7 @@ def lasted(run: StoredRun, now: float) -> str:
     """Return how long a run went, or has been going."""
     if run.start_time is None:
         return ""
-    end = now if run.state == "running" else run.end_time or run.last_time or run.start_time
+    end = now if run.state in ("running", "stalled") else run.end_time or run.last_time or run.start_time
     return duration(end - run.start_time)
 
 
@@ -171,7 +178,7 @@ def _head(run: StoredRun, now: float) -> dict[str, str]:
         "state": state,
         "started": _moment(run.start_time, now),
         "lasted": lasted(run, now),
-        "last heard": _moment(run.last_time, now) if run.state == "running" else None,
+        "last heard": _moment(run.last_time, now) if run.state in ("running", "stalled") else None,
         "step": None if run.step is None else f"{run.step:,}",
         "logged": f"{counted(run.records, 'row')}, {counted(run.points, 'value')}",
         "directory": str(run.dir),
