@@ -10,6 +10,7 @@ import shutil
 import signal
 import sys
 import tempfile
+import threading
 import time
 from pathlib import Path
 
@@ -87,7 +88,7 @@ def _set_up_log() -> _Worst:
 
 
 def _launch(options: argparse.Namespace) -> int:
-    from sidecar.leftovers import SOCKETS_PREFIX, remove_leftovers
+    from sidecar.leftovers import SOCKETS_PREFIX
     from sidecar.protocol.channels import has_ipc
     from sidecar.server import Endpoints, Server
 
@@ -106,9 +107,11 @@ def _launch(options: argparse.Namespace) -> int:
         if options.ready_fd >= 0:
             os.write(options.ready_fd, b"ready\n")
             os.close(options.ready_fd)
-        remove_leftovers(options.connection_file.parent)
+        tidying = threading.Thread(target=_tidy, args=(options,), name="RecoveryThread", daemon=True)
+        tidying.start()
         while not server.ended.wait(60.0):
             pass
+        tidying.join()
         if server.failed is not None:
             return 1
         if not worst.seen:
@@ -116,6 +119,15 @@ def _launch(options: argparse.Namespace) -> int:
         return 0
     finally:
         shutil.rmtree(sockets, ignore_errors=True)
+
+
+def _tidy(options: argparse.Namespace) -> None:
+    """Finish, in the background, what sidecars that died in this root have left."""
+    from sidecar.leftovers import remove_leftovers
+    from sidecar.recovery import recover
+
+    remove_leftovers(options.connection_file.parent)
+    recover(options.dir, None, Deadline(None))
 
 
 def _recover(options: argparse.Namespace) -> int:

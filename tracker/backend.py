@@ -189,11 +189,8 @@ class Backend:
                     Deadline(deadline.left(_DOOR_SECONDS if body.get("again") else None)),
                 )
             except RefusedError as error:
-                if error.code == "elsewhere" and error.where and not deadline.over():
-                    elsewhere = error.where
-                    time.sleep(0.01)
-                    continue
-                if error.code == "closing" and not deadline.over():
+                if error.code in ("elsewhere", "closing") and not deadline.over():
+                    elsewhere = error.where  # None: somebody finishes what a dead sidecar left, for a moment
                     time.sleep(0.02)
                     continue
                 if error.code in ("exists", "missing", "elsewhere"):
