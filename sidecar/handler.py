@@ -267,6 +267,8 @@ class Handler:
     def _on_request(self, session: Session, record: Record) -> None:
         number = record.body["id"]
         ask = record.body["ask"]
+        if ask == "state":  # also what children have logged that ended before they attached
+            self._search_windows(session.run)
 
         def answer(body: dict[str, object]) -> None:
             self._tell(session, "answer", {"id": number, "seq": session.durable, **body})

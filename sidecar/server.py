@@ -103,6 +103,7 @@ class Server:
         self._ready: queue.SimpleQueue[BaseException | None] = queue.SimpleQueue()
         self._results: dict[str, channels.Channel] = {}
         self._result_endpoints: dict[str, str] = {}
+        self._watched: dict[str, Session] = {}
         self._made = 0
         self.ended = threading.Event()
         self.failed: BaseException | None = None
@@ -205,7 +206,7 @@ class Server:
             wait = self.handler.idle(now)
             for key in self._watch.gone():
                 self._on_gone(key)
-            self._close_results()
+            self._forget_left()
             self._regulate()
             failed = self._writer_thread.failed or self._sender_thread.failed
             if failed is not None:
@@ -272,10 +273,16 @@ class Server:
         if channel is not None:
             channel.send(message)  # where the client does not take it, a later ack or its question again will do
 
-    def _close_results(self) -> None:
+    def _forget_left(self) -> None:
+        """Close the result channels of clients that have left, and watch their processes no more."""
         for client in self._results.keys() - self.handler.sessions.keys():
             self._results.pop(client).close()
             self._result_endpoints.pop(client)
+        sessions = self.handler.sessions
+        for session in [found for client, found in self._watched.items() if sessions.get(client) is not found]:
+            fd = self._watch.forget(self._watched.pop(session.client))
+            if fd is not None:
+                self._poll.remove(fd)
 
     # -- processes ----------------------------------------------------------------------------------------------
 
@@ -330,10 +337,13 @@ class Server:
             return
         if session.pid is not None and not session.watched:
             session.watched = True
+            self._watched[session.client] = session
             self._watch_process(session.pid, session)
 
     def _attached(self, envelope: list[bytes], request: Record, session: Session, found: Body) -> None:
         if self.handler.sessions.get(session.client) is not session:
+            body = {"code": "closing", "message": f"client {session.client!r} has left meanwhile; try again"}
+            self._answer(envelope, request._replace(kind="refused", body=body))
             return
         try:
             results = self._result_endpoint(session.client)

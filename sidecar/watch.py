@@ -37,13 +37,13 @@ class Watch:
             except ProcessLookupError:
                 self._gone.append(key)
                 return None
-            except OSError:
+            except (OSError, OverflowError):
                 pass  # no pidfd in this kernel, or not allowed: poll
         import psutil
 
         try:
             self._polled[key] = psutil.Process(pid)
-        except psutil.NoSuchProcess:
+        except (psutil.NoSuchProcess, ValueError, OverflowError):  # the number is a client's, and may be none
             self._gone.append(key)
         return None
 

@@ -197,7 +197,7 @@ class Backend:
                     raise ResumeError(str(error)) from error
                 raise LaunchError(f"the sidecar refused the run: {error}") from error
             except UnreachableError as error:
-                if deadline.over():
+                if deadline.over() or not body.get("again"):
                     raise LaunchError(str(error)) from error
                 raise
             found = answer.body
@@ -268,6 +268,8 @@ def _environment() -> dict[str, str]:
     import sidecar
 
     environment = dict(os.environ)
+    # glibc gives each thread a heap of its own (mallopt(3), M_ARENA_MAX); the sidecar's threads take turns anyway.
+    environment.setdefault("MALLOC_ARENA_MAX", "1")
     package = str(Path(sidecar.__file__).resolve().parent.parent)
     if package not in (sysconfig.get_path("purelib"), sysconfig.get_path("platlib")):
         rest = environment.get("PYTHONPATH")

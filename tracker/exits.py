@@ -67,16 +67,24 @@ class ExitHooks:
         self.how: Exit | None = None
 
     def install(self) -> None:
-        """Install the hooks, once."""
-        if self._installed:
-            return
-        self._installed = True
-        self._excepthook = sys.excepthook
-        sys.excepthook = self._on_exception
-        self._exit = sys.exit
-        sys.exit = self._on_exit
+        """Install the hooks, once; that of SIGTERM again where `in_child` took it away."""
+        if not self._installed:
+            self._installed = True
+            self._excepthook = sys.excepthook
+            sys.excepthook = self._on_exception
+            self._exit = sys.exit
+            sys.exit = self._on_exit
         if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
             signal.signal(signal.SIGTERM, self._on_sigterm)
+
+    def in_child(self) -> None:
+        """In a forked child, which has no say in how the run ends: SIGTERM ends it at once, as without these hooks.
+
+        Python runs a handler only between two steps of the main thread: one that is about to wait for a lock would
+        wait on, and a pool could not end its workers.
+        """
+        if signal.getsignal(signal.SIGTERM) == self._on_sigterm:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
     def _on_exception(self, kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
         self.how = exit_of(kind, error, trace)

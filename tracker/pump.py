@@ -28,7 +28,7 @@ INTERVAL = 0.005
 
 _MUCH_BYTES = 64 * 1024
 
-CALM_INTERVAL = 0.1
+CALM_INTERVAL = 0.2
 """What that grows to while there is little: a look takes some 300 µs from the training loop, and a record in the window
 is as safe as one that was sent."""
 

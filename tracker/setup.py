@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tracker.backend import Backend
-from tracker.exits import Exit, ExitHooks
+from tracker.exits import Exit, ExitHooks, exit_of
 from tracker.settings import Settings
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ class Setup:
         self.lock = threading.RLock()
         self._backends: dict[tuple[Path, str | None, str], Backend] = {}
         self._hooks = ExitHooks(self._on_signal)
+        self._finalized_in = 0
         os.register_at_fork(after_in_child=self._after_fork)
 
     def start(self) -> None:
@@ -42,6 +43,16 @@ class Setup:
             atexit.register(self._at_exit)
             _log_to_stderr()
         self._hooks.install()
+        self._end_as_multiprocessing_does()
+
+    def _end_as_multiprocessing_does(self) -> None:
+        """A child of `multiprocessing` may end by ``os._exit``, without `atexit`, but runs finalizers of its own."""
+        process = sys.modules.get("multiprocessing.process")
+        if process is not None and process.parent_process() is not None and self._finalized_in != os.getpid():
+            from multiprocessing.util import Finalize
+
+            self._finalized_in = os.getpid()
+            Finalize(None, self._at_child_exit, exitpriority=0)
 
     def backend(self, settings: Settings) -> Backend:
         """Return the backend for these settings."""
@@ -91,10 +102,16 @@ class Setup:
 
     def _after_fork(self) -> None:
         self.lock = threading.RLock()
+        self._hooks.in_child()
         for backend in self._backends.values():
             backend.forget_in_child()
         for run in self.runs:
             run._forked()
+
+    def _at_child_exit(self) -> None:
+        if sys.exc_info()[0] is not None:
+            self._hooks.how = exit_of(*sys.exc_info())
+        self._at_exit()
 
     def _at_exit(self) -> None:
         how = self._hooks.how or Exit("finished", exit_code=0)

@@ -33,8 +33,8 @@ from sidecar.store.blocks import (
 )
 from sidecar.store.database import StoreDamagedError, delete, open_to_write
 
-MAX_PENDING_ROWS = 16_384
-MAX_PENDING_BYTES = 2 * 1024 * 1024
+MAX_PENDING_ROWS = 8_192
+MAX_PENDING_BYTES = 1 * 1024 * 1024
 """More than this of the log is not kept in memory, where it takes 3 to 4 times as much: `apply` commits first."""
 
 _Group = tuple[list[int], list[tuple[Any, ...]]]
