@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from sidecar.protocol.deadline import Deadline
 from sidecar.protocol.layout import REMOTE_NAME, RUNS_NAME
 from sidecar.protocol.limits import new_id
+from tracker import last_run
 from tracker import setup as setup_module
 from tracker.disabled import DisabledRun
 from tracker.errors import LaunchError, RunActiveError, TrackerError
@@ -29,9 +30,6 @@ _FIRST = "amber bold brisk calm clear deep early fair glad keen light lucid mild
 _SECOND = (
     "brook cedar cliff cloud comet delta dune ember fern field grove harbor lake maple meadow orbit peak river tide"
 )
-
-_LAST_NAME = "last-run"
-"""In the root: the id of the last run that has not ended, for ``resume="auto"``."""
 
 
 def init(
@@ -163,7 +161,7 @@ def _start(setup: Setup, settings: Settings, config: dict[str, Any]) -> Run:
         run.config.update(config, allow_val_change=attached.resumed)
     setup.runs.append(run)
     setup.start()
-    _remember(root, run_id)
+    last_run.remember(root, run_id)
     if not settings.silent:
         again = " resumed" if attached.resumed else ""
         print(f"tracker: run {run.name} ({run.id}){again}, kept in {_short(run.dir)}", file=sys.stderr)
@@ -176,29 +174,8 @@ def _choose(root: Path, settings: Settings) -> tuple[str, str | None]:
         return settings.run_id or new_id(), settings.resume
     if settings.run_id:
         return settings.run_id, "allow"
-    try:
-        last = (root / _LAST_NAME).read_text().strip()
-    except OSError:
-        last = ""
+    last = last_run.read(root)
     return (last, "allow") if last and (root / RUNS_NAME / last).is_dir() else (new_id(), "allow")
-
-
-def _remember(root: Path, run_id: str) -> None:
-    beside = root / f".{_LAST_NAME}.{os.getpid()}"
-    try:
-        beside.write_text(run_id + "\n")
-        beside.rename(root / _LAST_NAME)
-    except OSError:
-        return  # only resume="auto" would miss it
-
-
-def forget_last(root: Path, run_id: str) -> None:
-    """`run_id` has ended well: ``resume="auto"`` starts a new run."""
-    try:
-        if (root / _LAST_NAME).read_text().strip() == run_id:
-            (root / _LAST_NAME).unlink()
-    except OSError:
-        return
 
 
 def _take_state(run: Run, settings: Settings, attached: Attached) -> None:

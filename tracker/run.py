@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from sidecar.protocol.deadline import Deadline
 from sidecar.protocol.layout import FILES_NAME
 from sidecar.protocol.records import GOALS, SUMMARIES
-from tracker import values
+from tracker import last_run, values
 from tracker.config import Config
 from tracker.errors import RunFinishedError
 from tracker.exits import Exit, exit_of
@@ -331,9 +331,7 @@ class Run:
             reason = answer.get("error") if answer else f"no answer in {self._settings.finish_timeout:.0f} s"
             _log.warning("run %s: everything is in the log; the store is not ready: %s", self.id, reason)
         if self._state == "finished":
-            from tracker.init import forget_last
-
-            forget_last(Path(self._settings.dir or ""), self.id)
+            last_run.forget(Path(self._settings.dir or ""), self.id)
         self._say_goodbye()
 
     def _say_goodbye(self) -> None:

@@ -67,7 +67,7 @@ def metric(key: str, value: Any) -> Any:
         return bool(value) if isinstance(value, bool) else float(value)
     if isinstance(value, int):
         if not _MIN_INT <= value <= _MAX_INT:
-            raise ValueError(f"metric {key!r} is the integer {value:.3e}, over 64 bits; log it as a float")
+            raise ValueError(f"metric {key!r} is an integer of {value.bit_length()} bits, over 64; log it as a float")
         return int(value)
     if isinstance(value, str):
         if len(value) * 4 > MAX_TEXT_BYTES and len(value.encode(errors="replace")) > MAX_TEXT_BYTES:
@@ -75,6 +75,8 @@ def metric(key: str, value: Any) -> Any:
         return value.encode(errors="replace").decode()
     if isinstance(value, Media):
         return value.to_map()
+    if isinstance(value, numbers.Integral):  # NumPy's too
+        return metric(key, int(value))
     if isinstance(value, Decimal | numbers.Real):
         return float(value)
     if getattr(value, "shape", None) == () and callable(getattr(value, "item", None)):

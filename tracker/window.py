@@ -28,6 +28,9 @@ from tracker.places import is_local, local_directory
 SEGMENT_BYTES = 2 * 1024 * 1024
 DEFAULT_LIMIT_BYTES = 1024 * 1024 * 1024
 
+_AGAIN_SECONDS = 0.1
+"""After a segment that could not be made so long passes before `append` tries again: on a full disk that takes 1 ms."""
+
 _MADV_POPULATE_WRITE = 23  # Linux 5.14, madvise(2); Python's mmap has no name for it before 3.13
 _pack_head = HEAD.pack_into
 _crc32 = zlib.crc32
@@ -136,6 +139,8 @@ class Window:
         self._deferred: deque[tuple[str, dict[str, Any]]] = deque()
         self._made = 0
         self._retired: list[mmap.mmap] = []
+        self._refusal = ""
+        self._again_at = 0.0
         self._spare: Segment | None = None
         self._segments: deque[Segment] = deque()
         self._memory: mmap.mmap
@@ -222,10 +227,15 @@ class Window:
             if self.size_bytes() + size > self._limit_bytes:
                 self._losses.add("window full")
                 return False
+            if time.monotonic() < self._again_at:
+                self._losses.add(self._refusal)
+                return False
             try:
                 segment = self._new_segment(size)
             except OSError as error:
-                self._losses.add("disk full" if error.errno == errno.ENOSPC else "window cannot grow")
+                self._refusal = "disk full" if error.errno == errno.ENOSPC else "window cannot grow"
+                self._again_at = time.monotonic() + _AGAIN_SECONDS
+                self._losses.add(self._refusal)
                 return False
         segment.begin(self.seq + 1)
         current = self._segments[-1]
