@@ -21,7 +21,7 @@ from sidecar.protocol.errors import RecordError, RefusedError
 from sidecar.protocol.frames import frame
 from sidecar.protocol.limits import MAX_MESSAGE_BYTES, MAX_RUN_KEYS, NAME_RULE, valid_name
 from sidecar.protocol.records import KINDS, Body, Record, check, check_envelope, is_usual
-from sidecar.protocol.segments import OwnerLock, read_owner, read_window, remove_window, window_directories
+from sidecar.protocol.segments import OwnerLock, is_owned, read_owner, read_window, remove_window, window_directories
 from sidecar.runs import UNSEEN_SECONDS, Run, Session, crashed, reject
 
 _log = logging.getLogger("sidecar")
@@ -267,7 +267,10 @@ class Handler:
     def _on_request(self, session: Session, record: Record) -> None:
         number = record.body["id"]
         ask = record.body["ask"]
-        if ask == "state":  # also what children have logged that ended before they attached
+        if ask == "state":  # it is to hold what children have logged that are gone by now, attached or not
+            for other in list(session.run.sessions.values()):
+                if other is not session and other.window is not None and not is_owned(other.window):
+                    self.leave(other)
             self._search_windows(session.run)
 
         def answer(body: dict[str, object]) -> None:
@@ -403,8 +406,9 @@ class Handler:
 
     def gone(self, session: Session) -> None:
         """The process of a client is gone."""
-        self._leaving.setdefault(session, time.monotonic())
-        self.leave(session)
+        if self.sessions.get(session.client) is session:  # else it has left before
+            self._leaving.setdefault(session, time.monotonic())
+            self.leave(session)
 
     def _take_window(self, directory: Path, session: Session | None) -> bool:
         """Hand on what the window of a dead client holds; return False while its owner lives."""

@@ -170,6 +170,8 @@ class Run:
         for client in sorted(self.open_writers - alive):
             self.log.append(frame(encode(self.own_record("exit", crashed(client)))))
         self.open_writers &= alive
+        self.existed = self.existed or bool(self.last)  # all of it may have been in a window
+        self.ended = self.existed and not self.open_writers
 
     def take_window(self, directory: Path) -> int | None:
         """Append what a dead client's window still holds, and remove it. Not while the Writer has the log.

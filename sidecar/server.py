@@ -342,8 +342,8 @@ class Server:
 
     def _attached(self, envelope: list[bytes], request: Record, session: Session, found: Body) -> None:
         if self.handler.sessions.get(session.client) is not session:
-            body = {"code": "closing", "message": f"client {session.client!r} has left meanwhile; try again"}
-            self._answer(envelope, request._replace(kind="refused", body=body))
+            left = {"code": "closing", "message": f"client {session.client!r} has left meanwhile; try again"}
+            self._answer(envelope, request._replace(kind="refused", body=left))
             return
         try:
             results = self._result_endpoint(session.client)

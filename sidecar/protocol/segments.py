@@ -131,6 +131,14 @@ class OwnerLock:
             self._fd = -1
 
 
+def is_owned(directory: Path) -> bool:
+    """Whether the owner of the window in `directory` lives; False also where there is no such window any more."""
+    lock = OwnerLock.take(directory)
+    if lock is not None:
+        lock.release()
+    return lock is None and (directory / OWNER_NAME).exists()
+
+
 def read_owner(directory: Path) -> dict[str, Any]:
     """Return what the ``owner`` file of the window in `directory` says; nothing where it cannot be read."""
     try:

@@ -1,0 +1,77 @@
+"""The trainer is killed: in pure Python work, in work that releases the interpreter, and right after a burst."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import tracker
+from tests.faults.readback import read_back
+from tests.faults.scenario import Figures, Scenario
+from tests.faults.trainers import Trainer, sidecars
+from tests.tools import wait_until
+
+BURST = 10_000
+CRASHED_SECONDS = 1.0
+
+
+def crashed_within(root: Path, killed: float) -> float:
+    """Wait until the run is shown as crashed; return how long after the moment `killed` that was."""
+    api = tracker.Api(root)
+    state = ""
+
+    def look() -> bool:
+        nonlocal state
+        state = api.run("run").state
+        return state != "running"
+
+    wait_until(look, "the run is said to have ended")
+    took = time.monotonic() - killed
+    assert state == "crashed", f"the run is {state}"
+    return took
+
+
+def _run(program: str, moment: Callable[[random.Random, Trainer], None], directory: Path, seed: int) -> Figures:
+    root = directory / "root"
+    with Trainer(root, program, calls=BURST) as trainer:
+        trainer.wait_for_stage()
+        moment(random.Random(seed), trainer)
+        killed = time.monotonic()
+        trainer.kill()
+        took = crashed_within(root, killed)
+        trainer.wait(-9)
+        wait_until(lambda: not sidecars(root), "the sidecar has exited")
+        tally = trainer.tally
+        back = read_back(root, "run", [tally])
+        assert took < CRASHED_SECONDS, f"the run was crashed {took:.2f} s after the kill"
+        assert back.run.state == "crashed" and back.run.reason, f"{back.run.state}, {back.run.reason}"
+        said = f"crashed after {took:.2f} s"
+        return Figures(back.calls, back.read, back.lost, back.twice, tally.worst(), tally.p99(), said)
+
+
+def _after_some_calls(chance: random.Random, trainer: Trainer) -> None:
+    trainer.wait_for_calls(chance.randrange(1, 1500))
+
+
+def _in_the_burst(chance: random.Random, trainer: Trainer) -> None:
+    trainer.wait_for_calls(chance.randrange(1, BURST))
+
+
+def _after_the_burst(chance: random.Random, trainer: Trainer) -> None:
+    trainer.wait_for_stage(2)
+
+
+_MUST = "0 lost, 0 twice: every call that had returned; crashed within 1 s; the sidecar exits"
+
+SCENARIOS = [
+    Scenario(2, f"trainer killed {name}", partial(_run, program, moment), 2, _MUST)
+    for name, program, moment in (
+        ("in Python work", "in_python", _after_some_calls),
+        ("in work without the GIL", "released", _after_some_calls),
+        ("in a burst of calls", "burst", _in_the_burst),
+        ("right after 10,000 calls", "burst", _after_the_burst),
+    )
+]

@@ -1,0 +1,18 @@
+"""Every fault, a few rounds of each: ``python -m tests.faults`` plays more."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.faults.scenario import Scenario, play
+from tests.faults.scenarios import every
+from tests.tools import Leaks
+
+
+@pytest.mark.parametrize("scenario", every(), ids=lambda scenario: f"{scenario.number:02d} {scenario.name}")
+def test_fault(scenario: Scenario, tmp_path: Path, leaks: Leaks) -> None:
+    leaks.let_socket_directories_stay()
+    for seed in range(scenario.rounds_in_ci):
+        play(scenario, tmp_path / str(seed), seed)
