@@ -31,6 +31,7 @@ _SEARCH_SECONDS = 0.2
 
 _TAKE_BYTES = 1 << 20
 _SLICE_BYTES = 1 << 16
+_SAID_EACH = 100
 _LEFT = 4096
 """So many clients that left are remembered, with their last number."""
 
@@ -248,12 +249,18 @@ class Handler:
     def _refuse_bytes(self, error: RecordError | None) -> None:
         code = error.code if error else "form"
         self._count(f"refused: {code}")
-        _log.info("bytes were refused: %s", error)
+        self._say("bytes were refused: %s", error)
 
     def _refuse(self, session: Session, record: Record, error: RecordError) -> None:
         self._count(f"refused: {error.code}")
-        _log.info("run %s: a %r record of %s was refused: %s", session.run.id, record.kind, session.client, error)
+        self._say("run %s: a %r record of %s was refused: %s", session.run.id, record.kind, session.client, error)
         self._tell(session, "problem", {"code": error.code, "message": str(error), "seq": record.seq})
+
+    def _say(self, message: str, *values: object) -> None:
+        """Put it into the log; of very many only the first, and then every thousandth."""
+        said = sum(self.losses.values())
+        if said <= _SAID_EACH or said % 1000 == 0:
+            _log.info(message, *values)
 
     def _count(self, reason: str) -> None:
         """Count what could not be used, for the status; the log of the run says it too."""
@@ -380,8 +387,8 @@ class Handler:
     def leave(self, session: Session) -> None:
         """A client said that it goes (its process lives on), or is gone: take what it left, and close its run if it
         was the last."""
-        if session.client not in self.sessions:
-            return
+        if self.sessions.get(session.client) is not session:
+            return  # it has left before
         if session.window is not None and session.window.is_dir() and not self._take_window(session.window, session):
             if session not in self._leaving:
                 self._leaving[session] = time.monotonic()
@@ -406,9 +413,7 @@ class Handler:
 
     def gone(self, session: Session) -> None:
         """The process of a client is gone."""
-        if self.sessions.get(session.client) is session:  # else it has left before
-            self._leaving.setdefault(session, time.monotonic())
-            self.leave(session)
+        self.leave(session)
 
     def _take_window(self, directory: Path, session: Session | None) -> bool:
         """Hand on what the window of a dead client holds; return False while its owner lives."""

@@ -87,6 +87,7 @@ class Sender:
             item.answer({"sinks": self._progress(feed)})
         else:
             feed.questions.append(item)
+            feed.due = min(feed.due, time.monotonic())  # somebody waits: what failed before is tried now
 
     def _on_closing(self, item: SenderItem) -> None:
         assert isinstance(item, Closing)

@@ -36,6 +36,9 @@ _log = logging.getLogger("sidecar")
 _BACKLOG_BYTES = 8 * 1024 * 1024
 """While more than this waits for the log, the record socket is not read: the clients' windows hold it."""
 
+_RECORDS_QUEUED = 8
+"""Messages that ZeroMQ holds for each client before the sidecar reads them; they may be large."""
+
 _BURST_SECONDS = 0.02
 _PARENT = "parent"
 
@@ -179,7 +182,7 @@ class Server:
         self._watch = Watch()
         self._poll = channels.Poll()
         self._door = channels.router()
-        self._records = channels.pull()
+        self._records = channels.pull(_RECORDS_QUEUED)
         self._door_endpoint = self._door.bind(self._endpoints.door)
         self._records_endpoint = self._records.bind(self._endpoints.beside("records"))
         self._reading = True

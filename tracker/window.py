@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import logging
 import mmap
 import os
 import threading
@@ -24,6 +25,8 @@ from sidecar.protocol.limits import MAX_RECORD_BYTES
 from sidecar.protocol.segments import HEADER_BYTES, SEGMENT_SUFFIX, WINDOWS_NAME, OwnerLock, header, remove_window
 from tracker.losses import Losses
 from tracker.places import is_local, local_directory
+
+_log = logging.getLogger("tracker")
 
 SEGMENT_BYTES = 2 * 1024 * 1024
 DEFAULT_LIMIT_BYTES = 1024 * 1024 * 1024
@@ -140,6 +143,7 @@ class Window:
         self._made = 0
         self._retired: list[mmap.mmap] = []
         self._refusal = ""
+        self._said_lost = False
         self._again_at = 0.0
         self._spare: Segment | None = None
         self._segments: deque[Segment] = deque()
@@ -319,6 +323,11 @@ class Window:
 
     def prepare(self) -> None:
         """Have the next segment ready before the hot path needs it, and unmap those it has left."""
+        lost = self._losses.total()
+        if lost and not self._said_lost:
+            self._said_lost = True
+            reasons = ", ".join(self._losses.counts())
+            _log.warning("run %s: records are being lost (%s); finish() says how many", self.run, reasons)
         retired, self._retired = self._retired, []
         for memory in retired:
             memory.close()

@@ -149,8 +149,8 @@ def push() -> Channel:
     return Channel(zmq.PUSH)
 
 
-def pull() -> Channel:
-    return Channel(zmq.PULL)
+def pull(high_water: int = _HIGH_WATER) -> Channel:
+    return Channel(zmq.PULL, high_water)
 
 
 def router() -> Channel:

@@ -187,10 +187,11 @@ def history(
         asked = list(table.columns)
     elif len(asked) < len(table.columns):  # x came along; rows that have nothing else are left out
         table.keep(table.present(asked))
+    if samples is not None:
+        table.keep_last(asked)
     if x != "step":
         table.sort_by(x)
     if samples is not None:
-        table.keep_last(asked)
         table.keep(table.sample(asked, samples, x))
     found: dict[str, list[Any]] = {"_step": table.steps, "_timestamp": table.times, "_label": table.labels}
     found.update((key, table.columns[key]) for key in (*asked, x) if key in table.columns)

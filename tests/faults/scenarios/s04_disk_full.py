@@ -24,8 +24,9 @@ _DISK_BYTES = 48 * 1024 * 1024
 _SAFE_CALLS = 8_000
 """Less than what half a segment holds: so much the window takes without a new one, wherever it stands."""
 
-_MANY_CALLS = 90_000
-"""More than what all segments hold that can be there when the disk fills."""
+_WINDOW_BYTES = 8 * 1024 * 1024
+_MANY_CALLS = 230_000
+"""More than such a window holds, and the log in the space of the segments that it gives back when the disk fills."""
 
 _FINISH_SECONDS = 3.0
 
@@ -127,7 +128,8 @@ def _window_full(directory: Path, seed: int) -> Figures:
     """Logged on until the window cannot grow: the newest are lost, counted and said; what is logged later arrives."""
     chance = random.Random(seed)
     root = directory / "root"
-    with _mounted(root) as disk, Trainer(root, "steady", rate=1_000_000) as trainer:
+    settings = {"window_bytes": _WINDOW_BYTES}
+    with _mounted(root) as disk, Trainer(root, "steady", rate=1_000_000, settings=settings) as trainer:
         _full(root, trainer, disk, chance, _MANY_CALLS)
         disk.free()
         wanted = trainer.tally.returned() + 5_000
