@@ -16,7 +16,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from sidecar import __version__
-from sidecar.handler import Handler, read_request
+from sidecar.attendance import Attendance, read_request
+from sidecar.handler import Handler
 from sidecar.items import Append, SenderItem, WriterItem
 from sidecar.protocol import PROTOCOL_VERSION, channels
 from sidecar.protocol.codec import encode
@@ -95,7 +96,8 @@ class Server:
         self._writer = Writer(self._sender_thread.put, self._post, durability)
         self._writer_thread: StageThread[WriterItem] = StageThread("WriterThread", self._writer)
         sync = durability == "disk"
-        self.handler = Handler(root, str(connection_file), self._to_writer, self._post, self._on_closed, sync)
+        self.attendance = Attendance(root, str(connection_file), self._to_writer, self._on_closed, sync)
+        self.handler = Handler(self.attendance, self._to_writer, self._post)
         self._thread = threading.Thread(target=self._run, name="HandlerThread", daemon=True)
         self._calls: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._wake_read, self._wake_write = os.pipe()
@@ -131,7 +133,7 @@ class Server:
         self._writer_thread.put(item)
 
     def _on_closed(self, run: Run) -> None:
-        self.call(lambda: self.handler.forget(run))
+        self.call(lambda: self.attendance.forget(run))
 
     def _pressed(self) -> bool:
         return time.monotonic() < self._pressed_until
@@ -219,7 +221,10 @@ class Server:
         if self._stopping:
             return True
         return (
-            self._parent is not None and not self._parent_lives and not self.handler.sessions and self.handler.drained()
+            self._parent is not None
+            and not self._parent_lives
+            and not self.attendance.sessions
+            and self.attendance.drained()
         )
 
     def _shut_down(self, deadline: Deadline) -> None:
@@ -278,10 +283,10 @@ class Server:
 
     def _forget_left(self) -> None:
         """Close the result channels of clients that have left, and watch their processes no more."""
-        for client in self._results.keys() - self.handler.sessions.keys():
+        for client in self._results.keys() - self.attendance.sessions.keys():
             self._results.pop(client).close()
             self._result_endpoints.pop(client)
-        sessions = self.handler.sessions
+        sessions = self.attendance.sessions
         for session in [found for client, found in self._watched.items() if sessions.get(client) is not found]:
             fd = self._watch.forget(self._watched.pop(session.client))
             if fd is not None:
@@ -302,7 +307,7 @@ class Server:
         if key == _PARENT:
             self._parent_lives = False
         elif isinstance(key, Session):
-            self.handler.gone(key)
+            self.attendance.gone(key)
 
     # -- the door -----------------------------------------------------------------------------------------------
 
@@ -332,7 +337,7 @@ class Server:
             self.call(lambda: self._attached(envelope, request, session, found))
 
         try:
-            session = self.handler.attach(request, answer)
+            session = self.attendance.attach(request, answer)
         except RefusedError as error:
             _log.info("client %s was refused for run %r: %s", request.client, request.run, error)
             body = {"code": error.code, "message": str(error), "where": error.where}
@@ -344,7 +349,7 @@ class Server:
             self._watch_process(session.pid, session)
 
     def _attached(self, envelope: list[bytes], request: Record, session: Session, found: Body) -> None:
-        if self.handler.sessions.get(session.client) is not session:
+        if self.attendance.sessions.get(session.client) is not session:
             left = {"code": "closing", "message": f"client {session.client!r} has left meanwhile; try again"}
             self._answer(envelope, request._replace(kind="refused", body=left))
             return
@@ -382,7 +387,7 @@ class Server:
 
     def status(self) -> Body:
         """Return what ``sidecar status`` shows."""
-        handler = self.handler
+        handler, attendance = self.handler, self.attendance
         uptime = max(1e-9, time.time() - self._started)
         return {
             "version": __version__,
@@ -391,8 +396,8 @@ class Server:
             "pid": os.getpid(),
             "host": platform.node(),
             "uptime": uptime,
-            "clients": len(handler.sessions),
-            "runs": sorted(handler.runs),
+            "clients": len(attendance.sessions),
+            "runs": sorted(attendance.runs),
             "records": handler.records,
             "records_per_second": handler.records / uptime,
             "unwritten_bytes": self._writer.backlog_bytes,

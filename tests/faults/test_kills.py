@@ -108,7 +108,7 @@ def test_a_trainer_is_killed_in_the_middle_of_its_loop(scripts: Scripts, root: P
 def test_sidecars_are_killed_again_and_again_while_it_logs(
     scripts: Scripts, root: Path, temporary: Path, leaks: Leaks
 ) -> None:
-    kills = 6
+    kills = 4
     script = scripts.start(
         """
         import sys, tracker

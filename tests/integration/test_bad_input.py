@@ -1,0 +1,461 @@
+"""Bad input: a user is told what is wrong and what would be right, a client gets a result; nothing else is harmed."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgpack
+import pytest
+
+from sidecar.protocol import channels, limits
+from sidecar.protocol.codec import encode
+from sidecar.protocol.errors import RefusedError
+from sidecar.protocol.frames import frame
+from sidecar.protocol.records import Record
+from tests.tools import Launched, RawClient, ReadBack, Script, Scripts, exact, wait_until
+
+# -- the user's side --------------------------------------------------------------------------------------------------
+
+CASES: dict[str, tuple[str, str, list[str]]] = {
+    # name: a call, the error, what it must say
+    "a list": ("run.log({'loss': [1, 2]})", "TypeError", ["'loss'", "list", "number"]),
+    "None": ("run.log({'loss': None})", "TypeError", ["'loss'", "NoneType"]),
+    "an object": ("run.log({'loss': object()})", "TypeError", ["'loss'", "object"]),
+    "bytes": ("run.log({'loss': b'1'})", "TypeError", ["'loss'", "bytes"]),
+    "complex": ("run.log({'loss': 1j})", "TypeError", ["'loss'", "complex"]),
+    "an array": ("run.log({'loss': numpy.zeros(3)})", "TypeError", ["'loss'", "ndarray", "(3,)"]),
+    "deep inside": ("run.log({'val': {'acc': []}})", "TypeError", ["'val.acc'", "list"]),
+    "one of two": ("run.log({'good': 1.0, 'bad': []})", "TypeError", ["'bad'"]),
+    "no dict": ("run.log([1.0])", "TypeError", ["dict", "list"]),
+    "nothing": ("run.log(None)", "TypeError", ["dict", "NoneType"]),
+    "a large integer": ("run.log({'loss': 2**64})", "ValueError", ["'loss'", "65 bits"]),
+    "the same again": ("run.log({'known': 2**64})", "ValueError", ["'known'", "65 bits"]),
+    "a long text": ("run.log({'note': 'x' * 2**21})", "ValueError", ["'note'", "1048576"]),
+    "many long texts": ("run.log({str(n): 'x' * 2**20 for n in range(9)})", "ValueError", ["8388608"]),
+    "an empty key": ("run.log({'': 1.0})", "ValueError", ["key is empty"]),
+    "an empty key inside": ("run.log({'a': {'': 1.0}})", "ValueError", ["key"]),
+    "a long key": ("run.log({'k' * 513: 1.0})", "ValueError", ["kkk", "513", "at most 512"]),
+    "a key that grows long": ("run.log({'k' * 300: {'k' * 300: 1.0}})", "ValueError", ["601", "512"]),
+    "a reserved key": ("run.log({'_step': 1.0})", "ValueError", ["'_step'", "reserved"]),
+    "a key of no string": ("run.log({1: 1.0})", "TypeError", ["1", "int", "strings"]),
+    "a key that is there twice": ("run.log({'a.b': 1, 'a': {'b': 2}})", "ValueError", ["'a.b'", "twice"]),
+    "a key of half a character": (r"run.log({'\ud800': 1})", "ValueError", ["metric key"]),
+    "many keys": ("run.log({str(n): 1 for n in range(10001)})", "ValueError", ["10001", "10000"]),
+    "nested in itself": ("d = {}; d['d'] = d; run.log(d)", "ValueError", ["nested", "16"]),
+    "a step of a float": ("run.log({'x': 1}, step=1.5)", "TypeError", ["step", "1.5", "integer"]),
+    "a step of a text": ("run.log({'x': 1}, step='1')", "TypeError", ["step", "'1'", "integer"]),
+    "a step of a bool": ("run.log({'x': 1}, step=True)", "TypeError", ["step", "True", "integer"]),
+    "a large step": ("run.log({'x': 1}, step=2**63)", "ValueError", ["step", "64-bit"]),
+    "a step of NaN": ("run.log({'x': 1}, step=float('nan'))", "TypeError", ["step", "integer"]),
+    "another summary": ("run.define_metric('x', summary='median')", "ValueError", ["'median'", "min"]),
+    "another goal": ("run.define_metric('x', goal='up')", "ValueError", ["goal", "'up'", "maximize"]),
+    "a metric without a name": ("run.define_metric('')", "TypeError", ["name"]),
+    "a sync with nothing": ("run.define_metric('x', step_sync=True)", "ValueError", ["step_sync", "step_metric"]),
+    "tags of one text": ("run.tags = 'abc'", "TypeError", ["tags", "'abc'"]),
+    "notes of a number": ("run.notes = 1", "TypeError", ["notes", "int"]),
+    "an exit code of a text": ("run.finish(exit_code='1')", "TypeError", ["exit_code", "'1'"]),
+    "a second init": ("tracker.init()", "RunActiveError", ["'run'", "finish()", "reinit"]),
+    "a second init, another id": ("tracker.init(id='other')", "RunActiveError", ["'run'", "finish()"]),
+    "config of a list": ("run.config.update([1])", "TypeError", ["config", "list"]),
+    "config with a key of no text": ("run.config.update({1: 2})", "TypeError", ["config", "1"]),
+    "config with an empty key": ("run.config[''] = 2", "TypeError", ["config", "''"]),
+    "config that is changed": ("run.config['lr'] = 2", "ConfigChangeError", ["'lr'", "allow_val_change=True"]),
+    "config that is not there": ("run.config.nothing", "AttributeError", ["'nothing'", "lr"]),
+    "summary of a list": ("run.summary.update([1])", "TypeError", ["summary", "list"]),
+    "another mode": ("tracker.init(mode='on')", "SettingsError", ["mode", "'on'", "'online'", "'disabled'"]),
+    "another resume": ("tracker.init(resume='maybe')", "SettingsError", ["resume", "'maybe'", "'allow'", "'must'"]),
+    "another reinit": ("tracker.init(reinit='no')", "SettingsError", ["reinit", "'no'", "'create_new'"]),
+    "an id with a slash": ("tracker.init(id='a/b')", "SettingsError", ["run id", "'a/b'", "letters"]),
+    "an id with dots": ("tracker.init(id='..')", "SettingsError", ["run id", "'..'"]),
+    "an id that leaves": ("tracker.init(id='../../etc')", "SettingsError", ["run id"]),
+    "an empty id": ("tracker.init(id='')", "SettingsError", ["run id", "''"]),
+    "an id of a number": ("tracker.init(id=5)", "SettingsError", ["run id", "5"]),
+    "a project of a number": ("tracker.init(project=5)", "SettingsError", ["project", "5"]),
+    "init with tags of one text": ("tracker.init(tags='abc')", "SettingsError", ["tags", "'abc'"]),
+    "init with config of a text": ("tracker.init(config='abc')", "TypeError", ["config", "str"]),
+    "a setting that is none": ("tracker.init(settings={'nothing': 1})", "TypeError", ["nothing"]),
+    "a timeout of nothing": ("tracker.init(settings={'init_timeout': 0})", "SettingsError", ["init_timeout", "0"]),
+    "a small window": ("tracker.init(settings={'window_bytes': 5})", "SettingsError", ["window_bytes", "8388608"]),
+    "sinks": ("tracker.init(sinks=['nothing+http://x'])", "TrackerError", ["sinks"]),
+    "a histogram of nothing": ("tracker.Histogram([1], num_bins=0)", "ValueError", ["num_bins", "0"]),
+    "what is not there": ("tracker.nothing", "AttributeError", ["nothing"]),
+}
+
+SCRIPT = """
+import json, sys, numpy, tracker
+
+run = tracker.init(id="run", config={"lr": 1})
+run.log({"known": 1.0})
+found = {}
+for name, call in json.loads(sys.argv[1]).items():
+    try:
+        exec(call, {"run": run, "tracker": tracker, "numpy": numpy})
+    except Exception as error:
+        found[name] = [[kind.__name__ for kind in type(error).__mro__], str(error)]
+    else:
+        found[name] = [[], "no error"]
+    assert run.state == "running"
+    run.log({"after": len(found)})
+run.finish()
+for name, call in {"log": lambda: run.log({"x": 1}), "known": lambda: run.log({"known": 1.0}),
+                   "config": lambda: run.config.update(x=1), "module": lambda: tracker.log({"x": 1}),
+                   "tags": lambda: setattr(run, "tags", ["x"])}.items():
+    try:
+        call()
+    except Exception as error:
+        found[f"after finish: {name}"] = [[kind.__name__ for kind in type(error).__mro__], str(error)]
+run.finish()
+print(json.dumps(found))
+"""
+
+
+@pytest.fixture(scope="module")
+def told(tmp_path_factory: pytest.TempPathFactory, temporary: Path) -> tuple[dict[str, Any], ReadBack]:
+    """What each of the calls said, all in one process; and the run that they could not harm."""
+    directory = tmp_path_factory.mktemp("bad")
+    scripts = Scripts(directory, directory / "root")
+    try:
+        done = scripts.run(SCRIPT, json.dumps({name: call for name, (call, _, _) in CASES.items()}))
+    finally:
+        scripts.close()
+    run = directory / "root" / "runs" / "run"
+    wait_until(lambda: not (run / "lock").exists(), "the run is let go")
+    assert sorted(path.name for path in (directory / "root" / "runs").iterdir()) == ["run"]
+    return json.loads(done.out), ReadBack(run).check()
+
+
+NOT_YET = {"a key of half a character": "the message names no key"}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=pytest.mark.xfail(reason=NOT_YET[name])) if name in NOT_YET else name for name in CASES],
+)
+def test_a_users_fault_is_named(told: tuple[dict[str, Any], ReadBack], name: str) -> None:
+    call, kind, words = CASES[name]
+    kinds, message = told[0][name]
+    assert kind in kinds, f"{call}: {kinds} {message}"
+    for word in words:
+        assert word in message, f"{call}: {message}"
+    assert len(message) < 1000
+
+
+@pytest.mark.parametrize("name", ["log", "known", "config", "module", "tags"])
+def test_after_finish(told: tuple[dict[str, Any], ReadBack], name: str) -> None:
+    kinds, message = told[0][f"after finish: {name}"]
+    assert "RunFinishedError" in kinds and "'run'" in message and "finish()" in message
+
+
+def test_nothing_of_a_bad_call_is_recorded_and_the_good_ones_all(told: tuple[dict[str, Any], ReadBack]) -> None:
+    _, found = told
+    expected = [{"known": 1.0}, *({"after": number + 1} for number in range(len(CASES)))]
+    assert [data for _, data in found.stored()] == expected
+    assert [step for step, _ in found.stored()] == list(range(len(expected)))
+    assert found.state["state"] == "finished" and found.state["losses"] == {}
+    assert found.state["config"] == {"lr": 1} and found.state["metrics"] == {}
+    assert "rejected" not in found.kinds()
+
+
+def fails(scripts: Scripts, code: str, **env: str | None) -> str:
+    """Run a script that must end with an error of `tracker`'s own; return its last line."""
+    done = scripts.run("import tracker\n" + code, env=env, exit_code=1)
+    assert "tracker.errors." in done.err, done.err
+    return done.err.strip().splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("no section\n", ["settings", "[default]"]),
+        ("[default]\nmode = on\n", ["settings", "mode", "'on'", "'online'"]),
+        ("[default]\nnothing = 1\n", ["settings", "nothing", "project"]),
+        ("[other]\nmode = online\n", ["settings", "[other]", "[default]"]),
+        ("[default]\ninit_timeout = soon\n", ["settings", "init_timeout", "'soon'", "number"]),
+        ("[default]\nsilent = perhaps\n", ["settings", "silent", "'perhaps'", "true"]),
+        ("[default]\nmode = online\nmode = offline\n", ["settings", "mode"]),
+        (b"\xff\xfe\x00", ["settings", "cannot be read"]),
+    ],
+)
+def test_a_broken_settings_file(scripts: Scripts, root: Path, content: str | bytes, words: list[str]) -> None:
+    root.mkdir()
+    (root / "settings").write_bytes(content if isinstance(content, bytes) else content.encode())
+    said = fails(scripts, "tracker.init()")
+    assert said.startswith("tracker.errors.SettingsError") and str(root / "settings") in said
+    for word in words:
+        assert word in said
+    assert sorted(path.name for path in root.iterdir()) == ["settings"]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("TRACKER_MODE", "on", ["'on'", "'online'"]),
+        ("TRACKER_RESUME", "maybe", ["'maybe'", "'allow'"]),
+        ("TRACKER_RUN_ID", "a/b", ["'a/b'", "letters"]),
+        ("TRACKER_SILENT", "perhaps", ["'perhaps'", "true"]),
+        ("TRACKER_DURABILITY", "much", ["'much'", "'disk'"]),
+    ],
+)
+def test_a_bad_variable(scripts: Scripts, name: str, value: str, words: list[str]) -> None:
+    said = fails(scripts, "tracker.init()", **{name: value})
+    assert said.startswith("tracker.errors.SettingsError")
+    for word in words:
+        assert word in said
+    assert name in said or name == "TRACKER_RUN_ID"
+
+
+@pytest.mark.parametrize("directory", ["/proc/nowhere", "/dev/null", "/dev/null/below"])
+def test_a_directory_that_cannot_be_written(scripts: Scripts, directory: str) -> None:
+    said = fails(scripts, f"tracker.init(dir={directory!r})")
+    assert said.startswith("tracker.errors.LaunchError") and directory in said
+
+
+def test_a_run_directory_that_cannot_be_made(scripts: Scripts, root: Path) -> None:
+    (root / "runs").mkdir(parents=True)
+    (root / "runs" / "run").write_text("a file is in the way")
+    said = fails(scripts, "tracker.init(id='run')")
+    assert said.startswith("tracker.errors.LaunchError") and str(root / "runs" / "run") in said
+
+
+def test_a_log_that_is_none_is_refused_with_what_was_found_and_left_as_it_is(scripts: Scripts, root: Path) -> None:
+    path = root / "runs" / "run" / "transactions.log"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"my precious notes, which are no log")
+    said = fails(scripts, "tracker.init(id='run', resume='allow')")
+    assert "no transaction log" in said and "my precious" in said
+    assert path.read_bytes() == b"my precious notes, which are no log"
+
+
+def test_a_sidecar_that_cannot_start_gives_its_reason(scripts: Scripts, root: Path, tmp_path: Path) -> None:
+    """Its sockets' directory would have too long a path."""
+    far = tmp_path / ("d" * 100)
+    far.mkdir()
+    said = fails(scripts, "tracker.init()", TMPDIR=str(far))
+    assert said.startswith("tracker.errors.LaunchError: the sidecar did not start")
+    assert "107 bytes" in said and ".log" in said
+    assert [path.name for path in far.iterdir()] == []
+    assert not any((root / "runs").glob("*"))
+
+
+@pytest.mark.parametrize(
+    ("address", "words"),
+    [("/nowhere/connection.json", ["/nowhere/connection.json", "No such file"]), ("no://where", ["no://where"])],
+)
+def test_a_sidecar_that_is_not_there(scripts: Scripts, address: str, words: list[str]) -> None:
+    said = fails(scripts, f"tracker.init(sidecar={address!r}, settings=dict(init_timeout=1))")
+    assert said.startswith("tracker.errors.LaunchError")
+    for word in words:
+        assert word in said
+
+
+def test_a_sidecar_that_does_not_answer_is_not_waited_for_for_ever(scripts: Scripts, tmp_path: Path) -> None:
+    address = f"ipc://{os.environ['TMPDIR']}/nobody"
+    said = fails(scripts, f"tracker.init(sidecar={address!r}, settings=dict(init_timeout=0.3))")
+    assert said.startswith("tracker.errors.LaunchError") and address in said
+
+
+# -- raw records at a real sidecar ------------------------------------------------------------------------------------
+
+Attach = Callable[..., RawClient]
+
+
+def packed(client: RawClient, kind: str, body: Any, seq: int | None = None) -> bytes:
+    return bytes(msgpack.packb(list(client.record(kind, {}, seq))[:5] + [body]))
+
+
+def nested(levels: int) -> Any:
+    value: Any = 1
+    for _ in range(levels):
+        value = [value]
+    return value
+
+
+BAD_RECORDS: list[tuple[str, str, Any, str]] = [
+    ("too deep", "config", {"set": {"x": nested(20)}}, "depth"),
+    ("a text that is too large", "log", {"step": 1, "data": {"x": "x" * (limits.MAX_TEXT_BYTES + 1)}}, "size"),
+    ("too many keys", "log", {"step": 1, "data": {str(key): 1 for key in range(limits.MAX_KEYS + 1)}}, "size"),
+    ("an empty key", "log", {"step": 1, "data": {"": 1}}, "key"),
+    ("a long key", "log", {"step": 1, "data": {"k" * 513: 1}}, "key"),
+    ("a reserved key", "log", {"step": 1, "data": {"_label": 1}}, "key"),
+    ("a value of a wrong type", "log", {"step": 1, "data": {"x": [1]}}, "value"),
+    ("no step", "log", {"data": {"x": 1}}, "form"),
+    ("a step of a float", "log", {"step": 1.5, "data": {"x": 1}}, "form"),
+    ("an extension type", "config", {"set": {"x": msgpack.ExtType(1, b"code")}}, "form"),
+    ("a key of bytes", "config", {"set": {b"x": 1}}, "form"),
+    ("a huge key of bytes", "config", {"set": {b"\0" * 5_000_000: 1}}, "form"),
+    ("a result", "ack", {"seq": 1}, "kind"),
+]
+
+
+@pytest.mark.parametrize(
+    ("kind", "body", "code"), [bad[1:] for bad in BAD_RECORDS], ids=[bad[0] for bad in BAD_RECORDS]
+)
+def test_a_bad_record_is_told_to_its_client_and_counted(
+    sidecar: Launched, client: Attach, root: Path, kind: str, body: Any, code: str
+) -> None:
+    bad, other = client("bad", "client-bad"), client("other", "client-other")
+    other.log(1, x=1.0)
+    bad.log(1, x=1.0)
+    bad.send(packed(bad, kind, body))
+    bad.log(2, x=2.0)
+    other.log(2, x=2.0)
+    problem = bad.result("problem")
+    assert (problem["code"], problem["seq"]) == (code, 2) and 0 < len(problem["message"]) < 1000
+    assert bad.ask("state")["state"]["losses"] == {f"refused: {code}": 1}
+    assert other.ask("state")["state"]["losses"] == {}
+    assert sidecar.status()["refused"] == {f"refused: {code}": 1}
+    found = ReadBack(root / "runs" / "bad").check()
+    assert found.kinds() == ["log", "rejected", "log"] and found.log[1].body["kind"] == kind
+    assert ReadBack(root / "runs" / "other").check().stored() == [(1, {"x": 1.0}), (2, {"x": 2.0})]
+    assert not [result for result in other.results if result.kind != "ack"]
+
+
+@pytest.mark.parametrize(
+    ("data", "code"),
+    [
+        (b"no msgpack at all", "form"),
+        (b"\xc1" * 50, "checksum"),
+        (bytes(range(256)), "form"),
+        (b"\x91" * 100_000, "encoding"),
+        (msgpack.packb([1, 2, 3]), "form"),
+        (b"", ""),
+    ],
+)
+def test_bytes_that_are_no_record_are_counted(
+    sidecar: Launched, client: Attach, root: Path, data: bytes, code: str
+) -> None:
+    bad, other = client("bad", "client-bad"), client("other", "client-other")
+    bad.send(data)
+    bad.log(1, x=1.0)
+    other.log(1, x=1.0)
+    for one in (bad, other):
+        assert one.ask("state")["seq"] == 1
+    if code:
+        assert sidecar.status()["refused"][f"refused: {code}"] >= 1
+    assert ReadBack(root / "runs" / "bad").check().stored() == [(1, {"x": 1.0})]
+    assert ReadBack(root / "runs" / "other").check().stored() == [(1, {"x": 1.0})]
+
+
+def test_a_record_over_the_limit_is_told_to_its_client_and_keeps_its_place(
+    sidecar: Launched, client: Attach, root: Path
+) -> None:
+    bad = client("bad", "client-bad")
+    bad.log(1, x=1.0)
+    bad.send(packed(bad, "config", {"set": {"x": b"\0" * limits.MAX_RECORD_BYTES}}))
+    bad.log(2, x=2.0)
+    assert bad.result("problem")["code"] == "size"
+    assert bad.ask("state")["seq"] == 3
+    assert ReadBack(root / "runs" / "bad").check().kinds() == ["log", "rejected", "log"]
+
+
+def test_a_message_over_the_limit_harms_nobody(sidecar: Launched, client: Attach, root: Path) -> None:
+    """The sidecar drops the connection; who sent it connects again."""
+    bad, other = client("bad", "client-bad"), client("other", "client-other")
+    bad.log(1, x=1.0)
+    assert bad.ask("flush", 1)["seq"] == 1
+    bad.send(b"\0" * (limits.MAX_MESSAGE_BYTES + 1))
+    other.log(1, x=1.0)
+    assert other.ask("flush")["seq"] == 1
+    bad.close()  # its results would be dealt out to both in turn
+    again = client("bad", "client-bad", again=True)
+    assert again.attached["last"] == 1
+    again.seq = 1
+    again.log(2, x=2.0)
+    wait_until(lambda: client("bad", "client-bad", again=True).attached["last"] == 2, "it is durable")
+
+
+def test_an_unknown_kind_is_kept(sidecar: Launched, client: Attach, root: Path) -> None:
+    one = client("run", "client-one")
+    one.say("kind-of-tomorrow", {"anything": [1, {"x": None}]})
+    one.log(1, x=1.0)
+    assert one.ask("state")["state"]["losses"] == {}
+    found = ReadBack(root / "runs" / "run").check()
+    assert found.log[0].body == {"anything": [1, {"x": None}]}
+    assert not [result for result in one.results if result.kind != "ack"]
+
+
+@pytest.mark.parametrize(
+    "request_bytes",
+    [
+        b"",
+        b"junk",
+        bytes(range(255, 0, -1)),
+        msgpack.packb(["attach", "run", "c", 0, 1.0, {}]),
+        msgpack.packb(["attach", "run", "c", 0, 1.0, {"protocol": "1"}]),
+        msgpack.packb(["log", "run", "c", 1, 1.0, {"step": 1, "data": {}}]),
+        msgpack.packb(["attached", "run", "c", 1, 1.0, {}]),
+        frame(encode(Record("status", "", "", 0, 1.0, {}))),
+        b"\x91" * 100_000,
+    ],
+)
+def test_nonsense_at_the_door_is_refused(sidecar: Launched, client: Attach, request_bytes: bytes) -> None:
+    with channels.dealer() as door:
+        door.connect(sidecar.connection.door)
+        door.send(request_bytes)
+        assert door.wait(10.0)
+        answer = msgpack.unpackb(door.receive())
+    assert answer[0] == "refused" and answer[5]["code"] and answer[5]["message"]
+    assert client("run", "client").ask("flush")["seq"] == 0
+
+
+@pytest.mark.parametrize(
+    ("run", "name", "body", "code"),
+    [
+        ("../escape", "client", {}, "run"),
+        ("..", "client", {}, "run"),
+        ("a/b", "client", {}, "run"),
+        ("", "client", {}, "run"),
+        ("run", "../client", {}, "client"),
+        ("run", "", {}, "client"),
+        ("run", "client", {"protocol": 2}, "protocol"),
+        ("run", "client", {"resume": "must"}, "missing"),
+        ("run", "client", {"resume": "maybe"}, "value"),
+    ],
+)
+def test_who_is_refused_at_the_door_is_told_why(
+    sidecar: Launched, client: Attach, root: Path, run: str, name: str, body: dict[str, Any], code: str
+) -> None:
+    with pytest.raises(RefusedError) as caught:
+        client(run, name, **body)
+    assert caught.value.code == code and str(caught.value)
+    assert not (root / "escape").exists() and list(root.rglob("*.log")) == [sidecar.file.with_suffix(".log")]
+
+
+@pytest.mark.parametrize("pid", [0, -1, 2**40, 2**31, 2**63 - 1])
+def test_a_process_id_that_is_none_harms_nobody(sidecar: Launched, client: Attach, pid: int) -> None:
+    other = client("other", "client-other")
+    try:
+        client("run", "client", pid=pid)
+    except RefusedError:
+        pass
+    other.log(1, x=1.0)
+    assert other.ask("flush")["seq"] == 1
+    assert sidecar.alive()
+
+
+def test_a_flood_of_nonsense_does_not_stop_a_run(
+    sidecar: Launched, client: Attach, scripts: Scripts, root: Path
+) -> None:
+    bad = client("bad", "client-bad")
+    script: Script = scripts.start(
+        """
+        import sys, tracker
+        run = tracker.init(id="good", sidecar=sys.argv[1])
+        print(1)
+        for step in range(5000):
+            run.log({"x": step / 3})
+        """,
+        sidecar.file,
+    )
+    script.line()
+    for number in range(2000):
+        bad.send(os.urandom(number % 200))
+    script.wait()
+    wait_until(lambda: "good" not in sidecar.status()["runs"], "the run is closed")
+    found = ReadBack(root / "runs" / "good").check()
+    assert exact(found.stored()) == exact([(step, {"x": step / 3}) for step in range(5000)])
+    assert sum(sidecar.status()["refused"].values()) > 0

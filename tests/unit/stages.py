@@ -1,0 +1,143 @@
+"""The three stages of a sidecar wired together without threads or sockets: a test steps them by hand."""
+
+from __future__ import annotations
+
+import errno
+import time
+from collections import deque
+from pathlib import Path
+from typing import Any
+
+from sidecar.attendance import Attendance
+from sidecar.handler import Handler
+from sidecar.items import Append, SenderItem, WriterItem
+from sidecar.log.writer import LogWriter
+from sidecar.protocol import PROTOCOL_VERSION
+from sidecar.protocol.codec import encode
+from sidecar.protocol.deadline import Deadline
+from sidecar.protocol.frames import frame
+from sidecar.protocol.records import Body, Record
+from sidecar.runs import Run, Session
+from sidecar.sender import Sender
+from sidecar.sinks import SinkFactory, StoreSink
+from sidecar.writer import Writer
+
+
+class Stages:
+    """Handler, Writer and Sender with a queue before each. `step` lets them do all that is due.
+
+    Attributes:
+        results: what was posted to clients: (client, result).
+        to_writer, to_sender: what waits before a stage.
+        closed: the runs that were closed.
+    """
+
+    def __init__(self, root: Path, open_sink: SinkFactory = StoreSink, durability: str = "os") -> None:
+        self.root = root
+        self.results: list[tuple[str, Record]] = []
+        self.to_writer: deque[WriterItem] = deque()
+        self.to_sender: deque[SenderItem] = deque()
+        self.closed: list[Run] = []
+        self.sender = Sender(open_sink)
+        self.writer = Writer(self.to_sender.append, self._post, durability)
+        self.attendance = Attendance(root, "connection.json", self._to_writer, self._on_closed)
+        self.handler = Handler(self.attendance, self._to_writer, self._post)
+        self.now = time.monotonic()
+
+    def _to_writer(self, item: WriterItem) -> None:
+        if isinstance(item, Append):
+            self.writer.handed_bytes += len(item.frames)
+        self.to_writer.append(item)
+
+    def _post(self, client: str, result: Record) -> None:
+        self.results.append((client, result))
+
+    def _on_closed(self, run: Run) -> None:
+        self.closed.append(run)
+        self.attendance.forget(run)
+
+    def attach(self, run: str, client: str, **body: Any) -> tuple[Session, list[Body]]:
+        """Attach a client; the list gets what the door would answer, once it is known."""
+        answers: list[Body] = []
+        request = Record("attach", run, client, 0, time.time(), {"protocol": PROTOCOL_VERSION, **body})
+        return self.attendance.attach(request, lambda session, found: answers.append(found)), answers
+
+    def write(self) -> None:
+        """Let the Writer take what waits for it."""
+        while self.to_writer:
+            self.writer.process(self.to_writer.popleft())
+        self.later(0.0)
+        self.writer.idle(self.now)
+
+    def send(self) -> None:
+        """Let the Sender take what waits for it."""
+        while self.to_sender:
+            self.sender.process(self.to_sender.popleft())
+        self.later(0.0)
+        while self.sender.idle(self.now) == 0.0:
+            continue
+
+    def step(self) -> None:
+        """Let the Handler look around, then have everything written, acked and sent."""
+        self.later(1.0)
+        self.handler.idle(self.now)
+        self.write()
+        self.send()
+
+    def later(self, seconds: float) -> None:
+        self.now = max(self.now + seconds, time.monotonic())
+
+    def told(self, kind: str, client: str | None = None) -> list[Body]:
+        """The bodies of the results of a kind."""
+        return [result.body for to, result in self.results if result.kind == kind and client in (None, to)]
+
+    def close(self) -> None:
+        for session in [] if self.attendance._draining else list(self.attendance.sessions.values()):
+            self.attendance.leave(session)
+        for _ in range(5):
+            self.step()
+        self.handler.close(Deadline(5.0))
+        self.write()
+        self.writer.close(Deadline(5.0))
+        self.send()
+        self.sender.close(Deadline(5.0))
+
+
+def log(run: str, client: str, seq: int, **data: Any) -> Record:
+    return Record("log", run, client, seq, float(seq), {"step": seq, "data": data or {"x": seq}})
+
+
+def message(*records: Record, framed: bool = True) -> bytes:
+    return b"".join(frame(encode(record)) if framed else encode(record) for record in records)
+
+
+class FailingLog(LogWriter):
+    """A log whose disk is full from time to time.
+
+    Attributes:
+        full: whether it is.
+        tried: how often something was to be appended while it was.
+    """
+
+    full = False
+    unsyncable = False
+    tried = 0
+
+    def append(self, data: bytes | memoryview, *, sync: bool = False) -> None:
+        if self.full:
+            self.tried += 1
+            raise OSError(errno.ENOSPC, "No space left on device")
+        super().append(data, sync=sync)
+
+    def sync(self) -> None:
+        if self.unsyncable:
+            self.tried += 1
+            raise OSError(errno.EIO, "Input/output error")
+        super().sync()
+
+
+def let_fail(run: Run) -> FailingLog:
+    """Give a run a log that can fail."""
+    run.log.close()
+    run.log = FailingLog(run.log.path)
+    return run.log

@@ -1,0 +1,96 @@
+"""Frames: what was framed comes back, and damage costs only the frames it touches."""
+
+from __future__ import annotations
+
+import zlib
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sidecar.protocol.frames import HEAD_BYTES, Frame, find_frame, frame, scan
+
+payloads = st.lists(st.binary(min_size=1, max_size=60), max_size=8)
+
+
+def spans(found: list[bytes]) -> list[tuple[int, int]]:
+    """Where each of these payloads stands when they are framed one after another."""
+    made, start = [], 0
+    for payload in found:
+        made.append((start, start + HEAD_BYTES + len(payload)))
+        start = made[-1][1]
+    return made
+
+
+def good(frames: list[Frame]) -> list[bytes]:
+    return [bytes(one.payload) for one in frames if one.payload is not None]
+
+
+def test_a_frame_is_what_its_description_says() -> None:
+    made = frame(b"abc")
+    assert made == b"\xc1\x00\x00\x03" + zlib.crc32(b"abc").to_bytes(4, "big") + b"abc"
+
+
+@given(payloads, st.booleans())
+def test_what_was_framed_is_found(found: list[bytes], final: bool) -> None:
+    data = b"".join(map(frame, found))
+    frames = list(scan(data, final=final))
+    assert good(frames) == found
+    assert [(one.start, one.end) for one in frames] == spans(found)
+
+
+@given(payloads, st.integers(0, 20))
+def test_a_scan_may_begin_at_any_frame(found: list[bytes], skip: int) -> None:
+    places = spans(found)
+    skip = min(skip, len(found))
+    data = b"".join(map(frame, found))
+    start = places[skip][0] if skip < len(places) else len(data)
+    assert good(list(scan(data, start))) == found[skip:]
+
+
+@given(st.lists(st.binary(min_size=1, max_size=20), min_size=1, max_size=4))
+def test_cut_at_every_length_whole_frames_are_found_and_the_rest_is_no_damage(found: list[bytes]) -> None:
+    data = b"".join(map(frame, found))
+    for length in range(len(data)):
+        whole = [end for _, end in spans(found) if end <= length]
+        frames = list(scan(data[:length], final=False))
+        assert [one.end for one in frames] == whole
+        assert None not in [one.payload for one in frames]
+
+
+@given(st.lists(st.binary(min_size=1, max_size=30), min_size=1, max_size=6), st.data())
+def test_a_flipped_bit_costs_one_frame(found: list[bytes], data: st.DataObject) -> None:
+    framed = bytearray(b"".join(map(frame, found)))
+    bit = data.draw(st.integers(0, len(framed) * 8 - 1))
+    framed[bit // 8] ^= 1 << bit % 8
+    hit = next(index for index, (_, end) in enumerate(spans(found)) if bit // 8 < end)
+    assert good(list(scan(bytes(framed)))) == found[:hit] + found[hit + 1 :]
+
+
+@given(payloads, st.binary(max_size=30).filter(lambda junk: b"\xc1" not in junk), payloads)
+def test_junk_between_frames_is_one_stretch_of_damage(before: list[bytes], junk: bytes, after: list[bytes]) -> None:
+    head = b"".join(map(frame, before))
+    frames = list(scan(head + junk + b"".join(map(frame, after))))
+    assert good(frames) == before + after
+    damage = [(one.start, one.end) for one in frames if one.payload is None]
+    assert damage == ([(len(head), len(head) + len(junk))] if junk and after else [])
+
+
+@given(st.binary(max_size=200), st.booleans())
+def test_any_bytes_can_be_scanned(data: bytes, final: bool) -> None:
+    end = 0
+    for one in scan(data, final=final):
+        assert one.start == end and one.start < one.end <= len(data)
+        end = one.end
+
+
+def test_a_frame_that_is_not_whole_yet_is_waited_for_or_searched_behind() -> None:
+    torn, whole = frame(b"x" * 100)[:50], frame(b"whole")
+    assert list(scan(torn + whole, final=False)) == []
+    assert good(list(scan(torn + whole, final=True))) == [b"whole"]
+
+
+@pytest.mark.parametrize("data", [b"", b"\xc1", b"\xc1\0\0\1", b"\xc1\0\0\0\0\0\0\0", b"\0" * 64])
+def test_nothing_is_found_where_there_is_nothing(data: bytes) -> None:
+    assert good(list(scan(data))) == []
+    assert find_frame(data, 0) == -1

@@ -1,0 +1,295 @@
+"""PROTOCOL.md says what the code does: kinds, keys, limits and codes in both directions, and the hex dumps decode."""
+
+from __future__ import annotations
+
+import ast
+import itertools
+import json
+import re
+import time
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+import sidecar
+from sidecar.attendance import Attendance, read_request
+from sidecar.handler import Handler
+from sidecar.log.reader import LogReader
+from sidecar.log.reader import header as log_header
+from sidecar.protocol import PROTOCOL_VERSION, limits
+from sidecar.protocol.channels import IPC_PATH_BYTES
+from sidecar.protocol.codec import decode_envelope, encode
+from sidecar.protocol.connection import Connection, parse_connection
+from sidecar.protocol.frames import frame, scan
+from sidecar.protocol.records import KINDS, Kind, Record
+from sidecar.protocol.segments import header as segment_header
+from sidecar.runs import UNSEEN_SECONDS, Run, Session
+from sidecar.state import RunState
+from sidecar.state import Writer as WriterState
+from sidecar.writer import ACK_SECONDS, Writer
+
+_PACKAGE = Path(sidecar.__file__).parent
+_TEXT = (_PACKAGE / "PROTOCOL.md").read_text()
+_WAYS = {
+    "Records: numbered, kept in the log": "record",
+    "Requests: number 0, not kept": "request",
+    "Results: from the sidecar to one client, number 0, bare": "result",
+    "At the door": "door",
+}
+_TYPES = {type(None): "nil"}
+
+
+def section(heading: str) -> str:
+    """Return what stands below a heading, down to the next one of its level or above."""
+    level = heading.index(" ")
+    start = _TEXT.index(f"\n{heading}\n") + len(heading) + 2
+    end = re.search(rf"^#{{1,{level}}} ", without_blocks(_TEXT[start:]), re.MULTILINE)
+    return _TEXT[start : start + end.start()] if end else _TEXT[start:]
+
+
+def without_blocks(text: str) -> str:
+    """Return `text` with code blocks blanked, every character in its place."""
+    return re.sub(r"^```.*?^```$", lambda found: " " * len(found[0]), text, flags=re.MULTILINE | re.DOTALL)
+
+
+def table_rows(text: str) -> list[list[str]]:
+    """Return the cells of the first table in `text`, without its head."""
+    lines = text.splitlines()
+    start = next(number for number, line in enumerate(lines) if line.startswith("|---"))
+    rows = []
+    for line in lines[start + 1 :]:
+        if not line.startswith("|"):
+            break
+        rows.append([cell.strip() for cell in line.strip("|").split("|")])
+    return rows
+
+
+def names(text: str) -> list[str]:
+    """Return what stands in backticks in the first column of the first table in `text`."""
+    return [name for row in table_rows(text) for name in re.findall(r"`([^`]+)`", row[0])]
+
+
+class TestKinds:
+    def documented(self) -> dict[str, tuple[str, str]]:
+        """Return kind -> (way, what stands below its heading)."""
+        found = {}
+        for heading, way in _WAYS.items():
+            text = section(f"### {heading}")
+            for name in re.findall(r"^#### `(\w+)`$", text, re.MULTILINE):
+                found[name] = (way, section(f"#### `{name}`"))
+        return found
+
+    def test_every_kind_stands_there_and_no_other(self) -> None:
+        assert {name: way for name, (way, _) in self.documented().items()} == {k: v.way for k, v in KINDS.items()}
+
+    @pytest.mark.parametrize("name", KINDS)
+    def test_a_kind_has_its_meaning_and_its_keys(self, name: str) -> None:
+        kind: Kind = KINDS[name]
+        text = self.documented()[name][1]
+        assert text.strip().splitlines()[0] == kind.meaning[0].upper() + kind.meaning[1:] + "."
+        if not kind.fields:
+            assert "\n| `" not in text.split("status` is answered")[0]
+            return
+        expected = [
+            [
+                f"`{key}`",
+                " or ".join(_TYPES.get(type_, type_.__name__) for type_ in field.types),
+                "yes" if field.required else "no",
+                field.meaning,
+            ]
+            for key, field in kind.fields.items()
+        ]
+        assert [[*row[:3], row[4]] for row in table_rows(text)] == expected
+
+
+class TestCodes:
+    def raised(self, error: str) -> set[str]:
+        """Return the codes with which the sidecar's sources make an error of this class."""
+        codes = set()
+        for path in _PACKAGE.rglob("*.py"):
+            for node in ast.walk(ast.parse(path.read_text())):
+                if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == error:
+                    code = node.args[0]
+                    if ast.unparse(code) == "body['code']":  # one that came over the wire
+                        continue
+                    assert isinstance(code, ast.Constant), f"{path}:{node.lineno}: a code that is no literal"
+                    codes.add(str(code.value))
+        return codes
+
+    def answered(self) -> set[str]:
+        """Return the codes that stand in bodies, as literals: ``{"code": "…"}``."""
+        codes = set()
+        for path in _PACKAGE.rglob("*.py"):
+            for node in ast.walk(ast.parse(path.read_text())):
+                if isinstance(node, ast.Dict):
+                    for key, value in zip(node.keys, node.values, strict=True):
+                        if isinstance(key, ast.Constant) and key.value == "code" and isinstance(value, ast.Constant):
+                            codes.add(str(value.value))
+        return codes
+
+    def test_problems(self) -> None:
+        text = section("## The table of errors: what can go wrong with a record")
+        assert sorted(names(text)) == sorted(self.raised("RecordError"))
+
+    def test_refusals(self) -> None:
+        text = section("### When the door says no")
+        assert sorted(names(text)) == sorted(self.raised("RefusedError") | self.answered())
+
+
+class TestLimits:
+    def test_every_limit_stands_there_with_its_value(self) -> None:
+        constants = {name: value for name, value in vars(limits).items() if name.isupper() and isinstance(value, int)}
+        rows = table_rows(section("## Limits"))
+        assert {row[0].strip("`"): int(row[1].replace(",", "")) for row in rows} == constants
+
+    def test_names_and_reserved_keys(self) -> None:
+        assert f"`{limits._NAME.pattern}`" in section("## Attaching")
+        listed = re.search(r"Three keys are reserved: (.*?)\.\n", _TEXT, re.DOTALL)
+        assert listed is not None
+        assert set(re.findall(r"`(\w+)`", listed[1])) == limits.RESERVED_KEYS
+
+    def test_figures_in_the_text(self) -> None:
+        assert f"has at most {IPC_PATH_BYTES} bytes" in _TEXT
+        assert f"about {ACK_SECONDS * 1000:.0f} ms\n  after the write" in _TEXT
+        assert f"sends nothing for {UNSEEN_SECONDS:.0f} seconds is taken for gone" in _TEXT
+        assert f"protocol, version {PROTOCOL_VERSION}\n" in _TEXT
+
+
+class TestOtherTables:
+    def test_the_connection_file(self) -> None:
+        assert sorted(names(section("## Finding a sidecar"))) == sorted(Connection._fields)
+        block = re.search(r"^```json connection\n(.*?)^```$", _TEXT, re.MULTILINE | re.DOTALL)
+        assert block is not None
+        found = json.loads(block[1])
+        assert list(parse_connection(found, "PROTOCOL.md")._asdict()) == list(found)
+
+    def test_the_answer_to_status(self) -> None:
+        source = ast.parse((_PACKAGE / "server.py").read_text())
+        status = next(n for n in ast.walk(source) if isinstance(n, ast.FunctionDef) and n.name == "status")
+        answer = next(node.value for node in ast.walk(status) if isinstance(node, ast.Return))
+        assert isinstance(answer, ast.Dict)
+        keys = [key.value for key in answer.keys if isinstance(key, ast.Constant)]
+        assert names(section("#### `stop`")) == keys
+
+    def test_the_state_of_a_run(self) -> None:
+        text = section("## Requests and answers")
+        state = text[text.index("`state` is a map") :]
+        assert sorted(names(state)) == sorted(RunState().to_map())
+        writers = state[state.index("Each of `writers` has") :]
+        assert set(re.findall(r"`(\w+)`", writers.split("\n\n")[0])) == {*WriterState().to_map(), "losses", "writers"}
+
+
+class Dump(NamedTuple):
+    """Some records of the walk, as the document writes them."""
+
+    records: list[Record]
+    data: bytes
+    framed: bool
+
+
+def dumps() -> dict[str, Dump]:
+    """Return the walk's records, by name, with the bytes beside them (none where the document shows none)."""
+    found = {}
+    for name, text in re.findall(r"^```json (\w+)\n(.*?)^```$", _TEXT, re.MULTILINE | re.DOTALL):
+        if name == "connection":
+            continue
+        records = [Record(*json.loads(line)) for line in text.splitlines()]
+        block = re.search(rf"^```hex {name} (framed|bare)\n(.*?)^```$", _TEXT, re.MULTILINE | re.DOTALL)
+        found[name] = Dump(records, bytes.fromhex(block[2]) if block else b"", bool(block and block[1] == "framed"))
+    return found
+
+
+_DUMPS = dumps()
+
+
+class TestDumps:
+    def test_no_dump_is_without_its_text(self) -> None:
+        assert set(re.findall(r"^```hex (\w+) (?:framed|bare)$", _TEXT, re.MULTILINE)) == {
+            name for name, dump in _DUMPS.items() if dump.data
+        }
+
+    @pytest.mark.parametrize("name", [name for name, dump in _DUMPS.items() if dump.data])
+    def test_it_decodes_to_the_text_and_back(self, name: str) -> None:
+        records, data, framed = _DUMPS[name]
+        if framed:
+            frames = list(scan(data))
+            assert frames[-1].end == len(data)
+            payloads = [part.payload for part in frames if part.payload is not None]
+            assert len(payloads) == len(frames)
+            assert [decode_envelope(payload) for payload in payloads] == records
+            assert b"".join(frame(encode(record)) for record in records) == data
+        else:
+            assert [decode_envelope(data)] == records
+            assert encode(records[0]) == data
+
+    def test_the_headers_of_the_files(self) -> None:
+        blocks = dict(re.findall(r"^```hex (log|segment 1)\n(.*?)^```$", _TEXT, re.MULTILINE | re.DOTALL))
+        assert bytes.fromhex(blocks["log"]) == log_header()
+        assert bytes.fromhex(blocks["segment 1"]) == segment_header(1)
+
+
+class TestWalk:
+    """The walk through a whole run, made by the real Handler and Writer, stepped by hand."""
+
+    def test_the_sidecar_answers_as_the_document_says(self, tmp_path: Path) -> None:
+        results: list[Record] = []
+        door: list[dict[str, Any]] = []
+        closed: list[Run] = []
+
+        def post(client: str, result: Record) -> None:
+            assert client == result.client
+            results.append(result)
+
+        writer = Writer(lambda item: None, post)
+        attendance = Attendance(tmp_path, "holder.json", writer.process, closed.append)
+        handler = Handler(attendance, writer.process, post)
+
+        def attached(session: Session, found: dict[str, Any]) -> None:
+            door.append({"last": session.durable, "state": found.get("state", {}), "resumed": session.resumed})
+
+        moments = itertools.count(time.monotonic(), 1.0)
+
+        def send(name: str) -> list[Record]:
+            """Send what the document shows, let a second pass, and return the results."""
+            handler.process(_DUMPS[name].data)
+            writer.idle(next(moments))
+            found = [known(result) for result in results]
+            results.clear()
+            return found
+
+        def shown(*names: str) -> list[Record]:
+            return [known(record) for name in names for record in _DUMPS[name].records]
+
+        def known(record: Record) -> Record:
+            return record._replace(time=0.0)  # the clock is another
+
+        def attach(name: str, answer: str) -> None:
+            attendance.attach(read_request(_DUMPS[name].data), attached)
+            said = _DUMPS[answer].records[0].body
+            assert set(said) <= set(KINDS["attached"].fields)
+            assert door.pop() == {key: said[key] for key in ("last", "state", "resumed")}
+
+        attach("attach", "attached")
+        assert send("first") == shown("ack3")
+        assert [record.body for record in send("bare")] == [{"seq": 4}]
+        problem, ack = send("bad")
+        assert [problem] == shown("problem")
+        assert ack.body == {"seq": 5}
+        assert send("gap") == shown("reattach")
+        attach("again", "attached_again")
+        handler.process(_DUMPS["exit"].data)
+        assert send("request") == shown("ack6", "answer")
+        handler.process(_DUMPS["detach"].data)
+        assert attendance.sessions == {}
+
+        run = attendance.runs["r1"]
+        written = [*_DUMPS["first"].records, *_DUMPS["bare"].records, *_DUMPS["rejected"].records]
+        with LogReader(run.log.path) as reader:
+            found = [record for batch in reader.batches() for record in batch.records]
+        assert found == [*written, *_DUMPS["exit"].records]
+        state = RunState()
+        for record in found:
+            state.apply(record)
+        assert state.state == "finished"
+        run.release(clean=True)

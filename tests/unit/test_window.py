@@ -1,0 +1,234 @@
+"""The window: what was appended is there until it is acked, whoever reads it and whenever its owner dies."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from sidecar.protocol.codec import decode, decode_frames
+from sidecar.protocol.limits import MAX_RECORD_BYTES
+from sidecar.protocol.segments import OwnerLock, read_window
+from tracker import window as window_module
+from tracker.losses import Losses
+from tracker.window import Window
+
+SMALL_SEGMENT = 4096
+
+
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(window_module, "SEGMENT_BYTES", SMALL_SEGMENT)
+
+
+@pytest.fixture
+def window(tmp_path: Path) -> Iterator[Window]:
+    made = make(tmp_path)
+    yield made
+    made.close()
+
+
+def make(base: Path, limit_bytes: int = 1 << 26) -> Window:
+    return Window(base, "run", "client", {"pid": 1}, Losses(), limit_bytes)
+
+
+def put(window: Window, size: int = 10) -> bool:
+    with window.lock:
+        return window.append("log", {"step": window.seq, "data": {"x": "x" * size}})
+
+
+def taken(window: Window) -> list[int]:
+    """Take all there is, as the pump does; return the numbers of the records."""
+    found: list[int] = []
+    while (part := window.take()) is not None:
+        records, ends = decode_frames(part[0])
+        assert ends[-1] == len(part[0]) and records[-1].seq == part[1] == window.sent
+        found += [record.seq for record in records]
+    return found
+
+
+def left(window: Window, after: int = 0) -> list[int]:
+    """What somebody else finds in the files, without a word from the owner."""
+    return [kept.record.seq for kept in read_window(window.directory, after)]
+
+
+def test_what_was_appended_is_what_is_read(window: Window) -> None:
+    with window.lock:
+        assert window.append("log", {"step": 3, "data": {"loss": 0.5}})
+    (kept,) = read_window(window.directory)
+    record = decode(kept.frame[8:])
+    assert record == kept.record
+    assert (record.kind, record.run, record.client, record.seq) == ("log", "run", "client", 1)
+    assert record.body == {"step": 3, "data": {"loss": 0.5}}
+    assert taken(window) == [1]
+
+
+def test_its_owner_is_seen_to_live_and_to_be_gone(tmp_path: Path) -> None:
+    window = make(tmp_path)
+    assert window.directory == tmp_path / "windows" / "client"
+    assert OwnerLock.take(window.directory) is None
+    put(window)
+    window.close()
+    lock = OwnerLock.take(window.directory)
+    assert lock is not None and lock.info == {"run": "run", "client": "client", "pid": 1}
+    assert left(window) == [1]
+    lock.release()
+
+
+def test_a_window_where_all_is_acked_is_removed_at_its_close(tmp_path: Path) -> None:
+    window = make(tmp_path)
+    put(window)
+    window.release(1)
+    window.close()
+    assert not window.directory.exists()
+
+
+def test_what_cannot_be_packed_is_not_there_and_harms_nothing(window: Window) -> None:
+    for bad in ({"x": object()}, {"x": 2**64}, {"x": "\ud800"}):
+        with pytest.raises((TypeError, OverflowError, ValueError)), window.lock:
+            window.append("log", bad)
+        put(window)
+    with pytest.raises(ValueError, match=str(MAX_RECORD_BYTES)), window.lock:
+        window.append("log", {"x": "x" * MAX_RECORD_BYTES})
+    put(window)
+    assert taken(window) == left(window) == [1, 2, 3, 4]
+
+
+@pytest.mark.usefixtures("small")
+def test_it_goes_on_in_further_segments_and_uses_them_again(tmp_path: Path) -> None:
+    window = make(tmp_path)
+    for round_ in range(50):
+        for _ in range(20):
+            assert put(window, 100 + round_)
+        assert taken(window) == list(range(window.seq - 19, window.seq + 1))
+        assert left(window, window.acked) == list(range(window.acked + 1, window.seq + 1))
+        window.release(window.seq - 5)
+        window.prepare()
+        assert left(window, window.acked) == list(range(window.acked + 1, window.seq + 1))
+    assert window.size_bytes() <= 4 * SMALL_SEGMENT
+    assert len(list(window.directory.glob("*.seg"))) <= 4
+    window.close()
+
+
+@pytest.mark.usefixtures("small")
+def test_a_record_larger_than_a_segment_has_one_of_its_own(tmp_path: Path) -> None:
+    window = make(tmp_path)
+    for size in (10, 50_000, 10, 3 * SMALL_SEGMENT, 10):
+        assert put(window, size)
+    assert taken(window) == left(window) == [1, 2, 3, 4, 5]
+    window.release(4)
+    assert left(window, 4) == [5]
+    assert window.size_bytes() <= 6 * SMALL_SEGMENT
+    window.close()
+
+
+@pytest.mark.usefixtures("small")
+def test_at_its_bound_what_is_new_is_counted_and_later_there_is_room_again(tmp_path: Path) -> None:
+    losses = Losses()
+    window = Window(tmp_path, "run", "client", {}, losses, 3 * SMALL_SEGMENT)
+    kept = sum(put(window, 100) for _ in range(200))
+    assert 0 < kept < 200
+    assert losses.counts() == {"window full": 200 - kept}
+    assert window.seq == kept, "what is lost takes no number"
+    assert window.size_bytes() <= 3 * SMALL_SEGMENT
+    assert taken(window) == left(window) == list(range(1, kept + 1))
+    window.release(kept)
+    assert put(window, 100)
+    assert taken(window) == [kept + 1]
+    assert losses.total() == 200 - kept
+    window.close()
+
+
+@pytest.mark.usefixtures("small")
+@pytest.mark.parametrize("acked", [0, 1, 30, 31, 32, 33, 64, 99, 100])
+def test_after_a_rewind_all_that_is_not_acked_is_taken_again(tmp_path: Path, acked: int) -> None:
+    window = make(tmp_path)
+    for _ in range(100):
+        put(window, 30)
+    assert taken(window) == list(range(1, 101))
+    window.rewind(acked)
+    assert window.sent == acked
+    assert taken(window) == list(range(acked + 1, 101))
+    put(window)
+    assert taken(window) == [101]
+    window.close()
+
+
+def test_what_a_handler_of_a_signal_logs_in_the_middle_of_a_log_comes_behind_it(window: Window) -> None:
+    with window.lock:
+        window._busy = True
+        assert window.append("log", {"inner": 1})
+        assert window.seq == 0
+        window._busy = False
+        assert window.append("log", {"outer": 1})
+    assert [kept.record.body for kept in read_window(window.directory)] == [{"outer": 1}, {"inner": 1}]
+
+
+class WindowMachine(RuleBasedStateMachine):
+    """A window beside the simplest model of it: numbers from 1 on, some let go, some taken."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.before = window_module.SEGMENT_BYTES
+        window_module.SEGMENT_BYTES = SMALL_SEGMENT
+        self.directory = tempfile.TemporaryDirectory()
+        self.losses = Losses()
+        self.window = Window(Path(self.directory.name), "run", "client", {}, self.losses, 6 * SMALL_SEGMENT)
+        self.sent = 0
+        self.lost = 0
+
+    @rule(sizes=st.lists(st.sampled_from([1, 40, 300, 1500, 5000]), max_size=20))
+    def append(self, sizes: list[int]) -> None:
+        for size in sizes:
+            before = self.window.seq
+            kept = put(self.window, size)
+            assert self.window.seq == before + kept
+            self.lost += not kept
+
+    @rule()
+    def take(self) -> None:
+        assert taken(self.window) == list(range(self.sent + 1, self.window.seq + 1))
+        self.sent = self.window.seq
+
+    @rule(part=st.floats(0, 1))
+    def release(self, part: float) -> None:
+        self.window.release(self.window.acked + round((self.sent - self.window.acked) * part))
+
+    @rule(part=st.floats(0, 1))
+    def rewind(self, part: float) -> None:
+        acked = self.window.acked + round((self.sent - self.window.acked) * part)
+        self.window.rewind(acked)
+        self.sent = acked
+
+    @rule()
+    def prepare(self) -> None:
+        self.window.prepare()
+
+    @precondition(lambda self: self.window.seq > 0)
+    @rule()
+    def a_sidecar_that_had_more_says_so(self) -> None:
+        """It is attached again, and what was sent before was durable though its ack was lost."""
+        self.window.rewind(self.sent)
+
+    @invariant()
+    def the_files_hold_what_is_not_acked(self) -> None:
+        assert left(self.window, self.window.acked) == list(range(self.window.acked + 1, self.window.seq + 1))
+
+    @invariant()
+    def the_bound_holds_and_what_is_lost_is_counted(self) -> None:
+        assert self.window.size_bytes() <= 6 * SMALL_SEGMENT
+        assert self.losses.total() == self.lost
+
+    def teardown(self) -> None:
+        self.window.close()
+        window_module.SEGMENT_BYTES = self.before
+        self.directory.cleanup()
+
+
+WindowMachine.TestCase.settings = settings(max_examples=60, stateful_step_count=25, deadline=None)
+test_any_order_of_calls = WindowMachine.TestCase
