@@ -8,10 +8,16 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from sidecar.protocol import channels
 from tests.tools import Launched, Leaks, RawClient, Scripts
+
+# Few examples each, so that the unit tests take half a minute; HYPOTHESIS_PROFILE=thorough takes its time.
+hypothesis.settings.register_profile("quick", max_examples=25, deadline=None)
+hypothesis.settings.register_profile("thorough", max_examples=1000, deadline=None)
+hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -22,7 +22,7 @@ class Config(MutableMapping[str, Any]):
     def __init__(self, publish: Publish) -> None:
         self.__dict__["_publish"] = publish
         self.__dict__["_values"] = {}
-        self.__dict__["_lock"] = threading.Lock()
+        self.__dict__["_lock"] = threading.RLock()  # a signal handler may set a key too
 
     def update(self, *args: Any, allow_val_change: bool = False, **kwargs: Any) -> None:
         """Set many keys at once.
@@ -53,9 +53,9 @@ class Config(MutableMapping[str, Any]):
                 for key, value in made.items()
                 if key not in self._values or not _same(self._values[key], value)
             }
-            self._values.update(new)
-        if new:
-            self._publish("config", {"set": new})
+            if new:
+                self._publish("config", {"set": new})
+                self._values.update(new)
 
     def _load(self, values: dict[str, Any]) -> None:
         """Take what a resumed run had."""
@@ -76,8 +76,10 @@ class Config(MutableMapping[str, Any]):
 
     def __delitem__(self, key: str) -> None:
         with self._lock:
+            if key not in self._values:
+                raise KeyError(key)
+            self._publish("config", {"delete": [key]})
             del self._values[key]
-        self._publish("config", {"delete": [key]})
 
     def __getattr__(self, key: str) -> Any:
         try:

@@ -56,11 +56,11 @@ class Histogram(Media):
         low, high = (min(finite), max(finite)) if finite else (0.0, 1.0)
         if low == high:
             low, high = low - 0.5, high + 0.5
-        width = (high - low) / num_bins
+        width = high / num_bins - low / num_bins  # the difference alone may be infinite
         self.edges = [low + width * index for index in range(num_bins)] + [high]
         self.counts = [0.0] * num_bins
         for number in finite:
-            self.counts[min(num_bins - 1, int((number - low) / width))] += 1
+            self.counts[min(num_bins - 1, int(number / width - low / width))] += 1
 
     def to_map(self) -> dict[str, Any]:
         found: dict[str, Any] = {"_type": "histogram", "counts": self.counts, "edges": self.edges}

@@ -52,10 +52,10 @@ class Summary(MutableMapping[str, Any]):
             raise TypeError(f"summary.update() takes one mapping, not {len(args)}")
         changes = {**as_mapping(args[0] if args else None, "summary"), **kwargs}
         made = {key: plain(value) for key, value in changes.items()}
-        with self._lock:
-            self._set.update(made)
         if made:
             self._publish("summary", {"set": made})
+            with self._lock:
+                self._set.update(made)
 
     def __getitem__(self, key: str) -> Any:
         if key in self._set and not self._is_metric(key):

@@ -85,7 +85,6 @@ def test_what_is_not_there() -> None:
         config.update({}, {})
 
 
-@pytest.mark.xfail(reason="Config._set() keeps what could not be published")
 def test_what_cannot_be_published_is_not_there() -> None:
     """It is too large for a record, or the run has ended."""
 
