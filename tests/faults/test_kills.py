@@ -185,7 +185,7 @@ def test_both_are_killed_and_the_next_who_looks_finds_everything(
 ) -> None:
     kill_both(scripts, root, temporary, leaks, 30_000)
     directory = root / "runs" / "run"
-    assert needs_recovery(directory)
+    wait_until(lambda: needs_recovery(directory), "the dead sidecar's lock is free")
     backend.recover(root)
     found = closed(directory)
     assert found.stored() == expected(30_000)
@@ -199,6 +199,7 @@ def test_both_are_killed_and_the_api_finds_everything(
     scripts: Scripts, root: Path, temporary: Path, leaks: Leaks
 ) -> None:
     kill_both(scripts, root, temporary, leaks, 5000)
+    wait_until(lambda: needs_recovery(root / "runs" / "run"), "the dead sidecar's lock is free")
     (found,) = Api(root).runs()
     assert found.state == "crashed"
     assert found.history()["step"] == list(range(5000))
@@ -238,6 +239,7 @@ def test_a_torn_log_and_a_lost_store_after_a_kill(scripts: Scripts, root: Path, 
     """The sidecar died in the middle of a write, and its store is not worth much."""
     kill_both(scripts, root, temporary, leaks, 3000)
     directory = root / "runs" / "run"
+    wait_until(lambda: needs_recovery(directory), "the dead sidecar's lock is free")
     with open(directory / "transactions.log", "ab") as log:
         log.write(b"\xc1\x00\x10\x00torn")
     (directory / "store.db").write_bytes(b"no store")
