@@ -136,7 +136,7 @@ class Attendance:
                 self._check_resume(run, resume, fresh, body)
         except RefusedError:
             if fresh:
-                self._give_back(run)
+                run.give_back()
             raise
         if fresh:
             self.runs[run_id] = run
@@ -152,18 +152,6 @@ class Attendance:
         ended = run.ended if fresh else all(session.exited for session in run.sessions.values())
         if resume is None and ended and not body.get("label") and not body.get("parent"):
             raise RefusedError("exists", f"run {run.id!r} exists and has ended; resume='allow' goes on with it")
-
-    @staticmethod
-    def _give_back(run: Run) -> None:
-        """Let go of a run that was opened for nothing; leave no trace of one that was not there before."""
-        new = not run.existed
-        run.release(clean=True)
-        if new:
-            run.log.path.unlink(missing_ok=True)
-            try:
-                run.directory.rmdir()
-            except OSError:
-                return
 
     @staticmethod
     def _window(run: Run, client: str, named: str | None) -> Path | None:

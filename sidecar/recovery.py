@@ -45,6 +45,9 @@ def recover(root: Path, run_ids: list[str] | None, deadline: Deadline) -> list[s
 
 def _recover(root: Path, run_id: str) -> None:
     run = Run.open(root, run_id, "")
+    if not run.existed and not run.open_writers:  # nothing was logged, or its owner has taken it back meanwhile
+        run.give_back()
+        return
     clean = False
     try:
         sink = StoreSink(run)

@@ -220,6 +220,16 @@ class Run:
             self._lock = None
 
 
+    def give_back(self) -> None:
+        """Let go of a run that was opened for nothing; leave no trace of one that was not there before."""
+        new = not self.existed
+        self.release(clean=True)
+        if new:
+            self.log.path.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # not empty
+                self.directory.rmdir()
+
+
 def reject(record: Record, error: RecordError) -> bytes:
     """Return the frame that stands in the log for a record that could not be used, with its number."""
     body = {"kind": record.kind, "code": error.code, "message": str(error)}

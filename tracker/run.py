@@ -297,8 +297,8 @@ class Run:
             with interface.window.lock:
                 losses = self.losses.counts()
                 if losses:
-                    interface.window.append("losses", {"source": interface.client, "counts": losses})
-                interface.window.append("exit", how.to_body())
+                    interface.window.append_last("losses", {"source": interface.client, "counts": losses})
+                interface.window.append_last("exit", how.to_body())
                 self._state = how.state
                 self._plain = False
             self._setup.forget(self)

@@ -124,7 +124,7 @@ class Setup:
     def _on_signal(self, how: Exit) -> None:
         for run in list(self.runs):
             if run._interface is not None and run.state == "running":
-                run._interface.window.append_last("exit", how.to_body())
+                run._interface.window.append_at_death("exit", how.to_body())
 
 
 _started: list[bool] = []

@@ -52,9 +52,20 @@ def _flatten(data: Mapping[Any, Any], prefix: str, flat: dict[str, Any], depth: 
             check_key(name if key else key)
         except RecordError as error:
             raise ValueError(str(error)) from None
+        if not name.isascii() and not _is_text(name):
+            raise ValueError(f"metric key {name!r} has half a character (a lone surrogate) in it; text is Unicode")
         if name in flat:
             raise ValueError(f"metric {name!r} is there twice: nested keys join with dots")
         flat[name] = metric(name, value)
+
+
+def _is_text(text: str) -> bool:
+    """Whether `text` can be written as UTF-8."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def metric(key: str, value: Any) -> Any:

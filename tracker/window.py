@@ -31,6 +31,9 @@ _log = logging.getLogger("tracker")
 SEGMENT_BYTES = 2 * 1024 * 1024
 DEFAULT_LIMIT_BYTES = 1024 * 1024 * 1024
 
+RESERVE_BYTES = 512 * 1024
+"""Kept aside for the last words of a run, which must find a place when all else is full: losses, and how it ended."""
+
 _AGAIN_SECONDS = 0.1
 """After a segment that could not be made so long passes before `append` tries again: on a full disk that takes 1 ms."""
 
@@ -146,6 +149,8 @@ class Window:
         self._said_lost = False
         self._again_at = 0.0
         self._spare: Segment | None = None
+        self._reserve: Segment | None = None
+        self._ending = False
         self._segments: deque[Segment] = deque()
         self._memory: mmap.mmap
         self._pos = self._size = 0
@@ -157,6 +162,7 @@ class Window:
         self._owner = OwnerLock.make(self.directory, {"run": run, "client": client, **info})
         try:
             segment = self._new_segment(SEGMENT_BYTES)
+            self._reserve = self._new_segment(RESERVE_BYTES)
         except BaseException:
             self._owner.release()
             remove_window(self.directory)
@@ -164,7 +170,8 @@ class Window:
         self.directory = self.directory.rename(windows / client)
         if self.directory != named:
             named.symlink_to(self.directory)  # so that whoever opens the run finds it
-        segment.path = self.directory / segment.path.name
+        for made in (segment, self._reserve):
+            made.path = self.directory / made.path.name
         segment.begin(1)
         self._named = named
         self._segments.append(segment)
@@ -208,10 +215,15 @@ class Window:
                 self._append_deferred()
 
     def append_last(self, kind: str, body: dict[str, Any]) -> None:
-        """Append from a signal handler that never returns: what it interrupted, if it was an append, never happened."""
+        """Append the last words of the run, for which a place is reserved. Call it with `lock` held."""
+        self._ending = True
+        self.append(kind, body)
+
+    def append_at_death(self, kind: str, body: dict[str, Any]) -> None:
+        """`append_last` from a signal handler that never returns: an append that it interrupted never happened."""
         with self.lock:
             self._busy = False
-            self.append(kind, body)
+            self.append_last(kind, body)
 
     def _append_deferred(self) -> None:
         while self._deferred and not self._busy:
@@ -221,26 +233,10 @@ class Window:
         """Go on in another segment that holds a record of `length`; return False where there is none to be had."""
         if length > MAX_RECORD_BYTES:
             raise ValueError(f"a record of {length} bytes, at most {MAX_RECORD_BYTES}")
-        needed = HEADER_BYTES + HEAD_BYTES + length
-        spare = self._spare
-        if spare is not None and spare.size >= needed:
-            self._spare = None
-            segment = spare
-        else:
-            size = max(SEGMENT_BYTES, -(-needed // 4096) * 4096)
-            if self.size_bytes() + size > self._limit_bytes:
-                self._losses.add("window full")
-                return False
-            if time.monotonic() < self._again_at:
-                self._losses.add(self._refusal)
-                return False
-            try:
-                segment = self._new_segment(size)
-            except OSError as error:
-                self._refusal = "disk full" if error.errno == errno.ENOSPC else "window cannot grow"
-                self._again_at = time.monotonic() + _AGAIN_SECONDS
-                self._losses.add(self._refusal)
-                return False
+        segment = self._next_segment(HEADER_BYTES + HEAD_BYTES + length)
+        if segment is None:
+            self._losses.add(self._refusal)
+            return False
         segment.begin(self.seq + 1)
         current = self._segments[-1]
         current.last, current.end = self.seq, self._pos
@@ -250,6 +246,26 @@ class Window:
         self._segments.append(segment)
         self._use(segment)
         return True
+
+    def _next_segment(self, needed: int) -> Segment | None:
+        """Return a segment of `needed` bytes: the spare one, a new one, for last words the reserve; else None."""
+        spare, reserve = self._spare, self._reserve
+        if spare is not None and spare.size >= needed:
+            self._spare = None
+            return spare
+        size = max(SEGMENT_BYTES, -(-needed // 4096) * 4096)
+        if self.size_bytes() + size > self._limit_bytes:
+            self._refusal = "window full"
+        elif time.monotonic() >= self._again_at:
+            try:
+                return self._new_segment(size)
+            except OSError as error:
+                self._refusal = "disk full" if error.errno == errno.ENOSPC else "window cannot grow"
+                self._again_at = time.monotonic() + _AGAIN_SECONDS
+        if self._ending and reserve is not None and reserve.size >= needed:
+            self._reserve = None
+            return reserve
+        return None
 
     def _use(self, segment: Segment) -> None:
         assert segment.memory is not None
@@ -264,7 +280,7 @@ class Window:
     # -- the pump -----------------------------------------------------------------------------------------------
 
     def size_bytes(self) -> int:
-        """Return what all segments take, in bytes."""
+        """Return what all segments take, in bytes, the reserve aside."""
         return sum(segment.size for segment in self._segments) + (self._spare.size if self._spare else 0)
 
     @property
@@ -351,9 +367,9 @@ class Window:
 
     def close(self) -> None:
         """Remove the files if everything is acked; else leave them to whoever opens the run next."""
-        for segment in [*self._segments, *([self._spare] if self._spare else [])]:
+        for segment in self._all_segments():
             segment.close(remove=False)
-        self._spare = None
+        self._spare = self._reserve = None
         if self.acked >= self.seq:
             remove_window(self._named)
             if not (self._named.parent.parent / LOG_NAME).exists():  # a run that another machine's directory keeps
@@ -365,7 +381,10 @@ class Window:
     def abandon(self) -> None:
         """In a forked child: let go of what belongs to the parent, without touching it."""
         self._owner.release()
-        for segment in [*self._segments, *([self._spare] if self._spare else [])]:
+        for segment in self._all_segments():
             if segment.fd >= 0:
                 os.close(segment.fd)
                 segment.fd = -1
+
+    def _all_segments(self) -> list[Segment]:
+        return [*self._segments, *(segment for segment in (self._spare, self._reserve) if segment is not None)]

@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 
 from sidecar.protocol.errors import RunHeldError
-from sidecar.protocol.segments import OWNER_NAME, window_directories
+from sidecar.protocol.segments import OWNER_NAME, is_owned, window_directories
 
 RUNS_NAME = "runs"
 LOCK_NAME = "lock"
@@ -43,9 +43,12 @@ def is_held(run_directory: Path) -> str | None:
 
 
 def needs_recovery(run_directory: Path) -> bool:
-    """Whether a dead sidecar has left the run: its lock file is there and nobody holds it, or windows are left."""
+    """Whether a dead sidecar has left the run: its lock file is there and nobody holds it, or windows of the dead are.
+
+    A window whose owner lives is one of a run that is about to begin.
+    """
     if not (run_directory / LOCK_NAME).exists():
-        return any((path / OWNER_NAME).exists() for path in window_directories(run_directory))
+        return any((path / OWNER_NAME).exists() and not is_owned(path) for path in window_directories(run_directory))
     return is_held(run_directory) is None
 
 

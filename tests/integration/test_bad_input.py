@@ -128,13 +128,7 @@ def told(tmp_path_factory: pytest.TempPathFactory, temporary: Path) -> tuple[dic
     return json.loads(done.out), ReadBack(run).check()
 
 
-NOT_YET = {"a key of half a character": "the message names no key"}
-
-
-@pytest.mark.parametrize(
-    "name",
-    [pytest.param(name, marks=pytest.mark.xfail(reason=NOT_YET[name])) if name in NOT_YET else name for name in CASES],
-)
+@pytest.mark.parametrize("name", CASES)
 def test_a_users_fault_is_named(told: tuple[dict[str, Any], ReadBack], name: str) -> None:
     call, kind, words = CASES[name]
     kinds, message = told[0][name]

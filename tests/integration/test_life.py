@@ -357,7 +357,6 @@ def test_resume(scripts: Scripts, root: Path) -> None:
     assert found.state["state"] == "finished" and len(found.state["writers"]) == 3
 
 
-@pytest.mark.xfail(strict=False, reason="the new sidecar recovers the run that is just being begun, and leaves a store")
 def test_a_refused_resume_leaves_no_run(scripts: Scripts, root: Path) -> None:
     for number in range(5):
         scripts.run(RESUME, "must", f"run{number}", exit_code=9)
