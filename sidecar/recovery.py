@@ -13,7 +13,7 @@ from sidecar.protocol.deadline import Deadline
 from sidecar.protocol.errors import RefusedError, SidecarError
 from sidecar.protocol.layout import RUNS_NAME, needs_recovery
 from sidecar.runs import Run
-from sidecar.sinks import StoreSink
+from sidecar.sinks.store import StoreSink
 
 _log = logging.getLogger("sidecar")
 

@@ -14,7 +14,7 @@ from sidecar.log.reader import LogReader
 from sidecar.protocol.deadline import Deadline
 from sidecar.protocol.errors import SidecarError
 from sidecar.runs import Run
-from sidecar.sinks import Sink, SinkFactory
+from sidecar.sinks.store import OpenStore, StoreSink
 
 _log = logging.getLogger("sidecar")
 
@@ -32,7 +32,7 @@ class _Feed:
 
     def __init__(self, run: Run) -> None:
         self.run = run
-        self.sink: Sink | None = None
+        self.sink: StoreSink | None = None
         self.reader: LogReader | None = None
         self.wanted = run.log.offset  # what a sidecar before this one may have left for the sink
         self.due = time.monotonic() + COMMIT_SECONDS
@@ -57,7 +57,7 @@ class Sender:
     """
 
     def __init__(
-        self, open_sink: SinkFactory, pressed: Callable[[], bool] = lambda: False, name: str = "store"
+        self, open_sink: OpenStore, pressed: Callable[[], bool] = lambda: False, name: str = "store"
     ) -> None:
         self._open_sink = open_sink
         self._pressed = pressed

@@ -27,7 +27,7 @@ from sidecar.protocol.errors import ChannelError, RecordError, RefusedError
 from sidecar.protocol.records import Body, Record
 from sidecar.runs import Run, Session
 from sidecar.sender import Sender
-from sidecar.sinks import StoreSink
+from sidecar.sinks.store import StoreSink
 from sidecar.stage import StageThread
 from sidecar.watch import Watch
 from sidecar.writer import Writer

@@ -33,10 +33,17 @@ def header() -> bytes:
 
 
 class Batch(NamedTuple):
-    """Records that stand one after another in the log, and the offset after the last: a checkpoint."""
+    """Records that stand one after another in the log.
+
+    Attributes:
+        records: the records.
+        end: the offset after the last: a checkpoint.
+        ends: for each record the offset after it.
+    """
 
     records: list[Record]
     end: int
+    ends: list[int]
 
 
 class LogReader:
@@ -92,8 +99,9 @@ class LogReader:
                 end = self._look_behind(data, end, final=len(data) < wanted)
             if end > 0:
                 wanted = max_bytes
+                start = self.offset
                 self.offset += end
-                yield Batch(records, self.offset)
+                yield Batch(records, self.offset, [start + each for each in ends])
             elif len(data) < wanted:
                 return
             else:

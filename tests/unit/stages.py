@@ -19,7 +19,7 @@ from sidecar.protocol.frames import frame
 from sidecar.protocol.records import Body, Record
 from sidecar.runs import Run, Session
 from sidecar.sender import Sender
-from sidecar.sinks import SinkFactory, StoreSink
+from sidecar.sinks.store import OpenStore, StoreSink
 from sidecar.writer import Writer
 
 
@@ -32,7 +32,7 @@ class Stages:
         closed: the runs that were closed.
     """
 
-    def __init__(self, root: Path, open_sink: SinkFactory = StoreSink, durability: str = "os") -> None:
+    def __init__(self, root: Path, open_sink: OpenStore = StoreSink, durability: str = "os") -> None:
         self.root = root
         self.results: list[tuple[str, Record]] = []
         self.to_writer: deque[WriterItem] = deque()

@@ -12,7 +12,7 @@ from sidecar.log.reader import Batch
 from sidecar.protocol.errors import StoreError
 from sidecar.protocol.records import Record
 from sidecar.runs import Run
-from sidecar.sinks import StoreSink
+from sidecar.sinks.store import StoreSink
 from tests.tools import ReadBack
 from tests.unit.stages import Stages, log, message
 

@@ -1,11 +1,10 @@
-"""What a sink is, and the store as the one that every run has. A sink is a projection of the log: it has a checkpoint,
-and sending it the same records twice changes nothing."""
+"""The embedded store as the sink that every run has, on the SenderThread."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
 
 from sidecar.log.reader import Batch
 from sidecar.protocol.layout import LOG_NAME, STORE_NAME
@@ -14,29 +13,6 @@ from sidecar.store.database import StoreDamagedError
 from sidecar.store.writer import StoreWriter
 
 _log = logging.getLogger("sidecar")
-
-
-class Sink(Protocol):
-    """Takes batches of a run's log, in order."""
-
-    @property
-    def checkpoint(self) -> int:
-        """The offset in the log up to which everything is kept."""
-
-    def send(self, batch: Batch) -> None:
-        """Take a batch; it may be kept only by the next `commit`."""
-
-    def commit(self) -> None:
-        """Return when everything sent is kept, and the checkpoint is behind it."""
-
-    def state(self) -> dict[str, Any]:
-        """Return the run's state with everything sent."""
-
-    def close(self) -> None:
-        """Let go; what was not committed is sent again by the next."""
-
-
-SinkFactory = Callable[[Run], Sink]
 
 
 class StoreSink:
@@ -63,16 +39,24 @@ class StoreSink:
 
     @property
     def checkpoint(self) -> int:
+        """The offset in the log up to which everything is kept."""
         return self._store.committed
 
     def send(self, batch: Batch) -> None:
+        """Take a batch; it may be kept only by the next `commit`."""
         self._store.apply(batch.records, batch.end)
 
     def commit(self) -> None:
+        """Return when everything sent is kept, and the checkpoint is behind it."""
         self._store.commit()
 
     def state(self) -> dict[str, Any]:
+        """Return the run's state with everything sent."""
         return self._store.state.to_map()
 
     def close(self) -> None:
+        """Let go; what was not committed is sent again by the next."""
         self._store.close()
+
+
+OpenStore = Callable[[Run], StoreSink]
