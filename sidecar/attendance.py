@@ -22,6 +22,7 @@ from sidecar.protocol.frames import frame
 from sidecar.protocol.limits import NAME_RULE, valid_name
 from sidecar.protocol.records import KINDS, Body, Record, check
 from sidecar.protocol.segments import OwnerLock, is_owned, read_owner, read_window, remove_window, window_directories
+from sidecar.protocol.sink_address import SinkAddress, parse_sinks
 from sidecar.runs import UNSEEN_SECONDS, Run, Session, crashed
 
 _log = logging.getLogger("sidecar")
@@ -46,6 +47,8 @@ class Attendance:
         to_writer: takes items for the Writer.
         on_closed: called, on any thread, when a run is closed and released: it must call `forget` on this thread.
         sync: whether a run's log is to be on the disk before a client is told what is in it.
+        local: whether only this machine reaches the sidecar, so that what a client says of processes and paths is
+            believed.
 
     Attributes:
         runs: the open runs, by id.
@@ -60,13 +63,16 @@ class Attendance:
         holder: str,
         to_writer: Callable[[WriterItem], None],
         on_closed: Callable[[Run], None],
+        *,
         sync: bool = False,
+        local: bool = True,
     ) -> None:
         self._root = root
         self._holder = holder
         self._to_writer = to_writer
         self._on_closed = on_closed
         self._sync = sync
+        self._local = local
         self._place = place()
         self._searched = 0.0
         self._leaving: dict[Session, float] = {}
@@ -78,8 +84,13 @@ class Attendance:
 
     # -- coming -------------------------------------------------------------------------------------------------
 
-    def attach(self, request: Record, answer: Callable[[Session, Body], None]) -> Session:
+    def attach(self, request: Record, answer: Callable[[Session, Body], None], key: str = "") -> Session:
         """Let a client in to a run; `answer` gets the run's state when it is known, on any thread.
+
+        Args:
+            request: what it asked at the door.
+            answer: called once.
+            key: its public key, "" where nothing is encrypted; its records must come with the same.
 
         Raises:
             RefusedError: why it is not let in.
@@ -93,7 +104,10 @@ class Attendance:
             raise RefusedError("client", f"client id {request.client!r}: {NAME_RULE}")
         if self._draining:
             raise RefusedError("closing", "this sidecar is about to exit")
+        self._sinks(body.get("sinks") or [])
         held = self.sessions.get(request.client)
+        if held is not None and held.key != key:
+            raise RefusedError("client", f"client {request.client!r} is attached with another key")
         if held is not None and held.run.id == request.run:
             held.seen = time.monotonic()
             self._leaving.pop(held, None)
@@ -101,21 +115,24 @@ class Attendance:
             return held
         if held is not None:
             raise RefusedError("client", f"client {request.client!r} is attached to another run")
+        label = body.get("label")
         run = self._open(request.run, body.get("resume"), body)
         session = Session(
             run,
             request.client,
             run.last.get(request.client, 0),
             run.last.get(request.client, 0),
-            label=body.get("label"),
+            label=label,
             parent=body.get("parent"),
             keys=run.keys,
+            key=key,
         )
-        if body.get("place") == self._place:
+        if self._local and body.get("place") == self._place:
             session.pid = body.get("pid")
             session.oom = oom_count(session.pid) if session.pid else None
             session.window = self._window(run, request.client, body.get("window"))
         run.sessions[session.client] = self.sessions[session.client] = session
+        _log.info("run %s: client %s%s attached", run.id, session.client, f" ({label})" if label else "")
         session.resumed = run.existed
         run.existed = True
         if not session.resumed or body.get("again"):
@@ -123,6 +140,15 @@ class Attendance:
         else:
             self._to_writer(Question(run, session, "state", lambda found: answer(session, dict(found))))
         return session
+
+    def _sinks(self, given: list[str]) -> tuple[SinkAddress, ...]:
+        """Return the servers that a client wants its run sent to."""
+        if given and not self._local:
+            raise RefusedError("sinks", "this sidecar takes no sinks from its clients: it has its own")
+        try:
+            return parse_sinks(given)
+        except ValueError as error:
+            raise RefusedError("sinks", str(error)) from error
 
     def _open(self, run_id: str, resume: str | None, body: Body) -> Run:
         run = self.runs.get(run_id)
@@ -181,6 +207,7 @@ class Attendance:
             del self.left[next(iter(self.left))]
         del self.sessions[session.client]
         del session.run.sessions[session.client]
+        _log.info("run %s: client %s left, %d records", session.run.id, session.client, session.accepted)
         self._maybe_close(session.run)
 
     @staticmethod

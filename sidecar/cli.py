@@ -1,42 +1,111 @@
-"""The ``sidecar`` command: serve, status, stop. ``launch`` and ``recover`` are what ``tracker`` calls it with."""
+"""The ``sidecar`` command: serve, status, stop, keygen; ``launch`` and ``recover`` are what ``tracker`` calls."""
 
 from __future__ import annotations
 
 import argparse
 import json
-import logging
 import os
-import shutil
 import signal
 import sys
-import tempfile
-import threading
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from sidecar import __version__
 from sidecar.protocol.deadline import Deadline
-from sidecar.protocol.errors import SidecarError
+from sidecar.protocol.errors import ConnectionFileError, SidecarError, UnreachableError
+from sidecar.protocol.layout import SERVING_NAME, SIDECARS_NAME
+
+if TYPE_CHECKING:
+    from sidecar.protocol.connection import Connection
+
+_SERVE = """\
+A sidecar of its own, for many processes, containers and machines. It takes runs from whoever attaches and keeps them
+below --dir, where `tracker ls --dir` finds them. Clients need outbound connections only: to the door (--listen), to
+the record socket, and to one result socket for each attached client (--ports). SIGTERM lets it keep what it has taken
+and exit; its clients keep the rest, and go on when it is there again."""
+
+_SERVE_EXAMPLES = """\
+examples:
+  sidecar serve --dir /data/tracked                                   this machine only
+  sidecar keygen server                                               makes server.key and server.pub
+  sidecar serve --dir /data/tracked --listen tcp://0.0.0.0:5757 --key server.key
+  sidecar serve --dir /data/tracked --listen tcp://0.0.0.0:5757 --key server.key --clients clients.txt
+  TRACKER_SIDECAR=tcp://host:5757 TRACKER_SIDECAR_KEY=server.pub python train.py       a client"""
+
+_STATUS = """\
+Asks a sidecar how it is. Exit status 0 if it answers and can write its logs, 1 if not: so it serves as a health probe.
+Without ADDRESS: $TRACKER_SIDECAR, else the sidecar that serves --dir."""
+
+_KEYGEN = """\
+Makes a pair of keys: NAME.key (for its owner only) and NAME.pub. For a sidecar: `serve --key NAME.key`, and NAME.pub to
+its clients (TRACKER_SIDECAR_KEY). For a client: TRACKER_CLIENT_KEY=NAME.key, and the printed line into the sidecar's
+list (--clients)."""
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; return its exit status: 0 success, 1 failure (one line on standard error), 2 bad usage."""
-    options = _parser().parse_args(arguments)
+    parser = _parser()
+    options = parser.parse_args(arguments)
     try:
         status: int = options.run(options)
     except (SidecarError, OSError) as error:
         print(f"sidecar: {error}", file=sys.stderr)
         return 1
+    except ValueError as error:
+        print(f"sidecar {options.command}: {error}", file=sys.stderr)
+        return 2
     return status
 
 
 def _parser() -> argparse.ArgumentParser:
+    raw = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(
         prog="sidecar",
         description="The process that keeps what training processes log. tracker.init() launches one by itself.",
     )
     parser.add_argument("--version", action="version", version=f"sidecar {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    serve = commands.add_parser(
+        "serve", help="serve whoever attaches", description=_SERVE, epilog=_SERVE_EXAMPLES, formatter_class=raw
+    )
+    _add_dir(serve)
+    serve.add_argument(
+        "--listen",
+        metavar="ENDPOINT",
+        default="tcp://127.0.0.1:5757",
+        help="where the door is: tcp://host:port (0.0.0.0: all addresses) or ipc:///path (default: %(default)s)",
+    )
+    serve.add_argument(
+        "--ports",
+        metavar="FIRST-LAST",
+        help="the ports for records (one) and results (one a client); default: the 1000 after the door's",
+    )
+    serve.add_argument("--key", type=Path, metavar="FILE", help="encrypt with this key file, made by 'sidecar keygen'")
+    serve.add_argument(
+        "--clients", type=Path, metavar="FILE", help="let in only clients with a public key in this list"
+    )
+    serve.add_argument("--insecure", action="store_true", help="let other machines attach without encryption")
+    serve.add_argument("--durability", choices=("os", "disk"), default="os", help="when to ack (default: os)")
+    serve.add_argument(
+        "--connection-file", type=Path, metavar="FILE", help="where to write how it is reached (default: in --dir)"
+    )
+    serve.add_argument("--ready-fd", type=int, default=-1, help=argparse.SUPPRESS)
+    serve.set_defaults(run=_serve)
+
+    status = commands.add_parser("status", help="what a sidecar is doing", description=_STATUS, formatter_class=raw)
+    status.add_argument("--json", action="store_true", help="print all of it as JSON")
+    _add_address(status)
+    status.set_defaults(run=_status)
+
+    stop = commands.add_parser("stop", help="have a sidecar keep what it has and exit")
+    _add_address(stop)
+    stop.set_defaults(run=_stop)
+
+    keygen = commands.add_parser("keygen", help="make a pair of keys", description=_KEYGEN, formatter_class=raw)
+    keygen.add_argument("name", metavar="NAME", type=Path, help="a path without its ending")
+    keygen.set_defaults(run=_keygen)
 
     launch = commands.add_parser("launch", help="serve one process and its children (what tracker.init() calls)")
     launch.add_argument("--dir", type=Path, required=True, help="the root directory, which holds runs/")
@@ -50,119 +119,154 @@ def _parser() -> argparse.ArgumentParser:
     recover.add_argument("--dir", type=Path, required=True, help="the root directory, which holds runs/")
     recover.add_argument("ids", nargs="*", metavar="RUN", help="which runs (default: all)")
     recover.set_defaults(run=_recover)
-
-    status = commands.add_parser("status", help="what a sidecar is doing; exit status 0 if it answers")
-    status.add_argument("address", help="a connection file, or the door's endpoint")
-    status.add_argument("--json", action="store_true", help="print all of it as JSON")
-    status.add_argument("--timeout", type=float, default=5.0, help="seconds to wait for the answer (default: 5)")
-    status.set_defaults(run=_status)
-
-    stop = commands.add_parser("stop", help="have a sidecar keep what it has and exit")
-    stop.add_argument("address", help="a connection file, or the door's endpoint")
-    stop.add_argument("--timeout", type=float, default=5.0, help="seconds to wait for the answer (default: 5)")
-    stop.set_defaults(run=_stop)
     return parser
 
 
-class _Worst(logging.Handler):
-    """Remembers whether anything was said that somebody should read."""
-
-    def __init__(self) -> None:
-        super().__init__(logging.WARNING)
-        self.seen = False
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self.seen = True
-
-
-def _set_up_log() -> _Worst:
-    logging.basicConfig(
-        level=logging.INFO,
-        stream=sys.stderr,
-        format="%(asctime)s.%(msecs)03d %(levelname)-7s %(threadName)-13s %(message)s",
-        datefmt="%Y-%m-%d %H:%M:%S",
+def _add_dir(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--dir",
+        type=Path,
+        default=Path(os.environ.get("TRACKER_DIR") or ".tracker"),
+        help="the root directory, which holds runs/ (default: $TRACKER_DIR, else ./.tracker)",
     )
-    worst = _Worst()
-    logging.getLogger("sidecar").addHandler(worst)
-    return worst
+
+
+def _add_address(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("address", nargs="?", metavar="ADDRESS", help="a connection file, or the door's endpoint")
+    _add_dir(parser)
+    parser.add_argument(
+        "--key", metavar="KEY", default=os.environ.get("TRACKER_SIDECAR_KEY"),
+        help="the sidecar's public key, or a file with it (default: the connection file's, or $TRACKER_SIDECAR_KEY)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--client-key", metavar="FILE", default=os.environ.get("TRACKER_CLIENT_KEY"),
+        help="a key file to be known by, where the sidecar lists its clients (default: $TRACKER_CLIENT_KEY)",
+    )  # fmt: skip
+    parser.add_argument("--timeout", type=float, default=5.0, help="seconds to wait for the answer (default: 5)")
+
+
+def _serve(options: argparse.Namespace) -> int:
+    from sidecar.binding import Endpoints
+    from sidecar.process import serve
+
+    endpoints = Endpoints.listening(options.listen, _ports(options.ports))
+    return serve(
+        options.dir.expanduser().absolute(),
+        endpoints,
+        connection_file=options.connection_file,
+        durability=options.durability,
+        key=options.key,
+        clients=options.clients,
+        insecure=options.insecure,
+        ready_fd=options.ready_fd,
+    )
+
+
+def _ports(text: str | None) -> range | None:
+    if text is None:
+        return None
+    first, dash, last = text.partition("-")
+    if not (first.isdigit() and (last.isdigit() if dash else True)):
+        raise ValueError(f"--ports {text!r}; two numbers such as 5758-5999")
+    found = range(int(first), int(last or first) + 1)
+    if len(found) < 2 or found[0] < 1 or found[-1] > 65535:
+        raise ValueError(f"--ports {text!r}; at least two ports, from 1 to 65535: one for records, one for each client")
+    return found
 
 
 def _launch(options: argparse.Namespace) -> int:
-    from sidecar.leftovers import SOCKETS_PREFIX
-    from sidecar.protocol.channels import has_ipc
-    from sidecar.server import Endpoints, Server
+    from sidecar.process import launch
 
-    worst = _set_up_log()
-    # Python hands the interpreter lock over every 5 ms by default; with three busy threads the one that waits for
-    # sockets would get it too late.
-    sys.setswitchinterval(0.001)
-    sockets = Path(tempfile.mkdtemp(prefix=SOCKETS_PREFIX))
-    try:
-        endpoints = Endpoints.private(sockets) if has_ipc() else Endpoints.loopback()
-        server = Server(options.dir, options.connection_file, endpoints, options.parent, options.durability)
-        signal.signal(signal.SIGTERM, lambda number, frame: server.stop())
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the trainer, which says when to stop
-        signal.signal(signal.SIGHUP, signal.SIG_IGN)
-        server.start()
-        if options.ready_fd >= 0:
-            os.write(options.ready_fd, b"ready\n")
-            os.close(options.ready_fd)
-        tidying = threading.Thread(target=_tidy, args=(options,), name="RecoveryThread", daemon=True)
-        tidying.start()
-        while not server.ended.wait(60.0):
-            pass
-        tidying.join()
-        if server.failed is not None:
-            return 1
-        if not worst.seen:
-            options.connection_file.with_suffix(".log").unlink(missing_ok=True)
-        return 0
-    finally:
-        shutil.rmtree(sockets, ignore_errors=True)
-
-
-def _tidy(options: argparse.Namespace) -> None:
-    """Finish, in the background, what sidecars that died in this root have left."""
-    from sidecar.leftovers import remove_leftovers
-    from sidecar.recovery import recover
-
-    remove_leftovers(options.connection_file.parent)
-    recover(options.dir, None, Deadline(None))
+    return launch(options.dir, options.connection_file, options.parent, options.durability, options.ready_fd)
 
 
 def _recover(options: argparse.Namespace) -> int:
+    from sidecar.process import set_up_log
     from sidecar.recovery import recover
 
-    _set_up_log()
+    set_up_log()
     recover(options.dir, options.ids or None, Deadline(None))
     return 0
 
 
-def _ask(address: str, kind: str, timeout: float) -> dict[str, object]:
-    from sidecar.protocol.connection import read_connection
-    from sidecar.protocol.door import ask
-    from sidecar.protocol.records import Record
+def _keygen(options: argparse.Namespace) -> int:
+    from sidecar.protocol.channels import new_key_pair
+    from sidecar.protocol.keys import write_key_pair
 
-    door = address if "://" in address else read_connection(address).door
-    return ask(door, Record(kind, "", "", 0, time.time(), {}), Deadline(timeout)).body
-
-
-def _status(options: argparse.Namespace) -> int:
-    found = _ask(options.address, "status", options.timeout)
-    if options.json:
-        print(json.dumps(found, indent=1))
-        return 0
-    runs = found["runs"]
-    assert isinstance(runs, list)
-    print(f"sidecar {found['version']} on {found['host']}, process {found['pid']}, up {found['uptime']:.0f} s")
-    print(f"clients: {found['clients']}   runs: {', '.join(runs) or 'none'}")
-    print(f"records: {found['records']} ({found['records_per_second']:.0f}/s)")
-    print(f"not yet in a log: {found['unwritten_bytes']} B")
-    if found["log_error"]:
-        print(f"log: {found['log_error']}")
+    pair = new_key_pair()
+    secret, public = write_key_pair(options.name, pair)
+    print(f"{secret} and {public} were made; the line for a list of clients:", file=sys.stderr)
+    print(f"{pair.public} {options.name.name}")
     return 0
 
 
+def _connection(options: argparse.Namespace) -> tuple[str, str | None, Connection | None]:
+    """Return the door, its public key or None, and the connection file's content if one was named."""
+    from sidecar.protocol.connection import read_connection
+    from sidecar.protocol.keys import read_public_key
+
+    address = options.address or os.environ.get("TRACKER_SIDECAR")
+    if not address:
+        address = str(options.dir.expanduser().absolute() / SIDECARS_NAME / SERVING_NAME)
+    key = read_public_key(options.key) if options.key else None
+    if "://" in address:
+        return address, key, None
+    connection = read_connection(address)
+    return connection.door, key or connection.public_key, connection
+
+
+def _ask(options: argparse.Namespace, kind: str) -> dict[str, Any]:
+    from sidecar.protocol.channels import new_key_pair
+    from sidecar.protocol.door import ask
+    from sidecar.protocol.keys import Security, read_key_pair
+    from sidecar.protocol.records import Record
+
+    door, key, _ = _connection(options)
+    security = None
+    if key is not None:
+        own = read_key_pair(options.client_key) if options.client_key else new_key_pair()
+        security = Security(key, own)
+    return ask(door, Record(kind, "", "", 0, time.time(), {}), Deadline(options.timeout), security).body
+
+
+def _status(options: argparse.Namespace) -> int:
+    found = _ask(options, "status")
+    healthy = not found["log_error"]
+    if options.json:
+        print(json.dumps(found, indent=1))
+        return 0 if healthy else 1
+    print(f"sidecar {found['version']} on {found['host']}, process {found['pid']}, up {found['uptime']:.0f} s")
+    print(f"connections: {'encrypted' if found['encrypted'] else 'not encrypted'}")
+    print(f"clients: {found['clients']}   runs: {', '.join(found['runs']) or 'none'}")
+    print(f"records: {found['records']} ({found['records_per_second']:.0f}/s)")
+    print(f"not yet in a log: {found['unwritten_bytes']} B")
+    for run, sinks in sorted(found["sinks"].items()):
+        for name, said in sorted(sinks.items()):
+            if said["behind_bytes"] or said["error"]:
+                trouble = f": {said['error']}" if said["error"] else ""
+                print(f"run {run}: {name} is {said['behind_bytes']} B behind{trouble}")
+    for what in ("refused", "handshakes_refused"):
+        if found[what]:
+            told = ", ".join(f"{count} ({reason})" for reason, count in sorted(found[what].items()))
+            print(f"{what.replace('_', ' ')}: {told}")
+    if not healthy:
+        print(f"log: {found['log_error']}")
+    return 0 if healthy else 1
+
+
 def _stop(options: argparse.Namespace) -> int:
-    _ask(options.address, "stop", options.timeout)
+    from sidecar.protocol.connection import place, process_lives
+
+    _, _, connection = _connection(options)
+    if connection is None or connection.place != place():
+        _ask(options, "stop")
+        return 0
+    if not process_lives(connection):
+        raise ConnectionFileError(f"process {connection.pid} is gone; it has left its connection file")
+    os.kill(connection.pid, signal.SIGTERM)
+    deadline = Deadline(options.timeout)
+    while process_lives(connection):
+        if deadline.over():
+            raise UnreachableError(f"process {connection.pid} still keeps what it has taken; it goes on by itself")
+        time.sleep(0.02)
     return 0

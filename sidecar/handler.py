@@ -34,13 +34,14 @@ class Handler:
         post: takes results for a client.
 
     Attributes:
+        key: the public key that the next message comes with; None where nothing is encrypted.
         records: how many were taken.
         losses: what could not be used, by reason.
     """
 
     def __init__(self, attendance: Attendance, to_writer: Callable[[WriterItem], None], post: Post) -> None:
         self.attendance = attendance
-        self._sessions = attendance.sessions
+        self.key: str | None = None
         self._to_writer = to_writer
         self._post = post
         self.losses: dict[str, int] = {}
@@ -50,9 +51,14 @@ class Handler:
             "beat": lambda session, record: None,
             "detach": lambda session, record: attendance.leave(session),
         }
-        attendance.take = self.process
+        attendance.take = self._process_kept
 
     # -- records ------------------------------------------------------------------------------------------------
+
+    def _session(self, client: str) -> Session | None:
+        """Return the session of a client, if the message at hand may come from it."""
+        session = self.attendance.sessions.get(client)
+        return session if session is None or self.key is None or session.key == self.key else None
 
     def process(self, message: bytes) -> None:
         """Take one message from the record socket: check each record, number by number, and hand on what is new."""
@@ -73,6 +79,14 @@ class Handler:
             for part in read_bare(message):
                 if not self._take_part(part):
                     return
+
+    def _process_kept(self, message: bytes) -> None:
+        """Take what was read from a window, with which no key comes."""
+        key, self.key = self.key, None
+        try:
+            self.process(message)
+        finally:
+            self.key = key
 
     def _take_frames(self, message: bytes, start: int) -> int:
         """Take good frames from `start` on, those of the usual records in whole stretches; return where to go on.
@@ -108,7 +122,7 @@ class Handler:
             else:
                 if not self._take_one(record, message[start:end]):
                     return len(message)
-                session = self._sessions.get(record.client)
+                session = self._session(record.client)
                 if session is not None:
                     client, run, keys, expected = session.client, session.run.id, session.keys, session.accepted + 1
             begun = start = end
@@ -121,7 +135,7 @@ class Handler:
             return self._take_one(part.record, part.frame)
         error = part.error or RecordError("form", "no record")
         found = error.record
-        session = self._sessions.get(found.client) if found is not None else None
+        session = self._session(found.client) if found is not None else None
         if found is None or session is None or found.run != session.run.id or found.seq != session.accepted + 1:
             self._refuse_bytes(error)
             return True
@@ -132,7 +146,7 @@ class Handler:
 
     def _take_one(self, record: Record, framed: bytes) -> bool:
         """Take any record; return False where the rest of its message is of no use."""
-        session = self._sessions.get(record.client)
+        session = self._session(record.client)
         if session is None:
             self._stranger(record, framed)
             return True
@@ -197,7 +211,7 @@ class Handler:
         if record.seq <= self.attendance.left.get(record.client, -1):
             return  # on its way while the rest was taken from the client's window
         run = self.attendance.runs.get(record.run)
-        if record.client or record.seq or run is None or run.closing:
+        if record.client or record.seq or run is None or run.closing or self.key is not None:
             if record.kind not in ("beat", "detach"):
                 code = "client" if record.client else "run"
                 self._count(f"refused: {code}")

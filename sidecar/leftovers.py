@@ -10,9 +10,7 @@ from pathlib import Path
 
 from sidecar.protocol.connection import Connection, place, process_lives, read_connection
 from sidecar.protocol.errors import ConnectionFileError
-
-SOCKETS_PREFIX = "tracker-"
-"""How the private directories of sockets are named, in the system's directory for temporary files."""
+from sidecar.protocol.layout import SOCKETS_PREFIX
 
 
 def remove_leftovers(directory: Path) -> None:

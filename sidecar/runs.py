@@ -42,6 +42,7 @@ class Session:
         window: the directory of its window, where the rest can be taken from if its process dies.
         watched: whether its process is watched from here.
         keys: metric keys that were found good.
+        key: the public key it attached with, "" where nothing is encrypted.
         oom: how many processes of its cgroup the kernel had killed for want of memory when it attached.
     """
 
@@ -58,6 +59,7 @@ class Session:
     watched: bool = False
     seen: float = field(default_factory=time.monotonic)
     keys: set[str] = field(default_factory=set)
+    key: str = ""
     oom: OomCount | None = None
     acked_at: float = 0.0
     unacked_bytes: int = 0
@@ -218,7 +220,6 @@ class Run:
         if self._lock is not None:
             self._lock.release(remove=clean)
             self._lock = None
-
 
     def give_back(self) -> None:
         """Let go of a run that was opened for nothing; leave no trace of one that was not there before."""

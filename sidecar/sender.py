@@ -56,9 +56,7 @@ class Sender:
         name: the sink's name, as ``progress`` calls it.
     """
 
-    def __init__(
-        self, open_sink: OpenStore, pressed: Callable[[], bool] = lambda: False, name: str = "store"
-    ) -> None:
+    def __init__(self, open_sink: OpenStore, pressed: Callable[[], bool] = lambda: False, name: str = "store") -> None:
         self._open_sink = open_sink
         self._pressed = pressed
         self._name = name

@@ -13,16 +13,20 @@ import queue
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from sidecar import __version__
 from sidecar.attendance import Attendance, read_request
+from sidecar.binding import Endpoints
+from sidecar.guard import Guard
 from sidecar.handler import Handler
 from sidecar.items import Append, SenderItem, WriterItem
 from sidecar.protocol import PROTOCOL_VERSION, channels
 from sidecar.protocol.codec import encode
 from sidecar.protocol.connection import Connection, place, write_connection
 from sidecar.protocol.deadline import Deadline
+from sidecar.protocol.endpoints import reached
 from sidecar.protocol.errors import ChannelError, RecordError, RefusedError
 from sidecar.protocol.records import Body, Record
 from sidecar.runs import Run, Session
@@ -44,29 +48,6 @@ _BURST_SECONDS = 0.02
 _PARENT = "parent"
 
 
-class Endpoints:
-    """Where the sockets are bound.
-
-    Args:
-        door: the endpoint of the door; ``ipc://…`` or ``tcp://…``.
-        beside: gives the endpoint for another socket, by name.
-    """
-
-    def __init__(self, door: str, beside: Callable[[str], str]) -> None:
-        self.door = door
-        self.beside = beside
-
-    @classmethod
-    def private(cls, directory: Path) -> Endpoints:
-        """Unix sockets in a private, short directory."""
-        return cls(f"ipc://{directory}/door", lambda name: f"ipc://{directory}/{name}")
-
-    @classmethod
-    def loopback(cls) -> Endpoints:
-        """TCP on this machine only, where Unix sockets are missing."""
-        return cls("tcp://127.0.0.1:*", lambda name: "tcp://127.0.0.1:*")
-
-
 class Server:
     """The sidecar: three stages on their threads, wired to sockets.
 
@@ -74,6 +55,7 @@ class Server:
         root: the directory that holds ``runs/``.
         connection_file: where to write how it is reached.
         endpoints: where to bind.
+        guard: who may connect, and the keys; None: everything is plain, for those who can reach it.
         parent: the process whose end, with no run left, ends the sidecar; None: it serves until it is stopped.
         durability: ``"os"`` or ``"disk"``.
     """
@@ -85,9 +67,11 @@ class Server:
         endpoints: Endpoints,
         parent: int | None = None,
         durability: str = "os",
+        guard: Guard | None = None,
     ) -> None:
         self._connection_file = connection_file
         self._endpoints = endpoints
+        self._guard = guard
         self._parent = parent
         self._pressed_until = 0.0
         self._parent_lives = parent is not None
@@ -96,7 +80,9 @@ class Server:
         self._writer = Writer(self._sender_thread.put, self._post, durability)
         self._writer_thread: StageThread[WriterItem] = StageThread("WriterThread", self._writer)
         sync = durability == "disk"
-        self.attendance = Attendance(root, str(connection_file), self._to_writer, self._on_closed, sync)
+        self.attendance = Attendance(
+            root, str(connection_file), self._to_writer, self._on_closed, sync=sync, local=endpoints.local
+        )
         self.handler = Handler(self.attendance, self._to_writer, self._post)
         self._thread = threading.Thread(target=self._run, name="HandlerThread", daemon=True)
         self._calls: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
@@ -183,30 +169,47 @@ class Server:
     def _open(self) -> None:
         self._watch = Watch()
         self._poll = channels.Poll()
-        self._door = channels.router()
-        self._records = channels.pull(_RECORDS_QUEUED)
-        self._door_endpoint = self._door.bind(self._endpoints.door)
-        self._records_endpoint = self._records.bind(self._endpoints.beside("records"))
+        keys = self._guard.keys if self._guard is not None else None
+        self._door = channels.router(keys)
+        self._records = channels.pull(_RECORDS_QUEUED, keys)
+        self._special: dict[channels.Channel, Callable[[], None]] = {self._door: self._on_door}
+        if self._guard is not None:
+            gate = self._guard.open()
+            self._special[gate.channel] = gate.answer
+            for channel in (self._door, self._records):
+                handshakes = channel.watch_handshakes()
+                self._special[handshakes] = partial(self._on_handshakes, handshakes)
+        door_endpoint = self._endpoints.bind_door(self._door)
+        self._records_endpoint = self._endpoints.bind(self._records, "records")
         self._reading = True
-        for source in (self._door, self._records, self._wake_read):
-            self._poll.add(source)
+        for channel in (*self._special, self._records):
+            self._poll.add(channel)
+        self._poll.add(self._wake_read)
         if self._parent is not None:
             self._watch_process(self._parent, _PARENT)
-        connection = Connection(self._door_endpoint, os.getpid(), place(), platform.node(), __version__, self._started)
+        connection = Connection(
+            reached(door_endpoint, "tcp://127.0.0.1:0"),  # the file is read on this machine
+            os.getpid(),
+            place(),
+            platform.node(),
+            __version__,
+            self._started,
+            keys.public if keys is not None else None,
+        )
         write_connection(self._connection_file, connection)
 
     def _loop(self) -> None:
         wait = 0.0
         while not self._done():
-            for source in self._poll.wait(wait, [self._door, self._records]):
+            for source in self._poll.wait(wait, [*self._special, self._records]):
                 if source is self._wake_read:
                     self._on_wake()
-                elif source is self._door:
-                    self._on_door()
                 elif source is self._records:
                     self._on_records()
                 elif isinstance(source, int):
                     self._on_process_end(source)
+                else:
+                    self._special[source]()
             now = time.monotonic()
             wait = self.handler.idle(now)
             for key in self._watch.gone():
@@ -242,6 +245,8 @@ class Server:
         for name in ("_door", "_records"):
             if hasattr(self, name):
                 getattr(self, name).close()
+        if self._guard is not None:
+            self._guard.close()
         if hasattr(self, "_watch"):
             self._watch.close()
 
@@ -259,12 +264,26 @@ class Server:
 
     def _on_records(self) -> None:
         until = time.monotonic() + _BURST_SECONDS
-        while (message := self._records.receive()) is not None:
+        receive = self._records.receive if self._guard is None else self._receive_guarded
+        while (message := receive()) is not None:
             self.handler.process(message)
             now = time.monotonic()
             if now > until or self._writer.backlog_bytes > _BACKLOG_BYTES:
                 self._pressed_until = now + 2 * _BURST_SECONDS
                 return
+
+    def _receive_guarded(self) -> bytes | None:
+        """Return a message, and have the Handler know whose key it came with."""
+        found = self._records.receive_from()
+        if found is None:
+            return None
+        message, self.handler.key = found
+        return message
+
+    def _on_handshakes(self, handshakes: channels.Channel) -> None:
+        assert self._guard is not None
+        for refusal in handshakes.refusals():
+            self._guard.failed(refusal)
 
     def _regulate(self) -> None:
         """Stop reading records while the log is behind; begin again when it has caught up."""
@@ -285,7 +304,7 @@ class Server:
         """Close the result channels of clients that have left, and watch their processes no more."""
         for client in self._results.keys() - self.attendance.sessions.keys():
             self._results.pop(client).close()
-            self._result_endpoints.pop(client)
+            self._endpoints.release(self._result_endpoints.pop(client))
         sessions = self.attendance.sessions
         for session in [found for client, found in self._watched.items() if sessions.get(client) is not found]:
             fd = self._watch.forget(self._watched.pop(session.client))
@@ -312,32 +331,42 @@ class Server:
     # -- the door -----------------------------------------------------------------------------------------------
 
     def _on_door(self) -> None:
-        while (parts := self._door.receive_parts()) is not None:
-            envelope, payload = parts[:-1], parts[-1]
+        while (found := self._door.receive_parts_from()) is not None:
+            (*envelope, payload), key = found
             try:
                 request = read_request(payload)
             except RecordError as error:
                 self._answer(envelope, Record("refused", "", "", 0, 0.0, {"code": error.code, "message": str(error)}))
                 continue
             if request.kind == "attach":
-                self._attach(envelope, request)
+                self._attach(envelope, request, key)
             elif request.kind == "status":
                 self._answer(envelope, request._replace(body=self.status()))
-            elif request.kind == "stop":
+            elif request.kind == "stop" and self._may_stop(key):
                 self._answer(envelope, request._replace(body={}))
                 self._stopping = True
+            elif request.kind == "stop":
+                self._refuse(envelope, request, "key", "only who holds this sidecar's own key may stop it from afar")
             else:
-                self._answer(envelope, request._replace(kind="refused", body={"code": "kind", "message": request.kind}))
+                self._refuse(envelope, request, "kind", f"a {request.kind!r} is an answer, not a question")
+
+    def _may_stop(self, key: str) -> bool:
+        if self._guard is not None:
+            return key == self._guard.keys.public
+        return self._endpoints.local
+
+    def _refuse(self, envelope: list[bytes], request: Record, code: str, message: str) -> None:
+        self._answer(envelope, request._replace(kind="refused", body={"code": code, "message": message}))
 
     def _answer(self, envelope: list[bytes], answer: Record) -> None:
         self._door.send_parts([*envelope, encode(answer._replace(time=time.time()))])
 
-    def _attach(self, envelope: list[bytes], request: Record) -> None:
+    def _attach(self, envelope: list[bytes], request: Record, key: str) -> None:
         def answer(session: Session, found: Body) -> None:
             self.call(lambda: self._attached(envelope, request, session, found))
 
         try:
-            session = self.attendance.attach(request, answer)
+            session = self.attendance.attach(request, answer, key)
         except RefusedError as error:
             _log.info("client %s was refused for run %r: %s", request.client, request.run, error)
             body = {"code": error.code, "message": str(error), "where": error.where}
@@ -350,13 +379,12 @@ class Server:
 
     def _attached(self, envelope: list[bytes], request: Record, session: Session, found: Body) -> None:
         if self.attendance.sessions.get(session.client) is not session:
-            left = {"code": "closing", "message": f"client {session.client!r} has left meanwhile; try again"}
-            self._answer(envelope, request._replace(kind="refused", body=left))
+            self._refuse(envelope, request, "closing", f"client {session.client!r} has left meanwhile; try again")
             return
         try:
             results = self._result_endpoint(session.client)
         except ChannelError as error:
-            self._answer(envelope, request._replace(kind="refused", body={"code": "storage", "message": str(error)}))
+            self._refuse(envelope, request, "storage", str(error))
             return
         body: Body = {
             "protocol": PROTOCOL_VERSION,
@@ -366,9 +394,9 @@ class Server:
             "last": session.durable,
             "state": found.get("state", {}),
             "resumed": session.resumed,
-            "directory": str(session.run.directory),
-            "place": place(),
         }
+        if self._endpoints.local:  # of no use to others, and none of their business
+            body |= {"directory": str(session.run.directory), "place": place()}
         if found.get("error"):
             _log.warning("run %s: its state is not known: %s", session.run.id, found["error"])
         self._answer(envelope, request._replace(kind="attached", body=body))
@@ -376,9 +404,9 @@ class Server:
     def _result_endpoint(self, client: str) -> str:
         if client not in self._results:
             self._made += 1
-            channel = channels.push()
+            channel = channels.push(self._guard.keys if self._guard is not None else None)
             try:
-                self._result_endpoints[client] = channel.bind(self._endpoints.beside(f"r{self._made}"))
+                self._result_endpoints[client] = self._endpoints.bind(channel, f"r{self._made}")
             except ChannelError:
                 channel.close()
                 raise
@@ -404,4 +432,6 @@ class Server:
             "log_error": self._writer.error,
             "sinks": self._sender.backlog(),
             "refused": dict(handler.losses),
+            "handshakes_refused": dict(self._guard.refused) if self._guard is not None else {},
+            "encrypted": self._guard is not None,
         }

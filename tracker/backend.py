@@ -13,15 +13,17 @@ import sysconfig
 import threading
 import time
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sidecar.protocol.connection import Connection, place, process_lives, read_connection
 from sidecar.protocol.deadline import Deadline
-from sidecar.protocol.errors import ConnectionFileError, RefusedError, UnreachableError
+from sidecar.protocol.errors import ConnectionFileError, RefusedError, SidecarError, UnreachableError
 from sidecar.protocol.limits import new_id
 from tracker.errors import LaunchError, ResumeError
 
-SIDECARS_NAME = "sidecars"
+if TYPE_CHECKING:
+    from sidecar.protocol.keys import KeyPair, Security
+
 LAUNCHED_VARIABLE = "TRACKER_LAUNCHED"
 """Holds the connection file of the sidecar that this process's parent launched, so that its children find it."""
 
@@ -37,6 +39,8 @@ class Attached(NamedTuple):
         state: the run's state as kept so far.
         resumed: whether the run was there before.
         directory: the run's directory, where it is on this machine; else None.
+        security: the keys to connect with; None: nothing is encrypted.
+        far: whether a network may be in between.
     """
 
     records: str
@@ -45,6 +49,8 @@ class Attached(NamedTuple):
     state: dict[str, Any]
     resumed: bool
     directory: Path | None
+    security: Security | None = None
+    far: bool = False
 
 
 class Backend:
@@ -54,15 +60,27 @@ class Backend:
         root: the directory that holds ``runs/``.
         sidecar: the address of a sidecar to attach to (an endpoint, or a connection file); None: launch one.
         durability: ``"os"`` or ``"disk"``, for a sidecar that is launched.
+        sidecar_key: the public key of the sidecar at `sidecar`, or a file with it; None: the connection file's, if any.
+        client_key: a key file of this client's own; None: a pair is made up.
 
     Attributes:
         address: the `sidecar` argument.
     """
 
-    def __init__(self, root: Path, sidecar: str | None = None, durability: str = "os") -> None:
+    def __init__(
+        self,
+        root: Path,
+        sidecar: str | None = None,
+        durability: str = "os",
+        sidecar_key: str | None = None,
+        client_key: str | None = None,
+    ) -> None:
         self.root = root
         self.address = sidecar
         self._durability = durability
+        self._sidecar_key = sidecar_key
+        self._client_key = client_key
+        self._own_pair: KeyPair | None = None
         self._lock = threading.RLock()
         self._process: subprocess.Popen[bytes] | None = None
         self._file: Path | None = None
@@ -80,6 +98,8 @@ class Backend:
         with self._lock:
             if self.address or self._starting or self._own() or self._inherited():
                 return
+            from sidecar.protocol.layout import SIDECARS_NAME
+
             directory = self.root / SIDECARS_NAME
             name = new_id()
             file, output = directory / f"{name}.json", directory / f"{name}.log"
@@ -175,18 +195,21 @@ class Backend:
         """
         from sidecar.protocol import PROTOCOL_VERSION
         from sidecar.protocol.door import ask
+        from sidecar.protocol.endpoints import is_local, reached
         from sidecar.protocol.records import Record
 
         request = {"protocol": PROTOCOL_VERSION, "pid": os.getpid(), "place": place(), **body}
         elsewhere: str | None = None
         while True:
             connection, door = self._door(elsewhere, deadline)
+            security = self._security(connection)
             elsewhere = None
             try:
                 answer = ask(
                     door,
                     Record("attach", run, client, 0, time.time(), request),
                     Deadline(deadline.left(_DOOR_SECONDS if body.get("again") else None)),
+                    security,
                 )
             except RefusedError as error:
                 if error.code in ("elsewhere", "closing") and not deadline.over():
@@ -195,17 +218,44 @@ class Backend:
                     continue
                 if error.code in ("exists", "missing", "elsewhere"):
                     raise ResumeError(str(error)) from error
-                raise LaunchError(f"the sidecar refused the run: {error}") from error
+                refused = "" if error.code == "key" else "the sidecar refused the run: "
+                raise LaunchError(f"{refused}{error}") from error
             except UnreachableError as error:
                 if deadline.over() or not body.get("again"):
                     raise LaunchError(str(error)) from error
                 raise
             found = answer.body
             directory = Path(found["directory"]) if found.get("place") == place() else None
-            attached = Attached(
-                found["records"], found["results"], found["last"], found["state"], found["resumed"], directory
-            )
-            return attached, connection
+            return Attached(
+                reached(found["records"], door),
+                reached(found["results"], door),
+                found["last"],
+                found["state"],
+                found["resumed"],
+                directory,
+                security,
+                far=not is_local(door),
+            ), connection
+
+    def _security(self, connection: Connection | None) -> Security | None:
+        """Return the keys for a sidecar; None where it does not encrypt, as far as is known here.
+
+        Raises:
+            LaunchError: a file of keys is none.
+        """
+        from sidecar.protocol.channels import new_key_pair
+        from sidecar.protocol.keys import Security, read_key_pair, read_public_key
+
+        try:
+            key = read_public_key(self._sidecar_key) if self._sidecar_key and self.address else None
+            key = key or (connection.public_key if connection is not None else None)
+            if key is None:
+                return None
+            if self._own_pair is None:
+                self._own_pair = read_key_pair(self._client_key) if self._client_key else new_key_pair()
+        except SidecarError as error:
+            raise LaunchError(str(error)) from error
+        return Security(key, self._own_pair)
 
     def _door(self, elsewhere: str | None, deadline: Deadline) -> tuple[Connection | None, str]:
         if elsewhere is not None:

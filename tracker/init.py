@@ -154,6 +154,7 @@ def _start(setup: Setup, settings: Settings, config: dict[str, Any]) -> Run:
         from tracker.leftovers import send_in_background
 
         run.dir = attached.directory or run.dir
+        run._far = attached.directory is None
         send_in_background(root, backend, settings.sidecar)
     _take_state(run, settings, attached)
     run._publish("run", _describe(run, settings, attached))
@@ -164,7 +165,7 @@ def _start(setup: Setup, settings: Settings, config: dict[str, Any]) -> Run:
     last_run.remember(root, run_id)
     if not settings.silent:
         again = " resumed" if attached.resumed else ""
-        print(f"tracker: run {run.name} ({run.id}){again}, kept in {_short(run.dir)}", file=sys.stderr)
+        print(f"tracker: run {run.name} ({run.id}){again}, kept {run._kept()}", file=sys.stderr)
     return run
 
 
@@ -233,13 +234,6 @@ def _remove_empty(directory: Path) -> None:
             path.rmdir()
         except OSError:
             return
-
-
-def _short(path: Path) -> str:
-    try:
-        return os.path.relpath(path) if path.is_relative_to(Path.cwd()) else str(path)
-    except OSError:
-        return str(path)
 
 
 def _become_current(run: Run) -> Run:

@@ -44,6 +44,9 @@ _CHECK_SECONDS = 0.5
 _SILENCE_SECONDS = 2.0
 """Without an ack for so long, with something to ack, the sidecar is asked at its door."""
 
+_FAR_SILENCE_SECONDS = 8.0
+"""The same where a network is in between, which may stall for seconds and lose nothing."""
+
 _ANSWER_SECONDS = 10.0
 """An answer may take longer than an ack: the store may have much to catch up with."""
 
@@ -117,6 +120,7 @@ class Pump:
         self._checked_at = 0.0
         self._retry_at = 0.0
         self._retries = 0
+        self._silence = _SILENCE_SECONDS
         self._warned: set[str] = set()
         self._first: Attached | None = None
         self._thread: threading.Thread | None = None
@@ -277,7 +281,7 @@ class Pump:
                 self._lose_connection(now)
                 return
         silence = now - self._heard
-        if self._in_flight > 0 and silence > _SILENCE_SECONDS:
+        if self._in_flight > 0 and silence > self._silence:
             self._warn("silent", "the sidecar does not answer; what is logged is kept in the window meanwhile")
             self._lose_connection(now)
         elif self._asked and silence > _ANSWER_SECONDS:
@@ -305,9 +309,10 @@ class Pump:
         return True
 
     def _open(self, attached: Attached) -> None:
-        self._records = push()
+        self._silence = _FAR_SILENCE_SECONDS if attached.far else _SILENCE_SECONDS
+        self._records = push(attached.security)
         self._records.connect(attached.records)
-        self._results = pull()
+        self._results = pull(security=attached.security)
         self._results.connect(attached.results)
         self._flight.clear()
         self._in_flight = 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import threading
 import time
@@ -71,6 +72,7 @@ class Run:
         self._state = "running"
         self._finishing = threading.Lock()
         self._child = False
+        self._far = False  # whether another machine keeps it
         self.config = Config(self._publish)
         self.summary = Summary(self._publish, self._fetch_summary, self._keys.__contains__)
 
@@ -340,7 +342,16 @@ class Run:
             told = ", ".join(f"{count} ({reason})" for reason, count in sorted(lost.items()))
             print(f"tracker: run {self.name}: not kept: {told}", file=sys.stderr)
         if not self._settings.silent:
-            print(f"tracker: run {self.name} {self._state}, kept in {self.dir}", file=sys.stderr)
+            print(f"tracker: run {self.name} {self._state}, kept {self._kept()}", file=sys.stderr)
+
+    def _kept(self) -> str:
+        """Say where, for people."""
+        if self._far:
+            return f"by the sidecar at {self._settings.sidecar}"
+        try:
+            return f"in {os.path.relpath(self.dir) if self.dir.is_relative_to(Path.cwd()) else self.dir}"
+        except OSError:
+            return f"in {self.dir}"
 
     def _forked(self) -> None:
         """In a forked child: what is the parent's is let go of; the first `log` attaches this process on its own."""

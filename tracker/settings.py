@@ -40,6 +40,8 @@ class Settings:
             default: an error, in a notebook ``"finish_previous"``.
         label: names this writer of a run that several processes share; ``TRACKER_LABEL``.
         sidecar: address of a sidecar to attach to: an endpoint or a connection file; ``TRACKER_SIDECAR``.
+        sidecar_key: the public key of that sidecar, or a file with it, if it encrypts; ``TRACKER_SIDECAR_KEY``.
+        client_key: a key file to be known by, if that sidecar lists its clients; ``TRACKER_CLIENT_KEY``.
         durability: ``"os"`` (default: survives the death of any process) or ``"disk"`` (survives power loss);
             ``TRACKER_DURABILITY``.
         silent: print nothing but warnings; default False; ``TRACKER_SILENT``.
@@ -64,6 +66,8 @@ class Settings:
     reinit: str | None = None
     label: str | None = None
     sidecar: str | None = None
+    sidecar_key: str | None = None
+    client_key: str | None = None
     durability: str | None = None
     silent: bool | None = None
     init_timeout: float | None = None
@@ -83,6 +87,8 @@ _VARIABLES = {
     "mode": "TRACKER_MODE",
     "resume": "TRACKER_RESUME",
     "sidecar": "TRACKER_SIDECAR",
+    "sidecar_key": "TRACKER_SIDECAR_KEY",
+    "client_key": "TRACKER_CLIENT_KEY",
     "durability": "TRACKER_DURABILITY",
     "label": "TRACKER_LABEL",
     "silent": "TRACKER_SILENT",

@@ -31,7 +31,7 @@ class Setup:
     def __init__(self) -> None:
         self.runs: list[Run] = []
         self.lock = threading.RLock()
-        self._backends: dict[tuple[Path, str | None, str], Backend] = {}
+        self._backends: dict[tuple[Path, str | None, str, str | None, str | None], Backend] = {}
         self._hooks = ExitHooks(self._on_signal)
         self._finalized_in = 0
         os.register_at_fork(after_in_child=self._after_fork)
@@ -57,7 +57,7 @@ class Setup:
     def backend(self, settings: Settings) -> Backend:
         """Return the backend for these settings."""
         assert settings.dir is not None and settings.durability is not None
-        key = (Path(settings.dir), settings.sidecar, settings.durability)
+        key = (Path(settings.dir), settings.sidecar, settings.durability, settings.sidecar_key, settings.client_key)
         with self.lock:
             if key not in self._backends:
                 self._backends[key] = Backend(*key)

@@ -6,18 +6,28 @@ mean is the codec's. A context does not survive a fork: the child makes its own 
 
 from __future__ import annotations
 
+import logging
 import os
-from collections.abc import Iterator
+import re
+import sys
+from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import Any
 
 import zmq
 
 from sidecar.protocol.errors import ChannelError
+from sidecar.protocol.keys import KeyPair, Security
 from sidecar.protocol.limits import MAX_MESSAGE_BYTES
+
+_log = logging.getLogger("sidecar.gate")
+_log.setLevel(logging.WARNING)
 
 IPC_PATH_BYTES = 107
 """What a Unix socket's path may have: ``sun_path`` of unix(7) without its closing zero."""
+
+_MAPPED = re.compile(r"\[::ffff:([0-9.]+)\]")
+"""How libzmq writes an IPv4 address that it has bound as an IPv6 one."""
 
 _HIGH_WATER = 64
 """Messages a socket queues per peer; clients also bound what they have in flight, in bytes."""
@@ -45,10 +55,29 @@ def has_ipc() -> bool:
     return bool(zmq.has("ipc"))
 
 
-class Channel:
-    """One socket, for one thread. Closed at once: what is unsent is kept elsewhere, so nothing lingers."""
+def new_key_pair() -> KeyPair:
+    """Return a new CURVE pair.
 
-    def __init__(self, kind: int, high_water: int = _HIGH_WATER) -> None:
+    Raises:
+        ChannelError: this libzmq was built without CURVE.
+    """
+    try:
+        public, secret = zmq.curve_keypair()
+    except zmq.ZMQError as error:
+        raise ChannelError(f"this libzmq has no CURVE: {error}") from error
+    return KeyPair(public.decode(), secret.decode())
+
+
+class Channel:
+    """One socket, for one thread. Closed at once: what is unsent is kept elsewhere, so nothing lingers.
+
+    Args:
+        kind: the socket's type.
+        high_water: messages that are queued per peer.
+        security: a client's keys, or a sidecar's own pair; None: nothing is encrypted.
+    """
+
+    def __init__(self, kind: int, high_water: int = _HIGH_WATER, security: Security | KeyPair | None = None) -> None:
         self._pid = os.getpid()
         try:
             self._socket: zmq.Socket[bytes] = _shared_context().socket(kind)
@@ -59,6 +88,21 @@ class Channel:
         self._socket.setsockopt(zmq.RCVHWM, high_water)
         self._socket.setsockopt(zmq.MAXMSGSIZE, MAX_MESSAGE_BYTES)
         self._socket.setsockopt(zmq.IPV6, 1)
+        self._monitor: zmq.Socket[bytes] | None = None
+        if security is not None:
+            self._secure(security)
+
+    def _secure(self, security: Security | KeyPair) -> None:
+        own = security.own if isinstance(security, Security) else security
+        try:
+            self._socket.setsockopt(zmq.CURVE_PUBLICKEY, own.public.encode())
+            self._socket.setsockopt(zmq.CURVE_SECRETKEY, own.secret.encode())
+            if isinstance(security, Security):
+                self._socket.setsockopt(zmq.CURVE_SERVERKEY, security.server.encode())
+            else:
+                self._socket.setsockopt(zmq.CURVE_SERVER, 1)
+        except zmq.ZMQError as error:
+            raise ChannelError(f"the keys cannot be used: {error}") from error
 
     def bind(self, endpoint: str) -> str:
         """Bind, and return the endpoint as it is reached (a port ``*`` is given a number).
@@ -72,9 +116,10 @@ class Channel:
             )
         try:
             self._socket.bind(endpoint)
-            return self._socket.getsockopt(zmq.LAST_ENDPOINT).rstrip(b"\0").decode()  # type: ignore[union-attr]
+            bound: bytes = self._socket.getsockopt(zmq.LAST_ENDPOINT)  # type: ignore[assignment]
         except zmq.ZMQError as error:
             raise ChannelError(f"{endpoint}: cannot bind: {error}") from error
+        return _MAPPED.sub(r"\1", bound.rstrip(b"\0").decode())
 
     def connect(self, endpoint: str) -> None:
         """Connect; the peer need not be there yet.
@@ -108,6 +153,18 @@ class Channel:
         except zmq.ZMQError as error:
             raise ChannelError(f"cannot receive: {error}") from error
 
+    def receive_from(self) -> tuple[bytes, str] | None:
+        """Return a message that is there, and its sender's public key; or None. For a socket with CURVE."""
+        try:
+            if not int(self._socket.getsockopt(zmq.EVENTS)) & zmq.POLLIN:
+                return None
+            frame = self._socket.recv(zmq.DONTWAIT, copy=False)
+        except zmq.Again:
+            return None
+        except zmq.ZMQError as error:
+            raise ChannelError(f"cannot receive: {error}") from error
+        return frame.bytes, _sender(frame)
+
     def send_parts(self, parts: list[bytes]) -> bool:
         try:
             self._socket.send_multipart(parts, zmq.DONTWAIT)
@@ -125,6 +182,36 @@ class Channel:
         except zmq.ZMQError as error:
             raise ChannelError(f"cannot receive: {error}") from error
 
+    def receive_parts_from(self) -> tuple[list[bytes], str] | None:
+        """Return a message of several parts, and its sender's public key ("" without CURVE); or None."""
+        try:
+            frames = self._socket.recv_multipart(zmq.DONTWAIT, copy=False)
+        except zmq.Again:
+            return None
+        except zmq.ZMQError as error:
+            raise ChannelError(f"cannot receive: {error}") from error
+        return [frame.bytes for frame in frames], _sender(frames[-1])
+
+    def watch_handshakes(self) -> Channel:
+        """Return a channel on which `refusals` tells of handshakes that failed; it is closed with this one."""
+        failed = zmq.EVENT_HANDSHAKE_FAILED_AUTH | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
+        try:
+            self._monitor = self._socket.get_monitor_socket(failed | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL)
+        except zmq.ZMQError as error:
+            raise ChannelError(f"cannot watch a socket: {error}") from error
+        watching = Channel.__new__(Channel)
+        watching._pid, watching._socket, watching._monitor = self._pid, self._monitor, None
+        return watching
+
+    def refusals(self) -> list[str]:
+        """On a channel of `watch_handshakes`: why handshakes failed since the last call, a word each: ``"key"`` (the
+        peer is not allowed), ``"protocol"`` (one side encrypts and the other does not, or with a wrong key)."""
+        found = []
+        while (parts := self.receive_parts()) is not None:
+            event = int.from_bytes(parts[0][:2], sys.byteorder)
+            found.append("key" if event == zmq.EVENT_HANDSHAKE_FAILED_AUTH else "protocol")
+        return found
+
     def wait(self, seconds: float) -> bool:
         """Wait for a message at most `seconds`; return whether one is there."""
         try:
@@ -133,8 +220,13 @@ class Channel:
             raise ChannelError(f"cannot wait: {error}") from error
 
     def close(self) -> None:
-        if self._pid == os.getpid():  # never the parent's, in a fork
-            self._socket.close()
+        if self._pid != os.getpid():  # never the parent's, in a fork
+            return
+        monitor, self._monitor = self._monitor, None
+        if monitor is not None:
+            self._socket.disable_monitor()
+            monitor.close()
+        self._socket.close()
 
     def __enter__(self) -> Channel:
         return self
@@ -145,22 +237,74 @@ class Channel:
         self.close()
 
 
-def push() -> Channel:
-    return Channel(zmq.PUSH)
+def _sender(frame: zmq.Frame) -> str:
+    try:
+        found = frame.get("User-Id")
+    except zmq.ZMQError:
+        return ""
+    return found if isinstance(found, str) else ""
 
 
-def pull(high_water: int = _HIGH_WATER) -> Channel:
-    return Channel(zmq.PULL, high_water)
+def push(security: Security | KeyPair | None = None) -> Channel:
+    return Channel(zmq.PUSH, security=security)
 
 
-def router() -> Channel:
+def pull(high_water: int = _HIGH_WATER, security: Security | KeyPair | None = None) -> Channel:
+    return Channel(zmq.PULL, high_water, security)
+
+
+def router(security: KeyPair | None = None) -> Channel:
     """The sidecar's end of the door; messages are ``[who, …, request]``."""
-    return Channel(zmq.ROUTER, high_water=1000)
+    return Channel(zmq.ROUTER, 1000, security)
 
 
-def dealer() -> Channel:
+def dealer(security: Security | None = None) -> Channel:
     """A client's end of the door."""
-    return Channel(zmq.DEALER)
+    return Channel(zmq.DEALER, security=security)
+
+
+class Gate:
+    """Decides who may connect to this process's sockets with CURVE: it answers their handshakes.
+
+    libzmq asks for every connection by ZAP (https://rfc.zeromq.org/spec/27/); one for all sockets of the process.
+
+    Args:
+        allowed: says whether the client with this public key, at this address, may connect.
+    """
+
+    def __init__(self, allowed: Callable[[str], bool]) -> None:
+        from zmq.auth.base import Authenticator
+
+        self._authenticator = Authenticator(_shared_context(), log=_log)
+        self._allowed = allowed
+        self._authenticator.configure_curve_callback("*", self)
+        try:
+            self._authenticator.start()
+        except zmq.ZMQError as error:
+            raise ChannelError(f"handshakes cannot be answered: {error}") from error
+        self.channel = Channel.__new__(Channel)
+        self.channel._pid, self.channel._socket, self.channel._monitor = (
+            os.getpid(),
+            self._authenticator.zap_socket,
+            None,
+        )
+
+    def callback(self, domain: str, key: bytes) -> bool:
+        """What the authenticator asks."""
+        return self._allowed(key.decode())
+
+    def answer(self) -> None:
+        """Answer the handshakes that wait."""
+        while (parts := self.channel.receive_parts()) is not None:
+            answering = self._authenticator.handle_zap_message(parts)
+            try:
+                answering.send(None)  # it waits for nothing, since `callback` does not
+            except StopIteration:
+                continue
+            answering.close()
+
+    def close(self) -> None:
+        self._authenticator.stop()
 
 
 class Poll:

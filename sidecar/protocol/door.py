@@ -6,23 +6,31 @@ from sidecar.protocol.channels import dealer
 from sidecar.protocol.codec import decode, encode
 from sidecar.protocol.deadline import Deadline
 from sidecar.protocol.errors import ChannelError, RefusedError, UnreachableError
+from sidecar.protocol.keys import Security
 from sidecar.protocol.records import Record
 
+_LOOK_SECONDS = 0.1
+"""How often it is looked whether the connection was refused."""
 
-def ask(door: str, request: Record, deadline: Deadline) -> Record:
+
+def ask(door: str, request: Record, deadline: Deadline, security: Security | None = None) -> Record:
     """Send `request` to the door at endpoint `door` and return the answer.
 
     Raises:
-        RefusedError: the sidecar says no. UnreachableError: nobody answered by the deadline.
+        RefusedError: the sidecar says no, or refuses the connection for its keys (code ``"key"``).
+        UnreachableError: nobody answered by the deadline.
     """
     try:
-        with dealer() as channel:
+        with dealer(security) as channel:
+            handshakes = channel.watch_handshakes() if door.startswith("tcp://") else None
             channel.connect(door)
             channel.send(encode(request))
-            while channel.wait(deadline.left(1.0) or 0.0) or not deadline.over():
+            while channel.wait(deadline.left(_LOOK_SECONDS) or 0.0) or not deadline.over():
                 payload = channel.receive()
                 if payload is not None:
                     break
+                for refusal in handshakes.refusals() if handshakes is not None else ():
+                    raise RefusedError("key", f"the sidecar at {door} {_refused(refusal, security)}")
             else:
                 raise UnreachableError(f"no sidecar answers at {door}")
     except ChannelError as error:
@@ -32,3 +40,11 @@ def ask(door: str, request: Record, deadline: Deadline) -> Record:
         body = answer.body
         raise RefusedError(body["code"], body["message"], body.get("where"))
     return answer
+
+
+def _refused(refusal: str, security: Security | None) -> str:
+    if security is None:
+        return "encrypts: give its public key (sidecar_key=, TRACKER_SIDECAR_KEY, --key)"
+    if refusal == "key":
+        return f"does not list this client: its public key is {security.own.public}"
+    return f"has another key than {security.server}, or does not encrypt"

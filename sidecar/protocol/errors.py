@@ -35,7 +35,7 @@ class RefusedError(SidecarError):
 
     Attributes:
         code: ``"protocol"``, ``"run"``, ``"client"``, ``"exists"``, ``"missing"``, ``"elsewhere"``, ``"storage"``,
-            ``"closing"``; or that of a `RecordError`, where the request itself is none.
+            ``"closing"``, ``"key"``, ``"sinks"``; or that of a `RecordError`, where the request itself is none.
         where: the connection file of the sidecar that holds the run, for ``"elsewhere"``; else None.
     """
 
@@ -76,3 +76,7 @@ class StoreError(SidecarError):
 
 class ConnectionFileError(SidecarError):
     """A connection file is missing, unreadable, or not of a version this program knows."""
+
+
+class KeyFileError(SidecarError):
+    """A file of keys is missing, unreadable, or holds no key."""

@@ -23,6 +23,15 @@ FILES_NAME = "files"
 REMOTE_NAME = "remote"
 """Below the root: what this machine keeps of runs whose sidecar was attached to and not launched: their windows."""
 
+SIDECARS_NAME = "sidecars"
+"""Below the root: the connection files of sidecars, and what they had to say."""
+
+SERVING_NAME = "serve.json"
+"""The connection file of the sidecar that serves a root."""
+
+SOCKETS_PREFIX = "tracker-"
+"""How the private directories of sockets are named, in the system's directory for temporary files."""
+
 _LOCK_TRIES = 5
 _LOCK_WAIT = 0.01
 

@@ -26,6 +26,12 @@ MAX_RUN_KEYS = 1_000_000
 MAX_TEXT_BYTES = 1024 * 1024
 """One string value of a text series."""
 
+MAX_CHUNK_BYTES = 1024 * 1024
+"""The content of a file that one ``file`` record carries."""
+
+MAX_FILE_NAME_BYTES = 1024
+"""A file's name: its path below the run's files."""
+
 MAX_SEQ = 2**63 - 1
 MIN_STEP, MAX_STEP = -(2**63), 2**63 - 1
 """A step is a signed 64-bit integer."""
@@ -43,6 +49,21 @@ NAME_RULE = "1 to 128 letters, digits, '_', '-' or '.', not starting with '.' or
 def valid_name(name: object) -> bool:
     """Whether `name` may be a run id or a client id: it becomes a directory's name, so it is never trusted."""
     return isinstance(name, str) and _NAME.fullmatch(name) is not None
+
+
+FILE_NAME_RULE = "parts with '/' between, none empty, '.', '..' or beginning with '.part-', no control character"
+
+
+def valid_file_name(name: object) -> bool:
+    """Whether `name` may be a file's below a run's directory of files: it becomes a path, so it is never trusted."""
+    if not isinstance(name, str) or not name.isprintable() or "\\" in name:
+        return False
+    parts = name.split("/")
+    try:
+        short = len(name.encode()) <= MAX_FILE_NAME_BYTES and all(len(part.encode()) <= 255 for part in parts)
+    except UnicodeEncodeError:
+        return False
+    return short and not any(part in ("", ".", "..") or part.startswith(".part-") for part in parts)
 
 
 def new_id(length: int = 8) -> str:

@@ -7,6 +7,7 @@ sidecar survives a new client. Knows nothing of bytes, files or sockets.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -63,6 +64,8 @@ class Kind(NamedTuple):
     fields: Mapping[str, Field]
 
 
+_SHA256 = re.compile("[0-9a-f]{64}")
+
 SUMMARIES = ("last", "min", "max", "mean", "best", "first", "none")
 GOALS = ("minimize", "maximize")
 END_STATES = ("finished", "failed", "killed", "preempted", "crashed")
@@ -75,6 +78,7 @@ _NUM = (int, float)
 _MAP = (dict,)
 _LIST = (list,)
 _BOOL = (bool,)
+_BYTES = (bytes,)
 _NONE = type(None)
 
 KINDS: Mapping[str, Kind] = {
@@ -135,6 +139,17 @@ KINDS: Mapping[str, Kind] = {
             "step_sync": Field(_BOOL, "whether rows that lack the step metric repeat its last value"),
             "summary": Field(_LIST, "of 'last', 'min', 'max', 'mean', 'best', 'first', 'none'", choices=SUMMARIES),
             "goal": Field((str, _NONE), "'minimize' or 'maximize'", choices=GOALS),
+        },
+    ),
+    "file": Kind(
+        "record",
+        "a file of the run, whole or a part of it; its parts come in order",
+        {
+            "name": Field(_STR, "its path below the run's files, with '/'", required=True),
+            "size": Field(_INT, "of the whole file", required=True),
+            "sha256": Field(_STR, "of the whole file, in hex", required=True),
+            "offset": Field(_INT, "where 'data' begins in the file"),
+            "data": Field(_BYTES, "a part of the content; left out where the file is in its place already"),
         },
     ),
     "losses": Kind(
@@ -220,6 +235,7 @@ KINDS: Mapping[str, Kind] = {
             "label": Field((str, _NONE), "names this writer"),
             "parent": Field((str, _NONE), "the client whose process this one was forked from"),
             "window": Field((str, _NONE), "directory of the client's window, if the sidecar may take the rest from it"),
+            "sinks": Field(_LIST, "addresses of servers that the run is to be sent to; only to a local sidecar"),
         },
     ),
     "attached": Kind(
@@ -323,6 +339,8 @@ def check(record: Record) -> None:
                 raise RecordError("value", f"{name!r} of a {record.kind!r} record is {item!r}; one of {choices}")
     if record.kind == "log":
         check_metrics(body["step"], body["data"])
+    elif record.kind == "file":
+        check_file(body)
 
 
 def check_metrics(step: int, data: Mapping[str, Any]) -> None:
@@ -345,6 +363,23 @@ def check_metrics(step: int, data: Mapping[str, Any]) -> None:
                 raise RecordError("value", f"metric {key!r} is a map without '_type'")
         elif type(value) not in SCALARS:
             raise RecordError("value", f"metric {key!r} is a {type(value).__name__}")
+
+
+def check_file(body: Body) -> None:
+    """Check what a ``file`` record says.
+
+    Raises:
+        RecordError: naming what cannot be.
+    """
+    name, size, offset, data = body["name"], body["size"], body.get("offset", 0), body.get("data", b"")
+    if not limits.valid_file_name(name):
+        raise RecordError("value", f"a file's name is {name[:80]!r}; {limits.FILE_NAME_RULE}")
+    if len(data) > limits.MAX_CHUNK_BYTES:
+        raise RecordError("size", f"{len(data)} bytes of file {name!r} in one record, at most {limits.MAX_CHUNK_BYTES}")
+    if not 0 <= offset <= offset + len(data) <= size <= limits.MAX_STEP:
+        raise RecordError("value", f"file {name!r}: {len(data)} bytes at {offset} are not in a file of {size} bytes")
+    if _SHA256.fullmatch(body["sha256"]) is None:
+        raise RecordError("value", f"file {name!r}: its sha256 is {body['sha256'][:80]!r}; 64 digits, 0-9 and a-f")
 
 
 def check_key(key: str) -> None:

@@ -26,10 +26,10 @@ from sidecar.protocol.errors import ConnectionFileError
 from sidecar.protocol.layout import RUNS_NAME, is_held
 from tests.tools import PATIENCE, REPOSITORY, wait_until
 
-_SLOT = struct.Struct("<QQQQ")  # begun, returned, worst nanoseconds, raised
+_SLOT = struct.Struct("@QQQQ")  # begun, returned, worst nanoseconds, raised; native: each is written at once
 _SLOT_BYTES = 64
 _HEAD_BYTES = 64  # the stage, and whether to stop
-_NUMBER = struct.Struct("<Q")
+_NUMBER = struct.Struct("@Q")
 _TOOK = struct.Struct("<I")
 _KEPT = 100_000
 

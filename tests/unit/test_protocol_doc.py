@@ -118,7 +118,7 @@ class TestCodes:
         return codes
 
     def answered(self) -> set[str]:
-        """Return the codes that stand in bodies, as literals: ``{"code": "…"}``."""
+        """Return the codes that stand in bodies, ``{"code": "…"}``, or in ``_refuse(envelope, request, "…", …)``."""
         codes = set()
         for path in _PACKAGE.rglob("*.py"):
             for node in ast.walk(ast.parse(path.read_text())):
@@ -126,6 +126,8 @@ class TestCodes:
                     for key, value in zip(node.keys, node.values, strict=True):
                         if isinstance(key, ast.Constant) and key.value == "code" and isinstance(value, ast.Constant):
                             codes.add(str(value.value))
+                if isinstance(node, ast.Call) and ast.unparse(node.func) == "self._refuse" and len(node.args) == 4:
+                    codes.add(str(ast.literal_eval(node.args[2])))
         return codes
 
     def test_problems(self) -> None:

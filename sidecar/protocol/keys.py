@@ -1,0 +1,118 @@
+"""CURVE keys (https://rfc.zeromq.org/spec/26/): the files they are kept in, and what a client needs to use them.
+
+A key is 32 bytes, written as 40 characters of Z85 (https://rfc.zeromq.org/spec/32/). A key file is JSON with
+``public_key`` and, owner-only, ``secret_key``. A list of clients is a text file with a public key a line, its first
+word; what follows is for people. Knows nothing of sockets.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from pathlib import Path
+from typing import NamedTuple
+
+from sidecar.protocol.errors import KeyFileError
+
+_KEY = re.compile(r"[0-9a-zA-Z.\-:+=^!/*?&<>()\[\]{}@%$#]{40}")
+
+
+class KeyPair(NamedTuple):
+    """A public key and its secret one, in Z85."""
+
+    public: str
+    secret: str
+
+
+class Security(NamedTuple):
+    """What a client encrypts with: the sidecar's public key, and a pair of its own."""
+
+    server: str
+    own: KeyPair
+
+
+def valid_key(text: object) -> bool:
+    """Whether `text` is a key in Z85."""
+    return isinstance(text, str) and _KEY.fullmatch(text) is not None
+
+
+def write_key_pair(name: Path, pair: KeyPair) -> tuple[Path, Path]:
+    """Write ``<name>.key`` (owner-only) and ``<name>.pub``; return both paths.
+
+    Raises:
+        KeyFileError: one of them is there already; a key is never overwritten. OSError: they cannot be written.
+    """
+    secret, public = name.with_name(name.name + ".key"), name.with_name(name.name + ".pub")
+    for path in (secret, public):
+        if path.exists():
+            raise KeyFileError(f"{path} is there already; a key is not overwritten, choose another name")
+    for path, mode, keys in (
+        (secret, 0o600, {"public_key": pair.public, "secret_key": pair.secret}),
+        (public, 0o644, {"public_key": pair.public}),
+    ):
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+        with os.fdopen(fd, "w") as file:
+            json.dump(keys, file, indent=1)
+            file.write("\n")
+    return secret, public
+
+
+def read_public_key(text_or_path: str) -> str:
+    """Return a public key that is given itself, or by a file: a key file, or a connection file.
+
+    Raises:
+        KeyFileError: it is neither.
+    """
+    if valid_key(text_or_path) and not os.path.exists(text_or_path):
+        return text_or_path
+    key = _read(Path(text_or_path)).get("public_key")
+    if not valid_key(key):
+        raise KeyFileError(f"{text_or_path}: its 'public_key' is {key!r}; 40 characters of Z85")
+    return str(key)
+
+
+def read_key_pair(path: str | os.PathLike[str]) -> KeyPair:
+    """Return the pair in the key file at `path`.
+
+    Raises:
+        KeyFileError: it cannot be read, or holds no secret key.
+    """
+    found = _read(Path(path))
+    pair = KeyPair(found.get("public_key", ""), found.get("secret_key", ""))
+    if not (valid_key(pair.public) and valid_key(pair.secret)):
+        raise KeyFileError(f"{path}: no secret key in it; the file that ends in .key has both")
+    return pair
+
+
+def read_clients(path: str | os.PathLike[str]) -> frozenset[str]:
+    """Return the public keys in a list of clients.
+
+    Raises:
+        KeyFileError: it cannot be read, or a line is neither a key nor a comment (``#``) nor empty.
+    """
+    try:
+        lines = Path(path).read_text().splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise KeyFileError(f"list of clients {path}: {error}") from error
+    found = set()
+    for number, line in enumerate(lines, 1):
+        first, *_ = line.split() or [""]
+        if valid_key(first):
+            found.add(first)
+        elif first and not first.startswith("#"):
+            raise KeyFileError(f"{path}, line {number}: {first!r} is no public key; 40 characters of Z85")
+    return frozenset(found)
+
+
+def _read(path: Path) -> dict[str, str]:
+    try:
+        found = json.loads(path.read_text())
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "no text"
+        raise KeyFileError(f"key {str(path)!r}: neither 40 characters of Z85 nor a key file: {reason}") from error
+    except ValueError as error:
+        raise KeyFileError(f"key file {path}: no JSON: {error}") from error
+    if not isinstance(found, dict):
+        raise KeyFileError(f"key file {path}: a JSON object is expected")
+    return found
