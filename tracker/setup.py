@@ -9,6 +9,7 @@ import atexit
 import contextlib
 import logging
 import os
+import signal
 import sys
 import threading
 from pathlib import Path
@@ -34,7 +35,10 @@ class Setup:
         self._backends: dict[tuple[Path, str | None, str, str | None, str | None], Backend] = {}
         self._hooks = ExitHooks(self._on_signal)
         self._finalized_in = 0
-        os.register_at_fork(after_in_child=self._after_fork)
+        self._masks = threading.local()
+        os.register_at_fork(
+            before=self._hold_signals, after_in_parent=self._let_signals, after_in_child=self._after_fork
+        )
 
     def start(self) -> None:
         """Install the hooks, once."""
@@ -100,13 +104,24 @@ class Setup:
 
     # -- hooks --------------------------------------------------------------------------------------------------
 
+    def _hold_signals(self) -> None:
+        """Before a fork: no signal handler shall run in the child while it still has its parent's window, in which it
+        would write over what the parent logs. What comes meanwhile comes once `_let_signals` was called."""
+        self._masks.before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+
+    def _let_signals(self) -> None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, self._masks.before)
+
     def _after_fork(self) -> None:
-        self.lock = threading.RLock()
-        self._hooks.in_child()
-        for backend in self._backends.values():
-            backend.forget_in_child()
-        for run in self.runs:
-            run._forked()
+        try:
+            self.lock = threading.RLock()
+            self._hooks.in_child()
+            for backend in self._backends.values():
+                backend.forget_in_child()
+            for run in self.runs:
+                run._forked()
+        finally:
+            self._let_signals()
 
     def _at_child_exit(self) -> None:
         if sys.exc_info()[0] is not None:

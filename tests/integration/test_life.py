@@ -432,6 +432,31 @@ def test_a_raised_system_exit_is_a_failure(scripts: Scripts, root: Path) -> None
     assert state_of(root / "runs" / "run")["state"] == "failed"
 
 
+def test_a_signal_in_the_middle_of_a_fork_writes_nothing_into_the_parents_window(scripts: Scripts, root: Path) -> None:
+    script = """
+    import os, signal, tracker
+
+    def in_child():  # runs before what tracker does there
+        os.read(told, 1)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    told, tell = os.pipe()
+    os.register_at_fork(after_in_child=in_child)
+    run = tracker.init(id="run", settings={"pump_interval": 0.2})
+    for step in range(100):
+        if step % 20 == 10:
+            pid = os.fork()
+        run.log({"x": step})
+        if step % 20 == 15:
+            os.write(tell, b"!")
+            assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGTERM
+    """
+    scripts.run(script)
+    found = closed(root / "runs" / "run")
+    assert found.state["state"] == "finished"
+    assert found.stored() == [(step, {"x": step}) for step in range(100)]
+
+
 def test_an_exit_of_another_thread_is_none_of_the_run(scripts: Scripts, root: Path) -> None:
     scripts.run(
         """
