@@ -23,6 +23,7 @@ from sidecar.protocol.limits import NAME_RULE, valid_name
 from sidecar.protocol.records import KINDS, Body, Record, check
 from sidecar.protocol.segments import OwnerLock, is_owned, read_owner, read_window, remove_window, window_directories
 from sidecar.protocol.sink_address import SinkAddress, parse_sinks
+from sidecar.protocol.sink_progress import read_progress, write_progress
 from sidecar.runs import UNSEEN_SECONDS, Run, Session, crashed
 
 _log = logging.getLogger("sidecar")
@@ -45,6 +46,7 @@ class Attendance:
         root: the directory that holds ``runs/``.
         holder: the path of this sidecar's connection file.
         to_writer: takes items for the Writer.
+        on_sinks: called when a client attached, with the servers that it wants the run sent to.
         on_closed: called, on any thread, when a run is closed and released: it must call `forget` on this thread.
         sync: whether a run's log is to be on the disk before a client is told what is in it.
         local: whether only this machine reaches the sidecar, so that what a client says of processes and paths is
@@ -63,6 +65,7 @@ class Attendance:
         holder: str,
         to_writer: Callable[[WriterItem], None],
         on_closed: Callable[[Run], None],
+        on_sinks: Callable[[Run, tuple[SinkAddress, ...]], None] = lambda run, sinks: None,
         *,
         sync: bool = False,
         local: bool = True,
@@ -71,6 +74,7 @@ class Attendance:
         self._holder = holder
         self._to_writer = to_writer
         self._on_closed = on_closed
+        self._on_sinks = on_sinks
         self._sync = sync
         self._local = local
         self._place = place()
@@ -104,7 +108,7 @@ class Attendance:
             raise RefusedError("client", f"client id {request.client!r}: {NAME_RULE}")
         if self._draining:
             raise RefusedError("closing", "this sidecar is about to exit")
-        self._sinks(body.get("sinks") or [])
+        sinks = self._sinks(body.get("sinks") or [])
         held = self.sessions.get(request.client)
         if held is not None and held.key != key:
             raise RefusedError("client", f"client {request.client!r} is attached with another key")
@@ -126,6 +130,7 @@ class Attendance:
             parent=body.get("parent"),
             keys=run.keys,
             key=key,
+            relay=bool(body.get("relay")),
         )
         if self._local and body.get("place") == self._place:
             session.pid = body.get("pid")
@@ -135,6 +140,10 @@ class Attendance:
         _log.info("run %s: client %s%s attached", run.id, session.client, f" ({label})" if label else "")
         session.resumed = run.existed
         run.existed = True
+        if not body.get("offline"):
+            self._on_sinks(run, sinks)
+        else:
+            self._note_sinks(run, sinks)
         if not session.resumed or body.get("again"):
             answer(session, {})
         else:
@@ -149,6 +158,17 @@ class Attendance:
             return parse_sinks(given)
         except ValueError as error:
             raise RefusedError("sinks", str(error)) from error
+
+    @staticmethod
+    def _note_sinks(run: Run, sinks: tuple[SinkAddress, ...]) -> None:
+        """Write down where a run is to be sent some day, by ``tracker sync``."""
+        for address in sinks:
+            progress = read_progress(run.directory, address)
+            progress.offline = True
+            try:
+                write_progress(run.directory, progress)
+            except OSError as error:
+                _log.error("run %s: that it goes to %s cannot be noted: %s", run.id, address.text, error)
 
     def _open(self, run_id: str, resume: str | None, body: Body) -> Run:
         run = self.runs.get(run_id)
@@ -200,7 +220,7 @@ class Attendance:
             if time.monotonic() - self._leaving[session] < _LEAVE_SECONDS:
                 return  # its owner has not let go of it yet: `idle` tries again
         self._leaving.pop(session, None)
-        if not session.exited and session.parent is None and session.accepted > 0:
+        if not (session.exited or session.relay or session.parent is not None) and session.accepted > 0:
             self._append_own(session.run, "exit", self._obituary(session))
         session.run.last[session.client] = self.left[session.client] = session.accepted
         if len(self.left) > _LEFT:

@@ -17,6 +17,7 @@ from sidecar.protocol.errors import ConnectionFileError, SidecarError, Unreachab
 from sidecar.protocol.layout import SERVING_NAME, SIDECARS_NAME
 
 if TYPE_CHECKING:
+    from sidecar.binding import Endpoints
     from sidecar.protocol.connection import Connection
 
 _SERVE = """\
@@ -35,7 +36,8 @@ examples:
 
 _STATUS = """\
 Asks a sidecar how it is. Exit status 0 if it answers and can write its logs, 1 if not: so it serves as a health probe.
-Without ADDRESS: $TRACKER_SIDECAR, else the sidecar that serves --dir."""
+Without ADDRESS: the sidecar that serves --dir; without both: $TRACKER_SIDECAR, else the one that serves $TRACKER_DIR or
+./.tracker."""
 
 _KEYGEN = """\
 Makes a pair of keys: NAME.key (for its owner only) and NAME.pub. For a sidecar: `serve --key NAME.key`, and NAME.pub to
@@ -87,6 +89,12 @@ def _parser() -> argparse.ArgumentParser:
         "--clients", type=Path, metavar="FILE", help="let in only clients with a public key in this list"
     )
     serve.add_argument("--insecure", action="store_true", help="let other machines attach without encryption")
+    serve.add_argument(
+        "--sinks",
+        metavar="LIST",
+        default=os.environ.get("TRACKER_SINKS"),
+        help="servers to send every run to, such as mlflow+http://host:5000,… (default: $TRACKER_SINKS)",
+    )
     serve.add_argument("--durability", choices=("os", "disk"), default="os", help="when to ack (default: os)")
     serve.add_argument(
         "--connection-file", type=Path, metavar="FILE", help="where to write how it is reached (default: in --dir)"
@@ -124,11 +132,13 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add_dir(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--dir",
-        type=Path,
-        default=Path(os.environ.get("TRACKER_DIR") or ".tracker"),
-        help="the root directory, which holds runs/ (default: $TRACKER_DIR, else ./.tracker)",
+        "--dir", type=Path, help="the root directory, which holds runs/ (default: $TRACKER_DIR, else ./.tracker)"
     )
+
+
+def _root(options: argparse.Namespace) -> Path:
+    named: Path = options.dir or Path(os.environ.get("TRACKER_DIR") or ".tracker")
+    return named.expanduser().absolute()
 
 
 def _add_address(parser: argparse.ArgumentParser) -> None:
@@ -147,17 +157,26 @@ def _add_address(parser: argparse.ArgumentParser) -> None:
 
 def _serve(options: argparse.Namespace) -> int:
     from sidecar.binding import Endpoints
-    from sidecar.process import serve
 
     endpoints = Endpoints.listening(options.listen, _ports(options.ports))
+    try:
+        return _serve_at(endpoints, options)
+    finally:
+        endpoints.remove()
+
+
+def _serve_at(endpoints: Endpoints, options: argparse.Namespace) -> int:
+    from sidecar.process import serve
+
     return serve(
-        options.dir.expanduser().absolute(),
+        _root(options),
         endpoints,
         connection_file=options.connection_file,
         durability=options.durability,
         key=options.key,
         clients=options.clients,
         insecure=options.insecure,
+        sinks=options.sinks,
         ready_fd=options.ready_fd,
     )
 
@@ -166,7 +185,7 @@ def _ports(text: str | None) -> range | None:
     if text is None:
         return None
     first, dash, last = text.partition("-")
-    if not (first.isdigit() and (last.isdigit() if dash else True)):
+    if not text.isascii() or not (first.isdigit() and (last.isdigit() if dash else True)):
         raise ValueError(f"--ports {text!r}; two numbers such as 5758-5999")
     found = range(int(first), int(last or first) + 1)
     if len(found) < 2 or found[0] < 1 or found[-1] > 65535:
@@ -205,9 +224,9 @@ def _connection(options: argparse.Namespace) -> tuple[str, str | None, Connectio
     from sidecar.protocol.connection import read_connection
     from sidecar.protocol.keys import read_public_key
 
-    address = options.address or os.environ.get("TRACKER_SIDECAR")
+    address = options.address or (None if options.dir else os.environ.get("TRACKER_SIDECAR"))
     if not address:
-        address = str(options.dir.expanduser().absolute() / SIDECARS_NAME / SERVING_NAME)
+        address = str(_root(options) / SIDECARS_NAME / SERVING_NAME)
     key = read_public_key(options.key) if options.key else None
     if "://" in address:
         return address, key, None
@@ -261,7 +280,7 @@ def _stop(options: argparse.Namespace) -> int:
     if connection is None or connection.place != place():
         _ask(options, "stop")
         return 0
-    if not process_lives(connection):
+    if not process_lives(connection) or not _is_sidecar(connection.pid):
         raise ConnectionFileError(f"process {connection.pid} is gone; it has left its connection file")
     os.kill(connection.pid, signal.SIGTERM)
     deadline = Deadline(options.timeout)
@@ -270,3 +289,15 @@ def _stop(options: argparse.Namespace) -> int:
             raise UnreachableError(f"process {connection.pid} still keeps what it has taken; it goes on by itself")
         time.sleep(0.02)
     return 0
+
+
+def _is_sidecar(pid: int) -> bool:
+    """Whether a process is a sidecar, and none that was given the id of one that was killed."""
+    import psutil
+
+    try:
+        return any("sidecar" in part for part in psutil.Process(pid).cmdline())
+    except psutil.NoSuchProcess:
+        return False
+    except psutil.AccessDenied:
+        return True

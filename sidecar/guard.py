@@ -39,7 +39,7 @@ class Guard:
         self.keys = keys
         self.refused: dict[str, int] = {}
         self._path = clients
-        self._stamp: tuple[int, int] | None = None
+        self._stamp: tuple[int, ...] | None = None
         self._listed: frozenset[str] = frozenset()
         self._gate: Gate | None = None
         self._said: dict[str, float] = {}
@@ -92,9 +92,9 @@ class Guard:
             self._gate = None
 
 
-def _stamp(path: Path) -> tuple[int, int] | None:
+def _stamp(path: Path) -> tuple[int, ...] | None:
     try:
         found = os.stat(path)
     except OSError:
         return None
-    return found.st_mtime_ns, found.st_ino
+    return found.st_mtime_ns, found.st_ino, found.st_size

@@ -172,11 +172,12 @@ class Handler:
         try:
             if record.kind in KINDS and KINDS[record.kind].way != "record":
                 raise RecordError("kind", f"a {record.kind!r} is not numbered and not kept; send it with seq 0")
-            if record.kind == "rejected":
+            if record.kind == "rejected" and not session.relay:
                 raise RecordError("kind", "a 'rejected' record comes from a sidecar only")
             check(record)
-            if record.kind == "exit" and record.body.get("writer", session.client) != session.client:
-                raise RecordError("value", f"an 'exit' of {session.client} says that {record.body['writer']!r} is gone")
+            gone = record.body.get("writer", session.client) if record.kind == "exit" else session.client
+            if gone != session.client and not session.relay:
+                raise RecordError("value", f"an 'exit' of {session.client} says that {gone!r} is gone")
             if record.kind == "log":
                 keys = session.keys
                 new = record.body["data"].keys() - keys
@@ -185,7 +186,7 @@ class Handler:
                 keys |= new
         except RecordError as error:
             return error
-        if record.kind in ("exit", "run"):
+        if record.kind in ("exit", "run"):  # a relay's exit of another client decides nothing about itself
             session.exited = record.kind == "exit"
         return None
 

@@ -21,6 +21,7 @@ from sidecar.binding import Endpoints
 from sidecar.protocol.deadline import Deadline
 from sidecar.protocol.errors import SidecarError
 from sidecar.protocol.layout import SERVING_NAME, SIDECARS_NAME
+from sidecar.protocol.sink_address import parse_sinks
 from sidecar.server import Server
 
 _log = logging.getLogger("sidecar")
@@ -85,6 +86,7 @@ def serve(
     key: Path | None = None,
     clients: Path | None = None,
     insecure: bool = False,
+    sinks: str | None = None,
     ready_fd: int = -1,
 ) -> int:
     """Serve whoever attaches, until SIGTERM or SIGINT; return the exit status.
@@ -98,8 +100,10 @@ def serve(
         clients: the list of the clients that may attach; None: all who know the public key.
         insecure: whether other machines may attach without encryption.
         ready_fd: a descriptor that is written to when it serves.
+        sinks: addresses of servers that every run is sent to, with commas between.
 
     Raises:
+        ValueError: an address in `sinks` is none.
         ServingError: not so; the message says why. KeyFileError: a file of keys is none. ChannelError: an address
         cannot be bound. OSError: the root cannot be written.
     """
@@ -115,11 +119,12 @@ def serve(
             "or say --insecure"
         )
     guard = Guard(read_key_pair(key), clients) if key is not None else None
+    addresses = parse_sinks(sinks)
     directory = root / SIDECARS_NAME
     directory.mkdir(parents=True, exist_ok=True)
     file = connection_file or directory / SERVING_NAME
     with _alone(directory, root):
-        server = Server(root, file, endpoints, None, durability, guard)
+        server = Server(root, file, endpoints, None, durability, guard, addresses)
         signal.signal(signal.SIGINT, lambda number, frame: server.stop())
         _log.info("sidecar %s, process %d, keeps runs in %s", __version__, os.getpid(), root)
         if guard is None and not endpoints.local:
@@ -149,20 +154,21 @@ def _run(server: Server, root: Path, connection_file: Path, ready_fd: int, about
     if ready_fd >= 0:
         os.write(ready_fd, b"ready\n")
         os.close(ready_fd)
-    tidying = threading.Thread(target=_tidy, args=(root, connection_file), name="RecoveryThread", daemon=True)
+    tidying = threading.Thread(target=_tidy, args=(root, connection_file, server), name="RecoveryThread", daemon=True)
     tidying.start()
     while not server.ended.wait(60.0):
         pass
     tidying.join()
 
 
-def _tidy(root: Path, connection_file: Path) -> None:
+def _tidy(root: Path, connection_file: Path, server: Server) -> None:
     """Finish, in the background, what sidecars that died in this root have left."""
     from sidecar.leftovers import remove_leftovers
     from sidecar.recovery import recover
 
     remove_leftovers(connection_file.parent)
     recover(root, None, Deadline(None))
+    server.send_leftovers(root)
 
 
 @contextlib.contextmanager

@@ -43,6 +43,7 @@ class Session:
         watched: whether its process is watched from here.
         keys: metric keys that were found good.
         key: the public key it attached with, "" where nothing is encrypted.
+        relay: whether it is a sidecar that passes another client's records on: its absence says nothing of that client.
         oom: how many processes of its cgroup the kernel had killed for want of memory when it attached.
     """
 
@@ -60,6 +61,7 @@ class Session:
     seen: float = field(default_factory=time.monotonic)
     keys: set[str] = field(default_factory=set)
     key: str = ""
+    relay: bool = False
     oom: OomCount | None = None
     acked_at: float = 0.0
     unacked_bytes: int = 0
@@ -112,8 +114,7 @@ class Run:
             raise RefusedError("run", f"run id {run_id!r}: {NAME_RULE}")
         run = cls(run_id, root / RUNS_NAME / run_id)
         try:
-            run.directory.mkdir(parents=True, exist_ok=True)
-            run._lock = RunLock(run.directory, holder)
+            run._lock = run._take_lock(holder)
             try:
                 run._read()
                 run._take_over()
@@ -127,6 +128,14 @@ class Run:
         except (OSError, LogFormatError) as error:
             raise RefusedError("storage", f"run {run_id!r} cannot be kept: {error}") from error
         return run
+
+    def _take_lock(self, holder: str) -> RunLock:
+        while True:
+            self.directory.mkdir(parents=True, exist_ok=True)
+            try:
+                return RunLock(self.directory, holder)
+            except FileNotFoundError:
+                continue  # somebody else has just given it back
 
     def _read(self) -> None:
         """Learn each client's last number: from the store up to its checkpoint, then from the log."""
@@ -224,9 +233,10 @@ class Run:
     def give_back(self) -> None:
         """Let go of a run that was opened for nothing; leave no trace of one that was not there before."""
         new = not self.existed
+        if new:
+            self.log.path.unlink(missing_ok=True)  # while the lock is held: the next who has it makes a log of its own
         self.release(clean=True)
         if new:
-            self.log.path.unlink(missing_ok=True)
             with contextlib.suppress(OSError):  # not empty
                 self.directory.rmdir()
 

@@ -54,9 +54,17 @@ class Sender:
         pressed: whether records come faster than they can be taken to the log: the log goes first then, since what is
             in it is safe, and the sink catches up.
         name: the sink's name, as ``progress`` calls it.
+        others: says how far a run is to other sinks.
     """
 
-    def __init__(self, open_sink: OpenStore, pressed: Callable[[], bool] = lambda: False, name: str = "store") -> None:
+    def __init__(
+        self,
+        open_sink: OpenStore,
+        pressed: Callable[[], bool] = lambda: False,
+        name: str = "store",
+        others: Callable[[str], dict[str, dict[str, object]]] = lambda run: {},
+    ) -> None:
+        self._others = others
         self._open_sink = open_sink
         self._pressed = pressed
         self._name = name
@@ -82,7 +90,7 @@ class Sender:
         assert isinstance(item, Question)
         feed = self._feeds[item.run.id]
         if item.ask == "progress":
-            item.answer({"sinks": self._progress(feed)})
+            item.answer({"sinks": self._all_progress(feed)})
         else:
             feed.questions.append(item)
             feed.due = min(feed.due, time.monotonic())  # somebody waits: what failed before is tried now
@@ -91,11 +99,14 @@ class Sender:
         assert isinstance(item, Closing)
         self._feeds[item.run.id].closing = item
 
-    def _progress(self, feed: _Feed) -> dict[str, object]:
+    def _progress(self, feed: _Feed) -> dict[str, dict[str, object]]:
         behind = max(0, feed.wanted - feed.sink.checkpoint) if feed.sink else feed.wanted
         return {self._name: {"behind_bytes": behind, "error": feed.error}}
 
-    def backlog(self) -> dict[str, dict[str, object]]:
+    def _all_progress(self, feed: _Feed) -> dict[str, dict[str, object]]:
+        return {**self._progress(feed), **self._others(feed.run.id)}
+
+    def backlog(self) -> dict[str, dict[str, dict[str, object]]]:
         """Return, for each run, how far the sink is behind; may be called from any thread."""
         return {name: self._progress(feed) for name, feed in list(self._feeds.items())}
 
@@ -136,7 +147,7 @@ class Sender:
         feed.error = None
         feed.failures = 0
         for question in feed.questions:
-            question.answer({"state": feed.sink.state(), "sinks": self._progress(feed)})
+            question.answer({"state": feed.sink.state(), "sinks": self._all_progress(feed)})
         feed.questions.clear()
         if feed.closing is not None:
             self._let_go(feed, clean=True)
@@ -150,7 +161,7 @@ class Sender:
         feed.failures += 1
         feed.due = now + min(30.0, _RETRY_SECONDS * 2 ** min(5, feed.failures - 1))
         for question in feed.questions:
-            question.answer({"error": feed.error, "sinks": self._progress(feed)})
+            question.answer({"error": feed.error, "sinks": self._all_progress(feed)})
         feed.questions.clear()
         closing = feed.closing
         self._drop(feed)

@@ -12,13 +12,14 @@ import platform
 import queue
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 
 from sidecar import __version__
 from sidecar.attendance import Attendance, read_request
 from sidecar.binding import Endpoints
+from sidecar.couriers import Couriers, Said
 from sidecar.guard import Guard
 from sidecar.handler import Handler
 from sidecar.items import Append, SenderItem, WriterItem
@@ -28,7 +29,10 @@ from sidecar.protocol.connection import Connection, place, write_connection
 from sidecar.protocol.deadline import Deadline
 from sidecar.protocol.endpoints import reached
 from sidecar.protocol.errors import ChannelError, RecordError, RefusedError
+from sidecar.protocol.layout import RUNS_NAME
 from sidecar.protocol.records import Body, Record
+from sidecar.protocol.sink_address import SinkAddress, parse_sink
+from sidecar.protocol.sink_progress import all_progress
 from sidecar.runs import Run, Session
 from sidecar.sender import Sender
 from sidecar.sinks.store import StoreSink
@@ -44,6 +48,9 @@ _BACKLOG_BYTES = 8 * 1024 * 1024
 _RECORDS_QUEUED = 8
 """Messages that ZeroMQ holds for each client before the sidecar reads them; they may be large."""
 
+_COURIER_SECONDS = 5.0
+"""What is under way to a server when the sidecar stops is waited for no longer; it is sent again."""
+
 _BURST_SECONDS = 0.02
 _PARENT = "parent"
 
@@ -56,6 +63,7 @@ class Server:
         connection_file: where to write how it is reached.
         endpoints: where to bind.
         guard: who may connect, and the keys; None: everything is plain, for those who can reach it.
+        sinks: servers that every run is sent to.
         parent: the process whose end, with no run left, ends the sidecar; None: it serves until it is stopped.
         durability: ``"os"`` or ``"disk"``.
     """
@@ -68,6 +76,7 @@ class Server:
         parent: int | None = None,
         durability: str = "os",
         guard: Guard | None = None,
+        sinks: Iterable[SinkAddress] = (),
     ) -> None:
         self._connection_file = connection_file
         self._endpoints = endpoints
@@ -75,13 +84,20 @@ class Server:
         self._parent = parent
         self._pressed_until = 0.0
         self._parent_lives = parent is not None
-        self._sender = Sender(StoreSink, self._pressed)
+        self._couriers = Couriers(sinks)
+        self._sender = Sender(StoreSink, self._pressed, others=self._couriers.progress)
         self._sender_thread: StageThread[SenderItem] = StageThread("SenderThread", self._sender)
         self._writer = Writer(self._sender_thread.put, self._post, durability)
         self._writer_thread: StageThread[WriterItem] = StageThread("WriterThread", self._writer)
         sync = durability == "disk"
         self.attendance = Attendance(
-            root, str(connection_file), self._to_writer, self._on_closed, sync=sync, local=endpoints.local
+            root,
+            str(connection_file),
+            self._to_writer,
+            self._on_closed,
+            lambda run, sinks: self._couriers.begin(run.directory, sinks),
+            sync=sync,
+            local=endpoints.local,
         )
         self.handler = Handler(self.attendance, self._to_writer, self._post)
         self._thread = threading.Thread(target=self._run, name="HandlerThread", daemon=True)
@@ -119,7 +135,16 @@ class Server:
         self._writer_thread.put(item)
 
     def _on_closed(self, run: Run) -> None:
+        self._couriers.ended(run.id)
         self.call(lambda: self.attendance.forget(run))
+
+    def send_leftovers(self, root: Path) -> None:
+        """Go on sending what sidecars that died have left on its way, as long as this one serves anyway."""
+        for directory in sorted((root / RUNS_NAME).glob("*")):
+            for progress in all_progress(directory):
+                if not progress.offline and progress.behind_bytes(directory):
+                    begin = partial(self._couriers.begin, directory, [parse_sink(progress.address)], held=False)
+                    self.call(begin)
 
     def _pressed(self) -> bool:
         return time.monotonic() < self._pressed_until
@@ -216,7 +241,7 @@ class Server:
                 self._on_gone(key)
             self._forget_left()
             self._regulate()
-            failed = self._writer_thread.failed or self._sender_thread.failed
+            failed = self._writer_thread.failed or self._sender_thread.failed or self._couriers.failed()
             if failed is not None:
                 raise failed
 
@@ -228,6 +253,7 @@ class Server:
             and not self._parent_lives
             and not self.attendance.sessions
             and self.attendance.drained()
+            and not self._couriers.waiting()
         )
 
     def _shut_down(self, deadline: Deadline) -> None:
@@ -236,6 +262,7 @@ class Server:
         self._connection_file.unlink(missing_ok=True)
         self._writer_thread.close(deadline)
         self._sender_thread.close(deadline)
+        self._couriers.close(Deadline(deadline.left(_COURIER_SECONDS)))
         self._on_wake()  # the last acks and answers
 
     def _release(self) -> None:
@@ -430,8 +457,12 @@ class Server:
             "records_per_second": handler.records / uptime,
             "unwritten_bytes": self._writer.backlog_bytes,
             "log_error": self._writer.error,
-            "sinks": self._sender.backlog(),
+            "sinks": _merged(self._sender.backlog(), self._couriers.backlog()),
             "refused": dict(handler.losses),
             "handshakes_refused": dict(self._guard.refused) if self._guard is not None else {},
             "encrypted": self._guard is not None,
         }
+
+
+def _merged(one: dict[str, Said], other: dict[str, Said]) -> dict[str, Said]:
+    return {run: {**one.get(run, {}), **other.get(run, {})} for run in sorted({*one, *other})}

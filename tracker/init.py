@@ -17,7 +17,7 @@ from sidecar.protocol.limits import new_id
 from tracker import last_run
 from tracker import setup as setup_module
 from tracker.disabled import DisabledRun
-from tracker.errors import LaunchError, RunActiveError, TrackerError
+from tracker.errors import LaunchError, RunActiveError
 from tracker.run import Run
 from tracker.settings import Settings, resolve
 from tracker.values import as_mapping, plain
@@ -58,7 +58,8 @@ def init(
         config: what the run is started with: a dict, a dataclass, an ``argparse.Namespace``.
         tags: strings.
         dir: the root directory; default ``TRACKER_DIR``, else ``./.tracker``.
-        mode: ``"online"``, ``"offline"`` (no sink but the store), ``"disabled"`` (every call does nothing).
+        mode: ``"online"``, ``"offline"`` (nothing is sent to `sinks` before ``tracker sync``), ``"disabled"`` (every
+            call does nothing).
         resume: ``"allow"`` goes on with a run that is there, ``"must"`` needs one, ``"never"`` refuses one, ``"auto"``
             goes on with the last run here if it has not ended. Default: a run that is going on is shared, one that
             has ended is an error.
@@ -66,7 +67,7 @@ def init(
             ``"create_new"``. Default: an error; in a notebook ``"finish_previous"``.
         label: names this process among the writers of a shared run (a rank, a host).
         sidecar: a sidecar to attach to (an endpoint or a connection file) instead of launching one.
-        sinks: servers that the run is sent to besides.
+        sinks: servers that the run is sent to besides, such as ``["mlflow+http://host:5000"]``.
         settings: more settings, a `Settings` or a dict of its fields.
 
     Returns:
@@ -92,14 +93,11 @@ def init(
             "reinit": reinit,
             "label": label,
             "sidecar": sidecar,
+            "sinks": sinks,
         },
         given,
     )
     values = {key: plain(value) for key, value in as_mapping(config, "config").items()}
-    if sinks or os.environ.get("TRACKER_SINKS"):
-        raise TrackerError(
-            "sinks: this version keeps runs in the log and the store only; leave sinks= and TRACKER_SINKS empty"
-        )
     if resolved.mode == "disabled":
         return _become_current(DisabledRun(resolved, values))
     setup = setup_module.get()

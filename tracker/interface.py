@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,8 @@ class Interface:
         losses: where what cannot be kept is counted.
         label: names this writer.
         parent: the client whose process this one was forked from.
-        window_bytes, pump_interval: see `tracker.Settings`.
+        window_bytes, pump_interval, sinks: see `tracker.Settings`.
+        offline: whether the sinks are only noted, for a later sync.
 
     Attributes:
         client: this attachment's id.
@@ -49,6 +50,8 @@ class Interface:
         parent: str | None = None,
         window_bytes: int,
         pump_interval: float,
+        sinks: Sequence[str] = (),
+        offline: bool = False,
     ) -> None:
         self.run = run
         self.client = new_id(12)
@@ -56,6 +59,7 @@ class Interface:
         self._backend = backend
         self._parent = parent
         self._label = label
+        self._sinks = {"sinks": list(sinks), "offline": offline} if sinks else {}
         self._connection: Connection | None = None
         info = {"label": label, "parent": parent, "pid": os.getpid(), "host": platform.node()}
         info["sidecar"] = backend.address
@@ -82,7 +86,7 @@ class Interface:
         return self._attach({"again": again}, deadline)
 
     def _attach(self, body: dict[str, Any], deadline: Deadline) -> Attached:
-        body.update(window=str(self.window.directory), label=self._label, parent=self._parent)
+        body.update(window=str(self.window.directory), label=self._label, parent=self._parent, **self._sinks)
         attached, self._connection = self._backend.attach(self.run, self.client, body, deadline)
         return attached
 

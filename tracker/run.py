@@ -30,6 +30,9 @@ _log = logging.getLogger("tracker")
 
 _SUMMARY_SECONDS = 5.0
 
+_SINKS_SECONDS = 0.1
+"""How often `finish` asks how far the servers are."""
+
 
 class Run:
     """A run that this process writes to. Made by `tracker.init`.
@@ -332,9 +335,31 @@ class Run:
         else:
             reason = answer.get("error") if answer else f"no answer in {self._settings.finish_timeout:.0f} s"
             _log.warning("run %s: everything is in the log; the store is not ready: %s", self.id, reason)
+        if answer is not None and self._settings.mode == "online":
+            self._wait_for_sinks(interface, answer.get("sinks", {}), deadline)
         if self._state == "finished":
             last_run.forget(Path(self._settings.dir or ""), self.id)
         self._say_goodbye()
+
+    def _wait_for_sinks(self, interface: Interface, sinks: dict[str, Any], deadline: Deadline) -> None:
+        """Wait until the servers have the run too; after the deadline its sidecar goes on by itself."""
+        from tracker.progress import Progress
+
+        left = _behind(sinks)
+        total = sum(left.values())
+        with Progress(f"tracker: run {self.name} to its sinks", silent=bool(self._settings.silent)) as progress:
+            while left and not deadline.over():
+                progress(max(0, total - sum(left.values())), total)
+                time.sleep(deadline.left(_SINKS_SECONDS) or 0.0)
+                answer = interface.ask("progress", Deadline(deadline.left(5.0)))
+                sinks = answer.get("sinks", {}) if answer is not None else sinks
+                left = _behind(sinks)
+        for address, size in left.items():
+            why = f", {sinks[address]['error']}" if sinks[address]["error"] else ""
+            _log.warning(
+                "run %s: %d B are still on their way to %s%s; its sidecar goes on by itself, 'tracker ls' shows it",
+                self.id, size, address, why,
+            )  # fmt: skip
 
     def _say_goodbye(self) -> None:
         lost = self.losses.counts()
@@ -373,3 +398,8 @@ class Run:
 
     def __repr__(self) -> str:
         return f"<tracker run {self.id} ({self.name}), {self._state}, in {self.dir}>"
+
+
+def _behind(sinks: dict[str, Any]) -> dict[str, int]:
+    """Return the servers that do not have all yet, and how many bytes of the log they lack; the store is none."""
+    return {name: said["behind_bytes"] for name, said in sinks.items() if name != "store" and said["behind_bytes"]}

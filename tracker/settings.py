@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from sidecar.protocol.limits import NAME_RULE, valid_name
+from sidecar.protocol.sink_address import parse_sinks
 from tracker.errors import SettingsError
 
 MODES = ("online", "offline", "disabled")
@@ -42,6 +43,8 @@ class Settings:
         sidecar: address of a sidecar to attach to: an endpoint or a connection file; ``TRACKER_SIDECAR``.
         sidecar_key: the public key of that sidecar, or a file with it, if it encrypts; ``TRACKER_SIDECAR_KEY``.
         client_key: a key file to be known by, if that sidecar lists its clients; ``TRACKER_CLIENT_KEY``.
+        sinks: servers that the run is sent to besides, such as ``"mlflow+http://host:5000"``; ``TRACKER_SINKS``,
+            separated by commas.
         durability: ``"os"`` (default: survives the death of any process) or ``"disk"`` (survives power loss);
             ``TRACKER_DURABILITY``.
         silent: print nothing but warnings; default False; ``TRACKER_SILENT``.
@@ -68,6 +71,7 @@ class Settings:
     sidecar: str | None = None
     sidecar_key: str | None = None
     client_key: str | None = None
+    sinks: tuple[str, ...] | None = None
     durability: str | None = None
     silent: bool | None = None
     init_timeout: float | None = None
@@ -89,6 +93,7 @@ _VARIABLES = {
     "sidecar": "TRACKER_SIDECAR",
     "sidecar_key": "TRACKER_SIDECAR_KEY",
     "client_key": "TRACKER_CLIENT_KEY",
+    "sinks": "TRACKER_SINKS",
     "durability": "TRACKER_DURABILITY",
     "label": "TRACKER_LABEL",
     "silent": "TRACKER_SILENT",
@@ -98,6 +103,7 @@ _CHOICES = {"mode": MODES, "resume": RESUMES, "reinit": REINITS, "durability": D
 _DEFAULTS: dict[str, Any] = {
     "project": "uncategorized",
     "tags": (),
+    "sinks": (),
     "mode": "online",
     "durability": "os",
     "silent": False,
@@ -175,6 +181,8 @@ def _parse(name: str, text: str, where: str) -> Any:
         raise SettingsError(f"{where}: no such setting; there are {', '.join(_NAMES)}")
     if name == "tags":
         return tuple(tag.strip() for tag in text.split(",") if tag.strip())
+    if name == "sinks":
+        return _check(name, text, f"{where}=")
     if name == "silent":
         if text.lower() in ("1", "true", "yes", "on"):
             return True
@@ -209,6 +217,11 @@ def _check(name: str, value: Any, where: str) -> Any:
         if isinstance(value, str) or not all(isinstance(tag, str) and tag for tag in value):
             raise SettingsError(f"{where}{value!r}; a sequence of strings that are not empty")
         return tuple(dict.fromkeys(value))
+    if name == "sinks":
+        try:
+            return tuple(address.text for address in parse_sinks(value))
+        except (ValueError, TypeError) as error:
+            raise SettingsError(f"{where}{value!r}: {error}") from error
     if name in _SECONDS:
         if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
             raise SettingsError(f"{where}{value!r}; seconds, over 0")

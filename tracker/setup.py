@@ -81,6 +81,8 @@ class Setup:
             parent=parent,
             window_bytes=settings.window_bytes or 0,
             pump_interval=settings.pump_interval or 0.0,
+            sinks=settings.sinks or (),
+            offline=settings.mode == "offline",
         )
 
     def adopt(self, run: Run, interface: Interface) -> None:

@@ -219,14 +219,15 @@ class Channel:
         except zmq.ZMQError as error:
             raise ChannelError(f"cannot wait: {error}") from error
 
-    def close(self) -> None:
+    def close(self, linger: float = 0.0) -> None:
+        """Close it; what is unsent is sent in the background for `linger` seconds."""
         if self._pid != os.getpid():  # never the parent's, in a fork
             return
         monitor, self._monitor = self._monitor, None
         if monitor is not None:
             self._socket.disable_monitor()
             monitor.close()
-        self._socket.close()
+        self._socket.close(round(linger * 1000))
 
     def __enter__(self) -> Channel:
         return self

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 import socket
 
 ANY_HOST = "*"
 """Stands for the host of an endpoint that a sidecar hands out: the one at which the client reached the door."""
+
+ANY_PORT = "*"
+"""Stands for a port that the system chooses when a socket is bound."""
+
+_HOST = re.compile(r"[^\s/\[\]]+|\[[^\s/\[\]]+\]")
 
 
 def split_tcp(endpoint: str) -> tuple[str, str]:
@@ -17,7 +23,8 @@ def split_tcp(endpoint: str) -> tuple[str, str]:
     """
     scheme, _, rest = endpoint.partition("://")
     host, colon, port = rest.rpartition(":")
-    if scheme != "tcp" or not colon or not host or not (port == "*" or (port.isdigit() and int(port) < 65536)):
+    number = port.isascii() and port.isdigit() and int(port) < 65536
+    if scheme != "tcp" or not colon or not _HOST.fullmatch(host) or not (port == ANY_PORT or number):
         raise ValueError(f"{endpoint!r}; an endpoint is tcp://host:port or ipc:///path")
     return host.strip("[]"), port
 
@@ -52,7 +59,33 @@ def is_local(endpoint: str) -> bool:
     except ValueError:
         try:
             addresses = {str(info[4][0]) for info in socket.getaddrinfo(host, None)}
-        except OSError:
+        except (OSError, UnicodeError):
             return False  # a name of an interface, ``*``, or of nobody
         found = [ipaddress.ip_address(address.partition("%")[0]) for address in addresses]
     return bool(found) and all(address.is_loopback for address in found)
+
+
+def numeric(host: str) -> str:
+    """Return the address of a host, IPv4 first, to bind at: ZeroMQ binds no names.
+
+    `host` itself where it is an address, `ANY_HOST`, a network interface, or nobody's name.
+    """
+    if host == ANY_HOST or host in _interfaces():
+        return host
+    try:
+        ipaddress.ip_address(host)
+        return host
+    except ValueError:
+        pass
+    try:
+        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError):
+        return host
+    return str(min(found, key=lambda info: info[0] != socket.AF_INET)[4][0])
+
+
+def _interfaces() -> list[str]:
+    try:
+        return [name for _, name in socket.if_nameindex()]
+    except OSError:
+        return []

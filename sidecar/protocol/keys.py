@@ -15,7 +15,8 @@ from typing import NamedTuple
 
 from sidecar.protocol.errors import KeyFileError
 
-_KEY = re.compile(r"[0-9a-zA-Z.\-:+=^!/*?&<>()\[\]{}@%$#]{40}")
+_DIGITS = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ.-:+=^!/*?&<>()[]{}@%$#"
+_KEY = re.compile(f"[{re.escape(_DIGITS)}]{{40}}")
 
 
 class KeyPair(NamedTuple):
@@ -33,8 +34,17 @@ class Security(NamedTuple):
 
 
 def valid_key(text: object) -> bool:
-    """Whether `text` is a key in Z85."""
-    return isinstance(text, str) and _KEY.fullmatch(text) is not None
+    """Whether `text` is a key in Z85: five characters are a number of four bytes, so not all of them mean something."""
+    if not isinstance(text, str) or _KEY.fullmatch(text) is None:
+        return False
+    return all(_number(text[start : start + 5]) < 1 << 32 for start in range(0, 40, 5))
+
+
+def _number(five: str) -> int:
+    number = 0
+    for digit in five:
+        number = number * 85 + _DIGITS.index(digit)
+    return number
 
 
 def write_key_pair(name: Path, pair: KeyPair) -> tuple[Path, Path]:
@@ -44,17 +54,25 @@ def write_key_pair(name: Path, pair: KeyPair) -> tuple[Path, Path]:
         KeyFileError: one of them is there already; a key is never overwritten. OSError: they cannot be written.
     """
     secret, public = name.with_name(name.name + ".key"), name.with_name(name.name + ".pub")
-    for path in (secret, public):
-        if path.exists():
-            raise KeyFileError(f"{path} is there already; a key is not overwritten, choose another name")
-    for path, mode, keys in (
-        (secret, 0o600, {"public_key": pair.public, "secret_key": pair.secret}),
-        (public, 0o644, {"public_key": pair.public}),
-    ):
-        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
-        with os.fdopen(fd, "w") as file:
-            json.dump(keys, file, indent=1)
-            file.write("\n")
+    made: list[Path] = []
+    try:
+        for path, mode, keys in (
+            (secret, 0o600, {"public_key": pair.public, "secret_key": pair.secret}),
+            (public, 0o644, {"public_key": pair.public}),
+        ):
+            fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+            made.append(path)
+            with os.fdopen(fd, "w") as file:
+                json.dump(keys, file, indent=1)
+                file.write("\n")
+    except OSError as error:
+        for path in made:  # half a pair is none
+            path.unlink(missing_ok=True)
+        if isinstance(error, FileExistsError):
+            raise KeyFileError(
+                f"{error.filename} is there already; a key is not overwritten, choose another name"
+            ) from error
+        raise
     return secret, public
 
 

@@ -20,6 +20,9 @@ LOCK_NAME = "lock"
 LOG_NAME = "transactions.log"
 STORE_NAME = "store.db"
 FILES_NAME = "files"
+SINKS_NAME = "sinks"
+"""Below a run: how far it is on its way to each server."""
+
 REMOTE_NAME = "remote"
 """Below the root: what this machine keeps of runs whose sidecar was attached to and not launched: their windows."""
 

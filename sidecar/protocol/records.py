@@ -236,6 +236,8 @@ KINDS: Mapping[str, Kind] = {
             "parent": Field((str, _NONE), "the client whose process this one was forked from"),
             "window": Field((str, _NONE), "directory of the client's window, if the sidecar may take the rest from it"),
             "sinks": Field(_LIST, "addresses of servers that the run is to be sent to; only to a local sidecar"),
+            "offline": Field(_BOOL, "whether 'sinks' are only noted, for a later sync"),
+            "relay": Field(_BOOL, "whether this client is a sidecar that passes another client's records on"),
         },
     ),
     "attached": Kind(

@@ -186,5 +186,5 @@ def test_a_large_log_is_fed_in_slices_so_that_nobody_waits_for_another(stages: S
     stages.later(0.5)
     stages.sender.idle(stages.now)
     assert len(ReadBack(stages.root / "runs" / "small").rows) == 1
-    assert stages.sender.backlog()["large"]["store"]["behind_bytes"]  # type: ignore[index]
+    assert stages.sender.backlog()["large"]["store"]["behind_bytes"]
     stages.send()

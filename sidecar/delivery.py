@@ -1,0 +1,236 @@
+"""Delivery: one run's way from its log to one server, from checkpoint to checkpoint, whatever the server does.
+
+Stepped by one thread at a time: a `Courier`'s in a sidecar, or ``tracker sync``'s. It only reads the run's log, so the
+run need not be held, and may be written meanwhile. Knows no particular server.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import time
+from pathlib import Path
+
+from sidecar.log.reader import Batch, LogReader
+from sidecar.protocol.deadline import Deadline
+from sidecar.protocol.errors import LogFormatError
+from sidecar.protocol.layout import LOG_NAME
+from sidecar.protocol.sink_address import SinkAddress
+from sidecar.protocol.sink_progress import SinkLock, SinkProgress, read_progress, write_progress
+from sidecar.sinks.contract import OpenSink, Sink, SinkError, SinkTarget, SinkUnavailableError
+from sidecar.sinks.table import open_sink
+from sidecar.state import RunState
+
+_log = logging.getLogger("sidecar")
+
+GATHER_SECONDS = 1.0
+"""A run that is going on is sent what came in so much time at once, unless somebody waits."""
+
+SAVE_SECONDS = 1.0
+"""How often the progress is written down: what a kill takes of it is sent again, which changes nothing."""
+
+LARGE_STATE_KEYS = 10_000
+LARGE_STATE_SECONDS = 30.0
+"""The state of a run with more metrics is written down more seldom: it takes some milliseconds."""
+
+FIRST_RETRY_SECONDS = 0.5
+LAST_RETRY_SECONDS = 60.0
+REFUSED_RETRY_SECONDS = 30.0
+"""After what somebody must mend, such as a wrong password."""
+
+_HELD_SECONDS = 0.5
+
+
+class Delivery:
+    """One run and one server.
+
+    Args:
+        directory: the run's.
+        address: the server.
+        open_sink: makes the sink.
+
+    Attributes:
+        progress: how far it is.
+        failing_since: since when nothing got through, monotonic seconds; None while it does.
+    """
+
+    def __init__(self, directory: Path, address: SinkAddress, open_sink: OpenSink = open_sink) -> None:
+        self.directory = directory
+        self.address = address
+        self.progress: SinkProgress = read_progress(directory, address)
+        self.failing_since: float | None = None
+        self._open_sink = open_sink
+        self._lock: SinkLock | None = None
+        self._sink: Sink | None = None
+        self._reader: LogReader | None = None
+        self._state = RunState()
+        self._failures = 0
+        self._due = 0.0
+        self._saved_at = 0.0
+        self._state_saved_at = 0.0
+        self._unsaved = False
+
+    @property
+    def run(self) -> str:
+        return self.directory.name
+
+    def behind_bytes(self) -> int:
+        """How much of the log the server does not have yet, as far as that is known here."""
+        return self.progress.behind_bytes(self.directory)
+
+    def hurry(self) -> None:
+        """Somebody waits: what there is, is sent at the next step, unless the server asked to be left alone."""
+        if self._failures == 0:
+            self._due = 0.0
+
+    def step(self, now: float) -> float:
+        """Send a batch if one is due; return in how many seconds to be called again at the latest."""
+        if now < self._due:
+            return self._due - now
+        try:
+            more = self._send()
+        except SinkError as error:
+            return self._failed(error, now)
+        except (OSError, LogFormatError) as error:
+            return self._failed(SinkUnavailableError(f"{type(error).__name__}: {error}"), now)
+        except Exception as error:  # a defect of a sink must not end the others' thread
+            _log.exception("run %s: sending to %s failed", self.run, self.address.text)
+            return self._failed(SinkUnavailableError(f"{type(error).__name__}: {error}"), now)
+        if self._unsaved and now - self._saved_at >= SAVE_SECONDS:
+            self._save(now)
+        self._due = now if more else now + GATHER_SECONDS
+        return 0.0 if more else GATHER_SECONDS
+
+    def _send(self) -> bool:
+        """Send one batch; return whether more is there already."""
+        if self._lock is None:
+            self._lock = SinkLock.take(self.directory, self.address)
+            if self._lock is None:
+                self.progress = read_progress(self.directory, self.address)
+                raise SinkUnavailableError("another process sends it", retry_after=_HELD_SECONDS)
+            self.progress = read_progress(self.directory, self.address)
+        if self._reader is None:
+            self._reader = self._at_checkpoint()
+        if self._sink is None:
+            target = SinkTarget(self.address, self.run, self.directory, self.progress.memory)
+            sink = self._open_sink(target)
+            try:
+                sink.open()
+            except BaseException:
+                sink.close(Deadline(1.0))
+                raise
+            self._sink = sink
+            self._save(time.monotonic())  # what it learned in open() must not be learned twice
+        for batch in self._reader.batches(self._sink.batch_bytes):
+            self._apply(batch)
+            self._succeeded(self._sink.send(batch, self._state))
+            return self._reader.size() > batch.end
+        return False
+
+    def _apply(self, batch: Batch) -> None:
+        for record in batch.records:
+            self._state.apply(record)
+
+    def _at_checkpoint(self) -> LogReader:
+        """Return a reader at the checkpoint, with the state of the run there."""
+        progress = self.progress
+        log = self.directory / LOG_NAME
+        if progress.checkpoint > log.stat().st_size:
+            _log.warning("run %s: %s is ahead of its log; all is sent again", self.run, self.address.text)
+            progress.checkpoint = progress.state_end = 0
+            progress.state = {}
+        self._state = RunState.from_map(progress.state)
+        reader = LogReader(log, progress.state_end or None)
+        while progress.checkpoint > reader.offset:
+            for batch in reader.batches():
+                if batch.end > progress.checkpoint:
+                    inside = [end for end in batch.ends if end <= progress.checkpoint]
+                    self._apply(Batch(batch.records[: len(inside)], progress.checkpoint, inside))
+                    reader.offset = progress.checkpoint
+                    return reader
+                self._apply(batch)
+            break
+        return reader
+
+    def _succeeded(self, checkpoint: int) -> None:
+        if self.progress.error is not None:
+            _log.info("run %s: %s takes records again", self.run, self.address.text)
+        self.progress.checkpoint = checkpoint
+        self.progress.error = None
+        self.failing_since = None
+        self._failures = 0
+        self._unsaved = True
+
+    def _failed(self, error: SinkError, now: float) -> float:
+        """Begin again at the checkpoint, later."""
+        self._failures += 1
+        held = self._lock is None
+        if self.failing_since is None:
+            self.failing_since = now
+        if isinstance(error, SinkUnavailableError):
+            wait = min(LAST_RETRY_SECONDS, FIRST_RETRY_SECONDS * 2.0 ** min(self._failures - 1, 10))
+            wait *= random.uniform(0.5, 1.0)  # so that many runs do not all come back at the same moment
+            if error.retry_after is not None:
+                wait = error.retry_after if held else min(3600.0, max(wait, error.retry_after))
+        else:
+            wait = REFUSED_RETRY_SECONDS
+        if self.progress.error is None and not held:
+            _log.warning("run %s: %s does not take it: %s; it is tried again", self.run, self.address.text, error)
+        said = self.progress.error
+        self.progress.error = None if held else str(error)
+        self._drop()
+        if said != self.progress.error or self._unsaved:
+            self._save(now)
+        self._due = now + wait
+        return wait
+
+    def _save(self, now: float) -> None:
+        if self._lock is None:
+            return
+        large = len(self._state.summary.values) > LARGE_STATE_KEYS
+        pause = LARGE_STATE_SECONDS if large else SAVE_SECONDS
+        if self._reader is not None and now - self._state_saved_at >= pause:
+            self.progress.state, self.progress.state_end = self._state.to_map(), self._reader.offset
+            self._state_saved_at = now
+        try:
+            write_progress(self.directory, self.progress)
+            self._unsaved = False
+        except OSError as error:
+            _log.warning("run %s: how far %s is cannot be written down: %s", self.run, self.address.text, error)
+        self._saved_at = now
+
+    def _drop(self, deadline: Deadline | None = None) -> None:
+        sink, self._sink = self._sink, None
+        reader, self._reader = self._reader, None
+        if sink is not None:
+            try:
+                sink.close(deadline or Deadline(1.0))
+            except SinkError as error:
+                _log.info("run %s: %s", self.run, error)
+        if reader is not None:
+            reader.close()
+
+    def close(self, deadline: Deadline) -> None:
+        """Write down how far it is, and let go; whoever comes next goes on from there. May be called twice."""
+        if self._lock is not None:
+            if self._unsaved:
+                self._state_saved_at = 0.0
+                self._save(time.monotonic())
+            self._drop(deadline)
+            self._lock.release()
+            self._lock = None
+
+
+def deliver(directory: Path, address: SinkAddress, deadline: Deadline) -> Delivery:
+    """Send all that is in the log of the run in `directory` now; return how far it came, closed."""
+    delivery = Delivery(directory, address)
+    try:
+        while not deadline.over():
+            wait = delivery.step(time.monotonic())
+            if delivery.behind_bytes() == 0:
+                break
+            time.sleep(min(wait, deadline.left(wait) or 0.0))
+            delivery.hurry()
+    finally:
+        delivery.close(Deadline(5.0))
+    return delivery

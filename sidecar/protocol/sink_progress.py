@@ -1,0 +1,114 @@
+"""How far a run is on its way to a server: a small file per server in ``<run>/sinks/``. Both sides read it; whoever
+holds its lock writes it. Knows no server and no thread.
+
+``<name>`` (`SinkAddress.name`) is a msgpack map: ``format``, ``address``, ``checkpoint`` (the offset in the log up to
+which the server has everything), ``memory`` (what the sink wants to remember), ``error`` (why it does not get on, or
+nil), ``offline`` (whether only ``tracker sync`` sends), ``state`` and ``state_end`` (the run's state at an offset not
+behind the checkpoint). ``<name>.lock`` is locked (``flock``) by who sends.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from sidecar.protocol.codec import pack, unpack
+from sidecar.protocol.errors import RecordError
+from sidecar.protocol.layout import LOG_NAME, SINKS_NAME
+from sidecar.protocol.sink_address import SinkAddress, parse_sink
+
+FORMAT = 1
+_LOCK_SUFFIX = ".lock"
+
+
+@dataclass
+class SinkProgress:
+    """What stands in the file; see the module."""
+
+    address: str
+    checkpoint: int = 0
+    memory: dict[str, Any] = field(default_factory=dict)
+    error: str | None = None
+    offline: bool = False
+    state: dict[str, Any] = field(default_factory=dict)
+    state_end: int = 0
+    format: int = FORMAT
+
+    def behind_bytes(self, run_directory: Path) -> int:
+        """How much of the run's log the server does not have yet."""
+        try:
+            return max(0, (run_directory / LOG_NAME).stat().st_size - self.checkpoint)
+        except OSError:
+            return 0
+
+
+def read_progress(run_directory: Path, address: SinkAddress) -> SinkProgress:
+    """Return how far a run is; nothing was sent where there is no such file, or none that can be read."""
+    return _read(run_directory / SINKS_NAME / address.name) or SinkProgress(address.text)
+
+
+def all_progress(run_directory: Path) -> list[SinkProgress]:
+    """Return how far a run is to every server that it goes to."""
+    try:
+        paths = sorted((run_directory / SINKS_NAME).iterdir())
+    except OSError:
+        return []
+    read = [_read(path) for path in paths if path.suffix == "" and not path.name.startswith(".")]
+    return [found for found in read if found is not None]
+
+
+def write_progress(run_directory: Path, progress: SinkProgress) -> None:
+    """Write the file: beside it, then renamed, so that it is always whole.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    name = parse_sink(progress.address).name
+    directory = run_directory / SINKS_NAME
+    directory.mkdir(exist_ok=True)
+    beside = directory / f".{name}.{os.getpid()}"
+    beside.write_bytes(pack(asdict(progress)))
+    os.replace(beside, directory / name)
+
+
+def _read(path: Path) -> SinkProgress | None:
+    try:
+        found = unpack(path.read_bytes())
+        known = {name: found[name] for name in (each.name for each in fields(SinkProgress)) if name in found}
+        progress = SinkProgress(**known)
+        parse_sink(progress.address)
+    except (OSError, RecordError, TypeError, KeyError, ValueError):
+        return None
+    return progress if progress.format == FORMAT else None
+
+
+class SinkLock:
+    """The right to send one run to one server; the system gives it back however its holder ends."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+
+    @classmethod
+    def take(cls, run_directory: Path, address: SinkAddress) -> SinkLock | None:
+        """Return the lock, or None while another process sends.
+
+        Raises:
+            OSError: the directory cannot be written.
+        """
+        directory = run_directory / SINKS_NAME
+        directory.mkdir(exist_ok=True)
+        fd = os.open(directory / (address.name + _LOCK_SUFFIX), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(fd)
+            return None
+        return cls(fd)
+
+    def release(self) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1

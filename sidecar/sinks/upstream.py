@@ -1,0 +1,288 @@
+"""UpstreamSink: passes a run on to another sidecar, as clients do: exactly once, in the order of the log.
+
+Each client of the run attaches there under its own id, and its records keep their numbers, so the sidecar there drops
+what it has. What this sidecar wrote itself (number 0) is numbered here: it comes from a *relay*, a client whose id is
+kept in the sink's memory. Used by one thread at a time, which owns the sockets. Address: ``sidecar+tcp://host:5757``,
+with ``?key=FILE`` (its public key) where it encrypts; ``TRACKER_CLIENT_KEY`` names this machine's own key file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import time
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from sidecar.log.reader import Batch
+from sidecar.protocol import PROTOCOL_VERSION
+from sidecar.protocol.channels import Channel, Poll, new_key_pair, pull, push
+from sidecar.protocol.codec import decode, encode
+from sidecar.protocol.connection import place
+from sidecar.protocol.deadline import Deadline
+from sidecar.protocol.door import ask
+from sidecar.protocol.endpoints import reached
+from sidecar.protocol.errors import ChannelError, KeyFileError, RecordError, RefusedError, UnreachableError
+from sidecar.protocol.frames import frame
+from sidecar.protocol.keys import Security, read_key_pair, read_public_key
+from sidecar.protocol.layout import FILES_NAME
+from sidecar.protocol.limits import MAX_CHUNK_BYTES, new_id
+from sidecar.protocol.records import Record
+from sidecar.sinks.contract import SinkRefusedError, SinkTarget, SinkUnavailableError
+from sidecar.state import RunState
+
+_log = logging.getLogger("sidecar")
+
+_DOOR_SECONDS = 3.0
+_BATCH_SECONDS = 60.0
+_SILENCE_SECONDS = 8.0
+"""Without an ack for so long, it is attached again."""
+
+_UNSEEN_SECONDS = 30.0
+"""After so long without a record a new attachment is made: the sidecar there may have taken this one for gone."""
+
+_MESSAGE_BYTES = 256 * 1024
+_GOODBYE_SECONDS = 1.0
+_LATER = ("elsewhere", "closing", "storage")
+
+
+class _Item(NamedTuple):
+    """A record on its way: whose, its number there, its frame."""
+
+    client: str
+    seq: int
+    frame: bytes
+
+
+class UpstreamSink:
+    """One run's way to a sidecar; see `sidecar.sinks.contract.Sink`."""
+
+    batch_bytes = 1 << 20
+
+    def __init__(self, target: SinkTarget) -> None:
+        self._target = target
+        self._door = target.address.url
+        self._security: Security | None = None
+        self._records: Channel | None = None
+        self._results: dict[str, Channel] = {}
+        self._last: dict[str, int] = {}
+        self._gone: set[str] = set()
+        self._sent_at = 0.0
+
+    def open(self) -> None:
+        """Read the keys, and see that somebody is there."""
+        memory = self._target.memory
+        memory.setdefault("relay", new_id(12))
+        memory.setdefault("relayed", 0)
+        self._security = self._keys()
+        self.version()
+
+    def version(self) -> str:
+        """Return which version of the sidecar is there."""
+        return str(self._ask(Record("status", "", "", 0, time.time(), {})).body["version"])
+
+    def _keys(self) -> Security | None:
+        key = self._target.address.options.get("key")
+        if key is None:
+            return None
+        own = os.environ.get("TRACKER_CLIENT_KEY")
+        try:
+            return Security(read_public_key(key), read_key_pair(own) if own else new_key_pair())
+        except (KeyFileError, ChannelError) as error:
+            raise SinkRefusedError(str(error)) from error
+
+    def _ask(self, question: Record) -> Record:
+        try:
+            return ask(self._door, question, Deadline(_DOOR_SECONDS), self._security)
+        except RefusedError as error:
+            if error.code in _LATER:
+                raise SinkUnavailableError(f"{self._door}: {error}") from error
+            raise SinkRefusedError(f"{self._door}: {error}") from error
+        except (UnreachableError, RecordError) as error:
+            raise SinkUnavailableError(str(error)) from error
+
+    # -- sending ------------------------------------------------------------------------------------------------
+
+    def send(self, batch: Batch, state: RunState) -> int:
+        """Return when all of the batch is in the log of the sidecar there."""
+        relayed = int(self._target.memory["relayed"])
+        items, relayed = self._items(batch, relayed)
+        deadline = Deadline(_BATCH_SECONDS)
+        if time.monotonic() - self._sent_at > _UNSEEN_SECONDS:
+            self._let_go()
+        try:
+            while items:
+                self._attach({item.client for item in items})
+                left = [item for item in items if item.seq > self._last[item.client]]
+                if not left:
+                    break
+                if not self._push(left, deadline):
+                    self._let_go()
+                if deadline.over():
+                    raise SinkUnavailableError(f"{self._door}: no ack within {_BATCH_SECONDS:.0f} s")
+        except ChannelError as error:
+            self._let_go()
+            raise SinkUnavailableError(str(error)) from error
+        self._target.memory["relayed"] = relayed
+        self._detach(_ended(batch))
+        return batch.end
+
+    def _items(self, batch: Batch, relayed: int) -> tuple[list[_Item], int]:
+        """Return what goes out for a batch, and how many records the relay has sent after it."""
+        items = []
+        for record in batch.records:
+            if record.client and record.seq:
+                items.append(_Item(record.client, record.seq, frame(encode(record))))
+            if not record.client or _is_left_in_place(record):
+                for own in self._own(record):
+                    if relayed == 0:
+                        relayed += 1
+                        about = {"parent": "relay", "host": place(), "pid": os.getpid()}
+                        items.append(self._relay("run", relayed, record.time, about))
+                    relayed += 1
+                    items.append(self._relay(own.kind, relayed, own.time, own.body))
+        return items, relayed
+
+    def _relay(self, kind: str, seq: int, moment: float, body: dict[str, object]) -> _Item:
+        client = str(self._target.memory["relay"])
+        return _Item(client, seq, frame(encode(Record(kind, self._target.run, client, seq, moment, body))))
+
+    def _own(self, record: Record) -> Iterator[Record]:
+        """Yield what the relay says for a record without a number, or for a file that lies on this machine.
+
+        The number of records depends on the record alone: sent again, they must have the same numbers.
+        """
+        if not _is_left_in_place(record):
+            yield record
+            return
+        name, size = record.body["name"], record.body["size"]
+        path = self._target.directory / FILES_NAME / name
+        try:
+            content = path.read_bytes()
+            right = hashlib.sha256(content).hexdigest() == record.body["sha256"]
+        except OSError:
+            content, right = b"", False
+        if not right:
+            _log.warning("run %s: file %s is not what was saved; it is not passed on", self._target.run, name)
+        for offset in range(0, max(1, size), MAX_CHUNK_BYTES):
+            if right:
+                body = {**record.body, "offset": offset, "data": content[offset : offset + MAX_CHUNK_BYTES]}
+                yield record._replace(body=body)
+            else:
+                yield record._replace(kind="file missing", body={"name": name})
+
+    def _attach(self, clients: set[str]) -> None:
+        """Have all clients attached; learn what the sidecar there has of each."""
+        for client in sorted(clients - self._results.keys()):
+            body = {"protocol": PROTOCOL_VERSION, "again": True, "relay": True, "pid": os.getpid(), "place": place()}
+            found = self._ask(Record("attach", self._target.run, client, 0, time.time(), body)).body
+            if self._records is None:
+                self._records = push(self._security)
+                self._records.connect(reached(found["records"], self._door))
+            channel = pull(security=self._security)
+            self._results[client] = channel
+            channel.connect(reached(found["results"], self._door))
+            self._last[client] = found["last"]
+            self._gone.discard(client)
+        self._sent_at = time.monotonic()
+
+    def _push(self, items: list[_Item], deadline: Deadline) -> bool:
+        """Send all items in order, and wait until they are acked; False where they must be sent again."""
+        assert self._records is not None
+        wanted = {item.client: item.seq for item in items}
+        poll = Poll()
+        channels = [self._results[client] for client in wanted]
+        for channel in channels:
+            poll.add(channel)
+        messages = list(_messages(items))
+        at = 0
+        heard = time.monotonic()
+        while any(self._last[client] < seq for client, seq in wanted.items()):
+            while at < len(messages) and self._records.send(messages[at]):
+                at += 1
+                self._sent_at = time.monotonic()
+            for _ in poll.wait(0.002 if at < len(messages) else 0.05, channels):
+                pass
+            for client in wanted:
+                while (message := self._results[client].receive()) is not None:
+                    heard = time.monotonic()
+                    if not self._on_result(client, message):
+                        return False
+            if time.monotonic() - heard > _SILENCE_SECONDS or deadline.over():
+                return False
+        return True
+
+    def _on_result(self, client: str, message: bytes) -> bool:
+        try:
+            result = decode(message)
+        except RecordError as error:
+            _log.warning("run %s: a result of %s cannot be read: %s", self._target.run, self._door, error)
+            return True
+        if result.kind == "ack":
+            self._last[client] = max(self._last[client], result.body["seq"])
+        elif result.kind == "problem":
+            _log.warning("run %s: %s: %s", self._target.run, self._door, result.body["message"])
+        return result.kind != "reattach"
+
+    # -- the end ------------------------------------------------------------------------------------------------
+
+    def _detach(self, clients: set[str]) -> None:
+        """Let clients that have ended go; with the last one the relay."""
+        self._gone |= clients
+        relay = str(self._target.memory["relay"])
+        if self._results.keys() - self._gone <= {relay}:
+            self._gone |= self._results.keys()
+        for client in self._gone & self._results.keys():
+            self._say_goodbye(client)
+
+    def _say_goodbye(self, client: str) -> None:
+        if self._records is not None:
+            self._records.send(encode(Record("detach", self._target.run, client, 0, time.time(), {})))
+        self._results.pop(client).close()
+
+    def _let_go(self) -> None:
+        for channel in self._results.values():
+            channel.close()
+        self._results.clear()
+        if self._records is not None:
+            self._records.close()
+            self._records = None
+
+    def close(self, deadline: Deadline) -> None:
+        """Say goodbye for all clients; what is missing there comes with the next attachment."""
+        for client in list(self._results):
+            self._say_goodbye(client)
+        if self._records is not None:
+            self._records.close(deadline.left(_GOODBYE_SECONDS) or 0.0)
+            self._records = None
+
+
+def _is_left_in_place(record: Record) -> bool:
+    """Whether a record names a file that lies in the run's directory, its content not in the log."""
+    return record.kind == "file" and "data" not in record.body
+
+
+def _ended(batch: Batch) -> set[str]:
+    """Return the clients that a batch says are gone, and that say nothing after it."""
+    gone: set[str] = set()
+    for record in batch.records:
+        if record.kind == "exit":
+            gone.add(record.body.get("writer", record.client))
+        else:
+            gone.discard(record.client)
+    return gone - {""}
+
+
+def _messages(items: list[_Item]) -> Iterator[bytes]:
+    """Yield the frames in messages of a good size."""
+    frames: list[bytes] = []
+    size = 0
+    for item in items:
+        frames.append(item.frame)
+        size += len(item.frame)
+        if size >= _MESSAGE_BYTES:
+            yield b"".join(frames)
+            frames, size = [], 0
+    if frames:
+        yield b"".join(frames)
