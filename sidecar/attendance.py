@@ -110,6 +110,9 @@ class Attendance:
             raise RefusedError("closing", "this sidecar is about to exit")
         sinks = self._sinks(body.get("sinks") or [])
         held = self.sessions.get(request.client)
+        if held is not None and held.expected and held.run.id == request.run:
+            del self.sessions[held.client], held.run.sessions[held.client]
+            held = None
         if held is not None and held.key != key:
             raise RefusedError("client", f"client {request.client!r} is attached with another key")
         if held is not None and held.run.id == request.run:
@@ -176,7 +179,7 @@ class Attendance:
             raise RefusedError("closing", f"run {run_id!r} is being closed; try again")
         fresh = run is None
         if run is None:
-            run = Run.open(self._root, run_id, self._holder, sync=self._sync)
+            run = Run.open(self._root, run_id, self._holder, sync=self._sync, patient=True)
         try:
             if not body.get("again"):
                 self._check_resume(run, resume, fresh, body)
@@ -187,6 +190,10 @@ class Attendance:
         if fresh:
             self.runs[run_id] = run
             self._to_writer(Opened(run))
+            for client in run.unseen:  # on another machine it may live, and attach again soon
+                last = run.last.get(client, 0)
+                expected = Session(run, client, last, last, keys=run.keys, expected=True)
+                run.sessions[client] = self.sessions[client] = expected
         return run
 
     @staticmethod

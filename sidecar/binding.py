@@ -49,6 +49,7 @@ class Endpoints:
         self._held: dict[str, int] = {}
         self._released_at = -_LET_GO_SECONDS
         self._entered = False
+        self._door_inode = 0
 
     @classmethod
     def private(cls, directory: Path) -> Endpoints:
@@ -105,6 +106,8 @@ class Endpoints:
         if self.door.startswith(_IPC):
             _check_free(self.door)
         self.door = channel.bind(self.door)
+        if self.door.startswith(_IPC):
+            self._door_inode = _inode(self.door)
         return advertised(self.door)
 
     def bind(self, channel: Channel, name: str) -> str:
@@ -163,14 +166,28 @@ class Endpoints:
         self._entered = True
 
     def remove(self) -> None:
-        """Remove the directory of the sockets that was made beside the door, once all are closed."""
-        if self._directory is None or not self._entered or self.door == f"{_IPC}{self._directory}/door":
+        """Remove the Unix sockets of one that serves, and their directory, once all are closed.
+
+        ZeroMQ removes them, too, on a thread of its own, which a process that ends may not wait for.
+        """
+        if self._directory is None or self.door == f"{_IPC}{self._directory}/door":
             return
-        self._entered = False
-        with contextlib.suppress(OSError):  # ZeroMQ removes the sockets, too, on a thread of its own
-            for path in self._directory.glob("*"):
-                path.unlink(missing_ok=True)
-            self._directory.rmdir()
+        with contextlib.suppress(OSError):
+            if self._door_inode and _inode(self.door) == self._door_inode:  # and nobody else's by now
+                os.unlink(self.door[len(_IPC) :])
+        with contextlib.suppress(OSError):
+            if self._entered:
+                for path in self._directory.glob("*"):
+                    path.unlink(missing_ok=True)
+                self._directory.rmdir()
+        self._entered, self._door_inode = False, 0
+
+
+def _inode(endpoint: str) -> int:
+    try:
+        return os.lstat(endpoint[len(_IPC) :]).st_ino
+    except OSError:
+        return 0
 
 
 def _check_free(endpoint: str) -> None:

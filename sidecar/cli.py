@@ -1,4 +1,4 @@
-"""The ``sidecar`` command: serve, status, stop, keygen; ``launch`` and ``recover`` are what ``tracker`` calls."""
+"""The ``sidecar`` command: serve, status, stop, keygen; and what ``tracker`` calls: launch, recover, deliver, check."""
 
 from __future__ import annotations
 
@@ -123,6 +123,18 @@ def _parser() -> argparse.ArgumentParser:
     launch.add_argument("--ready-fd", type=int, default=-1, help="a pipe that is written to when it serves")
     launch.set_defaults(run=_launch)
 
+    deliver = commands.add_parser("deliver", help="send runs to their servers (what tracker sync calls)")
+    deliver.add_argument("--dir", type=Path, required=True, help="the root directory, which holds runs/")
+    deliver.add_argument("--sink", action="append", default=[], help="a server, besides those noted with the runs")
+    deliver.add_argument("--patience", type=float, default=30.0, help="seconds without progress to give up after (30)")
+    deliver.add_argument("--watch", action="store_true", help="go on, and send what comes")
+    deliver.add_argument("ids", nargs="*", metavar="RUN", help="which runs (default: all)")
+    deliver.set_defaults(run=_deliver)
+
+    check = commands.add_parser("check", help="say whether servers can be reached (what tracker doctor calls)")
+    check.add_argument("sinks", nargs="+", metavar="SINK", help="such as mlflow+http://host:5000")
+    check.set_defaults(run=_check)
+
     recover = commands.add_parser("recover", help="finish the runs that a sidecar which died has left")
     recover.add_argument("--dir", type=Path, required=True, help="the root directory, which holds runs/")
     recover.add_argument("ids", nargs="*", metavar="RUN", help="which runs (default: all)")
@@ -206,6 +218,27 @@ def _recover(options: argparse.Namespace) -> int:
     set_up_log()
     recover(options.dir, options.ids or None, Deadline(None))
     return 0
+
+
+def _deliver(options: argparse.Namespace) -> int:
+    from sidecar.process import set_up_log
+    from sidecar.protocol.sink_address import parse_sinks
+    from sidecar.syncing import sync
+
+    sinks = parse_sinks(options.sink)
+    set_up_log()
+    return sync(options.dir, options.ids or None, sinks, options.patience, watch=options.watch)
+
+
+def _check(options: argparse.Namespace) -> int:
+    from sidecar.protocol.sink_address import parse_sinks
+    from sidecar.syncing import check
+
+    status = 0
+    for said in check(parse_sinks(options.sinks)):
+        print(json.dumps(said), flush=True)
+        status = status if said["error"] is None else 1
+    return status
 
 
 def _keygen(options: argparse.Namespace) -> int:

@@ -58,7 +58,9 @@ class Handler:
     def _session(self, client: str) -> Session | None:
         """Return the session of a client, if the message at hand may come from it."""
         session = self.attendance.sessions.get(client)
-        return session if session is None or self.key is None or session.key == self.key else None
+        if session is None or session.expected or self.key not in (None, session.key):
+            return None
+        return session
 
     def process(self, message: bytes) -> None:
         """Take one message from the record socket: check each record, number by number, and hand on what is new."""

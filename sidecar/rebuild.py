@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from sidecar.files import Files
 from sidecar.log.reader import LogReader
 from sidecar.log.verify import LogCheck, Report, check_log
 from sidecar.protocol.errors import RunHeldError, StoreError
@@ -97,12 +98,16 @@ def _rebuild(run_directory: Path, log: Path, report: Report | None) -> Rebuilt:
 
 
 def _project(log: Path, path: Path, report: Report | None) -> tuple[int, list[tuple[int, int]]]:
-    """Apply all of `log` to a new store at `path`; return how many records, and the log's damage."""
+    """Apply all of `log` to a new store at `path`, and put its files together; return records and damage."""
     records = 0
     writer = StoreWriter(path)
+    files = Files(log.parent)
     try:
         with LogReader(log) as reader:
             for batch in reader.batches():
+                for record in batch.records:
+                    if record.kind == "file":
+                        files.apply(record)
                 writer.apply(batch.records, batch.end)
                 records += len(batch.records)
                 if report is not None:

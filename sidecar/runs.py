@@ -44,6 +44,7 @@ class Session:
         keys: metric keys that were found good.
         key: the public key it attached with, "" where nothing is encrypted.
         relay: whether it is a sidecar that passes another client's records on: its absence says nothing of that client.
+        expected: whether it has not attached here yet, but was attached to a sidecar before this one.
         oom: how many processes of its cgroup the kernel had killed for want of memory when it attached.
     """
 
@@ -62,6 +63,7 @@ class Session:
     keys: set[str] = field(default_factory=set)
     key: str = ""
     relay: bool = False
+    expected: bool = False
     oom: OomCount | None = None
     acked_at: float = 0.0
     unacked_bytes: int = 0
@@ -76,6 +78,7 @@ class Run:
         log: where records are appended; used by the Writer alone once the run is open.
         sessions: the attached clients, by id.
         last: the highest durable number of each client that ever wrote to the run, at the time it was opened.
+        unseen: clients that had not said how they ended, and left no window: on another machine they may live.
         existed: whether it had records before.
         ended: whether all its writers had ended when it was opened.
         closing: set when it is about to be let go; nobody can attach then.
@@ -88,6 +91,7 @@ class Run:
         self.sessions: dict[str, Session] = {}
         self.last: dict[str, int] = {}
         self.open_writers: set[str] = set()
+        self.unseen: set[str] = set()
         self.existed = False
         self.ended = False
         self.closing = False
@@ -98,7 +102,7 @@ class Run:
         self.log: LogWriter
 
     @classmethod
-    def open(cls, root: Path, run_id: str, holder: str, *, sync: bool = False) -> Run:
+    def open(cls, root: Path, run_id: str, holder: str, *, sync: bool = False, patient: bool = False) -> Run:
         """Take the run's lock, cut its log's torn tail, and take over what dead clients left in their windows.
 
         Args:
@@ -106,6 +110,7 @@ class Run:
             run_id: which run; made if it is new.
             holder: the path of this sidecar's connection file, told to others who want the run.
             sync: have all of its log on the disk, which one that died before its fsync may have left undone.
+            patient: leave it open whether a writer in `unseen` is gone; else it is said of each that it is.
 
         Raises:
             RefusedError: the id is none, another sidecar holds the run, or its directory cannot be used.
@@ -117,7 +122,7 @@ class Run:
             run._lock = run._take_lock(holder)
             try:
                 run._read()
-                run._take_over()
+                run._take_over(patient=patient)
                 if sync:
                     run.log.sync()
             except BaseException:
@@ -172,15 +177,16 @@ class Run:
             _log.warning("run %s: %s; it will be built anew", self.id, error)
             return RunState(), 0
 
-    def _take_over(self) -> None:
+    def _take_over(self, *, patient: bool) -> None:
         """Take what is left in the windows of clients that are gone; say of each writer that is gone that it is."""
-        alive = set()
+        alive, dead = set(), set()
         for directory in window_directories(self.directory):
-            if self.take_window(directory) is None:
-                alive.add(directory.name)
-        for client in sorted(self.open_writers - alive):
+            (alive if self.take_window(directory) is None else dead).add(directory.name)
+        if patient:
+            self.unseen = self.open_writers - alive - dead
+        for client in sorted(self.open_writers - alive - self.unseen):
             self.log.append(frame(encode(self.own_record("exit", crashed(client)))))
-        self.open_writers &= alive
+        self.open_writers &= alive | self.unseen
         self.existed = self.existed or bool(self.last)  # all of it may have been in a window
         self.ended = self.existed and not self.open_writers
 

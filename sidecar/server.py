@@ -12,6 +12,7 @@ import platform
 import queue
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
@@ -48,11 +49,24 @@ _BACKLOG_BYTES = 8 * 1024 * 1024
 _RECORDS_QUEUED = 8
 """Messages that ZeroMQ holds for each client before the sidecar reads them; they may be large."""
 
+_UNSENT_SECONDS = 5.0
+_UNSENT_PAUSE = 0.002
+_UNSENT_MOST = 64
+"""So many results are kept, and tried again, for so long, for a client whose result socket is not connected yet."""
+
 _COURIER_SECONDS = 5.0
 """What is under way to a server when the sidecar stops is waited for no longer; it is sent again."""
 
 _BURST_SECONDS = 0.02
 _PARENT = "parent"
+
+
+class _Unsent:
+    """Results for a client that does not take them: mostly one that has asked before it was connected."""
+
+    def __init__(self) -> None:
+        self.since = time.monotonic()
+        self.messages: deque[bytes] = deque()
 
 
 class Server:
@@ -110,6 +124,7 @@ class Server:
         self._ready: queue.SimpleQueue[BaseException | None] = queue.SimpleQueue()
         self._results: dict[str, channels.Channel] = {}
         self._result_endpoints: dict[str, str] = {}
+        self._unsent: dict[str, _Unsent] = {}
         self._watched: dict[str, Session] = {}
         self._made = 0
         self.ended = threading.Event()
@@ -237,6 +252,8 @@ class Server:
                     self._special[source]()
             now = time.monotonic()
             wait = self.handler.idle(now)
+            if self._unsent and self._send_unsent(now):
+                wait = min(wait, _UNSENT_PAUSE)
             for key in self._watch.gone():
                 self._on_gone(key)
             self._forget_left()
@@ -324,8 +341,25 @@ class Server:
 
     def _send_result(self, client: str, message: bytes) -> None:
         channel = self._results.get(client)
-        if channel is not None:
-            channel.send(message)  # where the client does not take it, a later ack or its question again will do
+        if channel is None:
+            return
+        unsent = self._unsent.get(client)
+        if unsent is None and channel.send(message):
+            return
+        if unsent is None:
+            unsent = self._unsent[client] = _Unsent()
+        if len(unsent.messages) < _UNSENT_MOST:
+            unsent.messages.append(message)  # of more a later ack, or its question again, makes good
+
+    def _send_unsent(self, now: float) -> bool:
+        """Send results to clients whose connection was not there yet; return whether some are left."""
+        for client, unsent in list(self._unsent.items()):
+            channel = self._results.get(client)
+            while channel is not None and unsent.messages and channel.send(unsent.messages[0]):
+                unsent.messages.popleft()
+            if channel is None or not unsent.messages or now - unsent.since > _UNSENT_SECONDS:
+                del self._unsent[client]
+        return bool(self._unsent)
 
     def _forget_left(self) -> None:
         """Close the result channels of clients that have left, and watch their processes no more."""
@@ -451,7 +485,7 @@ class Server:
             "pid": os.getpid(),
             "host": platform.node(),
             "uptime": uptime,
-            "clients": len(attendance.sessions),
+            "clients": sum(not session.expected for session in list(attendance.sessions.values())),
             "runs": sorted(attendance.runs),
             "records": handler.records,
             "records_per_second": handler.records / uptime,

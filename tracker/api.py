@@ -1,6 +1,8 @@
-"""Api: the runs of a root directory, read only, from any process and any thread, also while they go on.
+"""Api: the runs of a root directory, or of a ClickHouse database, read only, from any process and any thread, also
+while they go on.
 
-Knows directories and what lies in them; of sidecars only that one may have to finish what a dead one left.
+Knows where runs are and which there are, not what is in them; of sidecars only that one may have to finish what a dead
+one left.
 """
 
 from __future__ import annotations
@@ -10,14 +12,17 @@ import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, overload
+from typing import TYPE_CHECKING, Any, Protocol, overload
 
 from sidecar.protocol.errors import SidecarError
 from sidecar.protocol.layout import LOG_NAME, RUNS_NAME, STORE_NAME
 from sidecar.protocol.limits import valid_name
 from tracker.errors import RunNotFoundError, TrackerError
 from tracker.filters import Order, compile_filter
-from tracker.stored import STALLED_AFTER, StoredFile, StoredRun
+from tracker.stored import STALLED_AFTER, ServedRun, StoredFile, StoredRun
+
+if TYPE_CHECKING:
+    from sidecar.clickhouse.reader import ClickhouseStore
 
 _log = logging.getLogger("tracker")
 
@@ -28,25 +33,41 @@ class Api:
     """Reads runs.
 
     Args:
-        dir: the root directory, which holds ``runs/``; None for `TRACKER_DIR`, else ``./.tracker``.
+        dir: the root directory, which holds ``runs/``; or the address of a ClickHouse server that runs were sent to,
+            ``clickhouse+http://host:8123/database``; None for `TRACKER_DIR`, else ``./.tracker``.
         stalled_after: a run that is going on and has logged nothing for so many seconds is ``"stalled"``; None for
             the settings file's, else 600.
 
     Attributes:
-        dir: the root directory.
+        place: where the runs are, as a text: the root directory, or the server's address.
 
     Raises:
-        ValueError: `dir` is an address of a kind that this version cannot read from.
+        ValueError: `dir` is an address of a kind that cannot be read from.
     """
 
     def __init__(self, dir: str | os.PathLike[str] | None = None, stalled_after: float | None = None) -> None:
-        if isinstance(dir, str) and "://" in dir:
-            raise ValueError(f"Api reads a directory, and cannot read from {dir.partition('://')[0]}:// addresses")
         from tracker.settings import resolve
 
-        settings = resolve({"dir": dir, "stalled_after": stalled_after})
-        self.dir = Path(settings.dir or "")
+        address = dir if isinstance(dir, str) and "://" in dir else None
+        settings = resolve({"dir": None if address else dir, "stalled_after": stalled_after})
         self.stalled_after = settings.stalled_after or STALLED_AFTER
+        self._shelf: _Shelf = (
+            _Server(address, self.stalled_after)
+            if address is not None
+            else _Directory(Path(settings.dir or ""), self.stalled_after)
+        )
+        self.place = self._shelf.place
+
+    @property
+    def dir(self) -> Path:
+        """The root directory.
+
+        Raises:
+            TrackerError: the runs are on a server.
+        """
+        if isinstance(self._shelf, _Directory):
+            return self._shelf.root
+        raise TrackerError(f"the runs are at {self.place}, which is no directory here")
 
     def runs(
         self, project: str | None = None, filters: Mapping[str, Any] | None = None, order: str | None = None
@@ -62,27 +83,35 @@ class Api:
         Raises:
             ValueError: a field or an operator that does not exist.
         """
-        return Runs(self.dir, project, filters, order, self.stalled_after)
+        return Runs(self._shelf, project, filters, order)
 
     def run(self, id: str) -> StoredRun:
         """Return the run with this id.
 
         Raises:
             RunNotFoundError: there is none; the message names those whose id or name is near.
+            sidecar.protocol.errors.StoreError: a server cannot be read from.
         """
-        recover(self.dir, [id] if valid_name(id) else [])
-        directory = self.dir / RUNS_NAME / str(id)
-        if valid_name(id) and is_run(directory):
-            return StoredRun(directory, self.stalled_after)
-        raise RunNotFoundError(self._not_found(str(id)))
+        run = self._shelf.run(id) if valid_name(id) else None
+        if run is None:
+            raise RunNotFoundError(self._not_found(str(id)))
+        return run
+
+    def close(self) -> None:
+        """Let go of the connection to a server; it is made again when something is asked for. Nothing else is open."""
+        self._shelf.close()
+
+    def __enter__(self) -> Api:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def _not_found(self, wanted: str) -> str:
-        message = f"there is no run {wanted!r} in {self.dir}"
-        names = {directory.name: "" for directory in run_directories(self.dir)}
+        message = f"there is no run {wanted!r} in {self.place}"
+        names = self._shelf.names()
         if not names:
             return f"{message}, which holds no runs"
-        for run in Runs(self.dir):
-            names[run.id] = run.name
         near = [id for id in names if id.startswith(wanted) or (len(wanted) > 2 and wanted in id)] if wanted else []
         near += [id for id, name in names.items() if name == wanted]
         near += difflib.get_close_matches(wanted, names, n=_NEAR, cutoff=0.5)
@@ -94,7 +123,95 @@ class Api:
         return f"{message}; near: {', '.join(shown[:_NEAR])}"
 
     def __repr__(self) -> str:
-        return f"Api({str(self.dir)!r})"
+        return f"Api({self.place!r})"
+
+
+class _Shelf(Protocol):
+    """Where runs are."""
+
+    @property
+    def place(self) -> str:
+        """Its name for people."""
+
+    def run(self, id: str) -> StoredRun | None:
+        """Return the run with this id, if it is there."""
+
+    def runs(self, project: str | None) -> list[StoredRun]:
+        """Return the runs of a project, or all."""
+
+    def names(self) -> dict[str, str]:
+        """Return id -> name of all runs."""
+
+    def close(self) -> None:
+        """Let go of connections."""
+
+
+class _Directory:
+    """The runs below a root directory."""
+
+    def __init__(self, root: Path, stalled_after: float) -> None:
+        self.root = root
+        self._stalled_after = stalled_after
+
+    @property
+    def place(self) -> str:
+        return str(self.root)
+
+    def run(self, id: str) -> StoredRun | None:
+        recover(self.root, [id])
+        directory = self.root / RUNS_NAME / id
+        return StoredRun(directory, self._stalled_after) if is_run(directory) else None
+
+    def runs(self, project: str | None) -> list[StoredRun]:
+        recover(self.root)
+        found = [StoredRun(directory, self._stalled_after) for directory in run_directories(self.root)]
+        return [run for run in found if project is None or run.project == project]
+
+    def names(self) -> dict[str, str]:
+        return {run.id: run.name for run in self.runs(None)}
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+class _Server:
+    """The runs of a ClickHouse database."""
+
+    def __init__(self, address: str, stalled_after: float) -> None:
+        self._store = _store_at(address)
+        self._stalled_after = stalled_after
+
+    @property
+    def place(self) -> str:
+        return self._store.address
+
+    def run(self, id: str) -> StoredRun | None:
+        reader = self._store.run(id)
+        state = reader.find()
+        return None if state is None else ServedRun(reader, self.place, self._stalled_after, state)
+
+    def runs(self, project: str | None) -> list[StoredRun]:
+        return [
+            ServedRun(self._store.run(id), self.place, self._stalled_after, state)
+            for id, state in self._store.runs(project)
+        ]
+
+    def names(self) -> dict[str, str]:
+        return self._store.names()
+
+    def close(self) -> None:
+        self._store.close()
+
+
+def _store_at(address: str) -> ClickhouseStore:
+    if not address.startswith("clickhouse+"):
+        kind = address.partition("://")[0]
+        raise ValueError(
+            f"Api reads a directory, or clickhouse+http://host:8123/database, and cannot read from {kind}:// addresses"
+        )
+    from sidecar.clickhouse.reader import ClickhouseStore
+
+    return ClickhouseStore(address)
 
 
 class Runs(Sequence[StoredRun]):
@@ -102,14 +219,12 @@ class Runs(Sequence[StoredRun]):
 
     def __init__(
         self,
-        root: Path,
+        shelf: _Shelf,
         project: str | None = None,
         filters: Mapping[str, Any] | None = None,
         order: str | None = None,
-        stalled_after: float = STALLED_AFTER,
     ) -> None:
-        self._root = root
-        self._stalled_after = stalled_after
+        self._shelf = shelf
         self._project = project
         self._passes = compile_filter(filters)
         self._order = Order("-start_time" if order is None else order)
@@ -117,13 +232,7 @@ class Runs(Sequence[StoredRun]):
 
     def _runs(self) -> list[StoredRun]:
         if self._found is None:
-            recover(self._root)
-            found = []
-            for directory in run_directories(self._root):
-                run = StoredRun(directory, self._stalled_after)
-                if (self._project is None or run.project == self._project) and self._passes(run):
-                    found.append(run)
-            self._found = self._order.sort(found)
+            self._found = self._order.sort([run for run in self._shelf.runs(self._project) if self._passes(run)])
         return self._found
 
     def __len__(self) -> int:
@@ -142,7 +251,7 @@ class Runs(Sequence[StoredRun]):
         return self._runs()[index]
 
     def __repr__(self) -> str:
-        return f"<Runs in {str(self._root)!r}>"
+        return f"<Runs in {self._shelf.place!r}>"
 
 
 def is_run(directory: Path) -> bool:
@@ -171,4 +280,4 @@ def recover(root: Path, run_ids: Sequence[str] | None = None) -> None:
         _log.warning("runs that a dead sidecar has left are read as they are: %s", error)
 
 
-__all__ = ["Api", "Runs", "StoredFile", "StoredRun", "is_run", "recover", "run_directories"]
+__all__ = ["Api", "Runs", "ServedRun", "StoredFile", "StoredRun", "is_run", "recover", "run_directories"]

@@ -116,7 +116,7 @@ class Backend:
                         stdout=log,
                         stderr=log,
                         cwd=directory,
-                        env=_environment(),
+                        env=sidecar_environment(),
                         pass_fds=(ready_write,),
                         start_new_session=True,
                     )
@@ -301,7 +301,7 @@ def recover(root: Path, run_ids: list[str] | None = None, timeout: float = 60.0)
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             cwd=runs,
-            env=_environment(),
+            env=sidecar_environment(),
             timeout=timeout,
             start_new_session=True,
             check=False,
@@ -313,7 +313,7 @@ def recover(root: Path, run_ids: list[str] | None = None, timeout: float = 60.0)
         raise LaunchError(f"runs that were left could not be finished: {lines[-1]}")
 
 
-def _environment() -> dict[str, str]:
+def sidecar_environment() -> dict[str, str]:
     """The environment in which ``python -m sidecar`` finds the very package that this process uses."""
     import sidecar
 

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tracker.exits import Exit
 from tracker.run import Run
 from tracker.settings import Settings
-
-if TYPE_CHECKING:
-    pass
 
 
 class DisabledRun(Run):
@@ -31,6 +29,10 @@ class DisabledRun(Run):
     @property
     def files_dir(self) -> Path:
         raise RuntimeError("a run of mode 'disabled' has no files")
+
+    def save(self, path: str | os.PathLike[str], name: str | None = None, timeout: float | None = None) -> list[str]:
+        """Do nothing."""
+        return []
 
     def flush(self, timeout: float | None = None) -> bool:
         """Return True: there is nothing to wait for."""

@@ -98,6 +98,13 @@ class Interface:
         with self.window.lock:
             self.window.append(kind, body)
 
+    def publish_if_room(self, kind: str, body: dict[str, Any]) -> bool:
+        """Append a large record if the window is not half full, so that metrics find room; return whether it was."""
+        with self.window.lock:
+            if not self.window.half_empty():
+                return False
+            return self.window.append(kind, body)
+
     def ask(self, what: str, deadline: Deadline, waiting: Callable[[], None] | None = None) -> dict[str, Any] | None:
         """Ask the sidecar, behind everything published before; None where no answer came by the deadline.
 

@@ -52,6 +52,9 @@ _ANSWER_SECONDS = 10.0
 
 _BEAT_SECONDS = 1.0
 
+_GOODBYE_SECONDS = 1.0
+"""So long a ``detach`` may be on its way in the background; the process may end meanwhile."""
+
 Attach = Callable[[bool, Deadline], Attached]
 """Attaches at the door; the first argument says that it is a re-attach."""
 
@@ -168,7 +171,7 @@ class Pump:
                 self._wake.acquire(timeout=self._careful_step(time.monotonic()))
             self._send_unnumbered("detach", {})
         finally:
-            self._let_go()
+            self._let_go(_GOODBYE_SECONDS)
 
     def _careful_step(self, now: float) -> float:
         """A step that survives what nobody thought of: it is said once, and begun again with a new attachment."""
@@ -323,10 +326,10 @@ class Pump:
         self._asked.clear()
         self._heard = self._sent_at = time.monotonic()
 
-    def _let_go(self) -> None:
+    def _let_go(self, linger: float = 0.0) -> None:
         for channel in (self._records, self._results):
             if channel is not None:
-                channel.close()
+                channel.close(linger)
         self._records = self._results = None
 
     def _warn(self, about: str, message: str) -> None:

@@ -201,6 +201,40 @@ class Run:
         path.mkdir(parents=True, exist_ok=True)
         return path
 
+    def save(self, path: str | os.PathLike[str], name: str | None = None, timeout: float | None = None) -> list[str]:
+        """Keep a file with the run, as it is now, or all files of a directory. Returns when it is on its way.
+
+        Takes as long as copying takes. To a sidecar on another machine its content goes like everything else that is
+        logged: it is kept until it is acked.
+
+        Args:
+            path: the file or directory.
+            name: what it is called among the run's files; ``/`` makes directories. None: as `path` is called.
+            timeout: seconds to wait for room in the window, where the content is sent; None: as long as it takes.
+
+        Returns:
+            the names, as `Api.run(...).files()` has them.
+
+        Raises:
+            FileNotFoundError, OSError: it cannot be read or copied. ValueError: a name that cannot be.
+            TrackerError: not within `timeout`. RunFinishedError: after `finish`.
+        """
+        from tracker import saving
+
+        found = saving.files_below(path, name)
+        deadline = Deadline(timeout)
+        for source, called in found:
+            if self._state != "running":
+                raise self._finished()
+            if self._child and self._interface is None:
+                self._setup.attach_child(self)
+            if self._far:
+                assert self._interface is not None
+                saving.send(self._interface, source, called, deadline)
+            else:
+                self._publish("file", saving.copy_into(self.dir, source, called))
+        return [called for _, called in found]
+
     def define_metric(
         self,
         name: str,

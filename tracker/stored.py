@@ -1,30 +1,63 @@
-"""A run as it lies on disk, read only: what it is, what it logged, what files it has.
+"""A run as it is kept, read only: what it is, what it logged, what files it has.
 
-Reads the run's store, from any thread or process, also while the run goes on. Knows nothing of sidecars or sockets.
+`RunReader` is what a run is read through, whatever keeps it: the embedded store in its directory (`StoredRun`), or a
+server that it was sent to (`ServedRun`). From any thread or process, also while the run goes on. Knows nothing of
+sidecars.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from sidecar.log.reader import LogReader
 from sidecar.protocol.errors import LogFormatError, StoreError
 from sidecar.protocol.layout import FILES_NAME, LOG_NAME, STORE_NAME
 from sidecar.state import RunState
+from sidecar.store.blocks import Block
 from sidecar.store.reader import StoreReader
 from sidecar.store.rows import columns_for, history, rows
+from tracker.errors import TrackerError
 
 if TYPE_CHECKING:
     import pandas
+
+    from sidecar.clickhouse.reader import ClickhouseReader
 
 STALLED_AFTER = 600.0
 """A run that is going on and has not logged for so many seconds is shown as stalled, unless another time is set."""
 
 _PATIENCE_SECONDS = 5.0
 """How long a store is waited for that a live sidecar is about to make."""
+
+
+class RunReader(Protocol):
+    """What keeps a run, and what it says of it. All methods raise `sidecar.protocol.errors.StoreError`."""
+
+    def state(self) -> dict[str, Any]:
+        """What the run is, as `RunState.to_map` gives it."""
+
+    def checkpoint(self) -> int:
+        """The offset in the run's log up to which everything is there."""
+
+    def version(self) -> str:
+        """A text that changes when the content does."""
+
+    def keys(self) -> list[str]:
+        """The metrics that were logged, in the order of their first appearance."""
+
+    def columns(
+        self, keys: Iterable[str] | None = None, min_step: int | None = None, max_step: int | None = None
+    ) -> Iterator[Block]:
+        """Yield blocks of rows, ordered by their smallest step, all of one moment, as `sidecar.store.rows` wants them.
+
+        Args:
+            keys: only these metrics, and no blocks without any of them; a key that was never logged is no error.
+            min_step: leave out blocks whose steps are all smaller. Blocks are whole: other steps may be in them.
+            max_step: leave out blocks whose steps are all larger.
+        """
 
 
 class StoredFile(NamedTuple):
@@ -54,6 +87,11 @@ class StoredRun:
         self.id = directory.name
         self.dir = directory
         self._state: dict[str, Any] | None = None
+
+    @property
+    def place(self) -> str:
+        """Where it is kept: its directory, or the server's address."""
+        return str(self.dir)
 
     @property
     def name(self) -> str:
@@ -252,9 +290,9 @@ class StoredRun:
             "id name project group job_type tags notes state exit_code signal traceback reason start_time end_time "
             "last_time step records points config summary metrics losses writers"
         )
-        return {name: getattr(self, name) for name in names.split()} | {"dir": str(self.dir)}
+        return {name: getattr(self, name) for name in names.split()} | {"dir": self.place}
 
-    def store(self) -> StoreReader:
+    def store(self) -> RunReader:
         """Return a reader of the run's store; where that is missing or damaged, it is first made anew from the log.
 
         Raises:
@@ -289,11 +327,14 @@ class StoredRun:
 
     def _load(self) -> dict[str, Any]:
         if self._state is None:
-            try:
-                self._state = StoreReader(self.dir / STORE_NAME).state()
-            except StoreError:
-                self._state = self._state_by_log()
+            self._state = self._read_state()
         return self._state
+
+    def _read_state(self) -> dict[str, Any]:
+        try:
+            return StoreReader(self.dir / STORE_NAME).state()
+        except StoreError:
+            return self._state_by_log()
 
     def _state_by_log(self) -> dict[str, Any]:
         """Read what the run is from its log, where the store is missing or damaged."""
@@ -327,6 +368,52 @@ class StoredRun:
 
     def __repr__(self) -> str:
         return f"<StoredRun {self.id!r} in {str(self.dir.parent.parent)!r}>"
+
+
+class ServedRun(StoredRun):
+    """A run of `tracker.Api` that is kept by a server. It has no directory, and no files here.
+
+    Args:
+        reader: what it is read through.
+        address: the server's.
+        state: what the run is, if that was read already.
+    """
+
+    def __init__(
+        self, reader: ClickhouseReader, address: str, stalled_after: float, state: dict[str, Any] | None = None
+    ) -> None:
+        self._stalled_after = stalled_after
+        self._reader = reader
+        self._address = address
+        self._state = state
+        self.id = reader.id
+
+    @property
+    def dir(self) -> Path:  # type: ignore[override]
+        """There is none.
+
+        Raises:
+            TrackerError: saying so.
+        """
+        raise TrackerError(f"run {self.id!r} is at {self._address}, and has no directory here")
+
+    @property
+    def place(self) -> str:
+        return self._address
+
+    def files(self) -> list[StoredFile]:
+        """Return none: a run's files stay where it was logged."""
+        return []
+
+    def store(self) -> ClickhouseReader:
+        """Return what it is read through."""
+        return self._reader
+
+    def _read_state(self) -> dict[str, Any]:
+        return self._reader.state()
+
+    def __repr__(self) -> str:
+        return f"<ServedRun {self.id!r} at {self._address!r}>"
 
 
 def _checked_keys(keys: Sequence[str] | None) -> list[str] | None:

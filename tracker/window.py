@@ -283,6 +283,10 @@ class Window:
         """Return what all segments take, in bytes, the reserve aside."""
         return sum(segment.size for segment in self._segments) + (self._spare.size if self._spare else 0)
 
+    def half_empty(self) -> bool:
+        """Whether another segment would leave half of what the window may take."""
+        return 2 * (self.size_bytes() + SEGMENT_BYTES) <= self._limit_bytes
+
     @property
     def sent(self) -> int:
         """The number of the last record that `take` gave."""

@@ -81,6 +81,13 @@ class Sink(Protocol):
             SinkError: not all of it; the server may have kept a part.
         """
 
+    def version(self) -> str:
+        """Ask the server for its version; `open` need not have been called.
+
+        Raises:
+            SinkError: it cannot be reached, or does not say.
+        """
+
     def close(self, deadline: Deadline) -> None:
         """Let go of connections. Sends nothing."""
 

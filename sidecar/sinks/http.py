@@ -8,9 +8,9 @@ from __future__ import annotations
 import email.utils
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from sidecar.sinks.contract import SinkRefusedError, SinkUnavailableError
 
@@ -42,6 +42,14 @@ class Answer(NamedTuple):
             return json.loads(self.body)
         except ValueError as error:
             raise SinkUnavailableError(f"the answer is no JSON: {_short(self.body)}") from error
+
+
+class Content(Protocol):
+    """A body that is read piece by piece, such as a large file's; its length is known."""
+
+    def read(self, size: int = -1, /) -> bytes: ...
+
+    def __len__(self) -> int: ...
 
 
 class HttpServer:
@@ -76,7 +84,7 @@ class HttpServer:
         expected: tuple[int, ...] = (),
         params: Mapping[str, str] | None = None,
         json: Any = None,
-        data: bytes | str | None = None,
+        data: bytes | str | Content | Iterable[bytes] | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> Answer:
         """Send a request and return its answer: any code below 300, or one that is `expected`.

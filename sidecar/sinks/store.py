@@ -1,4 +1,4 @@
-"""The embedded store as the sink that every run has, on the SenderThread."""
+"""The embedded store and the files that came through the socket: the sink that every run has. On the SenderThread."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
+from sidecar.files import Files
 from sidecar.log.reader import Batch
 from sidecar.protocol.layout import LOG_NAME, STORE_NAME
 from sidecar.runs import Run
@@ -27,6 +28,7 @@ class StoreSink:
 
     def __init__(self, run: Run) -> None:
         path = run.directory / STORE_NAME
+        self._files = Files(run.directory)
         try:
             self._store = StoreWriter(path)
         except StoreDamagedError as error:
@@ -44,6 +46,9 @@ class StoreSink:
 
     def send(self, batch: Batch) -> None:
         """Take a batch; it may be kept only by the next `commit`."""
+        for record in batch.records:
+            if record.kind == "file":
+                self._files.apply(record)
         self._store.apply(batch.records, batch.end)
 
     def commit(self) -> None:

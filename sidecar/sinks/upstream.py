@@ -75,11 +75,11 @@ class UpstreamSink:
         memory = self._target.memory
         memory.setdefault("relay", new_id(12))
         memory.setdefault("relayed", 0)
-        self._security = self._keys()
         self.version()
 
     def version(self) -> str:
         """Return which version of the sidecar is there."""
+        self._security = self._security or self._keys()
         return str(self._ask(Record("status", "", "", 0, time.time(), {})).body["version"])
 
     def _keys(self) -> Security | None:

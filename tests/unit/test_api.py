@@ -354,5 +354,5 @@ def test_the_root_comes_from_the_environment(root: Path, monkeypatch: pytest.Mon
 
 
 def test_an_address_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"cannot read from clickhouse\+http:// addresses"):
-        Api("clickhouse+http://localhost:8123/db")
+    with pytest.raises(ValueError, match=r"cannot read from mlflow\+http:// addresses"):
+        Api("mlflow+http://localhost:5000")

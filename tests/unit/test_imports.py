@@ -13,7 +13,8 @@ from tests.tools import REPOSITORY, Scripts
 
 FILES = sorted(path for package in ("tracker", "sidecar") for path in (REPOSITORY / package).rglob("*.py"))
 
-READERS = ("sidecar", "sidecar.protocol", "sidecar.log", "sidecar.store", "sidecar.state", "sidecar.rebuild")
+READERS = ("sidecar", "sidecar.protocol", "sidecar.log", "sidecar.store", "sidecar.state", "sidecar.rebuild",
+           "sidecar.clickhouse")  # fmt: skip
 """What `tracker` may import of `sidecar`: the ground, the readers, and what makes a store anew from its log."""
 
 ONE_HOME = ("zmq", "msgpack", "sqlite3", "requests")

@@ -62,16 +62,34 @@ def add_dir(parser: argparse.ArgumentParser) -> None:
         "--dir",
         metavar="PATH",
         default=argparse.SUPPRESS,
-        help="the directory that holds the runs (default: $TRACKER_DIR, else ./.tracker)",
+        help="the directory that holds the runs (default: $TRACKER_DIR, else ./.tracker); to look at runs also "
+        "clickhouse+http://HOST:8123/DATABASE",
     )
 
 
 def api_of(args: argparse.Namespace) -> Api:
-    """Return the Api for the directory that the command line names."""
+    """Return the Api for the directory, or the server, that the command line names."""
     try:
         return Api(getattr(args, "dir", None), getattr(args, "stalled_after", None))
     except ValueError as error:
         raise UsageError(str(error)) from error
+
+
+def directory_api_of(args: argparse.Namespace) -> Api:
+    """Return the Api for a directory, for a command that needs what lies in one.
+
+    Raises:
+        CommandError: the command line names a server.
+    """
+    refuse_server(args)
+    return api_of(args)
+
+
+def refuse_server(args: argparse.Namespace) -> None:
+    """Raise `CommandError` where the command line names a server in the place of a directory."""
+    place = getattr(args, "dir", None)
+    if isinstance(place, str) and "://" in place:
+        raise CommandError(f"it works on a directory of runs, and {place} is a server")
 
 
 def key_list(text: str) -> list[str]:

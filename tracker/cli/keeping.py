@@ -1,4 +1,4 @@
-"""The commands that keep runs in order: verify, rebuild, sync, rm."""
+"""The commands that keep runs in order: verify, rebuild, rm."""
 
 from __future__ import annotations
 
@@ -9,12 +9,10 @@ import sys
 from pathlib import Path
 
 from sidecar.protocol.errors import SidecarError
-from sidecar.protocol.layout import RUNS_NAME, is_held, needs_recovery
+from sidecar.protocol.layout import is_held
 from tracker.api import Api, StoredRun, recover, run_directories
-from tracker.backend import recover as finish_runs
-from tracker.cli.common import CommandError, Commands, UsageError, api_of, print_json, say
+from tracker.cli.common import CommandError, Commands, UsageError, directory_api_of, print_json, say
 from tracker.cli.table import Column, clean, counted, size, table
-from tracker.errors import TrackerError
 from tracker.progress import Progress
 
 _VERIFY_ABOUT = """\
@@ -25,13 +23,9 @@ _REBUILD_ABOUT = """\
 The log is the truth and the store a projection of it, so nothing is lost by this. The new store replaces the old one
 when it is whole. A run that is going on is refused."""
 
-_SYNC_ABOUT = """\
-Takes what is left in the windows of dead processes into the logs, closes their runs, and brings the stores up to the
-logs. The other commands do the same before they read."""
-
 
 def add_to(commands: Commands) -> None:
-    """Add verify, rebuild, sync and rm."""
+    """Add verify, rebuild and rm."""
     verify = commands.add(
         "verify",
         run_verify,
@@ -50,15 +44,6 @@ def add_to(commands: Commands) -> None:
         json_data=True,
     )
     rebuild.add_argument("id", metavar="RUN", nargs="?", help="the run's id (default: all runs)")
-    sync = commands.add(
-        "sync",
-        run_sync,
-        "Finish what processes that died have left.",
-        about=_SYNC_ABOUT,
-        examples="  tracker sync\n  tracker sync 7f3k2m9q",
-        json_data=True,
-    )
-    sync.add_argument("id", metavar="RUN", nargs="?", help="the run's id (default: all runs)")
     rm = commands.add(
         "rm",
         run_rm,
@@ -82,7 +67,7 @@ def run_verify(args: argparse.Namespace) -> int:
     """Check runs."""
     from sidecar.rebuild import verify
 
-    api = api_of(args)
+    api = directory_api_of(args)
     found = []
     for directory in _directories(api, args.id):
         with Progress(f"verify {directory.name}") as progress:
@@ -115,29 +100,6 @@ def run_verify(args: argparse.Namespace) -> int:
     return 0
 
 
-def run_sync(args: argparse.Namespace) -> int:
-    """Finish runs that were left behind."""
-    api = api_of(args)
-    wanted = run_directories(api.dir) if args.id is None else [api.dir / RUNS_NAME / args.id]
-    left = [directory.name for directory in wanted if needs_recovery(directory)]
-    if args.id is not None and not left:
-        api.run(args.id)  # names those that are near, if there is none
-    if left:
-        try:
-            finish_runs(api.dir, left)
-        except TrackerError as error:
-            raise CommandError(str(error)) from error
-    still = [run_id for run_id in left if needs_recovery(api.dir / RUNS_NAME / run_id)]
-    done = [run_id for run_id in left if run_id not in still]
-    if args.json:
-        print_json({"finished": done, "left": still})
-    else:
-        print(f"finished: {_some(done)}" if done else "nothing was left behind")
-    if still:
-        raise CommandError(f"{counted(len(still), 'run')} could not be finished: {_some(still)}")
-    return 0
-
-
 def _some(names: list[str]) -> str:
     return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
 
@@ -146,7 +108,7 @@ def run_rebuild(args: argparse.Namespace) -> int:
     """Rebuild stores."""
     from sidecar.rebuild import Rebuilt, RunHeldError, rebuild
 
-    api = api_of(args)
+    api = directory_api_of(args)
     done: list[Rebuilt] = []
     failed: list[str] = []
     for directory in _directories(api, args.id):
@@ -199,7 +161,7 @@ def run_rm(args: argparse.Namespace) -> int:
     """Remove runs."""
     from sidecar.rebuild import RunHeldError, hold
 
-    api = api_of(args)
+    api = directory_api_of(args)
     runs = [api.run(run_id) for run_id in dict.fromkeys(args.ids)]
     if not args.force:
         for run in runs:

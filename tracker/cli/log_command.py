@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
-from tracker.cli.common import CommandError, Commands, UsageError
+from tracker.cli.common import CommandError, Commands, UsageError, refuse_server
 from tracker.cli.reading import read_value
 
 _ABOUT = """\
@@ -78,6 +78,7 @@ def run_log(args: argparse.Namespace) -> int:
     if not args.jsonl and not args.values:
         raise UsageError("nothing to log; give key=value, or --jsonl to read standard input")
     metrics = _checked(read_pairs(args.values))
+    refuse_server(args)
     import tracker
 
     try:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from importlib import metadata
 
 from sidecar.protocol.errors import SidecarError
-from tracker.cli import exporting, keeping, log_command, reading, tail
+from tracker.cli import exporting, keeping, log_command, reading, sending, tail
 from tracker.cli.common import CommandError, Commands, UsageError, add_dir
 from tracker.errors import TrackerError
 
@@ -42,6 +42,7 @@ def make_parser() -> argparse.ArgumentParser:
     exporting.add_to(commands)
     log_command.add_to(commands)
     keeping.add_to(commands)
+    sending.add_to(commands)
     return parser
 
 

@@ -8,7 +8,7 @@ import sys
 import time
 from typing import Any
 
-from tracker.api import StoredRun
+from tracker.api import ServedRun, StoredRun
 from tracker.cli.common import Commands, UsageError, api_of, key_list, print_json, say, whole_number
 from tracker.cli.table import Column, ago, clean, clean_lines, counted, duration, fit, number, size, table
 from tracker.filters import MISSING, fetcher
@@ -22,7 +22,8 @@ _LS_EXAMPLES = """\
   tracker ls
   tracker ls --project digits --where state=finished --where 'summary.loss<0.1'
   tracker ls --columns config.lr,summary.loss --order +summary.loss -n 10
-  tracker ls --json | jq '.[].id'"""
+  tracker ls --json | jq '.[].id'
+  tracker ls --dir clickhouse+http://host:8123/database"""
 
 _SHOW_EXAMPLES = """\
   tracker show 7f3k2m9q
@@ -91,7 +92,7 @@ def run_ls(args: argparse.Namespace) -> int:
         print_json([run.to_map() for run in shown])
         return 0
     if not runs:
-        say(f"no runs in {api.dir}" + (" for which that holds" if conditions or args.project else ""))
+        say(f"no runs in {api.place}" + (" for which that holds" if conditions or args.project else ""))
         return 0
     now = time.time()
     heads = [
@@ -181,7 +182,7 @@ def _head(run: StoredRun, now: float) -> dict[str, str]:
         "last heard": _moment(run.last_time, now) if run.state in ("running", "stalled") else None,
         "step": None if run.step is None else f"{run.step:,}",
         "logged": f"{counted(run.records, 'row')}, {counted(run.points, 'value')}",
-        "directory": str(run.dir),
+        "server" if isinstance(run, ServedRun) else "directory": run.place,
     }
     return {name: fact for name, fact in facts.items() if fact}
 

@@ -1,7 +1,8 @@
 """The command tail: what a run logged last, and what it logs from now on, until it ends.
 
 Rows that are there come from the store, new ones from the log, where they are first; the store's checkpoint is where
-one ends and the other begins, so that no row is missing or there twice.
+one ends and the other begins, so that no row is missing or there twice. A server that keeps the run is asked every so
+often for what came since the last checkpoint.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from sidecar.protocol.layout import LOG_NAME, is_held
 from sidecar.protocol.limits import MIN_STEP
 from sidecar.protocol.records import Record
 from sidecar.state import RunState
-from tracker.api import StoredRun, recover
+from tracker.api import ServedRun, StoredRun, recover
 from tracker.cli.common import CommandError, Commands, api_of, json_line, key_list, say, whole_number
 from tracker.cli.table import clean, counted, duration, fit, number
 
@@ -28,11 +29,15 @@ _EVERY_SECONDS = 0.2
 _SILENT_SECONDS = 5.0
 """After so long without a record it is asked whether anybody still holds the run."""
 
+_POLL_SECONDS = 1.0
+"""How often a server is asked. A run that is going on is sent to it about as often."""
+
 _EXAMPLES = """\
   tracker tail 7f3k2m9q                     the last 10 rows, then each new one
   tracker tail 7f3k2m9q -n 0 --keys loss    only new rows, only the loss
   tracker tail 7f3k2m9q --no-follow         the last 10 rows, and that is all
-  tracker tail 7f3k2m9q --json | jq .loss   rows for a program, one a line"""
+  tracker tail 7f3k2m9q --json | jq .loss   rows for a program, one a line
+  tracker tail 7f3k2m9q --dir clickhouse+http://host:8123/database   as a server has it"""
 
 Row = dict[str, Any]
 
@@ -67,7 +72,14 @@ def run_tail(args: argparse.Namespace) -> int:
         print(show(row))
     sys.stdout.flush()
     if args.follow:
-        Follower(run, state, offset, args.keys, lambda row: print(show(row), flush=True)).follow()
+
+        def emit(row: Row) -> None:
+            print(show(row), flush=True)
+
+        if isinstance(run, ServedRun):
+            state = Poller(run, state, offset, args.keys, emit).follow()
+        else:
+            Follower(run, state, offset, args.keys, emit).follow()
         say(_end(run.id, state))
     return 0
 
@@ -177,6 +189,62 @@ class Follower:
         recover(self._run.dir.parent.parent, [self._run.id])
         if self.step(reader) == 0 and self._state.state == "running" and is_held(self._run.dir) is None:
             raise CommandError(f"nobody writes to run {self._run.id!r} any more, and it did not say how it ended")
+
+
+class Poller:
+    """Asks a server for what came of a run since `offset`, and hands on each row, until the run has ended.
+
+    Args:
+        run: which.
+        state: the run's state at `offset`.
+        offset: the checkpoint up to which everything was handed on.
+        keys: only these metrics; None for all.
+        emit: takes a row.
+    """
+
+    def __init__(
+        self, run: ServedRun, state: RunState, offset: int, keys: list[str] | None, emit: Callable[[Row], None]
+    ) -> None:
+        self._store = run.store()
+        self._state = state
+        self._offset = offset
+        self._keys = keys
+        self._emit = emit
+
+    def follow(self) -> RunState:
+        """Return the run's state when it has ended.
+
+        A server that does not answer is asked again; of a run that nobody writes to any more it cannot tell.
+
+        Raises:
+            StoreError: the server's answer cannot be used, or it has the run no more.
+        """
+        from sidecar.clickhouse.reader import UnreachableStoreError
+
+        silent = False
+        while self._state.state == "running":
+            try:
+                self.step()
+                silent = False
+            except UnreachableStoreError as error:
+                if not silent:
+                    say(f"{error}; it is asked again")
+                silent = True
+            if self._state.state == "running":
+                time.sleep(_POLL_SECONDS)
+        return self._state
+
+    def step(self) -> None:
+        """Hand on what has come since."""
+        checkpoint, found = self._store.moment()
+        state = RunState.from_map(found)
+        for record in self._store.arrived(self._offset, checkpoint, self._keys):
+            writer = state.writers.get(record.client)
+            label = None if writer is None else writer.name
+            self._emit({"_step": record.step, "_timestamp": record.time, "_label": label, **record.data})
+            self._offset = record.position
+        self._offset = checkpoint
+        self._state = state
 
 
 def _json_row(row: Row) -> str:

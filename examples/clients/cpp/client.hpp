@@ -1,0 +1,484 @@
+// What is behind a Run: the state that callers and the background thread share, and that thread, which owns the
+// sockets.
+#pragma once
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <condition_variable>
+#include <exception>
+#include <fstream>
+#include <iostream>
+#include <limits>
+#include <mutex>
+#include <optional>
+#include <random>
+#include <sstream>
+#include <thread>
+
+#include <zmq.hpp>
+
+#include "queue.hpp"
+#include "tracker.hpp"
+#include "wire.hpp"
+
+namespace tracker {
+
+using Clock = std::chrono::steady_clock;
+using Moment = Clock::time_point;
+
+constexpr Milliseconds kTick{5};
+constexpr Milliseconds kSilence{2000};
+constexpr Milliseconds kLongestSilence{16000};
+constexpr int kGiveUpAfter = 3;  // times that the sidecar asks for the same record
+
+inline std::string random_id(std::size_t length) {
+    static constexpr char letters[] = "abcdefghijklmnopqrstuvwxyz0123456789";
+    std::random_device device;
+    std::uniform_int_distribution<std::size_t> pick(0, sizeof letters - 2);
+    std::string id;
+    while (id.size() < length) id += letters[pick(device)];
+    return id;
+}
+
+inline std::string host_name() {
+    char name[256] = "";
+    if (gethostname(name, sizeof name - 1) != 0) return "";
+    return name;
+}
+
+// Where this process's id is valid.
+inline std::string place() {
+    std::ifstream file("/proc/sys/kernel/random/boot_id");
+    std::string boot;
+    char link[256];
+    const ssize_t length = readlink("/proc/self/ns/pid", link, sizeof link);
+    if (!std::getline(file, boot) || length < 0) return host_name();
+    return boot + "/" + std::string(link, static_cast<std::size_t>(length));
+}
+
+// An endpoint whose host is `*` is at the host where the door was reached.
+inline std::string reachable(const std::string& endpoint, const std::string& door) {
+    static const std::string any = "tcp://*:";
+    if (endpoint.compare(0, any.size(), any) != 0 || door.compare(0, 6, "tcp://") != 0) return endpoint;
+    return door.substr(0, door.rfind(':') + 1) + endpoint.substr(any.size());
+}
+
+inline void put_text(Map& map, const char* key, const std::string& text) {
+    if (!text.empty()) map[key] = text;
+}
+
+inline void flatten(const Map& data, const std::string& prefix, Map& out) {
+    for (const auto& [name, value] : data) {
+        const std::string key = prefix + name;
+        if (name.empty()) throw std::invalid_argument("a metric's key is empty");
+        if (const Map* inner = value.as<Map>(); inner != nullptr && value["_type"].text().empty()) {
+            flatten(*inner, key + ".", out);
+        } else if (value.is_nil() || value.as<List>() != nullptr) {
+            throw std::invalid_argument("metric '" + key + "' is " + (value.is_nil() ? "nil" : "a list") +
+                                        "; log a number, a boolean or a string");
+        } else {
+            out[key] = value;
+        }
+    }
+}
+
+struct Request {
+    const char* ask;
+    std::uint64_t wanted;  // the number that must be durable when it is answered
+    bool sent = false;
+    std::optional<Value> answer;
+};
+
+class Run::Client {
+public:
+    explicit Client(Options options)
+        : options_(std::move(options)), id_(random_id(12)), queue_(options_.run, id_, options_.memory_bytes) {}
+
+    ~Client() { stop(); }
+
+    void start() {
+        thread_ = std::thread([this] { run(); });
+        std::unique_lock lock(mutex_);
+        const Moment deadline = Clock::now() + options_.attach_timeout;
+        while (!attached_once_ && !failure_ && changed_.wait_until(lock, deadline) != std::cv_status::timeout) {
+        }
+        if (failure_) std::rethrow_exception(failure_);
+        if (!attached_once_) {
+            throw Error("no sidecar let us in at " + options_.door + " within " +
+                        std::to_string(options_.attach_timeout.count() / 1000) + " s" +
+                        (last_refusal_.empty() ? why_silent() : ": " + last_refusal_));
+        }
+    }
+
+    void stop() {
+        stopping_ = true;
+        if (thread_.joinable()) thread_.join();
+    }
+
+    void add(const char* kind, const Map& body, bool last_words = false) {
+        const std::string encoded = encode_body(body);
+        std::lock_guard lock(mutex_);
+        if (failure_ || leaving_) {
+            queue_.lose(failure_ ? "refused" : "after finish");
+            return;
+        }
+        queue_.add(kind, encoded, last_words);
+    }
+
+    void log(std::optional<std::int64_t> step, const Map& data) {
+        Map flat;
+        flatten(data, "", flat);
+        std::int64_t chosen;
+        {
+            std::lock_guard lock(mutex_);
+            chosen = step.value_or(next_step_);
+            if (chosen >= next_step_ && chosen < std::numeric_limits<std::int64_t>::max()) next_step_ = chosen + 1;
+        }
+        add("log", {{"step", chosen}, {"data", std::move(flat)}});
+    }
+
+    // Ask, and wait for the answer, which comes when all that is queued now is durable.
+    Value ask(const char* what, Moment deadline) {
+        std::unique_lock lock(mutex_);
+        const std::uint64_t number = ++last_request_;
+        Request& request = requests_[number];
+        request.ask = what;
+        request.wanted = queue_.last();
+        changed_.wait_until(lock, deadline, [&] { return request.answer || failure_; });
+        const std::optional<Value> answer = std::move(request.answer);
+        requests_.erase(number);
+        if (answer) {
+            if (const std::string& error = (*answer)["error"].text(); !error.empty()) throw Error(error);
+            return *answer;
+        }
+        if (failure_) std::rethrow_exception(failure_);
+        std::ostringstream text;
+        text << "the sidecar at " << options_.door << " has not answered in time; " << queue_.waiting()
+             << " records of run " << options_.run << " are not known to be durable";
+        throw Error(text.str());
+    }
+
+    Value finish(Map exit, Moment deadline) {
+        {
+            std::lock_guard lock(mutex_);
+            if (finished_) return last_state_;
+            finished_ = true;
+            queue_.say_losses();
+        }
+        add("exit", exit, true);
+        Value answer;
+        std::exception_ptr error;
+        try {
+            answer = ask("state", deadline);
+        } catch (const Error&) {
+            error = std::current_exception();
+        }
+        leaving_ = true;  // the thread says `detach` and ends
+        if (error) stopping_ = true;
+        if (thread_.joinable()) thread_.join();
+        std::lock_guard lock(mutex_);
+        last_state_ = answer["state"];
+        if (error && queue_.waiting() > 0) queue_.lose("not delivered", queue_.waiting());
+        for (const auto& [reason, count] : queue_.losses()) {
+            std::cerr << "tracker: " << count << " records of run " << options_.run << " were lost: " << reason << "\n";
+        }
+        if (problems_ > 0) {
+            std::cerr << "tracker: the sidecar could not use " << problems_ << " records of run " << options_.run
+                      << "\n";
+        }
+        if (error) std::rethrow_exception(error);
+        return last_state_;
+    }
+
+    bool finished() {
+        std::lock_guard lock(mutex_);
+        return finished_;
+    }
+
+    std::map<std::string, std::uint64_t> losses() {
+        std::lock_guard lock(mutex_);
+        return queue_.losses();
+    }
+
+    const Options& options() const { return options_; }
+
+private:
+    // Everything below is only called by the thread, and no other touches a socket.
+
+    void run() {
+        try {
+            while (!stopping_ && !leaving_) {
+                if (!records_ && !attach()) continue;
+                send_records();
+                send_requests();
+                send_beat();
+                take_results();
+                notice_silence();
+            }
+            if (leaving_ && !stopping_ && records_) {
+                // The one message that is kept nowhere else: let it reach the wire.
+                records_->set(zmq::sockopt::linger, 1000);
+                send_unnumbered("detach", {});
+            }
+        } catch (const std::exception&) {
+            fail(std::current_exception());
+        }
+        disconnect();
+    }
+
+    void fail(std::exception_ptr error) {
+        std::lock_guard lock(mutex_);
+        failure_ = std::move(error);
+        changed_.notify_all();
+    }
+
+    std::string why_silent() const {
+        return options_.server_key.empty() ? ", is it running?" : ", is it running, and is this its key?";
+    }
+
+    void pause(Milliseconds time) {
+        const Moment end = Clock::now() + time;
+        while (!stopping_ && Clock::now() < end) std::this_thread::sleep_for(std::min(time, Milliseconds{20}));
+    }
+
+    zmq::socket_t connect(zmq::socket_type type, const std::string& endpoint) {
+        zmq::socket_t socket(context_, type);
+        socket.set(zmq::sockopt::linger, 0);
+        socket.set(zmq::sockopt::sndhwm, 64);
+        if (!options_.server_key.empty()) {
+            socket.set(zmq::sockopt::curve_serverkey, options_.server_key);
+            socket.set(zmq::sockopt::curve_publickey, options_.public_key);
+            socket.set(zmq::sockopt::curve_secretkey, options_.secret_key);
+        }
+        socket.connect(endpoint);
+        return socket;
+    }
+
+    void disconnect() {
+        records_.reset();
+        results_.reset();
+    }
+
+    // Attach, or attach again; false if that has to be tried once more.
+    bool attach() {
+        Map body{{"protocol", kProtocol}, {"pid", static_cast<std::int64_t>(getpid())}, {"place", place()}};
+        put_text(body, "label", options_.label);
+        put_text(body, "resume", options_.resume);
+        if (attached_once_) body["again"] = true;
+        zmq::socket_t door = connect(zmq::socket_type::dealer, options_.door);
+        const std::string asked = encode_record("attach", options_.run, id_, 0, encode_body(body), false);
+        door.send(zmq::buffer(asked), zmq::send_flags::dontwait);
+        const Moment end = Clock::now() + kSilence;
+        while (!stopping_ && Clock::now() < end) {
+            zmq::pollitem_t item{door.handle(), 0, ZMQ_POLLIN, 0};
+            zmq::poll(&item, 1, Milliseconds{20});
+            zmq::message_t message;
+            if (!door.recv(message, zmq::recv_flags::dontwait)) continue;
+            const std::optional<Result> result = decode_result(message.to_string_view());
+            if (!result) continue;
+            if (result->kind == "attached") {
+                welcomed(result->body);
+                return true;
+            }
+            if (result->kind == "refused") {
+                refused(result->body);
+                return false;
+            }
+        }
+        if (!stopping_ && attached_once_ && !said_away_) {
+            said_away_ = true;
+            std::cerr << "tracker: the sidecar at " << options_.door << " does not answer; records wait in memory\n";
+        }
+        return false;
+    }
+
+    void welcomed(const Value& body) {
+        if (body["protocol"].integer() != kProtocol) {
+            throw Error("the sidecar speaks version " + std::to_string(body["protocol"].integer()) +
+                        " of the protocol, this client version 1");
+        }
+        const auto last = static_cast<std::uint64_t>(body["last"].integer());
+        records_.emplace(connect(zmq::socket_type::push, reachable(body["records"].text(), options_.door)));
+        results_.emplace(connect(zmq::socket_type::pull, reachable(body["results"].text(), options_.door)));
+        std::lock_guard lock(mutex_);
+        if (last < queue_.durable()) {
+            throw Error("the sidecar has lost records " + std::to_string(last + 1) + " to " +
+                        std::to_string(queue_.durable()) + " of run " + options_.run + ", which it had acked");
+        }
+        if (last > queue_.durable()) progress();
+        queue_.acked(last);
+        queue_.send_again();
+        for (auto& [number, request] : requests_) request.sent = false;
+        waiting_since_ = heard_ = beat_ = Clock::now();
+        refusals_ = 0;
+        if (said_away_) std::cerr << "tracker: attached again to " << options_.door << "\n";
+        said_away_ = false;
+        attached_once_ = true;
+        changed_.notify_all();
+    }
+
+    void refused(const Value& body) {
+        const std::string code = body["code"].text();
+        const std::string text = "the sidecar at " + options_.door + " refused run " + options_.run + " (" + code +
+                                 "): " + body["message"].text();
+        {
+            std::lock_guard lock(mutex_);
+            last_refusal_ = text;
+        }
+        // What passes by itself: a run that is about to be closed, and a sidecar that is about to let go of it.
+        if (refusals_ == 0) refused_since_ = Clock::now();
+        const bool passes = code == "closing" ||
+                            (code == "elsewhere" && (attached_once_ || Clock::now() - refused_since_ < kSilence)) ||
+                            (code == "storage" && attached_once_);
+        if (!passes) throw Refused(code, text);
+        pause(code == "closing" ? Milliseconds{20} : Milliseconds{100 << std::min(refusals_, 4)});
+        ++refusals_;
+    }
+
+    bool push(const std::string& message) {
+        return records_->send(zmq::buffer(message), zmq::send_flags::dontwait).has_value();
+    }
+
+    bool send_unnumbered(const char* kind, const Map& body) {
+        const bool taken = push(encode_record(kind, options_.run, id_, 0, encode_body(body), false));
+        if (taken) beat_ = Clock::now();
+        return taken;
+    }
+
+    void waits() {
+        if (!waiting_) waiting_since_ = Clock::now();
+        waiting_ = true;
+    }
+
+    void send_records() {
+        for (;;) {
+            std::size_t count = 0;
+            std::unique_lock lock(mutex_);
+            const std::string message = queue_.batch(count);
+            lock.unlock();
+            if (count == 0 || !push(message)) return;
+            beat_ = Clock::now();
+            waits();
+            lock.lock();
+            queue_.sent(count, message.size());
+        }
+    }
+
+    void send_requests() {
+        std::lock_guard lock(mutex_);
+        for (auto& [number, request] : requests_) {
+            if (request.sent || request.answer || !queue_.all_sent_up_to(request.wanted)) continue;
+            request.sent = send_unnumbered("request", {{"id", number}, {"ask", request.ask}});
+            if (request.sent) waits();
+        }
+    }
+
+    void send_beat() {
+        if (Clock::now() - beat_ >= std::chrono::seconds(1)) {
+            beat_ = Clock::now();
+            send_unnumbered("beat", {});
+        }
+    }
+
+    void take_results() {
+        zmq::pollitem_t item{results_->handle(), 0, ZMQ_POLLIN, 0};
+        zmq::poll(&item, 1, kTick);
+        zmq::message_t message;
+        while (results_ && results_->recv(message, zmq::recv_flags::dontwait)) {
+            const std::optional<Result> result = decode_result(message.to_string_view());
+            if (!result) continue;
+            heard_ = Clock::now();
+            take(*result);
+        }
+    }
+
+    void take(const Result& result) {
+        const auto seq = static_cast<std::uint64_t>(std::max<std::int64_t>(result.body["seq"].integer(), 0));
+        std::lock_guard lock(mutex_);
+        if (result.kind == "ack" || result.kind == "answer") {
+            if (seq > queue_.durable()) progress();
+            queue_.acked(seq);
+        }
+        if (result.kind == "answer") {
+            const auto found = requests_.find(static_cast<std::uint64_t>(result.body["id"].integer()));
+            if (found == requests_.end()) return;
+            if (seq < found->second.wanted) {
+                found->second.sent = false;  // there was a gap: ask again, behind what is sent again
+            } else {
+                progress();
+                found->second.answer = result.body;
+                changed_.notify_all();
+            }
+        } else if (result.kind == "reattach") {
+            missing(static_cast<std::uint64_t>(std::max<std::int64_t>(result.body["expected"].integer(), 0)));
+        } else if (result.kind == "problem") {
+            if (problems_++ < 5) {
+                std::cerr << "tracker: record " << seq << ": " << result.body["message"].text() << "\n";
+            }
+        }
+        waiting_ = waiting_ && (queue_.in_flight() || asked());
+    }
+
+    void missing(std::uint64_t expected) {
+        if (expected <= queue_.durable()) return;  // it was on its way while we attached
+        times_expected_ = expected == expected_ ? times_expected_ + 1 : 1;
+        expected_ = expected;
+        if (times_expected_ >= kGiveUpAfter) {
+            queue_.give_up(expected);
+            times_expected_ = 0;
+        }
+        disconnect();
+    }
+
+    bool asked() const {
+        return std::any_of(requests_.begin(), requests_.end(),
+                           [](const auto& item) { return item.second.sent && !item.second.answer; });
+    }
+
+    void progress() { patience_ = kSilence; }
+
+    void notice_silence() {
+        if (!waiting_ || Clock::now() - std::max(heard_, waiting_since_) < patience_) return;
+        patience_ = std::min(patience_ * 2, kLongestSilence);
+        disconnect();
+    }
+
+    const Options options_;
+    const std::string id_;
+    std::thread thread_;
+    std::atomic<bool> stopping_{false};
+    std::atomic<bool> leaving_{false};
+    std::atomic<bool> attached_once_{false};
+
+    // Shared with the callers, under the lock.
+    std::mutex mutex_;
+    std::condition_variable changed_;
+    Queue queue_;
+    std::map<std::uint64_t, Request> requests_;
+    std::uint64_t last_request_ = 0;
+    std::exception_ptr failure_;
+    std::string last_refusal_;
+    std::int64_t next_step_ = 0;
+    std::uint64_t problems_ = 0;
+    bool finished_ = false;
+    Value last_state_;
+
+    // The thread's own.
+    zmq::context_t context_{1};
+    std::optional<zmq::socket_t> records_;
+    std::optional<zmq::socket_t> results_;
+    Moment heard_;                       // when a result came last
+    Moment beat_;                        // when something was sent last
+    bool waiting_ = false;               // something is sent that is not acked or answered
+    Moment waiting_since_;
+    Milliseconds patience_ = kSilence;
+    std::uint64_t expected_ = 0;
+    int times_expected_ = 0;
+    int refusals_ = 0;
+    Moment refused_since_;
+    bool said_away_ = false;
+};
+
+}  // namespace tracker

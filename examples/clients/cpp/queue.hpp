@@ -1,0 +1,135 @@
+// The queue of what is not acked. Knows nothing of sockets or threads.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <deque>
+#include <map>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+#include <utility>
+
+#include "wire.hpp"
+
+namespace tracker {
+
+constexpr std::size_t kInFlightBytes = 4u << 20;   // sent and not acked
+constexpr std::size_t kBatchBytes = 256u << 10;    // of one message
+constexpr std::size_t kEntryBytes = 96;            // what a queued record costs beside its bytes
+constexpr std::size_t kReservedBytes = 64u << 10;  // for the last words of a run, when the memory is full
+
+// Records from the moment they have a number until they are acked. Not locked: its owner does that.
+class Queue {
+public:
+    Queue(std::string run, std::string client, std::size_t bound_bytes)
+        : run_(std::move(run)), client_(std::move(client)), bound_bytes_(bound_bytes) {}
+
+    // Numbers, encodes and keeps a record, or counts it as lost.
+    void add(const char* kind, std::string_view body, bool last_words = false) {
+        if (counts_ != said_ && bytes_ < bound_bytes_ / 2 && !last_words) say_losses();
+        std::string frame = encode_record(kind, run_, client_, last_ + 1, body, true);
+        if (frame.size() - kHeadBytes > kMaxRecordBytes) {
+            throw std::invalid_argument("a '" + std::string(kind) + "' record of " +
+                                        std::to_string(frame.size() - kHeadBytes) +
+                                        " bytes; at most 8388608 are allowed");
+        }
+        const std::size_t bound = bound_bytes_ + (last_words ? kReservedBytes : 0);
+        if (bytes_ + frame.size() + kEntryBytes > bound) {
+            lose("memory full");
+            return;
+        }
+        push(std::move(frame));
+    }
+
+    void lose(const std::string& reason, std::uint64_t count = 1) { counts_[reason] += count; }
+
+    // A `losses` record, if there is something that none has said yet.
+    void say_losses() {
+        if (counts_ == said_) return;
+        said_ = counts_;
+        push(encode_record("losses", run_, client_, last_ + 1, encode_body(losses_body()), true));
+    }
+
+    // Everything up to `seq` is durable.
+    void acked(std::uint64_t seq) {
+        while (!frames_.empty() && acked_ < seq) {
+            bytes_ -= frames_.front().size() + kEntryBytes;
+            if (sent_ > 0) {
+                --sent_;
+                in_flight_bytes_ -= frames_.front().size();
+            }
+            frames_.pop_front();
+            ++acked_;
+        }
+    }
+
+    // The next message: as many records as fit, in order; empty if there is nothing to send now.
+    std::string batch(std::size_t& count) const {
+        std::string message;
+        count = 0;
+        for (std::size_t i = sent_; i < frames_.size(); ++i) {
+            const std::size_t more = message.size() + frames_[i].size();
+            if (count > 0 && more > kBatchBytes) break;
+            if (in_flight_bytes_ > 0 && in_flight_bytes_ + more > kInFlightBytes) break;
+            message += frames_[i];
+            ++count;
+        }
+        return message;
+    }
+
+    void sent(std::size_t count, std::size_t bytes) {
+        sent_ += count;
+        in_flight_bytes_ += bytes;
+    }
+
+    void send_again() {
+        sent_ = 0;
+        in_flight_bytes_ = 0;
+    }
+
+    // Put a `losses` record in the place of one that the sidecar cannot read.
+    void give_up(std::uint64_t seq) {
+        if (seq <= acked_ || seq > last_) return;
+        lose("unreadable");
+        said_ = counts_;
+        std::string& frame = frames_[seq - acked_ - 1];
+        bytes_ -= frame.size();
+        frame = encode_record("losses", run_, client_, seq, encode_body(losses_body()), true);
+        bytes_ += frame.size();
+    }
+
+    std::uint64_t last() const { return last_; }
+    std::uint64_t durable() const { return acked_; }
+    bool in_flight() const { return sent_ > 0; }
+    bool all_sent_up_to(std::uint64_t seq) const { return acked_ + sent_ >= seq; }
+    std::size_t waiting() const { return frames_.size(); }
+    const std::map<std::string, std::uint64_t>& losses() const { return counts_; }
+
+private:
+    Map losses_body() const {
+        Map counts;
+        for (const auto& [reason, count] : counts_) counts[reason] = count;
+        return {{"counts", counts}, {"source", client_}};
+    }
+
+    void push(std::string frame) {
+        bytes_ += frame.size() + kEntryBytes;
+        frames_.push_back(std::move(frame));
+        ++last_;
+    }
+
+    const std::string run_;
+    const std::string client_;
+    const std::size_t bound_bytes_;
+    std::deque<std::string> frames_;  // the records acked_ + 1 to last_, framed
+    std::size_t bytes_ = 0;
+    std::size_t sent_ = 0;            // how many of them, from the front, are sent
+    std::size_t in_flight_bytes_ = 0;
+    std::uint64_t acked_ = 0;
+    std::uint64_t last_ = 0;
+    std::map<std::string, std::uint64_t> counts_;
+    std::map<std::string, std::uint64_t> said_;
+};
+
+}  // namespace tracker

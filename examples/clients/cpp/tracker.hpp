@@ -1,0 +1,142 @@
+// A client of the sidecar's protocol, version 1 (sidecar/PROTOCOL.md). This is all that a program sees of it.
+//
+// Run::log() and its like number, encode and queue a record, and return: they never wait for the network. One
+// background thread owns the sockets. It sends, takes acks, attaches again when it must, and sends again what is not
+// acked. What does not fit into the memory it may use is counted, and said at the end.
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <stdexcept>
+#include <string>
+#include <type_traits>
+#include <utility>
+#include <variant>
+#include <vector>
+
+namespace tracker {
+
+struct Value;
+using List = std::vector<Value>;
+using Map = std::map<std::string, Value>;
+using Milliseconds = std::chrono::milliseconds;
+
+// Plain data: what a record's body, a configuration or a summary is made of. A double is always a double on the wire,
+// also 0.0 and 1.0; an integer is always an integer.
+struct Value {
+    std::variant<std::nullptr_t, bool, std::int64_t, std::uint64_t, double, std::string, List, Map> data;
+
+    Value(std::nullptr_t = nullptr) : data(nullptr) {}
+    Value(const char* text) : data(std::string(text)) {}
+    Value(std::string text) : data(std::move(text)) {}
+    Value(List list) : data(std::move(list)) {}
+    Value(Map map) : data(std::move(map)) {}
+
+    // A boolean, an integer or a floating-point number. (A template, so that no pointer becomes a boolean.)
+    template <typename T, std::enable_if_t<std::is_arithmetic_v<T>, int> = 0>
+    Value(T number) : data(widest(number)) {}
+
+    // This value as a list, a map, ...; null if it is something else.
+    template <typename T>
+    const T* as() const {
+        return std::get_if<T>(&data);
+    }
+
+    // What is under this key; nil if there is no such key, or if this is no map.
+    const Value& operator[](const std::string& key) const&;
+    Value operator[](const std::string& key) &&;  // a copy: this one is about to go
+
+    bool is_nil() const { return as<std::nullptr_t>() != nullptr; }
+    // The number as a double; NaN if this is no number.
+    double number() const;
+    // The number as an integer; `otherwise` if this is none.
+    std::int64_t integer(std::int64_t otherwise = 0) const;
+    // The text; empty if this is none.
+    const std::string& text() const;
+
+private:
+    template <typename T>
+    static auto widest(T number) {
+        if constexpr (std::is_same_v<T, bool>) {
+            return number;
+        } else if constexpr (std::is_floating_point_v<T>) {
+            return static_cast<double>(number);
+        } else if constexpr (std::is_signed_v<T>) {
+            return static_cast<std::int64_t>(number);
+        } else {
+            return static_cast<std::uint64_t>(number);
+        }
+    }
+};
+
+// What went wrong, as one line for people.
+struct Error : std::runtime_error {
+    using std::runtime_error::runtime_error;
+};
+
+// The door said no: `code` is one of "When the door says no" in PROTOCOL.md.
+struct Refused : Error {
+    Refused(std::string code_, const std::string& what) : Error(what), code(std::move(code_)) {}
+    std::string code;
+};
+
+struct Options {
+    std::string door;     // the door's endpoint; empty: what TRACKER_SIDECAR says
+    std::string run;      // the run's id; empty: a random one
+    std::string project;  // this and the next four are left out where they are empty
+    std::string name;
+    std::string group;
+    std::string label;    // names this writer among several of one run
+    std::string program;
+    std::string resume;   // "allow", "must", "never"; empty: the run is new or still open
+    std::size_t memory_bytes = 64u << 20;  // bound of what is kept until it is acked
+    Milliseconds attach_timeout{30000};    // how long init() waits for a sidecar
+    std::string server_key;  // the public key of a sidecar that encrypts, in Z85; empty: nothing is encrypted
+    std::string public_key;  // this client's own pair, where the sidecar lists its clients; empty: a new one
+    std::string secret_key;
+};
+
+// One attachment of this process to one run. Its functions may be called from any thread. It does not survive fork().
+class Run {
+public:
+    // Attaches. Throws Refused, or Error if no sidecar answers in time.
+    static Run init(Options options);
+
+    Run(Run&&) noexcept;
+    // Without finish() the run is `failed` if an exception is on its way, else `finished`. Waits 10 seconds at most.
+    ~Run();
+
+    const std::string& id() const;
+
+    // Metrics of one step: numbers, booleans, strings; nested maps become keys with dots. Without a step it is the
+    // largest one so far and one more. Throws std::invalid_argument for a value that cannot be a metric.
+    void log(const Map& data);
+    void log(std::int64_t step, const Map& data);
+
+    void config(const Map& set);
+    void summary(const Map& set);
+    // How a metric is summed up: {{"summary", List{"max"}}, {"goal", "maximize"}}.
+    void define(const std::string& metric, Map how);
+
+    // Waits until all that was logged so far is durable. Throws Error if it is not in time.
+    void flush(Milliseconds timeout = Milliseconds{120000});
+    // The run's state, once all that was logged so far is readable in the store.
+    Value state(Milliseconds timeout = Milliseconds{120000});
+
+    // Says how the run ended, waits until all is readable in the store, detaches, and returns the run's last state.
+    // Throws Error if something is still not durable at the end of the time; then it is lost.
+    Value finish(int exit_code = 0, Milliseconds timeout = Milliseconds{120000});
+
+    // How many records were lost, by reason.
+    std::map<std::string, std::uint64_t> losses() const;
+
+private:
+    class Client;
+    explicit Run(std::unique_ptr<Client> client);
+    std::unique_ptr<Client> client_;
+};
+
+}  // namespace tracker

@@ -1,0 +1,200 @@
+#include "wire.hpp"
+
+#include <array>
+#include <chrono>
+#include <cmath>
+#include <cstring>
+#include <limits>
+
+#include <msgpack.hpp>
+
+namespace tracker {
+namespace {
+
+constexpr std::size_t kMaxDepth = 16;
+
+constexpr std::array<std::uint32_t, 256> make_crc_table() {
+    std::array<std::uint32_t, 256> table{};
+    for (std::uint32_t byte = 0; byte < 256; ++byte) {
+        std::uint32_t sum = byte;
+        for (int bit = 0; bit < 8; ++bit) sum = (sum & 1) ? 0xEDB88320u ^ (sum >> 1) : sum >> 1;
+        table[byte] = sum;
+    }
+    return table;
+}
+
+std::uint32_t crc32(std::string_view bytes) {
+    static constexpr auto table = make_crc_table();
+    std::uint32_t sum = 0xFFFFFFFFu;
+    for (unsigned char byte : bytes) sum = table[(sum ^ byte) & 0xFF] ^ (sum >> 8);
+    return ~sum;
+}
+
+// Where msgpack writes to.
+struct Buffer {
+    std::string bytes;
+    void write(const char* data, std::size_t size) { bytes.append(data, size); }
+};
+using Packer = msgpack::packer<Buffer>;
+
+void pack_text(Packer& packer, const std::string& text) {
+    packer.pack_str(static_cast<std::uint32_t>(text.size()));
+    packer.pack_str_body(text.data(), static_cast<std::uint32_t>(text.size()));
+}
+
+// As a float 64, always. The library's pack_double() writes 1.0 as the integer 1 in its versions 4
+// (https://github.com/msgpack/msgpack-c/blob/cpp-4.1.3/include/msgpack/v1/pack.hpp).
+void pack_float64(Packer& packer, double number) {
+    static_assert(std::numeric_limits<double>::is_iec559 && sizeof(double) == sizeof(std::uint64_t));
+    std::uint64_t bits;
+    std::memcpy(&bits, &number, sizeof bits);
+    char bytes[9] = {'\xCB'};
+    for (int i = 0; i < 8; ++i) bytes[1 + i] = static_cast<char>(bits >> (56 - 8 * i));
+    // There is no call for bytes that are msgpack already; a string's body is written as it is.
+    packer.pack_str_body(bytes, sizeof bytes);
+}
+
+// Level is how deep the value stands; a body is level 1.
+void pack_value(Packer& packer, const Value& value, std::size_t level);
+
+void pack_map(Packer& packer, const Map& map, std::size_t level) {
+    if (level > kMaxDepth) throw std::invalid_argument("more than 16 levels of maps and lists");
+    packer.pack_map(static_cast<std::uint32_t>(map.size()));
+    for (const auto& [key, value] : map) {
+        pack_text(packer, key);
+        pack_value(packer, value, level + 1);
+    }
+}
+
+void pack_list(Packer& packer, const List& list, std::size_t level) {
+    if (level > kMaxDepth) throw std::invalid_argument("more than 16 levels of maps and lists");
+    packer.pack_array(static_cast<std::uint32_t>(list.size()));
+    for (const Value& value : list) pack_value(packer, value, level + 1);
+}
+
+struct PackVisitor {
+    Packer& packer;
+    std::size_t level;
+
+    void operator()(std::nullptr_t) const { packer.pack_nil(); }
+    void operator()(bool flag) const { flag ? packer.pack_true() : packer.pack_false(); }
+    void operator()(std::int64_t number) const { packer.pack_int64(number); }
+    void operator()(std::uint64_t number) const { packer.pack_uint64(number); }
+    void operator()(double number) const { pack_float64(packer, number); }
+    void operator()(const std::string& text) const { pack_text(packer, text); }
+    void operator()(const List& list) const { pack_list(packer, list, level); }
+    void operator()(const Map& map) const { pack_map(packer, map, level); }
+};
+
+void pack_value(Packer& packer, const Value& value, std::size_t level) {
+    std::visit(PackVisitor{packer, level}, value.data);
+}
+
+Value unpack_value(const msgpack::object& found) {
+    switch (found.type) {
+        case msgpack::type::BOOLEAN: return found.via.boolean;
+        case msgpack::type::POSITIVE_INTEGER:
+            if (found.via.u64 > static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max())) {
+                return found.via.u64;
+            }
+            return static_cast<std::int64_t>(found.via.u64);
+        case msgpack::type::NEGATIVE_INTEGER: return found.via.i64;
+        case msgpack::type::FLOAT32:
+        case msgpack::type::FLOAT64: return found.via.f64;
+        case msgpack::type::STR: return std::string(found.via.str.ptr, found.via.str.size);
+        case msgpack::type::BIN: return std::string(found.via.bin.ptr, found.via.bin.size);
+        case msgpack::type::ARRAY: {
+            List list;
+            for (std::uint32_t i = 0; i < found.via.array.size; ++i) {
+                list.push_back(unpack_value(found.via.array.ptr[i]));
+            }
+            return list;
+        }
+        case msgpack::type::MAP: {
+            Map map;
+            for (std::uint32_t i = 0; i < found.via.map.size; ++i) {
+                const auto& item = found.via.map.ptr[i];
+                if (item.key.type == msgpack::type::STR) map[item.key.as<std::string>()] = unpack_value(item.val);
+            }
+            return map;
+        }
+        default: return nullptr;
+    }
+}
+
+}  // namespace
+
+std::string encode_body(const Map& body) {
+    Buffer buffer;
+    Packer packer(buffer);
+    pack_map(packer, body, 1);
+    return std::move(buffer.bytes);
+}
+
+std::optional<Result> decode_result(std::string_view message) {
+    try {
+        const auto handle = msgpack::unpack(message.data(), message.size());
+        const Value record = unpack_value(handle.get());
+        const List* elements = record.as<List>();
+        if (elements == nullptr || elements->size() != 6 || (*elements)[5].as<Map>() == nullptr) return {};
+        return Result{(*elements)[0].text(), (*elements)[5]};
+    } catch (const msgpack::unpack_error&) {
+        return {};
+    }
+}
+
+double unix_time() {
+    return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
+}
+
+std::string encode_record(const char* kind, const std::string& run, const std::string& client, std::uint64_t seq,
+                          std::string_view body, bool framed) {
+    Buffer buffer;
+    buffer.bytes.reserve(body.size() + 64 + run.size() + client.size());
+    if (framed) buffer.bytes.assign(kHeadBytes, '\xC1');
+    Packer packer(buffer);
+    packer.pack_array(6);
+    pack_text(packer, kind);
+    pack_text(packer, run);
+    pack_text(packer, client);
+    packer.pack_uint64(seq);
+    pack_float64(packer, unix_time());
+    buffer.bytes.append(body);
+    if (framed) {
+        const std::size_t length = buffer.bytes.size() - kHeadBytes;
+        const std::uint32_t sum = crc32(std::string_view(buffer.bytes).substr(kHeadBytes));
+        for (int i = 0; i < 3; ++i) buffer.bytes[1 + i] = static_cast<char>(length >> (16 - 8 * i));
+        for (int i = 0; i < 4; ++i) buffer.bytes[4 + i] = static_cast<char>(sum >> (24 - 8 * i));
+    }
+    return std::move(buffer.bytes);
+}
+
+const Value& Value::operator[](const std::string& key) const& {
+    static const Value nil;
+    const Map* map = as<Map>();
+    if (map == nullptr) return nil;
+    const auto found = map->find(key);
+    return found == map->end() ? nil : found->second;
+}
+
+Value Value::operator[](const std::string& key) && { return std::as_const(*this)[key]; }
+
+double Value::number() const {
+    if (const auto* found = as<double>()) return *found;
+    if (const auto* found = as<std::int64_t>()) return static_cast<double>(*found);
+    if (const auto* found = as<std::uint64_t>()) return static_cast<double>(*found);
+    return std::nan("");
+}
+
+std::int64_t Value::integer(std::int64_t otherwise) const {
+    const auto* found = as<std::int64_t>();
+    return found == nullptr ? otherwise : *found;
+}
+
+const std::string& Value::text() const {
+    static const std::string none;
+    const auto* found = as<std::string>();
+    return found == nullptr ? none : *found;
+}
+
+}  // namespace tracker

@@ -1,0 +1,279 @@
+// The tracker for Node.js: init(), then log(), then finish().
+//
+// log() encodes a record and hands it to a thread of its own (sender.js), which owns the sockets: it never waits for
+// the network, also inside a loop that never yields. What the sidecar has not acked is kept there, in memory.
+'use strict'
+
+const crypto = require('node:crypto')
+const fs = require('node:fs')
+const os = require('node:os')
+const path = require('node:path')
+const { Worker } = require('node:worker_threads')
+const { MAX_RECORD_BYTES, encode, frame, metrics, plain } = require('./codec')
+
+/** What the tracker raises. `code` says what for: a code of the door, 'timeout', 'full' or 'closed'. */
+class TrackerError extends Error {
+  constructor(code, message) {
+    super(message)
+    this.name = 'TrackerError'
+    this.code = code
+  }
+}
+
+/**
+ * Begin to track a run.
+ *
+ * Waits until the sidecar has let us in, at most `patience` seconds; when nobody answers it warns once and goes on: what
+ * is logged is kept in memory meanwhile, and sent when the sidecar is there.
+ *
+ * @param {object} options
+ * @param {string} [options.sidecar] - the door's endpoint or a connection file's path; default: TRACKER_SIDECAR
+ * @param {string} [options.sidecarKey] - its public key, or a file with it, if it encrypts; default: TRACKER_SIDECAR_KEY
+ * @param {string} [options.clientKey] - a key file, if it lists its clients; default: TRACKER_CLIENT_KEY
+ * @param {string} [options.id] - the run's id; default: eight random letters and digits
+ * @param {string} [options.project]
+ * @param {string} [options.name]
+ * @param {string} [options.label] - names this writer, where several write to one run
+ * @param {string} [options.resume] - 'allow', 'must' or 'never'
+ * @param {object} [options.config]
+ * @param {number} [options.patience] - seconds, default 5
+ * @param {number} [options.maxBytes] - how much un-acked is kept in memory, default 256 MiB; what is over it is counted
+ * @returns {Promise<Run>}
+ * @throws {TrackerError} the sidecar says no; `code` is one of the door's
+ */
+async function init(options = {}) {
+  const run = new Run(options)
+  try {
+    await run.ready(options.patience ?? 5)
+  } catch (error) {
+    if (error.code !== 'timeout') throw error
+    warn(`no sidecar answers at ${run.sidecar} yet; what is logged is kept in memory meanwhile`)
+  }
+  return run
+}
+
+class Run {
+  #worker
+  #held = new Int32Array(new SharedArrayBuffer(4)) // bytes that are not acked; the sender takes away what is
+  #maxBytes
+  #client = randomName(12)
+  #seq = 0
+  #step = 0
+  #losses = {}
+  #lossesSaid = true
+  #asked = new Map()
+  #questions = 0
+  #attached
+  #stopped = null // the error that ended it
+  #ended = false // 'exit' is said
+  #finished = null
+  #atEnd = () => this.finish().catch((error) => warn(error.message))
+
+  constructor(options) {
+    const { sidecar = process.env.TRACKER_SIDECAR, id, project, name, label, resume, config, maxBytes } = options
+    const { sidecarKey = process.env.TRACKER_SIDECAR_KEY, clientKey = process.env.TRACKER_CLIENT_KEY } = options
+    if (!sidecar) {
+      throw new TrackerError('sidecar', 'no sidecar: give init({sidecar}) or set TRACKER_SIDECAR to a door or a file')
+    }
+    this.sidecar = sidecar
+    this.id = id ?? randomName(8)
+    this.#maxBytes = Math.min(maxBytes ?? 256 << 20, 2 ** 31 - 1 - MAX_RECORD_BYTES)
+    const attach = { protocol: 1, pid: process.pid, place: place(), label: label ?? null, resume: resume ?? null }
+    this.#worker = new Worker(path.join(__dirname, 'sender.js'), {
+      workerData: { sidecar, sidecarKey, clientKey, run: this.id, client: this.#client, attach, held: this.#held },
+    })
+    this.#attached = new Promise((resolve, reject) => {
+      this.#worker.on('message', (message) => this.#onMessage(message, resolve, reject))
+      this.#worker.on('error', (error) => this.#stop(new TrackerError('closed', error.message), reject))
+    })
+    this.#attached.catch(() => {}) // it is told where somebody waits
+    this.#worker.unref() // after the listeners, which hold the process; a process that just ends calls #atEnd
+    process.once('beforeExit', this.#atEnd)
+    this.#put('run', {
+      project,
+      name,
+      label,
+      start_time: Date.now() / 1000,
+      host: os.hostname(),
+      pid: process.pid,
+      program: process.argv[1],
+      python: `Node.js ${process.versions.node}`,
+    })
+    if (config) this.config(config)
+  }
+
+  /**
+   * Log metrics: numbers, booleans, strings, nested objects. Never waits.
+   * @param {object} data
+   * @param {number|bigint} [step] - default: one more than the last
+   * @throws {TypeError|RangeError} what is wrong with `data` or `step`; nothing of this call is logged
+   */
+  log(data, step = this.#step) {
+    const found = metrics(data)
+    if (typeof step !== 'bigint' && !Number.isSafeInteger(step)) throw new TypeError(`step ${step} is no whole number`)
+    if (BigInt.asIntN(64, BigInt(step)) !== BigInt(step)) throw new RangeError(`step ${step} has more than 64 bits`)
+    this.#put('log', { step: plain(step, 'step'), data: found })
+    this.#step = typeof step === 'bigint' ? step + 1n : step + 1
+  }
+
+  /** Set keys of the configuration. */
+  config(values) {
+    this.#put('config', { set: plain(values, 'config') })
+  }
+
+  /** Set keys of the summary. */
+  summary(values) {
+    this.#put('summary', { set: plain(values, 'summary') })
+  }
+
+  /**
+   * Say how a metric is summed up and drawn.
+   * @param {string} metric - a key, or a pattern with '*'
+   * @param {{summary?: string[], goal?: 'minimize'|'maximize', stepMetric?: string}} [how]
+   */
+  define(metric, { summary, goal, stepMetric } = {}) {
+    this.#put('define', { metric, summary, goal, step_metric: stepMetric })
+  }
+
+  /** What could not be kept: reason -> how many records. */
+  get losses() {
+    return { ...this.#losses }
+  }
+
+  /** Wait until the sidecar has let us in. Throws a TrackerError if it says no, or after `timeout` seconds. */
+  async ready(timeout) {
+    await this.#patiently(this.#attached, timeout, () => `no sidecar answers at ${this.sidecar}`)
+  }
+
+  /** Wait until all that was logged is durable. */
+  async flush(timeout) {
+    await this.#ask('flush', timeout)
+  }
+
+  /** Return the run's state, once all that was logged is durable and readable. */
+  async state(timeout) {
+    const answer = await this.#ask('state', timeout)
+    if (answer.error) throw new TrackerError('storage', answer.error)
+    return answer.state
+  }
+
+  /**
+   * End the run: say how it ended, wait until all is durable, and leave. May be called twice.
+   * @param {object} [options]
+   * @param {number} [options.exitCode] - default 0
+   * @param {number} [options.timeout] - seconds, default 60
+   * @returns {Promise<object>} the run's state
+   */
+  finish({ exitCode = process.exitCode ?? 0, timeout = 60 } = {}) {
+    this.#finished ??= this.#finish(Number(exitCode), timeout)
+    return this.#finished
+  }
+
+  async #finish(exitCode, timeout) {
+    process.off('beforeExit', this.#atEnd)
+    this.#put('exit', { state: exitCode === 0 ? 'finished' : 'failed', exit_code: exitCode })
+    this.#ended = true
+    try {
+      return await this.state(timeout)
+    } finally {
+      this.#stopped ??= new TrackerError('closed', `run '${this.id}' is finished`)
+      const gone = new Promise((resolve) => this.#worker.once('exit', resolve))
+      this.#worker.ref()
+      this.#worker.postMessage({ close: true })
+      await gone
+      const lost = Object.entries(this.#losses)
+      if (lost.length) warn(`not kept: ${lost.map(([reason, count]) => `${count} records (${reason})`).join(', ')}`)
+    }
+  }
+
+  #put(kind, body) {
+    if (this.#stopped || this.#ended) return this.#lose(this.#ended ? 'after finish()' : 'stopped')
+    const full = Atomics.load(this.#held, 0) > this.#maxBytes
+    if (full && kind !== 'exit' && kind !== 'losses') return this.#lose('memory full')
+    if (!this.#lossesSaid && kind !== 'losses') {
+      this.#lossesSaid = true
+      this.#put('losses', { counts: this.#losses, source: this.#client })
+    }
+    const given = Object.fromEntries(Object.entries(body).filter(([, value]) => value !== undefined))
+    const record = encode(kind, this.id, this.#client, this.#seq + 1, given)
+    if (record.length > MAX_RECORD_BYTES) {
+      throw new RangeError(`a '${kind}' of ${record.length} bytes; at most ${MAX_RECORD_BYTES}`)
+    }
+    this.#seq += 1
+    const framed = frame(record)
+    Atomics.add(this.#held, 0, framed.length)
+    this.#worker.postMessage({ seq: this.#seq, framed }, [framed.buffer])
+  }
+
+  #lose(reason) {
+    if (!this.#losses[reason]) warn(`records are not kept: ${reason}`)
+    this.#losses[reason] = (this.#losses[reason] ?? 0) + 1
+    this.#lossesSaid = false
+  }
+
+  async #ask(what, timeout) {
+    if (this.#stopped) throw this.#stopped
+    const id = (this.#questions += 1)
+    const answer = new Promise((resolve, reject) => this.#asked.set(id, { resolve, reject }))
+    this.#worker.postMessage({ ask: what, id, after: this.#seq })
+    try {
+      return await this.#patiently(answer, timeout, () => {
+        const bytes = Atomics.load(this.#held, 0)
+        return `the sidecar at ${this.sidecar} did not answer '${what}' in time; ${bytes} bytes are not acked`
+      })
+    } finally {
+      this.#asked.delete(id)
+    }
+  }
+
+  /** Wait for `promise`, and keep the process alive meanwhile. */
+  async #patiently(promise, timeout, explain) {
+    let timer
+    const over = new Promise((_, reject) => {
+      const seconds = Math.min(timeout ?? 2 ** 20, 2 ** 20)
+      timer = setTimeout(() => reject(new TrackerError('timeout', explain())), seconds * 1000)
+    })
+    try {
+      return await Promise.race([promise, over])
+    } finally {
+      clearTimeout(timer)
+    }
+  }
+
+  #onMessage(message, resolve, reject) {
+    if (message.attached) resolve(message.attached)
+    else if (message.answer) this.#asked.get(message.answer.id)?.resolve(message.answer)
+    else if (message.warning) warn(message.warning)
+    else if (message.refused) this.#stop(new TrackerError(message.refused.code, message.refused.message), reject)
+    else if (message.lost) this.#lose(message.lost)
+  }
+
+  #stop(error, reject) {
+    this.#stopped ??= error
+    process.off('beforeExit', this.#atEnd)
+    reject(error)
+    for (const { reject: no } of this.#asked.values()) no(error)
+    this.#worker.postMessage({ close: true })
+  }
+}
+
+function randomName(length) {
+  const letters = 'abcdefghijklmnopqrstuvwxyz0123456789'
+  return Array.from({ length }, () => letters[crypto.randomInt(letters.length)]).join('')
+}
+
+/** Where this process's id is valid, as PROTOCOL.md says. */
+function place() {
+  try {
+    const boot = fs.readFileSync('/proc/sys/kernel/random/boot_id', 'ascii').trim()
+    return `${boot}/${fs.readlinkSync('/proc/self/ns/pid')}`
+  } catch {
+    return os.hostname()
+  }
+}
+
+function warn(message) {
+  if (!process.env.TRACKER_SILENT) process.stderr.write(`tracker: ${message}\n`)
+}
+
+module.exports = { Run, TrackerError, init }

@@ -1,0 +1,138 @@
+//! The queue of what is not acked. Knows nothing of sockets or threads: its owner locks it.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use crate::wire::{self, Map, Value, Writer};
+use crate::{map, Error};
+
+const IN_FLIGHT_BYTES: usize = 4 << 20; // sent and not acked
+const BATCH_BYTES: usize = 256 << 10; // of one message
+const ENTRY_BYTES: usize = 64; // what a queued record costs beside its bytes
+const RESERVED_BYTES: usize = 64 << 10; // for the last words of a run, when the memory is full
+
+/// Records from the moment they have a number until they are acked.
+pub struct Queue {
+    writer: Writer,
+    bound_bytes: usize,
+    pub frames: VecDeque<Vec<u8>>, // the records durable + 1 to last
+    bytes: usize,
+    pub sent: usize, // how many of them, from the front, are sent
+    pub in_flight_bytes: usize,
+    pub durable: u64,
+    pub last: u64,
+    pub counts: BTreeMap<String, u64>,
+    said: BTreeMap<String, u64>,
+}
+
+impl Queue {
+    pub fn new(writer: Writer, bound_bytes: usize) -> Queue {
+        Queue {
+            writer,
+            bound_bytes,
+            frames: VecDeque::new(),
+            bytes: 0,
+            sent: 0,
+            in_flight_bytes: 0,
+            durable: 0,
+            last: 0,
+            counts: BTreeMap::new(),
+            said: BTreeMap::new(),
+        }
+    }
+
+    /// Number, encode and keep a record, or count it as lost.
+    pub fn add(&mut self, kind: &str, body: &[u8], last_words: bool) -> Result<(), Error> {
+        if self.bytes < self.bound_bytes / 2 && !last_words {
+            self.say_losses();
+        }
+        let frame = self.writer.framed(kind, self.last + 1, body);
+        let size = wire::record_bytes(&frame);
+        if size > wire::MAX_RECORD_BYTES {
+            let text = format!("a '{kind}' record of {size} bytes; at most {} are allowed", wire::MAX_RECORD_BYTES);
+            return Err(Error::Invalid(text));
+        }
+        let bound = self.bound_bytes + if last_words { RESERVED_BYTES } else { 0 };
+        if self.bytes + frame.len() + ENTRY_BYTES > bound {
+            self.lose("memory full", 1);
+        } else {
+            self.push(frame);
+        }
+        Ok(())
+    }
+
+    fn push(&mut self, frame: Vec<u8>) {
+        self.bytes += frame.len() + ENTRY_BYTES;
+        self.frames.push_back(frame);
+        self.last += 1;
+    }
+
+    pub fn lose(&mut self, reason: &str, count: u64) {
+        *self.counts.entry(reason.to_owned()).or_default() += count;
+    }
+
+    /// A `losses` record, if there is something that none has said yet.
+    pub fn say_losses(&mut self) {
+        if self.counts != self.said {
+            let frame = self.losses_frame(self.last + 1);
+            self.push(frame);
+        }
+    }
+
+    fn losses_frame(&mut self, seq: u64) -> Vec<u8> {
+        self.said = self.counts.clone();
+        let counts: Map = self.counts.iter().map(|(reason, count)| (reason.clone(), Value::UInt(*count))).collect();
+        let body = map! {"counts" => counts, "source" => self.writer.client.as_str()};
+        self.writer.framed("losses", seq, &wire::encode_body(&body).expect("three levels"))
+    }
+
+    /// Everything up to `seq` is durable. Whether that is news.
+    pub fn acked(&mut self, seq: u64) -> bool {
+        let before = self.durable;
+        while self.durable < seq {
+            let frame = match self.frames.pop_front() {
+                Some(frame) => frame,
+                None => break,
+            };
+            self.bytes -= frame.len() + ENTRY_BYTES;
+            if self.sent > 0 {
+                self.sent -= 1;
+                self.in_flight_bytes -= frame.len();
+            }
+            self.durable += 1;
+        }
+        self.durable > before
+    }
+
+    /// The next message, as many records as fit, in order, and how many they are.
+    pub fn batch(&self) -> (Vec<u8>, usize) {
+        let mut message = Vec::new();
+        let mut count = 0;
+        for frame in self.frames.iter().skip(self.sent) {
+            let more = message.len() + frame.len();
+            if count > 0 && more > BATCH_BYTES
+                || self.in_flight_bytes > 0 && self.in_flight_bytes + more > IN_FLIGHT_BYTES
+            {
+                break;
+            }
+            message.extend_from_slice(frame);
+            count += 1;
+        }
+        (message, count)
+    }
+
+    pub fn send_again(&mut self) {
+        self.sent = 0;
+        self.in_flight_bytes = 0;
+    }
+
+    /// Put a `losses` record in the place of one that the sidecar cannot read.
+    pub fn give_up(&mut self, seq: u64) {
+        if seq > self.durable && seq <= self.last {
+            self.lose("unreadable", 1);
+            let index = (seq - self.durable - 1) as usize;
+            let frame = self.losses_frame(seq);
+            self.bytes = self.bytes - self.frames[index].len() + frame.len();
+            self.frames[index] = frame;
+        }
+    }
+}

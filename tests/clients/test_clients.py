@@ -1,0 +1,95 @@
+"""The clients in other languages: each is built, held against the conformance kit, and trains something.
+
+A tool that is missing fails the test of its language, with what to install. Builds go to a temporary directory.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+import tracker
+from tests.conformance.processes import Sidecar
+from tests.tools import REPOSITORY
+
+EXAMPLES = REPOSITORY / "examples" / "clients"
+LANGUAGES = ("javascript", "ruby", "cpp", "rust", "java")
+
+DEBIAN = {
+    "javascript": "nodejs npm",
+    "ruby": "ruby ruby-ffi-rzmq ruby-msgpack",
+    "cpp": "g++ libzmq3-dev cppzmq-dev libmsgpack-cxx-dev",
+    "rust": "cargo pkg-config libzmq3-dev librust-zmq-dev librust-rmp-dev",
+    "java": "default-jdk-headless libjeromq-java libmsgpack-java",
+}
+"""What a build needs, as Debian calls it."""
+
+Build = Callable[[str], Path]
+
+pytestmark = pytest.mark.timeout(600)  # compilers, on two busy cores
+
+
+@pytest.fixture(scope="session")
+def build(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Build]:
+    """Builds a language's client once, and returns the directory with `conformance` and `train`."""
+    built: dict[str, Path] = {}
+
+    def made(language: str) -> Path:
+        if language not in built:
+            out = tmp_path_factory.mktemp(language)
+            done = subprocess.run([EXAMPLES / language / "build.sh", out], capture_output=True, text=True)
+            if done.returncode:
+                said = (done.stdout + done.stderr)[-3000:]
+                pytest.fail(f"{language} is not built; on Debian install {DEBIAN[language]}\n{said}", pytrace=False)
+            built[language] = out
+        return built[language]
+
+    yield made
+
+
+@pytest.fixture
+def serving(tmp_path: Path) -> Iterator[Sidecar]:
+    """A sidecar of its own, at a TCP address of this machine."""
+    (tmp_path / "root").mkdir()
+    made = Sidecar(tmp_path / "root")
+    made.start()
+    yield made
+    made.close()
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_it_holds_to_the_protocol(language: str, build: Build) -> None:
+    program = build(language) / "conformance"
+    command = [sys.executable, "-m", "tests.conformance", "--command", str(program), "--json"]
+    done = subprocess.run(
+        [*command, "--steps", "100", "--kills", "2"],
+        capture_output=True,
+        text=True,
+        cwd=REPOSITORY,
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+    )
+    assert done.stdout, done.stderr
+    wrong = {found["name"]: found["wrong"] for found in json.loads(done.stdout)["scenarios"] if found["wrong"]}
+    assert not wrong, json.dumps(wrong, indent=1, ensure_ascii=False)
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_what_it_trains_is_there(language: str, build: Build, serving: Sidecar, tmp_path: Path) -> None:
+    program = build(language) / "train"
+    done = subprocess.run(
+        [program, "--door", serving.door, "--run", language], capture_output=True, text=True, cwd=tmp_path, timeout=120
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    serving.close()
+    run = tracker.Api(serving.root).run(language)
+    losses = [row["loss"] for row in run.scan_history(keys=["loss"])]
+    assert run.state == "finished"
+    assert len(losses) >= 10
+    assert losses[-1] < losses[0] / 2, f"the loss went from {losses[0]} to {losses[-1]}"
+    assert run.config, "nothing is known of how it was trained"

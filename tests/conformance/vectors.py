@@ -1,0 +1,359 @@
+"""Makes ``vectors.json`` from the codec: bytes, and what a reader must find in them. Pure, but for reading the file.
+
+JSON has one type of number and no bytes, so values stand in it as `tagged` says; `untagged` is the way back.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from sidecar.log.reader import header as log_header
+from sidecar.protocol import PROTOCOL_VERSION, limits
+from sidecar.protocol.codec import encode, pack, read_bare, read_framed
+from sidecar.protocol.errors import RecordError
+from sidecar.protocol.frames import HEAD_BYTES, frame
+from sidecar.protocol.records import KINDS, Record, check
+from sidecar.protocol.segments import header as segment_header
+
+VECTORS = Path(__file__).with_name("vectors.json")
+
+ABOUT = """\
+Golden vectors of the sidecar's protocol (sidecar/PROTOCOL.md): with this file alone a codec can be tested.
+
+messages: 'hex' is one ZeroMQ message, 'form' says framed or bare, 'records' is what a reader must find in it. A writer
+that uses msgpack's shortest forms, float 64, and the order of keys shown here makes the same bytes of these records;
+not so where 'loose' is true: there another writer used longer forms, and a reader must take them all the same.
+damaged: 'parts' is what a reader must find, in order: records, and damaged stretches [first byte, byte after the last].
+refused: bytes that are no record that may be used; 'code' is the one of the table of errors.
+files: how the files begin that a client may write or read.
+
+A record is a list of six: kind, run, client, seq, time, body. In it null, true, false, texts and lists are themselves,
+and everything else is an object whose first key says its type:
+{"int": "-5"}: an integer of up to 64 bits, in decimal digits;
+{"float": "3fb999999999999a", "is": "0.1"}: the 8 bytes of IEEE 754, big-endian, in hex (for a NaN any NaN will do);
+{"bin": "00c1ff"}: bytes in hex;
+{"map": [["lr", ...], ...]}: keys and values, in their order."""
+
+_RUN, _CLIENT, _TIME = "r1", "q4k9", 1700000000.25  # no whole number: some languages write those as integers
+
+_CONTENT = b"<svg/>"
+
+_EXAMPLES: dict[str, Any] = {
+    "tags": ["a", "größe ✓"],
+    "summary": ["min", "max"],
+    "goal": "maximize",
+    "resume": "allow",
+    "ask": "state",
+    "start_time": 1700000000.25,
+    "data": {"loss": 0.5, "epoch": 3, "done": False, "note": "step 0"},
+    "counts": {"memory full": 12},
+    "delete": ["lr"],
+    "code": "key",
+    "offset": 0,
+}
+_BY_KIND: dict[str, dict[str, Any]] = {
+    "config": {"set": {"lr": 0.1, "optimizer": {"name": "adam", "betas": [0.9, 0.999]}, "nothing": None}},
+    "summary": {"set": {"best": 0.97}},
+    "exit": {"state": "finished", "exit_code": 0},
+    "answer": {
+        "state": {"id": _RUN, "state": "finished", "summary": {"best": 0.97}},
+        "sinks": {"store": {"behind_bytes": 0, "error": None}},
+    },
+    "attached": {
+        "protocol": PROTOCOL_VERSION,
+        "state": {},
+        "records": "tcp://*:5758",
+        "results": "tcp://*:5759",
+    },
+    "attach": {"protocol": PROTOCOL_VERSION, "sinks": ["mlflow+http://localhost:5000"]},
+    "file": {"name": "plots/loss.svg", "size": 6, "sha256": hashlib.sha256(_CONTENT).hexdigest(), "data": _CONTENT},
+}
+_PLAIN: dict[type, Any] = {str: "x", int: 1, float: 0.5, dict: {}, list: ["a"], bool: True, bytes: b"\x00\xc1"}
+
+_BORDERS = {sign * 2**bits + more for bits in (7, 8, 15, 16, 31, 32, 53, 63) for sign in (1, -1) for more in (-1, 0, 1)}
+INTEGERS = sorted(n for n in _BORDERS | {0, 1, -1, -31, -32, -33, 2**64 - 1} if -(2**63) <= n < 2**64)
+"""Where msgpack changes its form, where a float 64 ends to be exact, and where 64 bits end."""
+
+FLOATS = (0.0, -0.0, 1.0, 0.1, -0.5, 5e-324, 2.2250738585072014e-308, 1.7976931348623157e308)
+TEXTS = {
+    "plain": "loss",
+    "two, three and four bytes": "größe ✓ 🜁",
+    "combining": "e\u0301",
+    "with a zero": "a\0b",
+    "31 bytes": "k" * 31,
+    "32 bytes": "k" * 32,
+    "255 bytes": "k" * 255,
+    "256 bytes": "k" * 256,
+}
+
+
+class Message(NamedTuple):
+    """A vector: a message, and what is in it.
+
+    Attributes:
+        loose: whether another writer would write the same records with other bytes.
+    """
+
+    name: str
+    form: str
+    data: bytes
+    loose: bool = False
+
+
+def tagged(value: Any) -> Any:
+    """Return plain data as it stands in the file."""
+    if value is None or isinstance(value, bool | str):
+        return value
+    if isinstance(value, int):
+        return {"int": str(value)}
+    if isinstance(value, float):
+        return {"float": struct.pack(">d", value).hex(), "is": repr(value)}
+    if isinstance(value, bytes):
+        return {"bin": value.hex()}
+    if isinstance(value, dict):
+        return {"map": [[key, tagged(item)] for key, item in value.items()]}
+    return [tagged(item) for item in value]
+
+
+def untagged(value: Any) -> Any:
+    """Return what `tagged` was given."""
+    if isinstance(value, list):
+        return [untagged(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    if "int" in value:
+        return int(value["int"])
+    if "float" in value:
+        return struct.unpack(">d", bytes.fromhex(value["float"]))[0]
+    if "bin" in value:
+        return bytes.fromhex(value["bin"])
+    return {key: untagged(item) for key, item in value["map"]}
+
+
+def read(message: bytes) -> list[Record | tuple[int, int]]:
+    """Return what is in a message: records, and the damaged stretches between them."""
+    if message[:1] != frame(b"x")[:1]:
+        return [part.record for part in read_bare(message) if part.record is not None]
+    found: list[Record | tuple[int, int]] = []
+    end = 0
+    while end < len(message):
+        part = read_framed(message, end)
+        found.append(part.record if part.record is not None else (end, part.end))
+        end = part.end
+    return found
+
+
+def record(kind: str, body: dict[str, Any], seq: int = 1) -> Record:
+    return Record(kind, _RUN, _CLIENT, seq, _TIME, body)
+
+
+def _log(data: dict[str, Any], step: int = 0, seq: int = 1) -> Record:
+    return record("log", {"step": step, "data": data}, seq)
+
+
+def body_of(kind: str, *, whole: bool) -> dict[str, Any]:
+    """Return an example of a kind's body: with all its keys, or with those that must be there."""
+    found = {}
+    for name, field in KINDS[kind].fields.items():
+        if whole or field.required:
+            own = _BY_KIND.get(kind, {})
+            example = field.choices[0] if field.choices else _PLAIN[field.types[0]]
+            found[name] = own.get(name, _EXAMPLES.get(name, example))
+    return found
+
+
+# -- messages ---------------------------------------------------------------------------------------------------------
+
+
+def messages() -> Iterator[Message]:
+    """Yield the messages whose every record is good."""
+    for kind in KINDS:
+        way = KINDS[kind].way
+        for whole in (False, True):
+            seq = 7 if way == "record" else 0
+            packed = encode(record(kind, body_of(kind, whole=whole), seq))
+            name = f"{kind}, {'all its keys' if whole else 'the keys that must be there'}"
+            yield Message(name, "bare", packed)
+            if way in ("record", "request"):
+                yield Message(name, "framed", frame(packed))
+    yield from (Message(name, "framed", frame(encode(found))) for name, found in _special())
+    yield from _loose()
+    yield from _several()
+
+
+def _special() -> Iterator[tuple[str, Record]]:
+    yield "not a number", _log({"loss": math.nan})
+    yield "infinities", _log({"up": math.inf, "down": -math.inf})
+    for value in FLOATS:
+        yield f"the float {value!r}", _log({"loss": value})
+    for number in INTEGERS:
+        yield f"the integer {number}", _log({"count": number})
+    for step in (limits.MIN_STEP, -1, limits.MAX_STEP):
+        yield f"the step {step}", _log({"loss": 0.5}, step)
+    yield "the highest number", _log({"loss": 0.5}, seq=limits.MAX_SEQ)
+    yield "a time that is an integer", _log({"loss": 0.5})._replace(time=1700000000)
+    yield "booleans", _log({"yes": True, "no": False})
+    for name, text in TEXTS.items():
+        yield f"a key and a text: {name}", _log({text: text})
+    yield "a row without metrics", _log({})
+    yield "16 metrics", _log({f"m{number}": float(number) for number in range(16)})
+    histogram = {"_type": "histogram", "counts": [1, 0, 2], "edges": [0.0, 0.5, 1.0, 1.5]}
+    yield "a histogram", _log({"weights": histogram})
+    nested: Any = "the deepest"
+    for level in range(limits.MAX_DEPTH - 1):
+        nested = [nested] if level % 2 else {"k": nested}
+    yield "a config of 16 levels", record("config", {"set": nested})
+    betas = {"optimizer": {"name": "adam", "betas": [0.9, 0.999], "more": {"amsgrad": False, "list": [[], {}, None]}}}
+    yield "a nested config", record("config", {"set": {"größe ✓": betas, "nothing": None}})
+    yield "bytes in a config", record("config", {"set": {"short": b"\x00\xc1\xff", "none": b""}})
+    yield "a kind of tomorrow", record("forecast", {"sky": ["blue", {"how": 0.5}]})
+    yield "a key of tomorrow", record("log", {"step": 0, "data": {"loss": 0.5}, "mood": "good"})
+    yield "fire-and-forget", Record("log", _RUN, "", 0, _TIME, {"step": 0, "data": {"loss": 0.5}})
+    yield "a frame's first byte inside of a record", record("config", {"set": {"raw": frame(encode(_log({})))}})
+
+
+def _loose() -> Iterator[Message]:
+    """Yield what other writers may write: longer forms of numbers, texts, lists and maps."""
+    head = encode(_log({}))
+    start = head[: head.index(b"\x82\xa4step")]
+    forms = {
+        "a float 32": b"\xca\x3f\x00\x00\x00",
+        "an unsigned integer of 8 bytes": b"\xcf" + (5).to_bytes(8, "big"),
+        "a signed integer of 8 bytes": b"\xd3" + (5).to_bytes(8, "big"),
+        "a signed integer of 1 byte": b"\xd0\x05",
+        "a text with a length of 4 bytes": b"\xdb\x00\x00\x00\x02ok",
+    }
+    for name, packed in forms.items():
+        yield Message(name, "bare", start + b"\x82\xa4step\x00\xa4data\x81\xa1x" + packed, loose=True)
+    body = b"\xdf\x00\x00\x00\x02\xd9\x04step\xd3" + bytes(8) + b"\xa4data\xde\x00\x01\xa1x\xcb" + bytes(8)
+    yield Message("long forms of maps and keys", "framed", frame(start + body), loose=True)
+    listed = start.replace(b"\x96\xa3log", b"\xdc\x00\x06\xa3log", 1) + b"\x82\xa4step\x00\xa4data\x80"
+    yield Message("a long form of the list of six", "bare", listed, loose=True)
+
+
+def _several() -> Iterator[Message]:
+    three = [record("run", {"project": "digits"}), _log({"loss": 0.5}, 0, 2), _log({"loss": 0.25}, 1, 3)]
+    yield Message("three records", "framed", b"".join(frame(encode(each)) for each in three))
+    yield Message("three records", "bare", b"".join(map(encode, three)))
+
+
+# -- what is not good -------------------------------------------------------------------------------------------------
+
+
+def damaged() -> Iterator[tuple[str, bytes]]:
+    """Yield framed messages of which some bytes are not as they were written."""
+    one, two, three = (frame(encode(_log({"loss": 1 / number}, number, number))) for number in (1, 2, 3))
+    flipped = bytearray(two)
+    flipped[-3] ^= 0x10
+    yield "a bit of the second of three has changed", one + bytes(flipped) + three
+    wrong_sum = bytearray(two)
+    wrong_sum[5] ^= 0xFF
+    yield "the second's checksum has changed", one + bytes(wrong_sum) + three
+    too_long = bytearray(two)
+    too_long[1:4] = b"\x7f\xff\xff"
+    yield "the second's length has changed", one + bytes(too_long) + three
+    yield "the second begins with another byte", one + b"\x00" + two[1:] + three
+    yield "the last is torn", one + two[:-5]
+    yield "the last is torn in its head", one + two[: HEAD_BYTES - 3]
+    yield "zeros follow", one + bytes(24)
+    yield "a frame of length 0 is between", one + b"\xc1" + bytes(7) + two
+    yield "bytes are missing in the first", one[:12] + one[20:] + two
+    yield "0xC1 stands alone between", one + b"\xc1\xc1\xc1" + two
+
+
+def refused() -> Iterator[tuple[str, bytes]]:
+    """Yield single bare records that may not be used."""
+    good = list(_log({"loss": 0.5}))
+
+    def changed(position: int, value: Any) -> bytes:
+        return pack([*good[:position], value, *good[position + 1 :]])
+
+    deep: Any = 1
+    for _ in range(limits.MAX_DEPTH):
+        deep = [deep]
+    yield "no bytes of msgpack", b"\xc1"
+    yield "cut off", pack(good)[:-4]
+    yield "no UTF-8", pack(good).replace(b"\xa4loss", b"\xa4lo\xff\xfe")
+    yield "five elements", pack(good[:5])
+    yield "a map instead", pack({"kind": "log"})
+    yield "a run that is a number", changed(1, 7)
+    yield "a number below 0", changed(3, -1)
+    yield "a number over 63 bits", changed(3, 2**63)
+    yield "a number that is a boolean", changed(3, True)
+    yield "a time that is not a number", changed(4, math.nan)
+    yield "a body that is a list", changed(5, [])
+    yield "a kind without a name", changed(0, "")
+    yield "a name of 65 characters", changed(0, "k" * 65)
+    yield "no step", changed(5, {"data": {}})
+    yield "a step that is a float", changed(5, {"step": 1.0, "data": {}})
+    yield "a step over 64 bits", changed(5, {"step": 2**63, "data": {}})
+    yield "an empty key", changed(5, {"step": 0, "data": {"": 1.0}})
+    yield "a reserved key", changed(5, {"step": 0, "data": {"_step": 1}})
+    yield "a key of 513 characters", changed(5, {"step": 0, "data": {"k" * 513: 1}})
+    yield "a metric that is nil", changed(5, {"step": 0, "data": {"loss": None}})
+    yield "a metric that is a list", changed(5, {"step": 0, "data": {"loss": [1.0]}})
+    yield "a metric that is bytes", changed(5, {"step": 0, "data": {"loss": b"1"}})
+    yield "a map without '_type'", changed(5, {"step": 0, "data": {"loss": {"a": 1}}})
+    yield "a map key that is a number", encode(record("config", {"set": {}}))[:-1] + b"\x81\x01\x02"
+    yield "17 levels", encode(record("config", {"set": {"deep": deep}}))
+    yield "an extension type", encode(record("config", {"set": {"when": 0}}))[:-1] + b"\xd6\xff\x65\x53\xf1\x00"
+    yield "a key of a wrong type", encode(record("summary", {"set": 1}))
+    yield "a goal that is none of the two", encode(record("define", {"metric": "loss", "goal": "up"}))
+
+
+def code_of(data: bytes) -> str:
+    """Return the code with which the codec refuses a bare record."""
+    try:
+        for part in read_bare(data):
+            if part.error is not None:
+                raise part.error
+            assert part.record is not None
+            check(part.record)
+    except RecordError as error:
+        return error.code
+    raise AssertionError(f"nothing is wrong with {data.hex()}")
+
+
+# -- the file ---------------------------------------------------------------------------------------------------------
+
+
+def written() -> str:
+    """Return the text of ``vectors.json``: one vector a line, so that differences can be read."""
+    lines: dict[str, list[dict[str, Any]]] = {
+        "messages": [
+            {
+                "name": found.name,
+                "form": found.form,
+                **({"loose": True} if found.loose else {}),
+                "records": [tagged(list(part)) for part in read(found.data)],
+                "hex": found.data.hex(),
+            }
+            for found in messages()
+        ],
+        "damaged": [
+            {"name": name, "parts": [_part(part) for part in read(data)], "hex": data.hex()} for name, data in damaged()
+        ],
+        "refused": [{"name": name, "code": code_of(data), "hex": data.hex()} for name, data in refused()],
+        "files": [
+            {"name": "the head of a transaction log", "hex": log_header().hex()},
+            {"name": "the head of a window's segment that begins with record 1", "hex": segment_header(1).hex()},
+            {"name": "the same, record 4294967296", "hex": segment_header(2**32).hex()},
+        ],
+    }
+    text = (
+        f'{{\n"about": {json.dumps(ABOUT.splitlines(), ensure_ascii=False, indent=1)},\n"protocol": {PROTOCOL_VERSION}'
+    )
+    for name, found in lines.items():
+        rows = ",\n".join(json.dumps(line, ensure_ascii=True) for line in found)
+        text += f',\n"{name}": [\n{rows}\n]'
+    return text + "\n}\n"
+
+
+def _part(part: Record | tuple[int, int]) -> dict[str, Any]:
+    return {"record": tagged(list(part))} if isinstance(part, Record) else {"damage": list(part)}

@@ -1,0 +1,24 @@
+"""The MLflow servers of the tests: one on SQLite, one on PostgreSQL that asks for a password; each started once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.servers.mlflow_server import PASSWORD, MlflowServer, mlflow_server, postgres
+
+
+@pytest.fixture(scope="session")
+def mlflow_sqlite(temporary: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[MlflowServer]:
+    """An MLflow server that keeps its runs in SQLite."""
+    with mlflow_server(f"sqlite:///{tmp_path_factory.mktemp('mlflow')}/mlflow.db") as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def mlflow_postgres(temporary: Path) -> Iterator[MlflowServer]:
+    """An MLflow server that keeps its runs in PostgreSQL, and lets nobody in without the password."""
+    with postgres() as store, mlflow_server(store, password=PASSWORD) as server:
+        yield server

@@ -1,0 +1,229 @@
+"""Starts a real MLflow server on loopback, and a temporary PostgreSQL for it, and asks it what it keeps.
+
+Needs the PyPI packages ``mlflow``, ``Flask-WTF`` and ``psycopg2-binary``, and Debian's ``postgresql``. The servers are
+started once for all tests; each test uses experiments of its own.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import pwd
+import re
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+from urllib.parse import quote
+
+import requests
+
+START_SECONDS = 60.0
+PASSWORD = "correct-horse-battery"
+USER = "admin"
+
+_LIGHT = {
+    "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "DO_NOT_TRACK": "true",
+    "OMP_NUM_THREADS": "1",
+    "PYTHONWARNINGS": "ignore",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
+}
+
+
+class Point(NamedTuple):
+    """One value of a metric, as MLflow has it; its time in milliseconds."""
+
+    step: int
+    time: int
+    value: float
+
+
+class Kept(NamedTuple):
+    """All that MLflow keeps of a run, plain, to be compared.
+
+    Attributes:
+        info: name, status, start and end time.
+        metrics: name -> its points, sorted.
+        artifacts: path -> content.
+    """
+
+    info: dict[str, Any]
+    params: dict[str, str]
+    tags: dict[str, str]
+    metrics: dict[str, list[Point]]
+    artifacts: dict[str, bytes]
+
+
+class MlflowServer:
+    """A server that runs, to be asked over its REST API, with nothing of MLflow's own client."""
+
+    def __init__(self, port: int, auth: tuple[str, str] | None = None) -> None:
+        self.port = port
+        self.url = f"http://127.0.0.1:{port}"
+        self.asks_for_password = auth is not None
+        self._auth = auth
+
+    def ask(self, method: str, endpoint: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        """Ask the API, and return its answer."""
+        url = f"{self.url}/api/2.0/mlflow/{endpoint}"
+        given: dict[str, Any] = {"params": body} if method == "GET" else {"json": body}
+        answer = requests.request(method, url, auth=self._auth, timeout=60, **given)
+        assert answer.status_code == 200, answer.text
+        found: dict[str, Any] = answer.json()
+        return found
+
+    def runs(self, experiment: str) -> list[dict[str, Any]]:
+        """Return every run of an experiment, by its name, the deleted as well."""
+        found = self.ask("GET", "experiments/get-by-name", {"experiment_name": experiment})["experiment"]
+        wanted = {"experiment_ids": [found["experiment_id"]], "run_view_type": "ALL"}
+        runs: list[dict[str, Any]] = self.ask("POST", "runs/search", wanted).get("runs", [])
+        return runs
+
+    def kept(self, experiment: str, *, histories: bool = True) -> Kept:
+        """Return what is kept of the one run of an experiment; without `histories` the last point of each metric."""
+        [run] = self.runs(experiment)
+        info, data = run["info"], run["data"]
+        metrics = {}
+        for metric in data.get("metrics", ()):
+            wanted = {"run_id": info["run_id"], "metric_key": metric["key"]}
+            history = self.ask("GET", "metrics/get-history", wanted)["metrics"] if histories else [metric]
+            points = [Point(int(each["step"]), int(each["timestamp"]), float(each["value"])) for each in history]
+            metrics[metric["key"]] = sorted(points, key=lambda point: (point.step, point.time, repr(point.value)))
+        return Kept(
+            {key: info.get(key) for key in ("run_name", "status", "start_time", "end_time")},
+            {each["key"]: each.get("value", "") for each in data.get("params", ())},
+            {each["key"]: each.get("value", "") for each in data.get("tags", ())},
+            metrics,
+            dict(self._artifacts(info["run_id"], info["artifact_uri"], "")),
+        )
+
+    def _artifacts(self, run: str, uri: str, path: str) -> Iterator[tuple[str, bytes]]:
+        found = self.ask("GET", "artifacts/list", {"run_id": run, **({"path": path} if path else {})})
+        for each in found.get("files", ()):
+            if each.get("is_dir"):
+                yield from self._artifacts(run, uri, each["path"])
+                continue
+            base = uri.partition(":")[2].strip("/")
+            url = f"{self.url}/api/2.0/mlflow-artifacts/artifacts/{base}/{quote(each['path'])}"
+            answer = requests.get(url, auth=self._auth, timeout=60)
+            assert answer.status_code == 200, answer.text
+            yield each["path"], answer.content
+
+
+@contextmanager
+def mlflow_server(store: str, *, password: str | None = None) -> Iterator[MlflowServer]:
+    """Run ``mlflow server`` with one worker, its artifacts proxied, until the context is left.
+
+    Args:
+        store: the backend store's URI.
+        password: of the user `USER`, who then must be named in each request (``--app-name basic-auth``).
+    """
+    needed = {"mlflow": "mlflow", **({"flask_wtf": "Flask-WTF"} if password else {})}
+    for module, package in needed.items():
+        assert importlib.util.find_spec(module), f"these tests need {package}: pip install {package}"
+    directory = Path(tempfile.mkdtemp(prefix="mlflow-"))
+    port = free_port()
+    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", store, "--workers", "1"]
+    command += ["--host", "127.0.0.1", "--port", str(port), "--serve-artifacts", "--artifacts-destination"]
+    command += [str(directory / "artifacts"), *(["--app-name", "basic-auth"] if password else [])]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW_")}
+    environment |= {**_LIGHT, "HOME": str(directory), "MLFLOW_FLASK_SERVER_SECRET_KEY": secrets.token_hex(16)}
+    if password:
+        settings = directory / "auth.ini"
+        settings.write_text(
+            f"[mlflow]\ndefault_permission = READ\ndatabase_uri = sqlite:///{directory}/auth.db\n"
+            f"admin_username = {USER}\nadmin_password = {password}\n"
+            "auth_cache_ttl_seconds = 600\n"  # a password is hashed once, and not for every request
+            "authorization_function = mlflow.server.auth:authenticate_request_basic_auth\n"
+        )
+        environment["MLFLOW_AUTH_CONFIG_PATH"] = str(settings)
+    output = directory / "output"
+    with output.open("wb") as file:
+        process = subprocess.Popen(
+            command, stdout=file, stderr=file, cwd=directory, env=environment, start_new_session=True
+        )
+    server = MlflowServer(port, (USER, password) if password else None)
+    try:
+        _await_answer(process, f"{server.url}/health", output)
+        yield server
+    finally:
+        _end_group(process)
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+def _await_answer(process: subprocess.Popen[bytes], url: str, output: Path) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while True:
+        try:
+            if requests.get(url, timeout=5).status_code == 200:
+                return
+        except requests.ConnectionError:
+            time.sleep(0.05)
+        said = output.read_text(errors="replace")[-3000:]
+        assert process.poll() is None, f"{process.args!r} has ended: {said}"
+        assert time.monotonic() < deadline, f"{url}: no answer in {START_SECONDS:.0f} s: {said}"
+
+
+def _end_group(process: subprocess.Popen[bytes]) -> None:
+    """End the leader of a session and all that it has started, at once, since nothing of it is kept."""
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait(10)
+
+
+@contextmanager
+def postgres() -> Iterator[str]:
+    """Run a PostgreSQL of its own until the context is left; yield the URI of an empty database."""
+    programs = sorted(
+        Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: [int(n) for n in re.findall(r"\d+", str(path))]
+    )
+    assert programs, "these tests need PostgreSQL in /usr/lib/postgresql: apt-get install postgresql"
+    assert importlib.util.find_spec("psycopg2"), "these tests need psycopg2: pip install psycopg2-binary"
+    user = pwd.getpwuid(os.getuid()).pw_name
+    if user == "root":  # initdb refuses to be root
+        user = "postgres" if any(entry.pw_name == "postgres" for entry in pwd.getpwall()) else "nobody"
+    directory = Path(tempfile.mkdtemp(prefix="postgres-"))
+    data, output, port = directory / "data", directory / "output", free_port()
+    if os.getuid() == 0:
+        shutil.chown(directory, user)
+    as_user = {"user": user} if os.getuid() == 0 else {}
+    environment = {"PATH": os.environ["PATH"], "HOME": str(directory), "LC_ALL": "C", "TZ": "UTC"}
+    initdb = [str(programs[-1] / "initdb"), "-D", str(data), "-U", "tracker", "-A", "trust", "-E", "UTF8", "--no-sync"]
+    made = subprocess.run(
+        initdb, cwd=directory, env=environment, capture_output=True, text=True, check=False, **as_user
+    )  # type: ignore[call-overload]
+    assert made.returncode == 0, made.stderr
+    command = [str(programs[-1] / "postgres"), "-D", str(data), "-p", str(port), "-k", str(directory)]
+    for setting in ("listen_addresses=127.0.0.1", "fsync=off", "max_connections=30", "shared_buffers=32MB"):
+        command += ["-c", setting]
+    with output.open("wb") as file:
+        process = subprocess.Popen(
+            command, stdout=file, stderr=file, cwd=directory, env=environment, start_new_session=True, **as_user
+        )  # type: ignore[call-overload]
+    try:
+        ready = [str(programs[-1] / "pg_isready"), "-h", "127.0.0.1", "-p", str(port), "-q"]
+        deadline = time.monotonic() + START_SECONDS
+        while subprocess.run(ready, env=environment, check=False).returncode:
+            assert process.poll() is None and time.monotonic() < deadline, output.read_text(errors="replace")
+            time.sleep(0.05)
+        yield f"postgresql+psycopg2://tracker@127.0.0.1:{port}/postgres"
+    finally:
+        process.send_signal(signal.SIGQUIT)  # the immediate shutdown
+        process.wait(START_SECONDS)
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+def free_port() -> int:
+    """Return a port of 127.0.0.1 that nobody has at the moment."""
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])

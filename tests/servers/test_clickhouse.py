@@ -1,0 +1,518 @@
+"""ClickHouse as a sink, on the real thing: what SQL finds there, after whatever went wrong on the way."""
+
+from __future__ import annotations
+
+import json
+import math
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sidecar.clickhouse.schema import Schema
+from sidecar.clickhouse.sink import ClickhouseSink
+from sidecar.log.reader import LogReader
+from sidecar.protocol.deadline import Deadline
+from sidecar.protocol.limits import new_id
+from sidecar.protocol.sink_address import parse_sink
+from sidecar.sinks.contract import SinkRefusedError, SinkTarget, SinkUnavailableError
+from sidecar.state import RunState
+from tests.servers import clickhouse_server
+from tests.servers.clickhouse_server import CLUSTER, PASSWORD, READER, USER, ClickhouseServer
+from tests.servers.feed import feed
+from tests.servers.proxy import CUT_AFTER, CUT_BEFORE, HALF, Fault, FaultyProxy, answer
+from tests.tools import REPOSITORY, Scripts, exact, wait_until
+from tests.unit.run_builder import START, RunBuilder
+from tracker.api import Api
+from tracker.cli.main import main
+
+clickhouse = clickhouse_server.clickhouse
+
+Captured = pytest.CaptureFixture[str]
+
+
+class Small(ClickhouseSink):
+    """Sends a log in several batches."""
+
+    batch_bytes = 1000
+
+
+@pytest.fixture
+def database() -> str:
+    """The name of a database that nobody has made."""
+    return f"db_{new_id()}"
+
+
+def build(root: Path, id: str = "run00001") -> RunBuilder:
+    """Make a run of three clients and a few batches."""
+    run = RunBuilder(root, id, name="it's", tags=["a", "b'c"], group="g")
+    run.write("config", {"set": {"lr": 0.1, "opt": {"name": "sgd"}}})
+    for step in range(20):
+        run.row(step, None, loss=1.0 / (step + 1), acc=step)
+        run.row(step, "client000002", loss=-float(step))
+        run.row(step, "", shell=f"text {step}")
+    run.write("exit", {"state": "finished"}, "client000002")
+    return run.finish()
+
+
+def read(address: str, id: str = "run00001") -> Any:
+    """Return all that a reader says of a run."""
+    with Api(address) as api:
+        run = api.run(id)
+        found = run.to_map() | {"keys": run.keys(), "history": run.history(), "rows": list(run.scan_history())}
+    return exact({key: value for key, value in found.items() if key != "dir"})
+
+
+def target(address: str, directory: Path) -> SinkTarget:
+    return SinkTarget(parse_sink(address), directory.name, directory, {})
+
+
+# -- what is there ----------------------------------------------------------------------------------------------------
+
+
+def test_what_is_logged_is_there_for_sql(clickhouse: ClickhouseServer, database: str, root: Path) -> None:
+    run = RunBuilder(root, "run00001", project="p", name="it's", tags=["a", "b'c"])
+    run.write("config", {"set": {"lr": 0.1, "opt": {"name": "sgd", "layers": [1, 2]}}})
+    run.row(0, None, loss=0.5, n=3, ok=True, big=2**64 - 1, note="a\tb", hist={"_type": "histogram", "bins": [1]})
+    run.row(1, None, loss=math.nan)
+    run.row(2, None, loss=-math.inf)
+    run.finish("failed")
+    feed(ClickhouseSink, clickhouse.address(database), run.dir)
+
+    points = f"FROM {database}.tracker_points FINAL WHERE run = 'run00001'"
+    assert clickhouse.rows(
+        f"SELECT key, seq, step, time, kind, number, integer, text {points} ORDER BY seq, place"
+    ) == [
+        ("loss", "3", "0", "1700000003", "float", "0.5", "0", ""),
+        ("n", "3", "0", "1700000003", "int", "3", "3", ""),
+        ("ok", "3", "0", "1700000003", "bool", "1", "1", ""),
+        ("big", "3", "0", "1700000003", "uint", "18446744073709552000", "-1", ""),
+        ("note", "3", "0", "1700000003", "text", "nan", "0", "a\\tb"),
+        ("hist", "3", "0", "1700000003", "json", "nan", "0", '{"_type": "histogram", "bins": [1]}'),
+        ("loss", "4", "1", "1700000004", "float", "nan", "0", ""),
+        ("loss", "5", "2", "1700000005", "float", "-inf", "0", ""),
+    ]
+    assert clickhouse.query(f"SELECT toUInt64(integer) {points} AND key = 'big'") == f"{2**64 - 1}\n"
+    runs = f"FROM {database}.tracker_runs FINAL"
+    assert clickhouse.rows(f"SELECT project, name, `group`, tags, state, exit_code, step, records, points {runs}") == [
+        ("p", "it\\'s", "", "['a','b\\'c']", "failed", "1", "2", "3", "8")
+    ]
+    assert clickhouse.query(f"SELECT start_time, end_time > start_time {runs}") == f"{START:.0f}\t1\n"
+    values = f"SELECT kind, key, number, text FROM {database}.tracker_values WHERE run = 'run00001'"
+    assert clickhouse.rows(f"{values} AND kind = 'config' ORDER BY key") == [
+        ("config", "lr", "0.1", "0.1"),
+        ("config", "opt.layers", "nan", "[1, 2]"),
+        ("config", "opt.name", "nan", "sgd"),
+    ]
+    assert clickhouse.rows(f"{values} AND kind = 'summary' AND key IN ('n', 'note', 'ok') ORDER BY key") == [
+        ("summary", "n", "3", "3"),
+        ("summary", "note", "nan", "a\\tb"),
+        ("summary", "ok", "1", "true"),
+    ]
+
+
+def test_a_run_that_names_it_as_its_sink(
+    clickhouse: ClickhouseServer, database: str, root: Path, scripts: Scripts
+) -> None:
+    address = clickhouse.address(database)
+    done = scripts.run(
+        """
+        import sys, tracker
+        with tracker.init(project="digits", config={"lr": 0.1}, sinks=[sys.argv[1]]) as run:
+            for step in range(500):
+                run.log({"loss": 1 / (step + 1), "val": {"acc": step}, "text": str(step)})
+            run.log({"hist": tracker.Histogram([1.0, 2.0])})
+        print(run.id)
+        """,
+        address,
+    )
+    id = done.out.strip()
+    assert read(address, id) == read(str(root), id)
+
+
+def test_a_database_with_an_odd_name(clickhouse: ClickhouseServer, root: Path) -> None:
+    run = build(root)
+    address = clickhouse.address("it%27s%20`odd`")
+    feed(ClickhouseSink, address, run.dir)
+    assert read(address) == read(str(root))
+    assert clickhouse.query("SELECT count() FROM system.databases WHERE name = 'it\\'s `odd`'") == "1\n"
+
+
+def test_many_sinks_make_the_tables_at_once(clickhouse: ClickhouseServer, database: str, root: Path) -> None:
+    address = clickhouse.address(database)
+    directories = [build(root, f"run0000{number}").dir for number in range(6)]
+    failed: list[Exception] = []
+
+    def one(directory: Path) -> None:
+        try:
+            feed(ClickhouseSink, address, directory, tries=5)
+        except Exception as error:
+            failed.append(error)
+
+    threads = [threading.Thread(target=one, args=(directory,)) for directory in directories]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failed == []
+    with Api(address) as api:
+        assert len(api.runs()) == 6
+
+
+def test_the_server_says_its_version(clickhouse: ClickhouseServer, database: str, tmp_path: Path) -> None:
+    sink = ClickhouseSink(target(clickhouse.address(database), tmp_path))
+    assert sink.version() == clickhouse.query("SELECT version()").strip()
+    sink.close(Deadline(1.0))
+    sink.close(Deadline(1.0))
+
+
+# -- again and again --------------------------------------------------------------------------------------------------
+
+
+def test_the_same_batches_again_change_nothing(clickhouse: ClickhouseServer, database: str, root: Path) -> None:
+    run = build(root)
+    address = clickhouse.address(database)
+    expected = read(str(root))
+    feed(Small, address, run.dir)
+    for table in ("tracker_points", "tracker_runs"):
+        clickhouse.query(f"SYSTEM STOP MERGES {database}.{table}")
+    for sink in (Small, ClickhouseSink, Small):
+        feed(sink, address, run.dir)
+        assert read(address) == expected
+    raw, once = (
+        int(clickhouse.query(f"SELECT count() FROM {database}.tracker_points {final}")) for final in ("", "FINAL")
+    )
+    assert once == 80
+    assert raw >= 3 * once, "nothing was there twice, so nothing was tested"
+    for table in ("tracker_points", "tracker_runs"):
+        clickhouse.query(f"SYSTEM START MERGES {database}.{table}")
+    clickhouse.query(f"OPTIMIZE TABLE {database}.tracker_points FINAL")
+    clickhouse.query(f"OPTIMIZE TABLE {database}.tracker_runs FINAL")
+    assert read(address) == expected
+    assert clickhouse.query(f"SELECT count() FROM {database}.tracker_points") == "80\n"
+    assert clickhouse.query(f"SELECT count() FROM {database}.tracker_runs") == "1\n"
+
+
+@pytest.mark.parametrize("fault", [CUT_AFTER, CUT_BEFORE, HALF, answer(503)], ids=["after", "before", "half", "503"])
+def test_a_fault_at_any_request_changes_nothing(clickhouse: ClickhouseServer, root: Path, fault: Fault) -> None:
+    run = build(root)
+    expected = read(str(root))
+    with FaultyProxy(clickhouse.port) as proxy:
+        feed(Small, clickhouse.address(f"db_{new_id()}", proxy.port), run.dir)
+        total = len(proxy.requests)
+    assert total > 12
+    for wanted in range(1, total + 1):
+        if fault is not CUT_AFTER and wanted > 8 and wanted < total - 1:
+            continue  # the batches in the middle are all alike
+        name = f"db_{new_id()}"
+        with FaultyProxy(clickhouse.port, at(wanted, fault)) as proxy:
+            feed(Small, clickhouse.address(name, proxy.port), run.dir, tries=2)
+            assert len(proxy.requests) > total or fault is HALF  # half of nothing is an answer too
+        assert read(clickhouse.address(name)) == expected, f"request {wanted} of {total}"
+        clickhouse.query(f"DROP DATABASE {name}")
+
+
+def at(wanted: int, fault: Fault) -> Callable[[int, str, str], Fault | None]:
+    return lambda number, method, path: fault if number == wanted else None
+
+
+def test_half_a_batch_is_not_seen(clickhouse: ClickhouseServer, database: str, root: Path) -> None:
+    run = build(root)
+    address = clickhouse.address(database)
+
+    def plan(number: int, method: str, path: str) -> Fault | None:
+        return (
+            CUT_BEFORE if "tracker_runs" in path and sum(seen(request.path) for request in proxy.requests) > 1 else None
+        )
+
+    def seen(path: str) -> bool:
+        return "tracker_runs" in path
+
+    with FaultyProxy(clickhouse.port, plan) as proxy, pytest.raises(SinkUnavailableError):
+        feed(Small, clickhouse.address(database, proxy.port), run.dir)
+    with Api(address) as api:
+        found = api.run("run00001")
+        assert found.state == "stalled"
+        assert 0 < found.records < 60
+        assert len(list(found.scan_history())) == found.records
+        assert len(found.keys()) <= 3
+    assert int(clickhouse.query(f"SELECT uniq(client, seq) FROM {database}.tracker_points")) > found.records
+    feed(Small, address, run.dir)
+    assert read(address) == read(str(root))
+
+
+def test_a_run_that_goes_on_makes_two_parts_a_batch(clickhouse: ClickhouseServer, database: str, root: Path) -> None:
+    run = RunBuilder(root, "run00001")
+    for step in range(60):
+        run.row(step, None, **{f"k{number}": float(step) for number in range(30)})
+    run.finish()
+
+    class Tiny(ClickhouseSink):
+        batch_bytes = 700
+
+    with FaultyProxy(clickhouse.port) as proxy:
+        feed(Tiny, clickhouse.address(database, proxy.port), run.dir)
+        inserts = [request for request in proxy.requests if "INSERT" in request.path]
+    batches = sum("tracker_runs" in request.path for request in inserts)
+    assert batches > 30
+    assert len(inserts) <= 2 * batches
+    parts = clickhouse.rows(
+        f"SELECT table, countIf(active) FROM system.parts WHERE database = '{database}' GROUP BY table ORDER BY table"
+    )
+    assert [table for table, _ in parts] == ["tracker_points", "tracker_runs"]
+    assert all(int(count) < batches for _, count in parts), "they are merged as they come"
+
+
+# -- who may, and who answers -----------------------------------------------------------------------------------------
+
+
+def test_user_and_password_come_from_the_environment(
+    clickhouse: ClickhouseServer, database: str, root: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    run = build(root)
+    address = clickhouse.address(database)
+    monkeypatch.setenv("CLICKHOUSE_USER", USER)
+    with pytest.raises(SinkRefusedError, match=r"(?i)password"):
+        feed(ClickhouseSink, address, run.dir)
+    monkeypatch.setenv("CLICKHOUSE_PASSWORD", "wrong")
+    with pytest.raises(SinkRefusedError, match=r"(?i)password") as caught:
+        feed(ClickhouseSink, address, run.dir)
+    assert "wrong" not in str(caught.value).lower().replace("wrong password", "")
+    (tmp_path / "secret").write_text(PASSWORD + "\n")
+    monkeypatch.delenv("CLICKHOUSE_PASSWORD")
+    monkeypatch.setenv("CLICKHOUSE_PASSWORD_FILE", str(tmp_path / "secret"))
+    with FaultyProxy(clickhouse.port) as proxy:
+        feed(ClickhouseSink, clickhouse.address(database, proxy.port), run.dir)
+        assert all(PASSWORD not in request.path for request in proxy.requests)
+    assert read(address) == read(str(root))
+
+
+def test_who_may_only_read_can_read_and_sends_nothing(
+    clickhouse: ClickhouseServer, database: str, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = build(root)
+    address = clickhouse.address(database)
+    monkeypatch.setenv("CLICKHOUSE_USER", READER)
+    with pytest.raises(SinkRefusedError, match=r"(?i)readonly"):
+        feed(ClickhouseSink, address, run.dir)
+    monkeypatch.delenv("CLICKHOUSE_USER")
+    feed(ClickhouseSink, address, run.dir)
+    monkeypatch.setenv("CLICKHOUSE_USER", READER)
+    assert read(address) == read(str(root))
+    with pytest.raises(SinkRefusedError, match=r"(?i)readonly"):
+        feed(ClickhouseSink, address, run.dir)
+
+
+def test_a_server_that_is_not_there(database: str, root: Path, capsys: Captured) -> None:
+    run = build(root)
+    with FaultyProxy(1) as proxy:
+        port = proxy.port
+    address = f"clickhouse+http://127.0.0.1:{port}/{database}"
+    with pytest.raises(SinkUnavailableError, match="refused"):
+        feed(ClickhouseSink, address, run.dir)
+    assert main(["ls", "--dir", address]) == 1
+    line = capsys.readouterr().err
+    assert line.startswith(f"tracker ls: cannot read from {address}: ")
+    assert len(line.splitlines()) == 1
+
+
+def test_a_database_that_is_not_there_is_not_made_by_reading(
+    clickhouse: ClickhouseServer, database: str, capsys: Captured
+) -> None:
+    assert main(["ls", "--dir", clickhouse.address(database)]) == 1
+    line = capsys.readouterr().err
+    assert database in line
+    assert "exist" in line
+    assert clickhouse.query(f"SELECT count() FROM system.databases WHERE name = '{database}'") == "0\n"
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"colour": "red"}, "unknown option 'colour'"),
+        ({"engine": "MergeTree"}, "engine='MergeTree'"),
+        ({"cluster": "a'b"}, "is no name of a cluster"),
+        ({"cluster": "a", "distributed": "b"}, "the two are one cluster"),
+        ({"cluster": "nowhere"}, r"(?i)cluster|zookeeper|ddl"),
+        ({"setting.no_such_setting": "1"}, "no_such_setting"),
+    ],
+)
+def test_an_address_that_cannot_be_is_refused(
+    clickhouse: ClickhouseServer, database: str, root: Path, options: dict[str, str], says: str
+) -> None:
+    run = build(root)
+    with pytest.raises((SinkRefusedError, SinkUnavailableError), match=says):
+        feed(ClickhouseSink, clickhouse.address(database, options=options), run.dir)
+
+
+def test_settings_go_with_every_request(clickhouse: ClickhouseServer, database: str, root: Path) -> None:
+    run = build(root)
+    with FaultyProxy(clickhouse.port) as proxy:
+        address = clickhouse.address(database, proxy.port, {"setting.max_insert_block_size": "1000"})
+        feed(ClickhouseSink, address, run.dir)
+        assert all("max_insert_block_size=1000" in request.path for request in proxy.requests)
+
+
+def test_rows_spread_over_the_shards_of_a_cluster(clickhouse: ClickhouseServer, database: str, root: Path) -> None:
+    """The tables are made by hand, without ON CLUSTER, which needs ZooKeeper; all else is as it is on a cluster."""
+    run = build(root)
+    address = clickhouse.address(database, options={"distributed": CLUSTER})
+    schema = Schema.of(database, {"distributed": CLUSTER})
+    for statement in (schema.database_statement(), *schema.statements()):
+        assert f" ON CLUSTER '{CLUSTER}'" in statement
+        clickhouse.query(statement.replace(f" ON CLUSTER '{CLUSTER}'", ""))
+    for _ in range(2):
+        feed(Small, address, run.dir)
+    assert read(address) == read(str(root))
+    assert clickhouse.query(f"SELECT count() FROM {database}.tracker_points_local FINAL") == "80\n"
+    assert clickhouse.query(f"SELECT number FROM {database}.tracker_values WHERE key = 'lr'") == "0.1\n"
+
+
+# -- reading ----------------------------------------------------------------------------------------------------------
+
+
+def test_all_runs_are_one_question(clickhouse: ClickhouseServer, database: str, root: Path) -> None:
+    for number in range(5):
+        feed(ClickhouseSink, clickhouse.address(database), build(root, f"run0000{number}").dir)
+    with FaultyProxy(clickhouse.port) as proxy, Api(clickhouse.address(database, proxy.port)) as api:
+        runs = api.runs(filters={"config.lr": 0.1, "state": "finished"}, order="-summary.loss")
+        assert proxy.requests == [], "nothing is read before it is used"
+        assert [len(runs), runs[0].summary["acc"], runs[4].config["opt"]] == [5, 19, {"name": "sgd"}]
+        assert len(proxy.requests) == 1
+
+
+def test_commands_that_read(clickhouse: ClickhouseServer, database: str, root: Path, capsys: Captured) -> None:
+    build(root)
+    address = clickhouse.address(database)
+    feed(ClickhouseSink, address, root / "runs" / "run00001")
+
+    def say(*arguments: str) -> list[str]:
+        found = []
+        for place in (str(root), address):
+            assert main([*arguments, "--dir", place]) == 0
+            found.append(capsys.readouterr().out)
+        return found
+
+    for command in (
+        ["ls"],
+        ["ls", "--where", "summary.acc>18", "--columns", "config.lr"],
+        ["export", "run00001"],
+        ["export", "run00001", "--format", "jsonl", "--keys", "loss", "--min-step", "5"],
+        ["tail", "run00001", "-n", "3"],
+        ["tail", "run00001", "--json", "--keys", "shell", "--no-follow"],
+    ):
+        here, there = say(*command)
+        assert here == there
+        assert here
+    here, there = say("show", "run00001")
+    assert ["server", address] in [line.split() for line in there.splitlines()]
+    assert [line.split() for line in there.splitlines() if address not in line] == [
+        line.split() for line in here.splitlines() if str(root) not in line
+    ]
+    here, there = say("show", "run00001", "--json")
+    assert json.loads(there) | {"dir": ""} == json.loads(here) | {"dir": ""}
+
+
+@pytest.mark.parametrize(
+    "command", [["verify"], ["rebuild"], ["rm", "--yes", "run00001"], ["sync"], ["log", "run00001", "loss=1"]]
+)
+def test_commands_that_need_a_directory_say_so(
+    clickhouse: ClickhouseServer, capsys: Captured, command: list[str]
+) -> None:
+    address = clickhouse.address("anything")
+    assert main([*command, "--dir", address]) == 1
+    expected = f"tracker {command[0]}: it works on a directory of runs, and {address} is a server\n"
+    assert capsys.readouterr().err == expected
+
+
+def test_tail_follows_a_run_until_it_ends(clickhouse: ClickhouseServer, database: str, root: Path) -> None:
+    address = clickhouse.address(database)
+    run = RunBuilder(root, "run00001")
+    run.row(0, None, loss=0.0, acc=1)
+    delivery = Delivery(address, run.dir)
+    delivery.bring_up()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tracker.cli.main", "tail", "run00001", "--json", "--dir", address],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=REPOSITORY,
+    )
+    watchdog = threading.Timer(60.0, process.kill)
+    watchdog.start()
+    with process:
+        assert process.stdout is not None and process.stderr is not None
+        rows = [json.loads(process.stdout.readline())]
+        run.row(1, None, loss=1.0)
+        run.row(1, "client000002", loss=1.5)
+        delivery.bring_up()
+        rows += [json.loads(process.stdout.readline()) for _ in range(2)]
+        run.row(0, "", loss=2.0)  # a late step comes when it comes
+        delivery.bring_up()
+        rows.append(json.loads(process.stdout.readline()))
+        run.write("exit", {"state": "finished"}, "client000002")
+        run.finish()
+        delivery.bring_up()
+        assert process.stdout.read() == ""
+        assert process.stderr.read().startswith("run run00001 finished after")
+    watchdog.cancel()
+    delivery.close()
+    assert [(row["_step"], row["loss"]) for row in rows] == [(0, 0.0), (1, 1.0), (1, 1.5), (0, 2.0)]
+    assert rows[0]["acc"] == 1
+    assert rows[2]["_label"] == "client000002"
+
+
+class Delivery:
+    """Sends a log that grows."""
+
+    def __init__(self, address: str, directory: Path) -> None:
+        self._sink = ClickhouseSink(target(address, directory))
+        self._sink.open()
+        self._state = RunState()
+        self._reader = LogReader(directory / "transactions.log")
+
+    def bring_up(self) -> None:
+        for batch in self._reader.batches():
+            for record in batch.records:
+                self._state.apply(record)
+            assert self._sink.send(batch, self._state) == batch.end
+
+    def close(self) -> None:
+        self._reader.close()
+        self._sink.close(Deadline(5.0))
+
+
+def test_a_reader_sees_what_comes(clickhouse: ClickhouseServer, database: str, root: Path) -> None:
+    address = clickhouse.address(database)
+    run = RunBuilder(root, "run00001")
+    delivery = Delivery(address, run.dir)
+    delivery.bring_up()
+    with Api(address, stalled_after=1e12) as api:
+        found = api.run("run00001")
+        version = found.store().version()
+        assert (found.state, found.history()["_step"]) == ("running", [])
+        run.row(0, None, x=1)
+        delivery.bring_up()
+        assert found.store().version() != version
+        assert (found.history()["x"], found.step, found.refresh().step) == ([1], None, 0)
+        run.finish()
+        delivery.bring_up()
+        assert wait_until(lambda: found.refresh().state == "finished")
+    delivery.close()
+
+
+def test_an_answer_that_cannot_be_read_names_the_server(
+    clickhouse: ClickhouseServer, database: str, root: Path
+) -> None:
+    from sidecar.protocol.errors import StoreError
+
+    run = build(root)
+    address = clickhouse.address(database)
+    feed(ClickhouseSink, address, run.dir)
+    clickhouse.query(f"INSERT INTO {database}.tracker_runs (run, version, packed) VALUES ('run00001', 99999999, 'x')")
+    with Api(address) as api, pytest.raises(StoreError, match="holds what cannot be read"):
+        api.runs()[0]

@@ -1,0 +1,192 @@
+"""What a run's names, values and files are called in MLflow: pure functions."""
+
+from __future__ import annotations
+
+import json
+import posixpath
+import re
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sidecar.protocol.records import Record
+from sidecar.sinks.mlflow_names import (
+    NAME_CHARS,
+    PARAM_CHARS,
+    TRACEBACK_TAG,
+    about,
+    artifact_name,
+    fit,
+    flatten,
+    mlflow_name,
+    proxied,
+    shorten,
+    text,
+    to_json,
+)
+from sidecar.state import RunState
+
+
+def taken_by_mlflow(name: str) -> bool:
+    """MLflow's own rule (mlflow/utils/validation.py)."""
+    norm = posixpath.normpath(name)
+    unique = norm == name and norm != "." and not norm.startswith("..") and not norm.startswith("/")
+    return bool(re.match(r"^[/\w.\- :]*$", name)) and unique and len(name) <= 250
+
+
+@pytest.mark.parametrize("key", ["loss", "val/acc", "val.acc", "a b", "a:b", "a-b_c", "größe", ".hidden", "x" * 250])
+def test_a_name_that_mlflow_takes_stays(key: str) -> None:
+    assert mlflow_name(key) == key
+
+
+@pytest.mark.parametrize(
+    ("key", "start"),
+    [
+        ("top@5", "top_5-"),
+        ("a//b", "a/_/b-"),
+        ("/a", "_/a-"),
+        ("a/..", "a/_-"),
+        (".", "_-"),
+        ("a\n", "a_-"),
+        ("", "_-"),
+        ("..a", "_..a-"),
+    ],
+)
+def test_a_name_that_mlflow_does_not_take_stays_readable(key: str, start: str) -> None:
+    assert mlflow_name(key).startswith(start)
+    assert len(mlflow_name(key)) == len(start) + 8
+
+
+@given(st.text(max_size=300) | st.text(alphabet="./ab", max_size=12))
+def test_mlflow_takes_every_name(key: str) -> None:
+    assert taken_by_mlflow(mlflow_name(key))
+
+
+@given(st.lists(st.text(alphabet="a/._@%", max_size=6) | st.integers(240, 260).map("k".__mul__), unique=True))
+def test_two_keys_have_two_names(keys: list[str]) -> None:
+    assert len({mlflow_name(key) for key in keys}) == len(keys)
+
+
+def test_long_values_are_cut_and_stay_different() -> None:
+    one, two = ("x" * PARAM_CHARS + end for end in "ab")
+    assert shorten(one, PARAM_CHARS) != shorten(two, PARAM_CHARS)
+    assert len(shorten(one, PARAM_CHARS)) == PARAM_CHARS
+    assert shorten(one, PARAM_CHARS) == shorten(one, PARAM_CHARS)
+    assert shorten("x" * PARAM_CHARS, PARAM_CHARS) == "x" * PARAM_CHARS
+    assert shorten("start" + one, 50, keep_end=True).endswith("xxa")
+    assert len(shorten("start" + one, 50, keep_end=True)) == 50
+
+
+def test_what_does_not_fit_is_kept_whole_beside() -> None:
+    fitted = fit({"lr": "0.1", "top@5": "x", "long": "y" * 20, "nul": "\0", TRACEBACK_TAG: "z" * 20 + "end"}, 15)
+    assert fitted.values["lr"] == "0.1"
+    assert sorted(found["key"] for found in fitted.whole.values()) == ["long", "nul", "top@5", TRACEBACK_TAG]
+    assert fitted.whole["long"] == {"key": "long", "value": "y" * 20}
+    assert fitted.values["nul"] == "\N{REPLACEMENT CHARACTER}"
+    assert fitted.values[TRACEBACK_TAG].endswith("end")
+    assert set(fitted.whole) <= set(fitted.values)
+
+
+@pytest.mark.parametrize(
+    ("config", "wanted"),
+    [
+        ({"a": 1, "b": {"c": {"d": True}, "e": None}}, {"a": "1", "b.c.d": "True", "b.e": "None"}),
+        ({"empty": {}, "list": [1, {"x": "ü"}], "text": "é"}, {"empty": "{}", "list": '[1, {"x": "ü"}]', "text": "é"}),
+        ({"a.b": 1}, {"a.b": "1"}),
+        ({"bytes": b"\x00"}, {"bytes": '{"_type": "bytes", "base64": "AA=="}'}),
+        ({"x": 1e-7, "y": float("nan"), "z": 2**70}, {"x": "1e-07", "y": "nan", "z": str(2**70)}),
+        ({}, {}),
+    ],
+)  # fmt: skip
+def test_a_config_becomes_params(config: dict[str, Any], wanted: dict[str, str]) -> None:
+    assert flatten(config) == wanted
+
+
+def test_keys_that_would_be_the_same_stay_apart() -> None:
+    found = flatten({"a.b": 1, "a": {"b": 2}})
+    assert found.pop("a.b") == "2"
+    [(name, value)] = found.items()
+    assert name.startswith("a.b-") and value == "1"
+    assert flatten({"a": {"b": 2}, "a.b": 1}) == {"a.b": "2", name: "1"}
+
+
+@given(
+    st.recursive(st.integers(), lambda inner: st.dictionaries(st.text(alphabet="a.", max_size=3), inner, max_size=3))
+)
+def test_no_value_of_a_config_is_lost(config: Any) -> None:
+    def leaves(value: Any) -> int:
+        return sum(map(leaves, value.values())) if isinstance(value, dict) and value else 1
+
+    assert len(flatten({"top": config})) == leaves({"top": config})
+
+
+@pytest.mark.parametrize(
+    ("name", "wanted"),
+    [
+        ("model.bin", "model.bin"),
+        ("a/b c/ü.txt", "a/b c/ü.txt"),
+        ("tracker", "tracker"),
+        ("tracker.log", "tracker.log"),
+    ],
+)
+def test_a_file_keeps_its_name(name: str, wanted: str) -> None:
+    assert artifact_name(name) == wanted
+
+
+@pytest.mark.parametrize(
+    ("name", "form"),
+    [
+        ("a#1.txt", r"a_1-[0-9a-f]{8}\.txt"),
+        ("100%", r"100_-[0-9a-f]{8}"),
+        ("v1.0/a?b", r"v1\.0/a_b-[0-9a-f]{8}"),
+        ("tracker/values.jsonl", r"files/tracker/values-[0-9a-f]{8}\.jsonl"),
+    ],
+)
+def test_a_file_whose_name_cannot_be_gets_one_like_it(name: str, form: str) -> None:
+    assert re.fullmatch(form, artifact_name(name))
+
+
+@pytest.mark.parametrize(
+    ("uri", "wanted"),
+    [
+        ("mlflow-artifacts:/1/abc/artifacts", "1/abc/artifacts"),
+        ("mlflow-artifacts://host:5000/1/abc/artifacts", "1/abc/artifacts"),
+        ("http://host:5000/api/2.0/mlflow-artifacts/artifacts/1/abc/artifacts", "1/abc/artifacts"),
+        ("s3://bucket/1/abc/artifacts", None),
+        ("file:///var/mlruns/1/abc/artifacts", None),
+        ("/var/mlruns/1/abc/artifacts", None),
+        ("", None),
+    ],
+)
+def test_which_artifacts_go_over_the_server(uri: str, wanted: str | None) -> None:
+    assert proxied(uri) == wanted
+
+
+def test_the_tags_about_a_run() -> None:
+    state = RunState()
+    state.apply(
+        Record("run", "r1", "c1", 1, 1.0, {"project": "demo", "group": "g", "program": "train.py", "host": "h"})
+    )
+    assert about(state) == {
+        "tracker.project": "demo",
+        "tracker.group": "g",
+        "tracker.host": "h",
+        "tracker.state": "running",
+        "mlflow.source.name": "train.py",
+        "mlflow.source.type": "LOCAL",
+    }
+    state.apply(Record("losses", "r1", "c1", 2, 2.0, {"source": "c1", "counts": {"window full": 3}}))
+    state.apply(Record("exit", "r1", "c1", 3, 3.0, {"state": "failed", "exit_code": 1, "traceback": "T"}))
+    found = about(state)
+    assert (found["tracker.state"], found["tracker.exit_code"], found["tracker.traceback"]) == ("failed", "1", "T")
+    assert json.loads(found["tracker.losses"]) == {"window full": 3}
+
+
+def test_values_as_text() -> None:
+    assert [text(value) for value in ("a", 1, 1.5, True, None, [1, "a"], {"a": [None]})] == [
+        "a", "1", "1.5", "True", "None", '[1, "a"]', '{"a": [null]}',
+    ]  # fmt: skip
+    assert to_json({"ü": b"\x01"}) == '{"ü": {"_type": "bytes", "base64": "AQ=="}}'
+    assert NAME_CHARS == 250
