@@ -179,7 +179,8 @@ class Run:
 
     def _take_over(self, *, patient: bool) -> None:
         """Take what is left in the windows of clients that are gone; say of each writer that is gone that it is."""
-        alive, dead = set(), set()
+        alive: set[str] = set()
+        dead: set[str] = set()
         for directory in window_directories(self.directory):
             (alive if self.take_window(directory) is None else dead).add(directory.name)
         if patient:

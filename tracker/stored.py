@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from sidecar.log.reader import LogReader
 from sidecar.protocol.errors import LogFormatError, StoreError
-from sidecar.protocol.layout import FILES_NAME, LOG_NAME, STORE_NAME
+from sidecar.protocol.layout import FILES_NAME, LOG_NAME, PART_PREFIX, STORE_NAME
+from sidecar.protocol.sink_progress import all_progress
 from sidecar.state import RunState
 from sidecar.store.blocks import Block
 from sidecar.store.reader import StoreReader
@@ -176,6 +177,18 @@ class StoredRun:
         return self._map("losses")
 
     @property
+    def sinks(self) -> dict[str, dict[str, Any]]:
+        """The servers that it goes to: address -> ``behind_bytes`` (what is not there yet), ``error``, ``offline``."""
+        return {
+            progress.address: {
+                "behind_bytes": progress.behind_bytes(self.dir),
+                "error": progress.error,
+                "offline": progress.offline,
+            }
+            for progress in all_progress(self.dir)
+        }
+
+    @property
     def writers(self) -> dict[str, dict[str, Any]]:
         """The processes that wrote to it: client id -> ``label``, ``host``, ``pid``, ``state``, ``step`` and more."""
         return self._map("writers")
@@ -271,7 +284,7 @@ class StoredRun:
     def files(self) -> list[StoredFile]:
         """Return the files that were saved with the run, by name."""
         top = self.dir / FILES_NAME
-        paths = [path for path in sorted(top.rglob("*")) if path.is_file()]
+        paths = [path for path in sorted(top.rglob("*")) if path.is_file() and not path.name.startswith(PART_PREFIX)]
         return [StoredFile(path.relative_to(top).as_posix(), path, path.stat().st_size) for path in paths]
 
     def artifacts(self) -> list[Any]:
@@ -288,7 +301,7 @@ class StoredRun:
         self._load()
         names = (
             "id name project group job_type tags notes state exit_code signal traceback reason start_time end_time "
-            "last_time step records points config summary metrics losses writers"
+            "last_time step records points config summary metrics losses writers sinks"
         )
         return {name: getattr(self, name) for name in names.split()} | {"dir": self.place}
 
@@ -400,6 +413,11 @@ class ServedRun(StoredRun):
     @property
     def place(self) -> str:
         return self._address
+
+    @property
+    def sinks(self) -> dict[str, dict[str, Any]]:
+        """None that are known here."""
+        return {}
 
     def files(self) -> list[StoredFile]:
         """Return none: a run's files stay where it was logged."""

@@ -106,10 +106,13 @@ def run_ls(args: argparse.Namespace) -> int:
         *(Column(name.rpartition(".")[2].upper(), right=True, least=8) for name, _ in columns),
     ]
     rows = []
-    for run in shown:
+    waits = [waiting(run) for run in shown]
+    for run, waits_for in zip(shown, waits, strict=True):
         values = (fetch(run) for _, fetch in columns)
         cells = ["" if value is MISSING or value is None else number(value) for value in values]
-        rows.append([*_about(run, now), *cells])
+        rows.append([*_about(run, now), *cells, *([waits_for] if any(waits) else [])])
+    if any(waits):
+        heads.append(Column("WAITING", least=12))
     print("\n".join(table(heads, rows)))
     if len(shown) < len(runs):
         say(f"{len(shown)} of {counted(len(runs), 'run')}")
@@ -120,6 +123,12 @@ def _about(run: StoredRun, now: float) -> list[str]:
     step = "" if run.step is None else str(run.step)
     name = "" if run.name == run.id else run.name
     return [run.id, name, run.project or "", run.state, ago(run.start_time, now), lasted(run, now), step]
+
+
+def waiting(run: StoredRun) -> str:
+    """Return what of a run is not yet at its servers: ``"12 KiB for mlflow"``; empty if nothing is."""
+    behind = {address: said["behind_bytes"] for address, said in run.sinks.items() if said["behind_bytes"]}
+    return ", ".join(f"{size(count)} for {address.partition('+')[0]}" for address, count in behind.items())
 
 
 def lasted(run: StoredRun, now: float) -> str:
@@ -148,6 +157,8 @@ def _page(run: StoredRun, now: float) -> list[str]:
             lines += ["", title, *_facts({key: number(value) for key, value in values.items()}, "  ")]
     if len(run.writers) > 1:
         lines += ["", "writers", *("  " + line for line in _writers(run, now))]
+    if run.sinks:
+        lines += ["", "sinks", *_facts({address: _sink(said) for address, said in run.sinks.items()}, "  ")]
     files = run.files()
     if files:
         total = size(sum(file.size for file in files))
@@ -158,6 +169,13 @@ def _page(run: StoredRun, now: float) -> list[str]:
     if run.traceback:
         lines += ["", "traceback", *("  " + line for line in clean_lines(run.traceback).rstrip().split("\n"))]
     return lines
+
+
+def _sink(said: dict[str, Any]) -> str:
+    if not said["behind_bytes"]:
+        return "all there"
+    why = said["error"] or ("offline; 'tracker sync' sends it" if said["offline"] else "on its way")
+    return f"{size(said['behind_bytes'])} wait: {why}"
 
 
 def _head(run: StoredRun, now: float) -> dict[str, str]:
