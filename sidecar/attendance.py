@@ -14,13 +14,13 @@ from sidecar import __version__
 from sidecar.items import Append, Closing, Done, Opened, Question, WriterItem
 from sidecar.memory_events import oom_count, oom_since
 from sidecar.protocol import PROTOCOL_VERSION
-from sidecar.protocol.codec import decode_envelope, encode
+from sidecar.protocol.codec import encode
 from sidecar.protocol.connection import place
 from sidecar.protocol.deadline import Deadline
-from sidecar.protocol.errors import RecordError, RefusedError
+from sidecar.protocol.errors import RefusedError
 from sidecar.protocol.frames import frame
 from sidecar.protocol.limits import NAME_RULE, valid_name
-from sidecar.protocol.records import KINDS, Body, Record, check
+from sidecar.protocol.records import Body, Record
 from sidecar.protocol.segments import OwnerLock, is_owned, read_owner, read_window, remove_window, window_directories
 from sidecar.protocol.sink_address import SinkAddress, parse_sinks
 from sidecar.protocol.sink_progress import read_progress, write_progress
@@ -355,17 +355,3 @@ class Attendance:
                     self._on_closed(run)
 
                 self._to_writer(Closing(run, then))
-
-
-def read_request(payload: bytes) -> Record:
-    """Return what somebody asks at the door.
-
-    Raises:
-        RecordError: it is no record, or no question of the door's.
-    """
-    record = decode_envelope(payload)
-    kind = KINDS.get(record.kind)
-    if kind is None or kind.way != "door":
-        raise RecordError("kind", f"a {record.kind!r} record at the door; it takes attach, status and stop")
-    check(record)
-    return record

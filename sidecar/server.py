@@ -12,15 +12,15 @@ import platform
 import queue
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 
 from sidecar import __version__
-from sidecar.attendance import Attendance, read_request
+from sidecar.attendance import Attendance
 from sidecar.binding import Endpoints
 from sidecar.couriers import Couriers, Said
+from sidecar.door import Door
 from sidecar.guard import Guard
 from sidecar.handler import Handler
 from sidecar.items import Append, SenderItem, WriterItem
@@ -29,11 +29,11 @@ from sidecar.protocol.codec import encode
 from sidecar.protocol.connection import Connection, place, write_connection
 from sidecar.protocol.deadline import Deadline
 from sidecar.protocol.endpoints import reached
-from sidecar.protocol.errors import ChannelError, RecordError, RefusedError
 from sidecar.protocol.layout import RUNS_NAME
 from sidecar.protocol.records import Body, Record
 from sidecar.protocol.sink_address import SinkAddress, parse_sink
 from sidecar.protocol.sink_progress import all_progress
+from sidecar.results import UNSENT_PAUSE, ResultSockets
 from sidecar.runs import Run, Session
 from sidecar.sender import Sender
 from sidecar.sinks.store import StoreSink
@@ -49,24 +49,11 @@ _BACKLOG_BYTES = 8 * 1024 * 1024
 _RECORDS_QUEUED = 8
 """Messages that ZeroMQ holds for each client before the sidecar reads them; they may be large."""
 
-_UNSENT_SECONDS = 5.0
-_UNSENT_PAUSE = 0.002
-_UNSENT_MOST = 64
-"""So many results are kept, and tried again, for so long, for a client whose result socket is not connected yet."""
-
 _COURIER_SECONDS = 5.0
 """What is under way to a server when the sidecar stops is waited for no longer; it is sent again."""
 
 _BURST_SECONDS = 0.02
 _PARENT = "parent"
-
-
-class _Unsent:
-    """Results for a client that does not take them: mostly one that has asked before it was connected."""
-
-    def __init__(self) -> None:
-        self.since = time.monotonic()
-        self.messages: deque[bytes] = deque()
 
 
 class Server:
@@ -122,11 +109,8 @@ class Server:
         self._stopping = False
         self._started = time.time()
         self._ready: queue.SimpleQueue[BaseException | None] = queue.SimpleQueue()
-        self._results: dict[str, channels.Channel] = {}
-        self._result_endpoints: dict[str, str] = {}
-        self._unsent: dict[str, _Unsent] = {}
+        self._results = ResultSockets(endpoints, guard.keys if guard is not None else None)
         self._watched: dict[str, Session] = {}
-        self._made = 0
         self.ended = threading.Event()
         self.failed: BaseException | None = None
 
@@ -142,7 +126,7 @@ class Server:
 
     def _post(self, client: str, result: Record) -> None:
         message = encode(result)
-        self.call(lambda: self._send_result(client, message))
+        self.call(lambda: self._results.send(client, message))
 
     def _to_writer(self, item: WriterItem) -> None:
         if isinstance(item, Append):
@@ -210,16 +194,16 @@ class Server:
         self._watch = Watch()
         self._poll = channels.Poll()
         keys = self._guard.keys if self._guard is not None else None
-        self._door = channels.router(keys)
+        self._door = Door(self._endpoints, self._guard, self.attendance, self._results, self.call)
         self._records = channels.pull(_RECORDS_QUEUED, keys)
-        self._special: dict[channels.Channel, Callable[[], None]] = {self._door: self._on_door}
+        self._special: dict[channels.Channel, Callable[[], None]] = {self._door.channel: self._on_door}
         if self._guard is not None:
             gate = self._guard.open()
             self._special[gate.channel] = gate.answer
-            for channel in (self._door, self._records):
+            for channel in (self._door.channel, self._records):
                 handshakes = channel.watch_handshakes()
                 self._special[handshakes] = partial(self._on_handshakes, handshakes)
-        door_endpoint = self._endpoints.bind_door(self._door)
+        door_endpoint = self._endpoints.bind_door(self._door.channel)
         self._records_endpoint = self._endpoints.bind(self._records, "records")
         self._reading = True
         for channel in (*self._special, self._records):
@@ -252,8 +236,8 @@ class Server:
                     self._special[source]()
             now = time.monotonic()
             wait = self.handler.idle(now)
-            if self._unsent and self._send_unsent(now):
-                wait = min(wait, _UNSENT_PAUSE)
+            if self._results.send_unsent(now):
+                wait = min(wait, UNSENT_PAUSE)
             for key in self._watch.gone():
                 self._on_gone(key)
             self._forget_left()
@@ -284,8 +268,7 @@ class Server:
 
     def _release(self) -> None:
         self._connection_file.unlink(missing_ok=True)
-        for channel in self._results.values():
-            channel.close()
+        self._results.close()
         for name in ("_door", "_records"):
             if hasattr(self, name):
                 getattr(self, name).close()
@@ -329,6 +312,9 @@ class Server:
         for refusal in handshakes.refusals():
             self._guard.failed(refusal)
 
+    def _on_door(self) -> None:
+        self._door.answer_all(self._records_endpoint, self.status, self._watch_session, self.stop)
+
     def _regulate(self) -> None:
         """Stop reading records while the log is behind; begin again when it has caught up."""
         reading = self._writer.backlog_bytes < (_BACKLOG_BYTES if self._reading else _BACKLOG_BYTES // 2)
@@ -339,33 +325,9 @@ class Server:
             else:
                 self._poll.remove(self._records)
 
-    def _send_result(self, client: str, message: bytes) -> None:
-        channel = self._results.get(client)
-        if channel is None:
-            return
-        unsent = self._unsent.get(client)
-        if unsent is None and channel.send(message):
-            return
-        if unsent is None:
-            unsent = self._unsent[client] = _Unsent()
-        if len(unsent.messages) < _UNSENT_MOST:
-            unsent.messages.append(message)  # of more a later ack, or its question again, makes good
-
-    def _send_unsent(self, now: float) -> bool:
-        """Send results to clients whose connection was not there yet; return whether some are left."""
-        for client, unsent in list(self._unsent.items()):
-            channel = self._results.get(client)
-            while channel is not None and unsent.messages and channel.send(unsent.messages[0]):
-                unsent.messages.popleft()
-            if channel is None or not unsent.messages or now - unsent.since > _UNSENT_SECONDS:
-                del self._unsent[client]
-        return bool(self._unsent)
-
     def _forget_left(self) -> None:
         """Close the result channels of clients that have left, and watch their processes no more."""
-        for client in self._results.keys() - self.attendance.sessions.keys():
-            self._results.pop(client).close()
-            self._endpoints.release(self._result_endpoints.pop(client))
+        self._results.keep_only(self.attendance.sessions.keys())
         sessions = self.attendance.sessions
         for session in [found for client, found in self._watched.items() if sessions.get(client) is not found]:
             fd = self._watch.forget(self._watched.pop(session.client))
@@ -379,6 +341,12 @@ class Server:
         if fd is not None:
             self._poll.add(fd)
 
+    def _watch_session(self, session: Session) -> None:
+        if session.pid is not None and not session.watched:
+            session.watched = True
+            self._watched[session.client] = session
+            self._watch_process(session.pid, session)
+
     def _on_process_end(self, fd: int) -> None:
         self._poll.remove(fd)
         self._on_gone(self._watch.ended(fd))
@@ -388,91 +356,6 @@ class Server:
             self._parent_lives = False
         elif isinstance(key, Session):
             self.attendance.gone(key)
-
-    # -- the door -----------------------------------------------------------------------------------------------
-
-    def _on_door(self) -> None:
-        while (found := self._door.receive_parts_from()) is not None:
-            (*envelope, payload), key = found
-            try:
-                request = read_request(payload)
-            except RecordError as error:
-                self._answer(envelope, Record("refused", "", "", 0, 0.0, {"code": error.code, "message": str(error)}))
-                continue
-            if request.kind == "attach":
-                self._attach(envelope, request, key)
-            elif request.kind == "status":
-                self._answer(envelope, request._replace(body=self.status()))
-            elif request.kind == "stop" and self._may_stop(key):
-                self._answer(envelope, request._replace(body={}))
-                self._stopping = True
-            elif request.kind == "stop":
-                self._refuse(envelope, request, "key", "only who holds this sidecar's own key may stop it from afar")
-            else:
-                self._refuse(envelope, request, "kind", f"a {request.kind!r} is an answer, not a question")
-
-    def _may_stop(self, key: str) -> bool:
-        if self._guard is not None:
-            return key == self._guard.keys.public
-        return self._endpoints.local
-
-    def _refuse(self, envelope: list[bytes], request: Record, code: str, message: str) -> None:
-        self._answer(envelope, request._replace(kind="refused", body={"code": code, "message": message}))
-
-    def _answer(self, envelope: list[bytes], answer: Record) -> None:
-        self._door.send_parts([*envelope, encode(answer._replace(time=time.time()))])
-
-    def _attach(self, envelope: list[bytes], request: Record, key: str) -> None:
-        def answer(session: Session, found: Body) -> None:
-            self.call(lambda: self._attached(envelope, request, session, found))
-
-        try:
-            session = self.attendance.attach(request, answer, key)
-        except RefusedError as error:
-            _log.info("client %s was refused for run %r: %s", request.client, request.run, error)
-            body = {"code": error.code, "message": str(error), "where": error.where}
-            self._answer(envelope, request._replace(kind="refused", body=body))
-            return
-        if session.pid is not None and not session.watched:
-            session.watched = True
-            self._watched[session.client] = session
-            self._watch_process(session.pid, session)
-
-    def _attached(self, envelope: list[bytes], request: Record, session: Session, found: Body) -> None:
-        if self.attendance.sessions.get(session.client) is not session:
-            self._refuse(envelope, request, "closing", f"client {session.client!r} has left meanwhile; try again")
-            return
-        try:
-            results = self._result_endpoint(session.client)
-        except ChannelError as error:
-            self._refuse(envelope, request, "storage", str(error))
-            return
-        body: Body = {
-            "protocol": PROTOCOL_VERSION,
-            "version": __version__,
-            "records": self._records_endpoint,
-            "results": results,
-            "last": session.durable,
-            "state": found.get("state", {}),
-            "resumed": session.resumed,
-        }
-        if self._endpoints.local:  # of no use to others, and none of their business
-            body |= {"directory": str(session.run.directory), "place": place()}
-        if found.get("error"):
-            _log.warning("run %s: its state is not known: %s", session.run.id, found["error"])
-        self._answer(envelope, request._replace(kind="attached", body=body))
-
-    def _result_endpoint(self, client: str) -> str:
-        if client not in self._results:
-            self._made += 1
-            channel = channels.push(self._guard.keys if self._guard is not None else None)
-            try:
-                self._result_endpoints[client] = self._endpoints.bind(channel, f"r{self._made}")
-            except ChannelError:
-                channel.close()
-                raise
-            self._results[client] = channel
-        return self._result_endpoints[client]
 
     def status(self) -> Body:
         """Return what ``sidecar status`` shows."""

@@ -10,7 +10,8 @@ from typing import Any
 import msgpack
 import pytest
 
-from sidecar.attendance import Attendance, read_request
+from sidecar.attendance import Attendance
+from sidecar.door import read_request
 from sidecar.handler import Handler
 from sidecar.items import Append
 from sidecar.log.reader import LogReader

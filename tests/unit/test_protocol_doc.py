@@ -13,7 +13,8 @@ from typing import Any, NamedTuple
 import pytest
 
 import sidecar
-from sidecar.attendance import Attendance, read_request
+from sidecar.attendance import Attendance
+from sidecar.door import read_request
 from sidecar.handler import Handler
 from sidecar.log.reader import LogReader
 from sidecar.log.reader import header as log_header
