@@ -19,7 +19,8 @@ from sidecar.protocol.layout import LOG_NAME, RUNS_NAME, STORE_NAME
 from sidecar.protocol.limits import valid_name
 from tracker.errors import RunNotFoundError, TrackerError
 from tracker.filters import Order, compile_filter
-from tracker.stored import STALLED_AFTER, ServedRun, StoredFile, StoredRun
+from tracker.served import ServedRun
+from tracker.stored import STALLED_AFTER, StoredFile, StoredRun
 
 if TYPE_CHECKING:
     from sidecar.clickhouse.reader import ClickhouseStore

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from sidecar.protocol.deadline import Deadline
 from sidecar.protocol.layout import FILES_NAME
 from sidecar.protocol.records import GOALS, SUMMARIES
-from tracker import last_run, values
+from tracker import values
 from tracker.config import Config
 from tracker.errors import RunFinishedError
 from tracker.exits import Exit, exit_of
@@ -29,9 +29,6 @@ if TYPE_CHECKING:
 _log = logging.getLogger("tracker")
 
 _SUMMARY_SECONDS = 5.0
-
-_SINKS_SECONDS = 0.1
-"""How often `finish` asks how far the servers are."""
 
 
 class Run:
@@ -340,68 +337,16 @@ class Run:
                 interface.window.append_last("exit", how.to_body())
                 self._state = how.state
                 self._plain = False
+            from tracker.finishing import drain
+
             self._setup.forget(self)
             deadline = Deadline(self._settings.finish_timeout)
             try:
-                self._drain(interface, deadline)
+                drain(self, interface, deadline)
             except KeyboardInterrupt:  # Ctrl-C again, while it waits: the sidecar does the rest
                 deadline = Deadline(0.0)
                 print(f"tracker: run {self.name}: not waited for; its sidecar does the rest", file=sys.stderr)
             interface.close(Deadline(max(0.5, deadline.left() or 0.0)))
-
-    def _drain(self, interface: Interface, deadline: Deadline) -> None:
-        from tracker.progress import Progress
-
-        total = interface.unacked()
-        with Progress(f"tracker: run {self.name}", silent=bool(self._settings.silent)) as progress:
-            answer = interface.ask("state", deadline, lambda: progress(total - interface.unacked(), total))
-        if answer is not None and answer.get("state"):
-            self.summary._load(answer["state"]["summary"])
-            self.losses.merge(answer["state"].get("losses", {}))
-        elif interface.unacked():
-            _log.warning(
-                "run %s: %d records are not yet in the log after %.0f s; they are kept in %s and taken from there",
-                self.id,
-                interface.unacked(),
-                self._settings.finish_timeout,
-                interface.window.directory,
-            )
-        else:
-            reason = answer.get("error") if answer else f"no answer in {self._settings.finish_timeout:.0f} s"
-            _log.warning("run %s: everything is in the log; the store is not ready: %s", self.id, reason)
-        if answer is not None and self._settings.mode == "online":
-            self._wait_for_sinks(interface, answer.get("sinks", {}), deadline)
-        if self._state == "finished":
-            last_run.forget(Path(self._settings.dir or ""), self.id)
-        self._say_goodbye()
-
-    def _wait_for_sinks(self, interface: Interface, sinks: dict[str, Any], deadline: Deadline) -> None:
-        """Wait until the servers have the run too; after the deadline its sidecar goes on by itself."""
-        from tracker.progress import Progress
-
-        left = _behind(sinks)
-        total = sum(left.values())
-        with Progress(f"tracker: run {self.name} to its sinks", silent=bool(self._settings.silent)) as progress:
-            while left and not deadline.over():
-                progress(max(0, total - sum(left.values())), total)
-                time.sleep(deadline.left(_SINKS_SECONDS) or 0.0)
-                answer = interface.ask("progress", Deadline(deadline.left(5.0)))
-                sinks = answer.get("sinks", {}) if answer is not None else sinks
-                left = _behind(sinks)
-        for address, size in left.items():
-            why = f", {sinks[address]['error']}" if sinks[address]["error"] else ""
-            _log.warning(
-                "run %s: %d B are still on their way to %s%s; its sidecar goes on by itself, 'tracker ls' shows it",
-                self.id, size, address, why,
-            )  # fmt: skip
-
-    def _say_goodbye(self) -> None:
-        lost = self.losses.counts()
-        if lost:
-            told = ", ".join(f"{count} ({reason})" for reason, count in sorted(lost.items()))
-            print(f"tracker: run {self.name}: not kept: {told}", file=sys.stderr)
-        if not self._settings.silent:
-            print(f"tracker: run {self.name} {self._state}, kept {self._kept()}", file=sys.stderr)
 
     def _kept(self) -> str:
         """Say where, for people."""
@@ -432,8 +377,3 @@ class Run:
 
     def __repr__(self) -> str:
         return f"<tracker run {self.id} ({self.name}), {self._state}, in {self.dir}>"
-
-
-def _behind(sinks: dict[str, Any]) -> dict[str, int]:
-    """Return the servers that do not have all yet, and how many bytes of the log they lack; the store is none."""
-    return {name: said["behind_bytes"] for name, said in sinks.items() if name != "store" and said["behind_bytes"]}

@@ -1,7 +1,7 @@
 """A run as it is kept, read only: what it is, what it logged, what files it has.
 
 `RunReader` is what a run is read through, whatever keeps it: the embedded store in its directory (`StoredRun`), or a
-server that it was sent to (`ServedRun`). From any thread or process, also while the run goes on. Knows nothing of
+server that it was sent to (`tracker.served`). From any thread or process, also while the run goes on. Knows nothing of
 sidecars.
 """
 
@@ -20,12 +20,9 @@ from sidecar.state import RunState
 from sidecar.store.blocks import Block
 from sidecar.store.reader import StoreReader
 from sidecar.store.rows import columns_for, history, rows
-from tracker.errors import TrackerError
 
 if TYPE_CHECKING:
     import pandas
-
-    from sidecar.clickhouse.reader import ClickhouseReader
 
 STALLED_AFTER = 600.0
 """A run that is going on and has not logged for so many seconds is shown as stalled, unless another time is set."""
@@ -381,57 +378,6 @@ class StoredRun:
 
     def __repr__(self) -> str:
         return f"<StoredRun {self.id!r} in {str(self.dir.parent.parent)!r}>"
-
-
-class ServedRun(StoredRun):
-    """A run of `tracker.Api` that is kept by a server. It has no directory, and no files here.
-
-    Args:
-        reader: what it is read through.
-        address: the server's.
-        state: what the run is, if that was read already.
-    """
-
-    def __init__(
-        self, reader: ClickhouseReader, address: str, stalled_after: float, state: dict[str, Any] | None = None
-    ) -> None:
-        self._stalled_after = stalled_after
-        self._reader = reader
-        self._address = address
-        self._state = state
-        self.id = reader.id
-
-    @property
-    def dir(self) -> Path:  # type: ignore[override]
-        """There is none.
-
-        Raises:
-            TrackerError: saying so.
-        """
-        raise TrackerError(f"run {self.id!r} is at {self._address}, and has no directory here")
-
-    @property
-    def place(self) -> str:
-        return self._address
-
-    @property
-    def sinks(self) -> dict[str, dict[str, Any]]:
-        """None that are known here."""
-        return {}
-
-    def files(self) -> list[StoredFile]:
-        """Return none: a run's files stay where it was logged."""
-        return []
-
-    def store(self) -> ClickhouseReader:
-        """Return what it is read through."""
-        return self._reader
-
-    def _read_state(self) -> dict[str, Any]:
-        return self._reader.state()
-
-    def __repr__(self) -> str:
-        return f"<ServedRun {self.id!r} at {self._address!r}>"
 
 
 def _checked_keys(keys: Sequence[str] | None) -> list[str] | None:
