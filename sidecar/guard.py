@@ -73,10 +73,17 @@ class Guard:
             _log.error("the list of clients stays as it was: %s", error)
 
     def failed(self, refusal: str) -> None:
-        """A handshake failed; one for its key was said before, with the key."""
+        """A handshake failed; one for its key was said before, with the key.
+
+        A client that sees first that it does not fit ends the connection, so one that was cut is counted as such a one.
+        """
+        refusal = "protocol" if refusal == "cut" else refusal
         self.refused[refusal] = self.refused.get(refusal, 0) + 1
         if refusal != "key":
-            self._say(refusal, "a client was refused: it does not encrypt, or with another key than this sidecar's")
+            self._say(
+                refusal,
+                "a client was refused: it does not encrypt, or with another key than this sidecar's, or was cut off",
+            )
 
     def _say(self, about: str, line: str) -> None:
         now = time.monotonic()

@@ -183,9 +183,12 @@ class Backend:
     # -- attaching ----------------------------------------------------------------------------------------------
 
     def attach(
-        self, run: str, client: str, body: dict[str, Any], deadline: Deadline
+        self, run: str, client: str, body: dict[str, Any], deadline: Deadline, pair: KeyPair | None = None
     ) -> tuple[Attached, Connection | None]:
         """Attach a client to a run, at whichever sidecar holds it; launch one where nobody does.
+
+        Args:
+            pair: the keys that the client is known by, where it is one that this process goes on for.
 
         Returns:
             what the door said, and the sidecar's connection, None where only an endpoint is known.
@@ -202,7 +205,7 @@ class Backend:
         elsewhere: str | None = None
         while True:
             connection, door = self._door(elsewhere, deadline)
-            security = self._security(connection)
+            security = self._security(connection, pair)
             elsewhere = None
             try:
                 answer = ask(
@@ -237,7 +240,20 @@ class Backend:
                 far=not is_local(door),
             ), connection
 
-    def _security(self, connection: Connection | None) -> Security | None:
+    def made_up_pair(self) -> KeyPair | None:
+        """Return the keys that clients of this process are known by, where they are in no file; None where nobody asks.
+
+        A sidecar lets only the same keys go on for a client, so they are kept beside its window.
+        """
+        if self.address is None or self._client_key:
+            return None
+        if self._own_pair is None:
+            from sidecar.protocol.channels import new_key_pair
+
+            self._own_pair = new_key_pair()
+        return self._own_pair
+
+    def _security(self, connection: Connection | None, pair: KeyPair | None = None) -> Security | None:
         """Return the keys for a sidecar; None where it does not encrypt, as far as is known here.
 
         Raises:
@@ -255,7 +271,7 @@ class Backend:
                 self._own_pair = read_key_pair(self._client_key) if self._client_key else new_key_pair()
         except SidecarError as error:
             raise LaunchError(str(error)) from error
-        return Security(key, self._own_pair)
+        return Security(key, pair or self._own_pair)
 
     def _door(self, elsewhere: str | None, deadline: Deadline) -> tuple[Connection | None, str]:
         if elsewhere is not None:

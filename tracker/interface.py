@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -61,8 +62,9 @@ class Interface:
         self._label = label
         self._sinks = {"sinks": list(sinks), "offline": offline} if sinks else {}
         self._connection: Connection | None = None
-        info = {"label": label, "parent": parent, "pid": os.getpid(), "host": platform.node()}
+        info: dict[str, Any] = {"label": label, "parent": parent, "pid": os.getpid(), "host": platform.node()}
         info["sidecar"] = backend.address
+        info["pair"] = backend.made_up_pair()
         self.window = Window(directory, run, self.client, info, losses, window_bytes)
         self.mailbox = Mailbox()
         self._pump = Pump(self.window, self.mailbox, self._attach_again, self._alive, pump_interval)
@@ -128,6 +130,14 @@ class Interface:
     def unacked(self) -> int:
         """How many records are not yet known to be durable."""
         return self.window.seq - self.window.acked
+
+    def send_last_words(self, deadline: Deadline) -> None:
+        """From a signal handler that never returns: have all that is in the window sent, or leave it there."""
+        while self.unacked() and not deadline.over():
+            self._pump.rouse()
+            time.sleep(0.005)
+        if not self.unacked():
+            self.close(deadline)
 
     def close(self, deadline: Deadline) -> None:
         """Say goodbye, end the pump, and remove the window if nothing is left in it."""

@@ -17,6 +17,7 @@ from sidecar.protocol.codec import encode
 from sidecar.protocol.deadline import Deadline
 from sidecar.protocol.errors import SidecarError
 from sidecar.protocol.frames import frame
+from sidecar.protocol.keys import KeyPair
 from sidecar.protocol.layout import REMOTE_NAME
 from sidecar.protocol.records import Record
 from sidecar.protocol.segments import WINDOWS_NAME, Kept, OwnerLock, read_owner, read_window, remove_window
@@ -115,10 +116,11 @@ def _send(directory: Path, lock: OwnerLock, backend: Backend) -> bool:
     source = _Leftover(directory)
     if source.seq == 0:
         return True
+    pair = KeyPair(*lock.info["pair"]) if lock.info.get("pair") else None
     about = {"label": lock.info.get("label"), "parent": lock.info.get("parent"), "again": True}
 
     def attach(again: bool, deadline: Deadline) -> Attached:
-        return backend.attach(source.run, source.client, dict(about), deadline)[0]
+        return backend.attach(source.run, source.client, dict(about), deadline, pair)[0]
 
     mailbox = Mailbox()
     pump = Pump(source, mailbox, attach, lambda: True)

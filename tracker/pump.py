@@ -145,10 +145,11 @@ class Pump:
         """Queue a request behind all that was logged; return its number in the mailbox."""
         number = self._mailbox.expect()
         self._requests.append((number, what))
-        self._rouse()
+        self.rouse()
         return number
 
-    def _rouse(self) -> None:
+    def rouse(self) -> None:
+        """Have it look at the window now; takes no lock, so that a signal handler may call it."""
         try:
             self._wake.release()
         except RuntimeError:
@@ -157,7 +158,7 @@ class Pump:
     def close(self, deadline: Deadline) -> None:
         """Say goodbye and end the thread."""
         self._closing = True
-        self._rouse()
+        self.rouse()
         if self._thread is not None and self._thread is not threading.current_thread():
             self._thread.join(deadline.left())
 

@@ -15,6 +15,7 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sidecar.protocol.deadline import Deadline
 from tracker.backend import Backend
 from tracker.exits import Exit, ExitHooks, exit_of
 from tracker.settings import Settings
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
     from tracker.run import Run
 
 _log = logging.getLogger("tracker")
+
+_LAST_WORDS_SECONDS = 3.0
+"""How long SIGTERM is held up for a sidecar on another machine: less than anybody waits before SIGKILL follows."""
 
 
 class Setup:
@@ -139,9 +143,16 @@ class Setup:
                 _log.exception("run %s could not be finished; its sidecar takes the rest", run.id)
 
     def _on_signal(self, how: Exit) -> None:
+        """Put down how each run ends. A sidecar on this machine takes it from the window; another has to be sent it."""
+        far = []
         for run in list(self.runs):
             if run._interface is not None and run.state == "running":
                 run._interface.window.append_at_death("exit", how.to_body())
+                if run._far:
+                    far.append(run._interface)
+        deadline = Deadline(_LAST_WORDS_SECONDS)
+        for interface in far:
+            interface.send_last_words(deadline)
 
 
 _started: list[bool] = []

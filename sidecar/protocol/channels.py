@@ -205,11 +205,12 @@ class Channel:
 
     def refusals(self) -> list[str]:
         """On a channel of `watch_handshakes`: why handshakes failed since the last call, a word each: ``"key"`` (the
-        peer is not allowed), ``"protocol"`` (one side encrypts and the other does not, or with a wrong key)."""
+        peer is not allowed), ``"protocol"`` (one side encrypts and the other does not; a sidecar: or with a wrong key),
+        ``"cut"`` (the connection ended: a bad link looks so, and to a client its own wrong key)."""
+        words = {zmq.EVENT_HANDSHAKE_FAILED_AUTH: "key", zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL: "protocol"}
         found = []
         while (parts := self.receive_parts()) is not None:
-            event = int.from_bytes(parts[0][:2], sys.byteorder)
-            found.append("key" if event == zmq.EVENT_HANDSHAKE_FAILED_AUTH else "protocol")
+            found.append(words.get(zmq.Event(int.from_bytes(parts[0][:2], sys.byteorder)), "cut"))
         return found
 
     def wait(self, seconds: float) -> bool:

@@ -12,7 +12,18 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.benchmarks import calls, disk, lag, memory, overhead, programs, sink_clickhouse, sink_mlflow, throughput
+from tests.benchmarks import (
+    calls,
+    disk,
+    lag,
+    link,
+    memory,
+    overhead,
+    programs,
+    sink_clickhouse,
+    sink_mlflow,
+    throughput,
+)
 from tests.benchmarks.options import Options
 from tests.benchmarks.rows import Row, render
 
@@ -25,6 +36,7 @@ MEASURES: dict[str, tuple[str, Callable[[Options], list[Row]]]] = {
     "process": ("import, init, log, finish as a whole process, and the peers", programs.measure),
     "memory": ("of the sidecar, and added to the training process", memory.measure),
     "disk": ("bytes a point, log and store", disk.measure_disk),
+    "link": ("run.log with the sidecar behind tcp, CURVE, a bad link", link.measure),
     "mlflow": ("100,000 points to an MLflow server, and a bare loop", sink_mlflow.measure),
     "clickhouse": ("a log to ClickHouse, beside bare inserts, and a history back", sink_clickhouse.measure),
     "history": ("reading 100,000 points back", disk.measure_history),

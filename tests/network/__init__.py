@@ -1,0 +1,1 @@
+"""A sidecar and its clients on machines of their own, with a network between them that fails."""
