@@ -244,6 +244,13 @@ class Attendance:
             return crashed(session.client, "out of memory: the kernel killed a process of its cgroup")
         return crashed(session.client)
 
+    def give_up(self, session: Session) -> None:
+        """A client could not be let in after all: forget it. Nothing is said of it in the log; it may try again."""
+        session.run.last[session.client] = session.accepted
+        del self.sessions[session.client]
+        del session.run.sessions[session.client]
+        self._maybe_close(session.run)
+
     def gone(self, session: Session) -> None:
         """The process of a client is gone."""
         self.leave(session)

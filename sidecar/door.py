@@ -112,7 +112,7 @@ class Door:
         try:
             session = self._attendance.attach(request, answer, key)
         except RefusedError as error:
-            _log.info("client %s was refused for run %r: %s", request.client, request.run, error)
+            _log.info("client %r was refused for run %r: %s", request.client, request.run, error)
             body = {"code": error.code, "message": str(error), "where": error.where}
             self._answer(envelope, request._replace(kind="refused", body=body))
             return
@@ -128,6 +128,7 @@ class Door:
             results = self._results.endpoint(session.client)
         except ChannelError as error:
             self._refuse(envelope, request, "storage", str(error))
+            self._attendance.give_up(session)
             return
         body: Body = {
             "protocol": PROTOCOL_VERSION,

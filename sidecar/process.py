@@ -14,7 +14,7 @@ import signal
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from sidecar import __version__
@@ -32,6 +32,14 @@ class ServingError(SidecarError):
     """A sidecar cannot serve as it was asked to; the message says what would be right."""
 
 
+class _OneLine(logging.Formatter):
+    """What clients say (ids, labels) goes into the log, too: no character of it may end a line or move a cursor."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        said = super().formatMessage(record)
+        return said if said.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in said)
+
+
 class _Worst(logging.Handler):
     """Remembers whether anything was said that somebody should read."""
 
@@ -45,12 +53,11 @@ class _Worst(logging.Handler):
 
 def set_up_log() -> _Worst:
     """Have everything worth saying go to standard error, a line each."""
-    logging.basicConfig(
-        level=logging.INFO,
-        stream=sys.stderr,
-        format="%(asctime)s.%(msecs)03d %(levelname)-7s %(threadName)-13s %(message)s",
-        datefmt="%Y-%m-%d %H:%M:%S",
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        _OneLine("%(asctime)s.%(msecs)03d %(levelname)-7s %(threadName)-13s %(message)s", "%Y-%m-%d %H:%M:%S")
     )
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
     worst = _Worst()
     logging.getLogger("sidecar").addHandler(worst)
     return worst
@@ -131,10 +138,15 @@ def serve(
         if guard is None and not endpoints.local:
             _log.warning("INSECURE: nothing is encrypted, and whoever reaches %s can write and read", endpoints.door)
         _run(
-            server, root, file, ready_fd, f"listening at {endpoints.door}, {endpoints.about()}, {_who(guard, clients)}"
-        )
-        _log.info("stopped: what was taken is in the logs")
-    return 1 if server.failed is not None else 0
+            server, root, file, ready_fd,
+            lambda: f"listening at {endpoints.door}, {endpoints.about()}, {_who(guard, clients)}",
+        )  # fmt: skip
+        left = server.unwritten_bytes
+        if left:
+            _log.error("stopped: %d bytes could not be written; they are still with their clients", left)
+        else:
+            _log.info("stopped: what was taken is in the logs")
+    return 1 if server.failed is not None or left else 0
 
 
 def _who(guard: object, clients: Path | None) -> str:
@@ -143,7 +155,9 @@ def _who(guard: object, clients: Path | None) -> str:
     return f"encrypted, for the clients in {clients}" if clients is not None else "encrypted"
 
 
-def _run(server: Server, root: Path, connection_file: Path, ready_fd: int, about: str = "") -> None:
+def _run(
+    server: Server, root: Path, connection_file: Path, ready_fd: int, about: Callable[[], str] | None = None
+) -> None:
     """Start the server, say so, and wait for its end."""
     # Python hands the interpreter lock over every 5 ms by default; with three busy threads the one that waits for
     # sockets would get it too late.
@@ -153,8 +167,8 @@ def _run(server: Server, root: Path, connection_file: Path, ready_fd: int, about
     gc.set_threshold(20_000, 20, 50)
     signal.signal(signal.SIGTERM, lambda number, frame: server.stop())
     server.start()
-    if about:
-        _log.info("%s", about)
+    if about is not None:
+        _log.info("%s", about())
     if ready_fd >= 0:
         os.write(ready_fd, b"ready\n")
         os.close(ready_fd)

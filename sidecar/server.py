@@ -82,6 +82,8 @@ class Server:
         self._connection_file = connection_file
         self._endpoints = endpoints
         self._guard = guard
+        self._encrypted_refused = 0
+        self._root = root
         self._parent = parent
         self._pressed_until = 0.0
         self._parent_lives = parent is not None
@@ -203,6 +205,9 @@ class Server:
             for channel in (self._door.channel, self._records):
                 handshakes = channel.watch_handshakes()
                 self._special[handshakes] = partial(self._on_handshakes, handshakes)
+        elif self._endpoints.door.startswith("tcp://"):
+            handshakes = self._door.channel.watch_handshakes()
+            self._special[handshakes] = partial(self._on_handshakes, handshakes)
         door_endpoint = self._endpoints.bind_door(self._door.channel)
         self._records_endpoint = self._endpoints.bind(self._records, "records")
         self._reading = True
@@ -308,9 +313,13 @@ class Server:
         return message
 
     def _on_handshakes(self, handshakes: channels.Channel) -> None:
-        assert self._guard is not None
         for refusal in handshakes.refusals():
-            self._guard.failed(refusal)
+            if self._guard is not None:
+                self._guard.failed(refusal)
+                continue
+            if not self._encrypted_refused:
+                _log.warning("a client was refused: it encrypts, and this sidecar does not")
+            self._encrypted_refused += 1
 
     def _on_door(self) -> None:
         self._door.answer_all(self._records_endpoint, self.status, self._watch_session, self.stop)
@@ -357,6 +366,16 @@ class Server:
         elif isinstance(key, Session):
             self.attendance.gone(key)
 
+    def _handshakes_refused(self) -> dict[str, int]:
+        if self._guard is not None:
+            return dict(self._guard.refused)
+        return {"protocol": self._encrypted_refused} if self._encrypted_refused else {}
+
+    @property
+    def unwritten_bytes(self) -> int:
+        """What was taken and is not in a log."""
+        return self._writer.backlog_bytes
+
     def status(self) -> Body:
         """Return what ``sidecar status`` shows."""
         handler, attendance = self.handler, self.attendance
@@ -373,13 +392,27 @@ class Server:
             "records": handler.records,
             "records_per_second": handler.records / uptime,
             "unwritten_bytes": self._writer.backlog_bytes,
-            "log_error": self._writer.error,
+            "log_error": self._writer.error or _unwritable(self._root),
             "sinks": _merged(self._sender.backlog(), self._couriers.backlog()),
             "refused": dict(handler.losses),
-            "handshakes_refused": dict(self._guard.refused) if self._guard is not None else {},
+            "handshakes_refused": self._handshakes_refused(),
             "encrypted": self._guard is not None,
         }
 
 
 def _merged(one: dict[str, Said], other: dict[str, Said]) -> dict[str, Said]:
     return {run: {**one.get(run, {}), **other.get(run, {})} for run in sorted({*one, *other})}
+
+
+def _unwritable(root: Path) -> str | None:
+    """Why no new run could be kept in `root`, as far as that can be seen without writing; None where it could."""
+    directory = root / RUNS_NAME if (root / RUNS_NAME).exists() else root
+    try:
+        found = os.statvfs(directory)
+    except OSError as error:
+        return f"{directory}: {error.strerror}"
+    if found.f_flag & os.ST_RDONLY:
+        return f"{directory}: read-only file system"
+    if not os.access(directory, os.W_OK | os.X_OK):
+        return f"{directory}: permission denied"
+    return f"{directory}: no space left on device" if found.f_bavail == 0 else None

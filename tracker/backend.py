@@ -284,11 +284,15 @@ class Backend:
         if self.address is not None:
             if "://" in self.address:
                 return None, self.address
-            try:
-                connection = read_connection(self.address)
-            except ConnectionFileError as error:
-                raise LaunchError(f"sidecar={self.address!r}: {error}") from error
-            return connection, connection.door
+            while True:
+                try:
+                    connection = read_connection(self.address)
+                except ConnectionFileError as error:
+                    if deadline.over() or os.path.exists(self.address):
+                        raise LaunchError(f"sidecar={self.address!r}: {error}") from error
+                    time.sleep(min(0.05, deadline.left(0.05) or 0.0))  # it is there once the sidecar serves
+                else:
+                    return connection, connection.door
         connection = self.ensure_launched(deadline)
         return connection, connection.door
 

@@ -162,7 +162,8 @@ def _start(setup: Setup, settings: Settings, config: dict[str, Any]) -> Run:
     setup.start()
     last_run.remember(root, run_id)
     if not settings.silent:
-        again = " resumed" if attached.resumed else ""
+        going_on = attached.state.get("state") == "running"
+        again = " joined" if going_on else " resumed" if attached.resumed else ""
         print(f"tracker: run {run.name} ({run.id}){again}, kept {run._kept()}", file=sys.stderr)
     return run
 

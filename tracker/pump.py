@@ -257,6 +257,9 @@ class Pump:
             except RecordError as error:
                 self._warn("result", f"a result of the sidecar's cannot be read: {error}")
                 continue
+            if result.client != self._window.client:  # taken for gone meanwhile, our port was given to another client
+                self._lose_connection(now)
+                return
             if result.kind == "ack":
                 self._on_ack(result.body["seq"])
             elif result.kind == "answer":

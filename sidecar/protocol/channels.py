@@ -16,6 +16,7 @@ from typing import Any
 
 import zmq
 
+from sidecar.protocol.endpoints import connectable
 from sidecar.protocol.errors import ChannelError
 from sidecar.protocol.keys import KeyPair, Security
 from sidecar.protocol.limits import MAX_MESSAGE_BYTES
@@ -128,7 +129,7 @@ class Channel:
             ChannelError: the address is malformed.
         """
         try:
-            self._socket.connect(endpoint)
+            self._socket.connect(connectable(endpoint))
         except zmq.ZMQError as error:
             raise ChannelError(f"{endpoint}: cannot connect: {error}") from error
 

@@ -54,7 +54,7 @@ def _refused(refusal: str, security: Security | None) -> str:
     if security is None:
         return "encrypts: give its public key (sidecar_key=, TRACKER_SIDECAR_KEY, --key)"
     if refusal == "key":
-        return f"does not list this client: its public key is {security.own.public}"
+        return f"does not list this client's public key, {security.own.public} (client_key= names your key file)"
     if refusal == "cut":
-        return f"has another key than {security.server} (or what is in between cuts connections)"
+        return f"has another key than {security.server}, or does not encrypt, or what is in between cuts connections"
     return f"has another key than {security.server}, or does not encrypt"

@@ -84,6 +84,16 @@ def numeric(host: str) -> str:
     return str(min(found, key=lambda info: info[0] != socket.AF_INET)[4][0])
 
 
+def connectable(endpoint: str) -> str:
+    """Return an endpoint as it is to be connected to: of a name that has IPv4 and IPv6 addresses ZeroMQ tries one only,
+    and that is the IPv6 one, such as ``::1`` for ``localhost``, where most sidecars do not listen."""
+    try:
+        host, port = split_tcp(endpoint)
+    except ValueError:
+        return endpoint
+    return join_tcp(numeric(host), port)
+
+
 def _interfaces() -> list[str]:
     try:
         return [name for _, name in socket.if_nameindex()]

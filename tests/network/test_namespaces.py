@@ -231,7 +231,7 @@ def test_a_client_that_is_not_let_in_is_told_why(machines: Machines, tmp_path: P
             (
                 "not in the list",
                 {"TRACKER_SIDECAR_KEY": key, "TRACKER_CLIENT_KEY": str(other.secret)},
-                f"does not list this client: its public key is {other.pair.public}",
+                f"does not list this client's public key, {other.pair.public}",
                 f"its key {other.pair.public} is not in {clients}",
             ),
         ):

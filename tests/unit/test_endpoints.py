@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sidecar.protocol.endpoints import advertised, is_local, join_tcp, numeric, reached, split_tcp
+from sidecar.protocol.endpoints import advertised, connectable, is_local, join_tcp, numeric, reached, split_tcp
 
 
 @pytest.mark.parametrize(
@@ -75,3 +75,10 @@ def test_a_name_becomes_an_address_to_bind_at() -> None:
     assert numeric("localhost") == "127.0.0.1"
     for same in ("127.0.0.1", "::1", "0.0.0.0", "*", "lo", "no-such-host.invalid"):
         assert numeric(same) == same
+
+
+def test_a_name_is_connected_to_by_its_address() -> None:
+    """Of a name with both kinds of addresses ZeroMQ tries the IPv6 one alone."""
+    assert connectable("tcp://localhost:5757") == "tcp://127.0.0.1:5757"
+    for same in ("tcp://127.0.0.1:5757", "tcp://[::1]:5757", "ipc:///tmp/door", "no://where"):
+        assert connectable(same) == same

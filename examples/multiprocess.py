@@ -1,0 +1,121 @@
+"""Four processes train one classifier together and write to one run, each under a label of its own.
+
+    python examples/multiprocess.py
+
+The parent starts the run, so it launches the sidecar; the workers, which are spawned and share nothing with it, attach
+to the same sidecar by the run's id. Each worker trains a softmax regression on its own quarter of the handwritten
+digits and logs its loss at every step; after each round the parent averages the four and logs how well the average
+does. Each writer counts its own steps. The run is `finished` when the last writer is; had one of them failed, it would
+be `failed`. On several machines it is the same with one more setting: TRACKER_SIDECAR names a `sidecar serve`.
+
+Needs NumPy and scikit-learn (the digits come with it: nothing is downloaded). Takes a few seconds.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+import tracker
+
+Floats = NDArray[np.float64]
+Labels = NDArray[np.int64]
+
+WORKERS = 4
+ROUNDS = 12
+STEPS = 20
+"""Steps of each worker between two averages."""
+
+BATCH = 32
+LEARNING_RATE = 0.5
+CLASSES = 10
+
+
+def probabilities(weights: Floats, images: Floats) -> Floats:
+    """Return (images, CLASSES): the softmax of a linear map; the last row of `weights` is the bias."""
+    scores = images @ weights[:-1] + weights[-1]
+    exponentials = np.exp(scores - scores.max(axis=1, keepdims=True))
+    return np.asarray(exponentials / exponentials.sum(axis=1, keepdims=True))
+
+
+def train_step(weights: Floats, images: Floats, labels: Labels) -> float:
+    """Move `weights` down the gradient; return the cross-entropy before."""
+    predicted = probabilities(weights, images)
+    right = np.arange(len(labels)), labels
+    loss = float(-np.log(predicted[right] + 1e-12).mean())
+    predicted[right] -= 1.0
+    weights[:-1] -= LEARNING_RATE * images.T @ predicted / len(labels)
+    weights[-1] -= LEARNING_RATE * predicted.mean(axis=0)
+    return loss
+
+
+def load() -> tuple[Floats, Labels]:
+    """Return the digits in a fixed random order: images (1797, 64) from 0 to 1, and what they show."""
+    from sklearn.datasets import load_digits  # here, so that the workers need not import it
+
+    images, labels = load_digits(return_X_y=True)
+    order = np.random.default_rng(0).permutation(len(labels))
+    return images[order] / 16.0, labels[order]
+
+
+def work(rank: int, run_id: str, images: Floats, labels: Labels, parent: Connection) -> None:
+    """A worker: train on its digits whenever weights come, and send them back; None ends it."""
+    random = np.random.default_rng(rank)
+    with tracker.init(id=run_id, label=f"worker {rank}") as run:
+        while (weights := parent.recv()) is not None:
+            for _ in range(STEPS):
+                batch = random.integers(len(labels), size=BATCH)
+                run.log({"loss": train_step(weights, images[batch], labels[batch])})
+            parent.send(weights)
+
+
+def train() -> tuple[str, Path]:
+    """Train, and return the run's id and its directory."""
+    images, labels = load()
+    test = len(labels) // 4  # so many are held out
+    config = {"workers": WORKERS, "rounds": ROUNDS, "steps": STEPS, "batch_size": BATCH, "learning_rate": LEARNING_RATE}
+    context = multiprocessing.get_context("spawn")
+    with tracker.init(project="digits", name="four workers", config=config, label="parent") as run:
+        pipes: list[Connection] = []
+        workers = []
+        for rank in range(WORKERS):
+            ours, theirs = context.Pipe()
+            pipes.append(ours)
+            share = slice(test + rank, None, WORKERS)
+            workers.append(context.Process(target=work, args=(rank, run.id, images[share], labels[share], theirs)))
+            workers[-1].start()
+            theirs.close()  # so that a worker that dies is noticed: EOFError
+        weights = np.zeros((images.shape[1] + 1, CLASSES))
+        for number in range(ROUNDS):
+            for pipe in pipes:
+                pipe.send(weights)
+            weights = np.mean([pipe.recv() for pipe in pipes], axis=0)
+            guessed = probabilities(weights, images[:test]).argmax(axis=1)
+            accuracy = float((guessed == labels[:test]).mean())
+            run.log({"round": number, "test": {"accuracy": accuracy}})
+        for pipe in pipes:
+            pipe.send(None)
+        for worker in workers:
+            worker.join()
+        return run.id, Path(run.dir)
+
+
+def main() -> None:
+    run_id, directory = train()
+    run = tracker.Api(directory.parent.parent).run(run_id)
+    print(f"\nRun {run.id} ({run.name}) is {run.state}; {len(run.writers)} processes wrote to it.\n")
+    print(f"{'writer':10} {'rows':>5} {'first loss':>11} {'last loss':>10}")
+    rows = list(run.scan_history(keys=["loss"]))
+    for label in sorted({row["_label"] for row in rows}):
+        losses = [row["loss"] for row in rows if row["_label"] == label]
+        print(f"{label:10} {len(losses):5} {losses[0]:11.3f} {np.mean(losses[-STEPS:]):10.3f}")
+    print(f"\nThe average of the four reads {run.summary['test.accuracy']:.1%} of the test digits right.")
+    print(f"All of it is in {directory}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,203 @@
+"""`sidecar serve` in a process of its own, its keys, its command, and a client of bare bytes that holds a key."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import ExitStack, closing
+from pathlib import Path
+from typing import Any
+
+from sidecar.protocol import PROTOCOL_VERSION, channels
+from sidecar.protocol.codec import decode
+from sidecar.protocol.connection import Connection, place, read_connection
+from sidecar.protocol.deadline import Deadline
+from sidecar.protocol.door import ask
+from sidecar.protocol.endpoints import reached
+from sidecar.protocol.keys import KeyPair, Security, write_key_pair
+from sidecar.protocol.records import Record
+from tests.tools import PATIENCE, REPOSITORY, Done, RawClient, wait_until
+
+LOOPBACK = "tcp://127.0.0.1:*"
+
+
+def free_ports(count: int) -> range:
+    """Return ports in a row that nobody has now, below those that systems give to whoever connects."""
+    begin = os.getpid() * 7 % 5000
+    for offset in range(0, 5000, count):
+        first = 10_000 + (begin + offset) % 5000
+        with ExitStack() as stack:
+            try:
+                for port in range(first, first + count):
+                    stack.enter_context(closing(socket.socket())).bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return range(first, first + count)
+    raise AssertionError("no ports are free")
+
+
+def environment(**changes: str) -> dict[str, str]:
+    """The environment in which this very source tree is run, with nothing of the user's settings."""
+    found = {name: value for name, value in os.environ.items() if not name.startswith("TRACKER_")}
+    return found | {"PYTHONPATH": str(REPOSITORY)} | changes
+
+
+def command(*arguments: object, program: str = "sidecar", given: str = "", **changes: str) -> Done:
+    """Run ``sidecar`` (or ``tracker``) with these arguments, `given` being its standard input."""
+    module = {"sidecar": "sidecar", "tracker": "tracker.cli.main"}[program]
+    start = [sys.executable, "-c", f"import sys; from {module}{'.cli' if program == 'sidecar' else ''} import main; "
+             "sys.exit(main())"]  # fmt: skip
+    done = subprocess.run(
+        [*start, *map(str, arguments)],
+        input=given,
+        capture_output=True,
+        text=True,
+        env=environment(**changes),
+        timeout=PATIENCE,
+        check=False,
+    )
+    return Done(done.returncode, done.stdout, done.stderr)
+
+
+class Keys:
+    """A pair of keys and the files it is kept in."""
+
+    def __init__(self, directory: Path, name: str) -> None:
+        directory.mkdir(parents=True, exist_ok=True)
+        self.pair: KeyPair = channels.new_key_pair()
+        self.secret, self.public = write_key_pair(directory / name, self.pair)
+
+    def at(self, server: Keys) -> Security:
+        """What a client with this pair encrypts with at `server`."""
+        return Security(server.pair.public, self.pair)
+
+
+class Serving:
+    """A sidecar that serves a root.
+
+    Args:
+        root: its root directory.
+        arguments: more of its command line.
+        listen: where its door is.
+        before: called in its process before it begins.
+    """
+
+    def __init__(
+        self, root: Path, *arguments: object, listen: str = LOOPBACK, before: Callable[[], None] | None = None
+    ) -> None:
+        self.root = root
+        self._output = root.with_name(f"{root.name}-{os.urandom(3).hex()}.log")
+        read, write = os.pipe()
+        with open(self._output, "wb") as output:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "sidecar", "serve", "--dir", str(root), "--listen", listen]
+                + ["--ready-fd", str(write), *map(str, arguments)],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                env=environment(),
+                pass_fds=(write,),
+                preexec_fn=before,
+            )
+        os.close(write)
+        with os.fdopen(read, "rb") as ready:
+            begun = ready.readline() == b"ready\n"
+        if not begun:
+            self.process.wait(PATIENCE)
+        assert begun, self.said()
+        self.file = root / "sidecars" / "serve.json"
+        self.connection: Connection = read_connection(self.file)
+
+    @property
+    def door(self) -> str:
+        return self.connection.door
+
+    def said(self) -> str:
+        """Return what it wrote to its log."""
+        return self._output.read_text(errors="replace")
+
+    def ask(
+        self,
+        kind: str,
+        body: dict[str, Any] | None = None,
+        run: str = "",
+        client: str = "",
+        security: Security | None = None,
+        seconds: float = PATIENCE,
+    ) -> Record:
+        """Ask at its door."""
+        request = Record(kind, run, client, 0, time.time(), body or {})
+        return ask(self.door, request, Deadline(seconds), security)
+
+    def attach(self, run: str, client: str, security: Security | None = None, **body: Any) -> Record:
+        """Attach a client, whose process is this one."""
+        told = {"protocol": PROTOCOL_VERSION, "pid": os.getpid(), "place": place(), **body}
+        return self.ask("attach", told, run, client, security)
+
+    def status(self, security: Security | None = None) -> dict[str, Any]:
+        return self.ask("status", security=security).body
+
+    def stop(self, number: int = signal.SIGTERM) -> int:
+        """Send it a signal; return its exit status."""
+        self.process.send_signal(number)
+        return self.process.wait(PATIENCE)
+
+    def close(self) -> None:
+        if self.process.poll() is None:
+            self.process.terminate()
+        try:
+            self.process.wait(PATIENCE)
+        finally:
+            if self.process.poll() is None:
+                self.process.kill()
+                self.process.wait()
+
+
+class KeyedClient(RawClient):
+    """A client of bare bytes at a sidecar that serves, with the keys it is given.
+
+    Args:
+        serving: whom it attaches to.
+        run: the run's id.
+        name: its client id.
+        security: its keys; None: it does not encrypt.
+        body: more of what it says at the door.
+    """
+
+    def __init__(self, serving: Serving, run: str, name: str, security: Security | None = None, **body: Any) -> None:
+        self.run = run
+        self.name = name
+        self.seq = 0
+        self.results: list[Record] = []
+        self.attached = serving.attach(run, name, security, **body).body
+        self._records = channels.push(security)
+        self._records.connect(reached(self.attached["records"], serving.door))
+        self._results = channels.pull(security=security)
+        self._results.connect(reached(self.attached["results"], serving.door))
+
+    def ask(self, what: str, number: int = 1) -> dict[str, Any]:
+        """Ask something, again if need be: an answer that comes before the socket is connected is dropped."""
+
+        def answered() -> dict[str, Any] | None:
+            self.unnumbered("request", {"id": number, "ask": what})
+            deadline = Deadline(1.0)
+            while not deadline.over():
+                for result in self.received(0.05):
+                    if result.kind == "answer" and result.body["id"] == number:
+                        self.results.remove(result)
+                        return result.body
+            return None
+
+        return wait_until(answered, f"an answer to {what!r}") or {}
+
+    def received(self, seconds: float) -> list[Record]:
+        """Return all results that are there, once none has come for so long."""
+        while self._results.wait(seconds):
+            while (message := self._results.receive()) is not None:
+                self.results.append(decode(message))
+        return list(self.results)
