@@ -5,7 +5,7 @@
 set -eu
 
 # Debian's names; a program that is there makes its package unnecessary, wherever it came from.
-wanted="postgresql clickhouse-server nftables iproute2 util-linux mount pkg-config
+wanted="postgresql clickhouse-server nftables iproute2 util-linux mount openssl pkg-config
 libzmq3-dev cppzmq-dev libmsgpack-cxx-dev librust-zmq-dev librust-rmp-dev libjeromq-java libmsgpack-java
 ruby ruby-ffi-rzmq ruby-msgpack"
 command -v g++ >/dev/null || wanted="$wanted g++"

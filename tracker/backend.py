@@ -29,6 +29,9 @@ LAUNCHED_VARIABLE = "TRACKER_LAUNCHED"
 
 _DOOR_SECONDS = 2.0
 
+_PATHS = ("REQUESTS_CA_BUNDLE", "MLFLOW_TRACKING_SERVER_CERT_PATH", "TRACKER_SIDECAR_KEY", "TRACKER_CLIENT_KEY")
+"""Variables that name files, besides those that end in ``_FILE``."""
+
 
 class Attached(NamedTuple):
     """What the door said.
@@ -338,6 +341,9 @@ def sidecar_environment() -> dict[str, str]:
     import sidecar
 
     environment = dict(os.environ)
+    for name, value in os.environ.items():  # the sidecar runs in another directory than the program
+        if (name.endswith("_FILE") or name in _PATHS) and value and os.path.exists(value):
+            environment[name] = os.path.abspath(value)
     # glibc gives each thread a heap of its own (mallopt(3), M_ARENA_MAX); the sidecar's threads take turns anyway.
     environment.setdefault("MALLOC_ARENA_MAX", "1")
     package = str(Path(sidecar.__file__).resolve().parent.parent)

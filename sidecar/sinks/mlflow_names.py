@@ -1,4 +1,4 @@
-"""What a run's names, values and files are called in MLflow, and where they are cut. Pure functions: no I/O.
+"""What a run's names, values and files are in MLflow, and where they are cut. Pure functions: no I/O.
 
 MLflow's rules are those of ``mlflow/utils/validation.py`` and ``mlflow/utils/uri.py``
 (https://github.com/mlflow/mlflow/blob/master/mlflow/utils/validation.py), and for tags the least that its documentation
@@ -20,6 +20,9 @@ from sidecar.state import RunState
 NAME_CHARS, PARAM_CHARS, TAG_CHARS, EXPERIMENT_CHARS = 250, 6000, 5000, 500
 
 TRACEBACK_TAG = "tracker.traceback"
+
+NOTES_TAG = "mlflow.note.content"
+"""MLflow's own: what its pages show as the run's description."""
 
 ARTIFACTS_PATH = "/api/2.0/mlflow-artifacts/artifacts/"
 
@@ -52,6 +55,26 @@ def mlflow_name(key: str) -> str:
     if name == key and len(key) <= NAME_CHARS:
         return key
     return f"{name[: NAME_CHARS - 9]}-{digest(key)}"
+
+
+def of_writer(label: str | None, key: str) -> str:
+    """Return what a metric is called whole, for a writer with this label."""
+    return key if label is None else f"{label}/{key}"
+
+
+def label_of(state: RunState, client: str) -> str | None:
+    """Return the label of a client's writer, if it has one."""
+    writer = state.writers.get(client)
+    return None if writer is None else writer.name
+
+
+def run_name(state: RunState) -> str:
+    return shorten(clean(state.about["name"] or state.id), NAME_CHARS)
+
+
+def user_tags(state: RunState) -> list[str]:
+    """Return the run's tags, those with a name that means something in MLflow or here as "tag.…"."""
+    return [f"tag.{tag}" if tag.startswith(("mlflow.", "tracker.")) else tag for tag in state.about["tags"] if tag]
 
 
 def artifact_name(name: str) -> str:
@@ -109,6 +132,29 @@ def flatten(config: dict[str, Any]) -> dict[str, str]:
 def text(value: Any) -> str:
     """Return a value of a config or a summary as MLflow's own client would write it; lists and maps as JSON."""
     return value if isinstance(value, str) else to_json(value) if isinstance(value, list | dict | bytes) else str(value)
+
+
+def number(value: float) -> str:
+    """Return a number as JSON that protobuf reads (https://protobuf.dev/programming-guides/json/)."""
+    found = float(value)
+    if found != found:
+        return '"NaN"'
+    return repr(found) if found - found == 0 else '"Infinity"' if found > 0 else '"-Infinity"'
+
+
+def milliseconds(seconds: float) -> int:
+    """Return Unix seconds as MLflow has them: whole milliseconds, none below 0."""
+    found = seconds * 1000
+    return int(found) if 0 <= found < 2**63 else 0
+
+
+def list_in(value: str | None) -> list[str]:
+    """Return the list that a tag has as JSON; an empty one if there is none or it was cut."""
+    try:
+        found = json.loads(value or "[]")
+    except ValueError:
+        return []
+    return found if isinstance(found, list) else []
 
 
 def about(state: RunState) -> dict[str, str]:
