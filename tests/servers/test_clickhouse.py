@@ -60,11 +60,11 @@ def build(root: Path, id: str = "run00001") -> RunBuilder:
 
 
 def read(address: str, id: str = "run00001") -> Any:
-    """Return all that a reader says of a run."""
+    """Return all that a reader says of a run, less where it is and where it goes to."""
     with Api(address) as api:
         run = api.run(id)
         found = run.to_map() | {"keys": run.keys(), "history": run.history(), "rows": list(run.scan_history())}
-    return exact({key: value for key, value in found.items() if key != "dir"})
+    return exact({key: value for key, value in found.items() if key not in ("dir", "sinks")})
 
 
 def target(address: str, directory: Path) -> SinkTarget:
