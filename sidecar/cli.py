@@ -127,6 +127,7 @@ def _parser() -> argparse.ArgumentParser:
     deliver.add_argument("--dir", type=Path, required=True, help="the root directory, which holds runs/")
     deliver.add_argument("--sink", action="append", default=[], help="a server, besides those noted with the runs")
     deliver.add_argument("--patience", type=float, default=30.0, help="seconds without progress to give up after (30)")
+    deliver.add_argument("--again", action="store_true", help="send all of it once more")
     deliver.add_argument("--watch", action="store_true", help="go on, and send what comes")
     deliver.add_argument("ids", nargs="*", metavar="RUN", help="which runs (default: all)")
     deliver.set_defaults(run=_deliver)
@@ -227,7 +228,7 @@ def _deliver(options: argparse.Namespace) -> int:
 
     sinks = parse_sinks(options.sink)
     set_up_log()
-    return sync(options.dir, options.ids or None, sinks, options.patience, watch=options.watch)
+    return sync(options.dir, options.ids or None, sinks, options.patience, watch=options.watch, again=options.again)
 
 
 def _check(options: argparse.Namespace) -> int:

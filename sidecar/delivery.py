@@ -38,7 +38,15 @@ LAST_RETRY_SECONDS = 60.0
 REFUSED_RETRY_SECONDS = 30.0
 """After what somebody must mend, such as a wrong password."""
 
+MOST_HALVINGS = 6
+LEAST_BATCH_BYTES = 16 * 1024
+"""Where sending fails, batches become smaller, down to a 64th or to this: so that some gets through a bad link."""
+
 _HELD_SECONDS = 0.5
+
+
+class _HeldError(SinkUnavailableError):
+    """Another process sends this run to this server: nothing is wrong."""
 
 
 class Delivery:
@@ -52,6 +60,8 @@ class Delivery:
     Attributes:
         progress: how far it is.
         failing_since: since when nothing got through, monotonic seconds; None while it does.
+        tail_bytes: so much at the end of the log was no whole record when it was last looked at: one that is being
+            written, or what a death has left of one.
     """
 
     def __init__(self, directory: Path, address: SinkAddress, open_sink: OpenSink = open_sink) -> None:
@@ -59,16 +69,19 @@ class Delivery:
         self.address = address
         self.progress: SinkProgress = read_progress(directory, address)
         self.failing_since: float | None = None
+        self.tail_bytes = 0
         self._open_sink = open_sink
         self._lock: SinkLock | None = None
         self._sink: Sink | None = None
         self._reader: LogReader | None = None
         self._state = RunState()
         self._failures = 0
+        self._halvings = 0
         self._due = 0.0
         self._saved_at = 0.0
         self._state_saved_at = 0.0
         self._unsaved = False
+        self._again = False
 
     @property
     def run(self) -> str:
@@ -82,6 +95,10 @@ class Delivery:
         """Somebody waits: what there is, is sent at the next step, unless the server asked to be left alone."""
         if self._failures == 0:
             self._due = 0.0
+
+    def again(self) -> None:
+        """Send all of the log once more, as to a server that is new or has lost the run."""
+        self._again = True
 
     def step(self, now: float) -> float:
         """Send a batch if one is due; return in how many seconds to be called again at the latest."""
@@ -105,10 +122,14 @@ class Delivery:
         """Send one batch; return whether more is there already."""
         if self._lock is None:
             self._lock = SinkLock.take(self.directory, self.address)
-            if self._lock is None:
-                self.progress = read_progress(self.directory, self.address)
-                raise SinkUnavailableError("another process sends it", retry_after=_HELD_SECONDS)
             self.progress = read_progress(self.directory, self.address)
+            if self._lock is None:
+                raise _HeldError("another process sends it", _HELD_SECONDS)
+            if self._again:
+                self._again = False
+                self.progress = SinkProgress(self.address.text, offline=self.progress.offline)
+            if self.progress.checkpoint == 0:
+                self._save(time.monotonic())  # whoever comes next must know that it goes there
         if self._reader is None:
             self._reader = self._at_checkpoint()
         if self._sink is None:
@@ -121,10 +142,13 @@ class Delivery:
                 raise
             self._sink = sink
             self._save(time.monotonic())  # what it learned in open() must not be learned twice
-        for batch in self._reader.batches(self._sink.batch_bytes):
+        size = self._sink.batch_bytes
+        for batch in self._reader.batches(max(min(size, LEAST_BATCH_BYTES), size >> self._halvings)):
             self._apply(batch)
             self._succeeded(self._sink.send(batch, self._state))
             return self._reader.size() > batch.end
+        self._let_go_of_trouble()  # there is nothing to send, and the server was reached
+        self.tail_bytes = max(0, self._reader.size() - self.progress.checkpoint)
         return False
 
     def _apply(self, batch: Batch) -> None:
@@ -137,10 +161,9 @@ class Delivery:
         log = self.directory / LOG_NAME
         if progress.checkpoint > log.stat().st_size:
             _log.warning("run %s: %s is ahead of its log; all is sent again", self.run, self.address.text)
-            progress.checkpoint = progress.state_end = 0
-            progress.state = {}
-        self._state = RunState.from_map(progress.state)
-        reader = LogReader(log, progress.state_end or None)
+            progress.checkpoint = 0
+        self._state, begin = self._kept_state(progress)
+        reader = LogReader(log, begin or None)
         while progress.checkpoint > reader.offset:
             for batch in reader.batches():
                 if batch.end > progress.checkpoint:
@@ -152,19 +175,36 @@ class Delivery:
             break
         return reader
 
+    @staticmethod
+    def _kept_state(progress: SinkProgress) -> tuple[RunState, int]:
+        """Return the state that was written down and where in the log it is; the beginning where it is of no use."""
+        if progress.state_end <= progress.checkpoint:
+            try:
+                return RunState.from_map(progress.state), progress.state_end
+            except (KeyError, TypeError, ValueError, AttributeError):
+                pass  # of another version
+        return RunState(), 0
+
     def _succeeded(self, checkpoint: int) -> None:
+        self._let_go_of_trouble()
+        self._halvings = max(0, self._halvings - 1)
+        self.progress.checkpoint = checkpoint
+        self.tail_bytes = 0
+        self._unsaved = True
+
+    def _let_go_of_trouble(self) -> None:
         if self.progress.error is not None:
             _log.info("run %s: %s takes records again", self.run, self.address.text)
-        self.progress.checkpoint = checkpoint
-        self.progress.error = None
+            self.progress.error = None
+            self._unsaved = True
         self.failing_since = None
         self._failures = 0
-        self._unsaved = True
 
     def _failed(self, error: SinkError, now: float) -> float:
         """Begin again at the checkpoint, later."""
         self._failures += 1
-        held = self._lock is None
+        self._halvings = min(MOST_HALVINGS, self._halvings + 1)
+        held = isinstance(error, _HeldError)
         if self.failing_since is None:
             self.failing_since = now
         if isinstance(error, SinkUnavailableError):
@@ -177,7 +217,8 @@ class Delivery:
         if self.progress.error is None and not held:
             _log.warning("run %s: %s does not take it: %s; it is tried again", self.run, self.address.text, error)
         said = self.progress.error
-        self.progress.error = None if held else str(error)
+        if not held:  # else it is what the other process says
+            self.progress.error = str(error)
         self._drop()
         if said != self.progress.error or self._unsaved:
             self._save(now)
@@ -219,18 +260,3 @@ class Delivery:
             self._drop(deadline)
             self._lock.release()
             self._lock = None
-
-
-def deliver(directory: Path, address: SinkAddress, deadline: Deadline) -> Delivery:
-    """Send all that is in the log of the run in `directory` now; return how far it came, closed."""
-    delivery = Delivery(directory, address)
-    try:
-        while not deadline.over():
-            wait = delivery.step(time.monotonic())
-            if delivery.behind_bytes() == 0:
-                break
-            time.sleep(min(wait, deadline.left(wait) or 0.0))
-            delivery.hurry()
-    finally:
-        delivery.close(Deadline(5.0))
-    return delivery

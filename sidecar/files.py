@@ -56,15 +56,23 @@ class Files:
             return
         fd = os.open(part, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | (0 if offset else os.O_TRUNC), 0o644)
         with os.fdopen(fd, "r+b") as file:
+            if offset > os.fstat(fd).st_size:  # else two records would make a file of any size, to be read for its sum
+                part.unlink(missing_ok=True)
+                _log.error("run %s: file %s lacks a part", self._run, name)
+                return
             file.seek(offset)
             file.write(data)
         if offset + len(data) < size:
             return
-        if _sum(part) == sha256:
-            os.replace(part, path)
-        else:
+        if _sum(part) != sha256:
             part.unlink(missing_ok=True)
             _log.error("run %s: file %s is not what its sum says; it is left out", self._run, name)
+            return
+        try:
+            os.replace(part, path)
+        except IsADirectoryError:
+            part.unlink(missing_ok=True)
+            raise
 
 
 def _sum(path: Path) -> str:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from sidecar.delivery import Delivery
 from sidecar.protocol.deadline import Deadline
-from sidecar.protocol.layout import LOG_NAME, RUNS_NAME
+from sidecar.protocol.layout import LOG_NAME, RUNS_NAME, is_held
 from sidecar.protocol.sink_address import SinkAddress, parse_sink
 from sidecar.protocol.sink_progress import all_progress
 from sidecar.sinks.contract import SinkError, SinkTarget
@@ -47,24 +47,28 @@ def pairs(root: Path, run_ids: Iterable[str] | None, sinks: Iterable[SinkAddress
     return found
 
 
-def send_all(todo: list[tuple[Path, SinkAddress]], patience: float, say: Say) -> bool:
+def send_all(todo: list[tuple[Path, SinkAddress]], patience: float, say: Say, *, again: bool = False) -> bool:
     """Send what is in the logs now; return whether all of it arrived.
 
     Args:
         todo: which run to which server.
         patience: seconds without progress after which a pair is given up.
         say: takes the lines, from several threads.
+        again: send all of each log once more.
     """
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        return all(list(pool.map(lambda pair: _send(pair[0], pair[1], patience, say), todo)))
+        return all(list(pool.map(lambda pair: _send(pair[0], pair[1], patience, say, again), todo)))
 
 
-def _send(directory: Path, address: SinkAddress, patience: float, say: Say) -> bool:
+def _send(directory: Path, address: SinkAddress, patience: float, say: Say, again: bool) -> bool:
     wanted = (directory / LOG_NAME).stat().st_size
     delivery = Delivery(directory, address)
     said_at = 0.0
     moved_at = time.monotonic()
-    before = -1
+    if again:
+        delivery.again()
+    before = -1 if again else delivery.progress.checkpoint
+    tail = 0
 
     def line(*, end: bool) -> None:
         done = min(delivery.progress.checkpoint, wanted)
@@ -72,12 +76,15 @@ def _send(directory: Path, address: SinkAddress, patience: float, say: Say) -> b
         say({**about, "all_bytes": wanted, "error": delivery.progress.error, "end": end})
 
     try:
-        while True:
+        while before != wanted:  # one that is behind the end of the log is of another log
             now = time.monotonic()
             delivery.hurry()
             wait = delivery.step(now)
             if delivery.progress.checkpoint != before:
                 before, moved_at = delivery.progress.checkpoint, now
+            if tail and tail == delivery.tail_bytes and is_held(directory) is None:
+                wanted = before  # what is behind it is no record, and nobody is about to write one
+            tail = delivery.tail_bytes
             if before >= wanted or now - moved_at > patience:
                 break
             if now - said_at > _SAY_SECONDS:
@@ -90,8 +97,16 @@ def _send(directory: Path, address: SinkAddress, patience: float, say: Say) -> b
     return delivery.progress.checkpoint >= wanted
 
 
-def sync(root: Path, run_ids: list[str] | None, sinks: Iterable[SinkAddress], patience: float, *, watch: bool) -> int:
-    """Send, print, and with `watch` go on for ever; return the exit status."""
+def sync(
+    root: Path,
+    run_ids: list[str] | None,
+    sinks: Iterable[SinkAddress],
+    patience: float,
+    *,
+    watch: bool = False,
+    again: bool = False,
+) -> int:
+    """Send (with `again` all of it once more), print, and with `watch` go on for ever; return the exit status."""
     printing = threading.Lock()
 
     def say(line: dict[str, object]) -> None:
@@ -100,7 +115,8 @@ def sync(root: Path, run_ids: list[str] | None, sinks: Iterable[SinkAddress], pa
 
     given = list(sinks)
     while True:
-        arrived = send_all(pairs(root, run_ids, given), patience, say)
+        arrived = send_all(pairs(root, run_ids, given), patience, say, again=again)
+        again = False
         if not watch:
             return 0 if arrived else 1
         time.sleep(WATCH_SECONDS)

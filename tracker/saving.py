@@ -36,7 +36,7 @@ def files_below(path: str | os.PathLike[str], name: str | None) -> list[tuple[Pa
         FileNotFoundError: there is nothing. ValueError: a name that cannot be.
     """
     source = Path(path)
-    top = source.resolve().name if name is None else name
+    top = Path(os.path.abspath(source)).name if name is None else name  # of a link its own name
     if source.is_dir():
         paths = [below for below in sorted(source.rglob("*")) if below.is_file()]
         found = [(below, f"{top}/{below.relative_to(source).as_posix()}") for below in paths]

@@ -171,7 +171,7 @@ class MlflowSink:
         if answer.status == 404:
             raise SinkRefusedError(
                 f"MLflow at {self._target.address.url} has no run {self._memory['run_id']} any more; to send run "
-                f"{self._target.run} once again, forget how far it was sent"
+                f"{self._target.run} once more: tracker sync {self._target.run} --again"
             )
         self._adopt(said(answer, "run"))
 

@@ -2,8 +2,9 @@
 
 Each client of the run attaches there under its own id, and its records keep their numbers, so the sidecar there drops
 what it has. What this sidecar wrote itself (number 0) is numbered here: it comes from a *relay*, a client whose id is
-kept in the sink's memory. Used by one thread at a time, which owns the sockets. Address: ``sidecar+tcp://host:5757``,
-with ``?key=FILE`` (its public key) where it encrypts; ``TRACKER_CLIENT_KEY`` names this machine's own key file.
+made of where the log is and how it begins, so that it stays the same. Used by one thread at a time, which owns the
+sockets. Address: ``sidecar+tcp://host:5757``, with ``?key=FILE`` (its public key) where it encrypts;
+``TRACKER_CLIENT_KEY`` names this machine's own key file.
 """
 
 from __future__ import annotations
@@ -11,23 +12,31 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+import platform
 import time
-from collections.abc import Iterator
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator
+from typing import IO, NamedTuple
 
-from sidecar.log.reader import Batch
+from sidecar.log.reader import Batch, LogReader
 from sidecar.protocol import PROTOCOL_VERSION
 from sidecar.protocol.channels import Channel, Poll, new_key_pair, pull, push
-from sidecar.protocol.codec import decode, encode
+from sidecar.protocol.codec import decode, encode, pack
 from sidecar.protocol.connection import place
 from sidecar.protocol.deadline import Deadline
 from sidecar.protocol.door import ask
 from sidecar.protocol.endpoints import reached
-from sidecar.protocol.errors import ChannelError, KeyFileError, RecordError, RefusedError, UnreachableError
+from sidecar.protocol.errors import (
+    ChannelError,
+    KeyFileError,
+    LogFormatError,
+    RecordError,
+    RefusedError,
+    UnreachableError,
+)
 from sidecar.protocol.frames import frame
 from sidecar.protocol.keys import Security, read_key_pair, read_public_key
-from sidecar.protocol.layout import FILES_NAME
-from sidecar.protocol.limits import MAX_CHUNK_BYTES, new_id
+from sidecar.protocol.layout import FILES_NAME, LOG_NAME
+from sidecar.protocol.limits import MAX_CHUNK_BYTES
 from sidecar.protocol.records import Record
 from sidecar.sinks.contract import SinkRefusedError, SinkTarget, SinkUnavailableError
 from sidecar.state import RunState
@@ -35,16 +44,22 @@ from sidecar.state import RunState
 _log = logging.getLogger("sidecar")
 
 _DOOR_SECONDS = 3.0
-_BATCH_SECONDS = 60.0
-_SILENCE_SECONDS = 8.0
-"""Without an ack for so long, it is attached again."""
+_GROUP_SECONDS = 60.0
+_SILENCE_SECONDS = 2.0
+_LONGEST_SILENCE_SECONDS = 16.0
+"""Without an ack for so long it is attached again, and the next time waited twice as long: a network may stall."""
 
 _UNSEEN_SECONDS = 30.0
 """After so long without a record a new attachment is made: the sidecar there may have taken this one for gone."""
 
 _MESSAGE_BYTES = 256 * 1024
+_GROUP_BYTES = 4 * 1024 * 1024
+"""So much is on its way at once: files are passed on in parts, never whole."""
+
+_READ_BYTES = 1 << 20
 _GOODBYE_SECONDS = 1.0
-_LATER = ("elsewhere", "closing", "storage")
+_LATER = ("elsewhere", "closing", "storage", "client")
+"""Refusals of the door that pass by themselves; the last where a client's id is that of another run for now."""
 
 
 class _Item(NamedTuple):
@@ -68,14 +83,27 @@ class UpstreamSink:
         self._results: dict[str, Channel] = {}
         self._last: dict[str, int] = {}
         self._gone: set[str] = set()
+        self._relayed = 0
         self._sent_at = 0.0
 
     def open(self) -> None:
         """Read the keys, and see that somebody is there."""
         memory = self._target.memory
-        memory.setdefault("relay", new_id(12))
+        if "relay" not in memory:
+            memory["relay"] = self._relay_id()
         memory.setdefault("relayed", 0)
         self.version()
+
+    def _relay_id(self) -> str:
+        """Return an id that nobody else has, and that is the same again should the memory be lost."""
+        directory = self._target.directory
+        try:
+            with LogReader(directory / LOG_NAME) as reader:
+                first = next((encode(batch.records[0]) for batch in reader.batches(4096) if batch.records), b"")
+        except (OSError, LogFormatError) as error:
+            raise SinkUnavailableError(f"run {self._target.run}: its log cannot be read: {error}") from error
+        about = [platform.node(), str(directory.resolve()), self._target.address.text, first]
+        return hashlib.sha256(pack(about)).hexdigest()[:24]
 
     def version(self) -> str:
         """Return which version of the sidecar is there."""
@@ -106,47 +134,58 @@ class UpstreamSink:
 
     def send(self, batch: Batch, state: RunState) -> int:
         """Return when all of the batch is in the log of the sidecar there."""
-        relayed = int(self._target.memory["relayed"])
-        items, relayed = self._items(batch, relayed)
-        deadline = Deadline(_BATCH_SECONDS)
+        memory = self._target.memory
+        again = bool(batch.ends) and batch.ends[0] <= memory.get("relayed_to", 0)  # the log is sent from its beginning
+        self._relayed = 0 if again else memory["relayed"]
         if time.monotonic() - self._sent_at > _UNSEEN_SECONDS:
             self._let_go()
         try:
-            while items:
-                self._attach({item.client for item in items})
-                left = [item for item in items if item.seq > self._last[item.client]]
-                if not left:
-                    break
-                if not self._push(left, deadline):
-                    self._let_go()
-                if deadline.over():
-                    raise SinkUnavailableError(f"{self._door}: no ack within {_BATCH_SECONDS:.0f} s")
+            for group in _groups(self._items(batch)):
+                self._deliver(group, state)
         except ChannelError as error:
             self._let_go()
             raise SinkUnavailableError(str(error)) from error
-        self._target.memory["relayed"] = relayed
+        memory["relayed"], memory["relayed_to"] = self._relayed, batch.end
         self._detach(_ended(batch))
         return batch.end
 
-    def _items(self, batch: Batch, relayed: int) -> tuple[list[_Item], int]:
-        """Return what goes out for a batch, and how many records the relay has sent after it."""
-        items = []
-        for record in batch.records:
-            if record.client and record.seq:
-                items.append(_Item(record.client, record.seq, frame(encode(record))))
-            if not record.client or _is_left_in_place(record):
-                for own in self._own(record):
-                    if relayed == 0:
-                        relayed += 1
-                        about = {"parent": "relay", "host": place(), "pid": os.getpid()}
-                        items.append(self._relay("run", relayed, record.time, about))
-                    relayed += 1
-                    items.append(self._relay(own.kind, relayed, own.time, own.body))
-        return items, relayed
+    def _deliver(self, items: list[_Item], state: RunState) -> None:
+        """Return when the sidecar there has all items in its log."""
+        deadline = Deadline(_GROUP_SECONDS)
+        patience = _SILENCE_SECONDS
+        while True:
+            wanted = {item.client for item in items}
+            if not self._results:  # also those that are silent now: else they would be taken for gone there
+                wanted |= {client for client, writer in state.writers.items() if writer.state == "running"}
+                wanted |= {self._target.memory["relay"]} if self._target.memory["relayed"] else set()
+            self._attach(wanted)
+            left = [item for item in items if item.seq > self._last[item.client]]
+            if not left or self._push(left, patience, deadline):
+                return
+            self._let_go()
+            patience = min(_LONGEST_SILENCE_SECONDS, 2 * patience)
+            if deadline.over():
+                raise SinkUnavailableError(f"{self._door}: no ack within {_GROUP_SECONDS:.0f} s")
 
-    def _relay(self, kind: str, seq: int, moment: float, body: dict[str, object]) -> _Item:
+    def _items(self, batch: Batch) -> Iterator[_Item]:
+        """Yield what goes out for a batch; count in `_relayed` what the relay has sent."""
+        for record in batch.records:
+            left = _is_left_in_place(record)
+            if record.client and record.seq:
+                told = record._replace(body={**record.body, "relayed": True}) if left else record
+                yield _Item(record.client, record.seq, frame(encode(told)))
+            if left or not record.client:
+                for own in self._own(record):
+                    if self._relayed == 0:
+                        about = {"parent": "relay", "host": platform.node(), "pid": os.getpid()}
+                        yield self._relay("run", record.time, about)
+                    yield self._relay(own.kind, own.time, own.body)
+
+    def _relay(self, kind: str, moment: float, body: dict[str, object]) -> _Item:
         client = str(self._target.memory["relay"])
-        return _Item(client, seq, frame(encode(Record(kind, self._target.run, client, seq, moment, body))))
+        self._relayed += 1
+        record = Record(kind, self._target.run, client, self._relayed, moment, body)
+        return _Item(client, self._relayed, frame(encode(record)))
 
     def _own(self, record: Record) -> Iterator[Record]:
         """Yield what the relay says for a record without a number, or for a file that lies on this machine.
@@ -157,20 +196,22 @@ class UpstreamSink:
             yield record
             return
         name, size = record.body["name"], record.body["size"]
+        missing = record._replace(kind="file missing", body={"name": name})
         path = self._target.directory / FILES_NAME / name
+        offsets = iter(range(0, max(1, size), MAX_CHUNK_BYTES))
         try:
-            content = path.read_bytes()
-            right = hashlib.sha256(content).hexdigest() == record.body["sha256"]
-        except OSError:
-            content, right = b"", False
-        if not right:
-            _log.warning("run %s: file %s is not what was saved; it is not passed on", self._target.run, name)
-        for offset in range(0, max(1, size), MAX_CHUNK_BYTES):
-            if right:
-                body = {**record.body, "offset": offset, "data": content[offset : offset + MAX_CHUNK_BYTES]}
-                yield record._replace(body=body)
-            else:
-                yield record._replace(kind="file missing", body={"name": name})
+            with open(path, "rb") as file:
+                if _sum(file) == record.body["sha256"]:
+                    file.seek(0)
+                    for offset in offsets:
+                        body = {**record.body, "offset": offset, "data": file.read(MAX_CHUNK_BYTES)}
+                        yield record._replace(body=body)
+        except OSError as error:
+            _log.warning("run %s: file %s cannot be read: %s", self._target.run, name, error)
+        for number, _ in enumerate(offsets):
+            if number == 0:
+                _log.warning("run %s: file %s is not what was saved; it is not passed on", self._target.run, name)
+            yield missing
 
     def _attach(self, clients: set[str]) -> None:
         """Have all clients attached; learn what the sidecar there has of each."""
@@ -187,7 +228,7 @@ class UpstreamSink:
             self._gone.discard(client)
         self._sent_at = time.monotonic()
 
-    def _push(self, items: list[_Item], deadline: Deadline) -> bool:
+    def _push(self, items: list[_Item], patience: float, deadline: Deadline) -> bool:
         """Send all items in order, and wait until they are acked; False where they must be sent again."""
         assert self._records is not None
         wanted = {item.client: item.seq for item in items}
@@ -209,7 +250,7 @@ class UpstreamSink:
                     heard = time.monotonic()
                     if not self._on_result(client, message):
                         return False
-            if time.monotonic() - heard > _SILENCE_SECONDS or deadline.over():
+            if time.monotonic() - heard > patience or deadline.over():
                 return False
         return True
 
@@ -219,6 +260,8 @@ class UpstreamSink:
         except RecordError as error:
             _log.warning("run %s: a result of %s cannot be read: %s", self._target.run, self._door, error)
             return True
+        if result.client != client:  # taken for gone there, and its port given to another
+            return False
         if result.kind == "ack":
             self._last[client] = max(self._last[client], result.body["seq"])
         elif result.kind == "problem":
@@ -259,8 +302,29 @@ class UpstreamSink:
 
 
 def _is_left_in_place(record: Record) -> bool:
-    """Whether a record names a file that lies in the run's directory, its content not in the log."""
-    return record.kind == "file" and "data" not in record.body
+    """Whether a record names a file whose content is in this machine's directory of the run, and in no record."""
+    return record.kind == "file" and "data" not in record.body and not record.body.get("relayed")
+
+
+def _sum(file: IO[bytes]) -> str:
+    digest = hashlib.sha256()
+    while chunk := file.read(_READ_BYTES):
+        digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _groups(items: Iterable[_Item]) -> Iterator[list[_Item]]:
+    """Yield the items in groups of a good size."""
+    group: list[_Item] = []
+    size = 0
+    for item in items:
+        group.append(item)
+        size += len(item.frame)
+        if size >= _GROUP_BYTES:
+            yield group
+            group, size = [], 0
+    if group:
+        yield group
 
 
 def _ended(batch: Batch) -> set[str]:

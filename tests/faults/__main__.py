@@ -60,9 +60,15 @@ class Line:
         return {**about, **asdict(self.figures), "holds": not self.failures, "failures": self.failures}
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Run the command; return its exit status: 0 all held, 1 something did not, 2 bad usage."""
-    parser = argparse.ArgumentParser(prog="python -m tests.faults", description=__doc__)
+def main(
+    arguments: list[str] | None = None,
+    scenarios: Sequence[Scenario] | None = None,
+    program: str = "tests.faults",
+    about: str | None = __doc__,
+) -> int:
+    """Run the command for these scenarios, or for `every`; return its exit status: 0 all held, 1 something did not, 2
+    bad usage."""
+    parser = argparse.ArgumentParser(prog=f"python -m {program}", description=about)
     parser.add_argument("--rounds", type=int, help="how many of each (default: the few that the tests play)")
     parser.add_argument("--only", help="the numbers of some faults, such as 1,2 (default: all)")
     parser.add_argument("--seed", type=int, default=0, help="of the first round; the next has the next (default: 0)")
@@ -71,7 +77,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if options.rounds is not None and options.rounds < 1:
         parser.error("--rounds is at least 1")
-    scenarios = every()
+    scenarios = every() if scenarios is None else scenarios
     if options.only:
         try:
             wanted = {int(number) for number in options.only.split(",")}

@@ -56,6 +56,7 @@ def add_to(commands: Commands) -> None:
     )
     sync.add_argument("id", metavar="RUN", nargs="?", help="the run's id (default: all runs)")
     sync.add_argument("--watch", action="store_true", help="go on, and send what comes")
+    sync.add_argument("--again", action="store_true", help="send all once more, to a server that has lost it")
     sync.add_argument(
         "--patience", metavar="SECONDS", type=float, default=30.0, help="give a server up after so long (default: 30)"
     )
@@ -114,8 +115,7 @@ def _send(api: Api, args: argparse.Namespace, sinks: tuple[SinkAddress, ...], id
     command = ["deliver", "--dir", str(api.dir), "--patience", str(args.patience)]
     for address in sinks:
         command += ["--sink", address.text]
-    if args.watch:
-        command.append("--watch")
+    command += [f"--{flag}" for flag in ("watch", "again") if getattr(args, flag)]
     last: dict[tuple[str, str], dict[str, Any]] = {}
     with Progress("sync") as progress:
         for line in _lines([*command, *ids]):

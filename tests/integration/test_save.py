@@ -1,0 +1,259 @@
+"""`Run.save`: files are kept with the run, whole, as they were; on this machine, and by a sidecar on another."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from sidecar.protocol.layout import PART_PREFIX
+from tests.integration.chain import Link, closed, files, run_directory
+from tests.tools import ReadBack, Scripts, wait_until
+from tracker.api import Api
+
+LARGE = 5 * 1024 * 1024 + 17
+
+SAVE = f"""
+    import os, pathlib, sys, tracker
+    here = pathlib.Path("stuff")
+    (here / "deep" / "er").mkdir(parents=True)
+    (here / "empty").touch()
+    (here / "deep" / "er" / "ünï ☃.txt").write_text("text")
+    (here / "large.bin").write_bytes(os.urandom({LARGE}))
+    (here / "run.sh").write_text("#!/bin/sh")
+    os.chmod(here / "run.sh", 0o755)
+    run = tracker.init(id="run1")
+"""
+
+
+@pytest.fixture
+def far(tmp_path: Path) -> Iterator[Link]:
+    """A sidecar as on another machine: its clients do not reach its directory."""
+    made = Link(tmp_path / "far" / "root", afar=True).start()
+    yield made
+    made.close()
+
+
+Attached = tuple[Path, dict[str, str]]
+
+
+@pytest.fixture(params=["launched", "attached"])
+def attached(request: pytest.FixtureRequest, root: Path) -> Attached:
+    """The root that keeps the run, and the environment of its trainer: files are copied, or sent in parts."""
+    if request.param == "launched":
+        return root, {}
+    far: Link = request.getfixturevalue("far")
+    return far.root, {"TRACKER_SIDECAR": far.door}
+
+
+def stuff(tmp_path: Path) -> dict[str, bytes]:
+    top = tmp_path / "stuff"
+    return {path.relative_to(top).as_posix(): path.read_bytes() for path in top.rglob("*") if path.is_file()}
+
+
+def kept(directory: Path) -> dict[str, bytes]:
+    """Return the files of a run that is let go; nothing half may lie beside them."""
+    found = dict(files(closed(directory)))
+    assert not [name for name in found if PART_PREFIX in name]
+    return found
+
+
+def test_a_directory_and_single_files(attached: Attached, scripts: Scripts, tmp_path: Path) -> None:
+    root, env = attached
+    done = scripts.run(
+        f"""{SAVE}
+    for name in run.save(here): print(name)
+    for name in run.save(here / "run.sh", "bin/start"): print(name)
+    for name in run.save(str(here / "deep"), "d"): print(name)
+    run.finish()
+    """,
+        env=env,
+    )
+    found = kept(run_directory(root, "run1"))
+    saved = stuff(tmp_path)
+    expected = {f"stuff/{name}": content for name, content in saved.items()}
+    expected |= {"bin/start": saved["run.sh"], "d/er/ünï ☃.txt": saved["deep/er/ünï ☃.txt"]}
+    assert found == expected
+    assert len(found["stuff/large.bin"]) == LARGE
+    assert sorted(done.out.splitlines()) == sorted(expected), "save() returns the names"
+    assert sorted(file.name for file in Api(root).run("run1").files()) == sorted(expected)
+    ReadBack(run_directory(root, "run1")).check()
+
+
+def test_a_file_is_kept_as_it_was_when_it_was_saved(attached: Attached, scripts: Scripts) -> None:
+    root, env = attached
+    scripts.run(
+        """
+        import pathlib, tracker
+        with tracker.init(id="run1") as run:
+            path = pathlib.Path("model")
+            for number in range(5):
+                path.write_text(f"version {number}" * 1000)
+                run.save(path, f"model{number}")
+                run.save(path, "newest")
+                path.write_text("overwritten")
+                run.log({"loss": number})
+        """,
+        env=env,
+    )
+    found = kept(run_directory(root, "run1"))
+    versions = {f"model{number}": f"version {number}".encode() * 1000 for number in range(5)}
+    assert found == {**versions, "newest": versions["model4"]}
+    assert len(ReadBack(run_directory(root, "run1")).check().rows) == 5
+
+
+def test_what_users_do_wrong_is_named_and_nothing_of_it_is_kept(attached: Attached, scripts: Scripts) -> None:
+    root, env = attached
+    done = scripts.run(
+        """
+        import pathlib, tracker
+        run = tracker.init(id="run1")
+        good = pathlib.Path("good")
+        good.write_text("good")
+        for name in ("gone", "../outside", "/etc/outside", "a//b", "", "a\\nb", ".part-x"):
+            try:
+                run.save(*(["gone"] if name == "gone" else [good, name]))
+            except (OSError, ValueError) as error:
+                print(type(error).__name__, repr(str(error)))
+        run.save(good)
+        run.finish()
+        try:
+            run.save(good)
+        except Exception as error:
+            print(type(error).__name__, repr(str(error)))
+        """,
+        env=env,
+    )
+    lines = done.out.splitlines()
+    assert [line.split()[0] for line in lines] == ["FileNotFoundError", *["ValueError"] * 6, "RunFinishedError"]
+    assert "'gone'" in lines[0] and "../outside" in lines[1] and "parts with '/' between" in lines[1]
+    assert kept(run_directory(root, "run1")) == {"good": b"good"}
+
+
+def test_a_directory_in_the_way_is_an_error_for_the_user(scripts: Scripts, root: Path) -> None:
+    done = scripts.run(
+        """
+        import pathlib, tracker
+        with tracker.init(id="run1") as run:
+            path = pathlib.Path("model")
+            path.write_text("x")
+            run.save(path, "a/b")
+            for name in ("a", "a/b/c"):
+                try:
+                    run.save(path, name)
+                except OSError as error:
+                    print(type(error).__name__)
+        """
+    )
+    assert done.out.split() == ["IsADirectoryError", "FileExistsError"]
+    assert kept(run_directory(root, "run1")) == {"a/b": b"x"}
+
+
+def test_what_was_sent_before_a_kill_of_the_sidecar_is_whole_in_the_end(far: Link, scripts: Scripts) -> None:
+    script = scripts.start(
+        """
+        import os, pathlib, sys, tracker
+        with tracker.init(id="run1") as run:
+            for number in range(6):
+                path = pathlib.Path(f"file{number}")
+                path.write_bytes(os.urandom(2_500_000))
+                run.save(path)
+                run.log({"saved": number})
+                print(number, flush=True)
+        """,
+        env={"TRACKER_SIDECAR": far.door},
+    )
+    for number in range(6):
+        assert script.line() == str(number)
+        if number in (1, 4):
+            wait_until(lambda: (run_directory(far.root, "run1") / "transactions.log").exists(), "it has begun")
+            far.kill()
+            far.start()
+    script.wait()
+    found = kept(run_directory(far.root, "run1"))
+    here = Path(script._output).parent
+    assert found == {f"file{number}": (here / f"file{number}").read_bytes() for number in range(6)}
+    assert ReadBack(run_directory(far.root, "run1")).check().state["losses"] == {}
+
+
+def test_save_gives_up_when_it_was_told_to(far: Link, scripts: Scripts) -> None:
+    """A sidecar that is not there takes nothing out of the window: a file that does not fit is not kept half."""
+    script = scripts.start(
+        """
+        import pathlib, sys, time, tracker
+        run = tracker.init(id="run1", settings={"window_bytes": 64 * 1024 * 1024, "finish_timeout": 1})
+        print("begun", flush=True)
+        sys.stdin.readline()
+        path = pathlib.Path("large")
+        path.write_bytes(bytes(60 * 1024 * 1024))
+        begun = time.monotonic()
+        try:
+            run.save(path, timeout=1.0)
+        except tracker.TrackerError as error:
+            print(error)
+        print(1.0 <= time.monotonic() - begun < 5.0)
+        run.log({"x": 1})
+        print(run.losses.counts(), flush=True)
+        sys.stdin.readline()
+        """,
+        env={"TRACKER_SIDECAR": far.door},
+    )
+    assert script.line() == "begun"
+    wait_until(lambda: (run_directory(far.root, "run1") / "transactions.log").exists(), "it has begun")
+    far.kill()
+    script.tell()
+    assert "save: 'large' was not sent in time" in script.line()
+    assert script.line() == "True"
+    assert script.line() == "{}", "metrics find room all the same"
+    script.tell()
+    assert "not yet in the log" in script.wait().err
+
+
+def test_files_of_a_forked_child(attached: Attached, scripts: Scripts) -> None:
+    root, env = attached
+    scripts.run(
+        """
+        import multiprocessing, pathlib, tracker
+        with tracker.init(id="run1") as run:
+            def child(number):
+                path = pathlib.Path(f"of{number}")
+                path.write_text(f"child {number}" * 1000)
+                run.save(path)
+                run.finish()
+            children = [multiprocessing.get_context("fork").Process(target=child, args=(n,)) for n in range(3)]
+            for one in children: one.start()
+            for one in children: one.join()
+        """,
+        env=env,
+    )
+    expected = {f"of{number}": f"child {number}".encode() * 1000 for number in range(3)}
+    assert kept(run_directory(root, "run1")) == expected
+
+
+def test_disabled_keeps_nothing_and_does_not_fail(scripts: Scripts, root: Path) -> None:
+    scripts.run(
+        """
+        import pathlib, tracker
+        pathlib.Path("file").write_text("x")
+        with tracker.init(mode="disabled") as run:
+            run.save("file")
+        """
+    )
+    assert not root.exists()
+
+
+def test_links_and_permissions(scripts: Scripts, root: Path) -> None:
+    scripts.run(
+        f"""{SAVE}
+    os.symlink(here / "empty", "link")
+    run.save("link")
+    run.save(here / "run.sh")
+    run.finish()
+    """
+    )
+    directory = run_directory(root, "run1")
+    assert kept(directory) == {"link": b"", "run.sh": b"#!/bin/sh"}
+    assert not (directory / "files" / "link").is_symlink(), "the content is kept, not where it was"
+    assert os.access(directory / "files" / "run.sh", os.X_OK)

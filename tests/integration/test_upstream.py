@@ -1,0 +1,301 @@
+"""A run that is passed on from sidecar to sidecar: at the top is what is at the leaf, once, whatever happens."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from sidecar.log.reader import LogReader
+from sidecar.protocol.channels import push
+from sidecar.protocol.codec import encode
+from sidecar.protocol.layout import LOG_NAME, SINKS_NAME
+from sidecar.protocol.records import Record
+from tests.integration.chain import Link, closed, files, run_directory, wait_until_arrived, whole
+from tests.integration.serving import Keys, command
+from tests.tools import Launched, RawClient, ReadBack, Scripts, wait_until
+from tests.unit.run_builder import RunBuilder
+from tracker.api import Api
+from tracker.cli.main import main
+
+Captured = pytest.CaptureFixture[str]
+
+
+@pytest.fixture
+def link(tmp_path: Path) -> Iterator[Callable[..., Link]]:
+    """Starts sidecars: ``link("top")``, ``link("middle", top)``."""
+    made: list[Link] = []
+
+    def start(name: str, upstream: Link | None = None, keys: Keys | None = None) -> Link:
+        made.append(Link(tmp_path / name / "root", upstream, keys).start())
+        return made[-1]
+
+    yield start
+    for one in reversed(made):
+        one.close()
+
+
+# -- leaf, middle, top --------------------------------------------------------------------------------------------
+
+EVERYTHING = """
+    import math, multiprocessing, os, pathlib, signal, sys, tracker
+
+    run = tracker.init(id="run1", project="p", group="g", tags=["a", "b"], notes="as it was", label="rank0",
+                       config={"lr": 0.1, "model": {"depth": 3}}, resume="allow")
+    run.define_metric("loss", summary="min")
+    run.define_metric("val.*", step_metric="epoch", step_sync=True)
+
+    def child(number):
+        for step in range(50):
+            run.log({f"child{number}": step})
+        run.flush()
+        if number == 1:
+            os.kill(os.getpid(), signal.SIGKILL)
+        run.finish()
+
+    children = [multiprocessing.get_context("fork").Process(target=child, args=(number,)) for number in range(3)]
+    for one in children:
+        one.start()
+    for step in range(1000):
+        run.log({"loss": 1 / (step + 1), "epoch": step // 100, "val": {"acc": step / 7}})
+    run.log({"loss": math.nan, "other": math.inf, "worst": -math.inf, "text": "ünï", "ok": True, "big": 2**64 - 1})
+    run.log({"late": 1}, step=3)
+    run.log({"late": 2}, step=3)
+    run.log({"early": 1}, step=-5)
+    for one in children:
+        one.join()
+    run.config.update({"lr": 0.2}, allow_val_change=True)
+    run.summary["best"] = 0.97
+    here = pathlib.Path("files")
+    here.mkdir(exist_ok=True)
+    (here / "empty").write_bytes(b"")
+    (here / "model.bin").write_bytes(bytes(range(256)) * 10_000)
+    run.save(here, "kept")
+    (here / "model.bin").write_bytes(bytes(range(255, -1, -1)) * 10_000)
+    run.save(here, "kept")
+    print("logged", flush=True)
+    sys.stdin.readline()
+"""
+
+ANOTHER = """
+    import os, signal, tracker
+    run = tracker.init(id="run1", label="rank1", resume="allow")
+    for step in range(300):
+        run.log({"loss": -step}, step=2 * step)
+    run.flush()
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.parametrize("attached", [False, True], ids=["launched", "attached"])
+def test_all_of_a_run_is_at_the_top(link: Callable[..., Link], scripts: Scripts, root: Path, attached: bool) -> None:
+    """Two writers with labels, forked children, one of each killed, files, late steps, NaN; over three sidecars."""
+    top = link("top")
+    middle = link("middle", top)
+    if attached:
+        leaf = link("leaf", middle)
+        env = {"TRACKER_SIDECAR": leaf.door}
+    else:
+        leaf = Link(root)
+        env = {"TRACKER_SINKS": middle.address}
+    first = scripts.start(EVERYTHING, env=env)
+    assert first.line() == "logged"
+    scripts.run(ANOTHER, env=env, exit_code=-signal.SIGKILL)
+    first.tell()
+    first.wait()
+
+    wait_until_arrived(closed(leaf.run("run1")))
+    expected = whole(leaf.run("run1"))
+    wait_until_arrived(closed(middle.run("run1")))
+    assert whole(middle.run("run1")) == expected
+    assert whole(top.run("run1")) == expected
+    found = ReadBack(top.run("run1"))
+    assert {writer["state"] for writer in found.state["writers"].values()} >= {"finished", "crashed"}
+    assert found.state["records"] == 1000 + 4 + 3 * 50 + 300
+    kept = {"kept/empty": b"", "kept/model.bin": bytes(range(255, -1, -1)) * 10_000}
+    assert files(top.run("run1")) == kept
+
+    at_leaf, at_top = (Api(where).run("run1").history() for where in (leaf.root, top.root))
+    assert isinstance(at_leaf, dict) and isinstance(at_top, dict)
+    assert str(at_leaf) == str(at_top), "readers see the same, NaN included"
+
+
+def test_a_run_is_seen_at_the_top_while_it_goes_on(link: Callable[..., Link], scripts: Scripts) -> None:
+    top = link("top")
+    middle = link("middle", top)
+    script = scripts.start(
+        """
+        import sys, tracker
+        with tracker.init(id="run1") as run:
+            for step in range(100):
+                run.log({"x": step})
+            sys.stdin.readline()
+            run.log({"x": 100})
+        """,
+        env={"TRACKER_SINKS": middle.address},
+    )
+
+    def seen() -> bool:
+        try:
+            return Api(top.root).run("run1").records == 100
+        except Exception:
+            return False
+
+    wait_until(seen, "what was logged so far is at the top")
+    assert Api(top.root).run("run1").state == "running"
+    script.tell()
+    script.wait()
+    wait_until_arrived(closed(middle.run("run1")))
+    closed(top.run("run1"))
+    found = Api(top.root).run("run1")
+    assert (found.state, found.records) == ("finished", 101)
+
+
+def shells(directory: Path) -> int:
+    """Count the records of the shell in a run's log."""
+    with LogReader(directory / LOG_NAME) as reader:
+        return sum("shell" in record.body.get("data", ()) for batch in reader.batches() for record in batch.records)
+
+
+def test_records_without_a_client_arrive_once(link: Callable[..., Link], root: Path) -> None:
+    """What a shell sends, and what a sidecar says itself, has no number of its own."""
+    top = link("top")
+    leaf = Launched(root)
+    client = RawClient(leaf, "run1", "client1", sinks=[top.address])
+    client.say("run", {"project": "p"})
+    with push() as shell:
+        shell.connect(client.attached["records"])
+        for number in range(50):
+            record = Record("log", "run1", "", 0, time.time(), {"step": number, "data": {"shell": number}})
+            wait_until(partial(shell.send, encode(record)), "it is sent")
+            client.log(number, x=number)
+            if number == 25:
+                client.ask("flush")
+                wait_until_arrived(run_directory(root, "run1"))
+                top.kill()
+                top.start()
+        wait_until(lambda: shells(run_directory(root, "run1")) == 50, "nobody acks them: they are in the log")
+    client.say("exit", {"state": "finished"})
+    client.ask("flush", 2)
+    client.unnumbered("detach", {})
+    client.close()
+    wait_until_arrived(closed(run_directory(root, "run1")))
+    leaf.close()
+    assert whole(top.run("run1"), killed=True) == whole(run_directory(root, "run1"), killed=True)
+    rows = [data for _, data in ReadBack(top.run("run1")).stored()]
+    assert sorted(row["shell"] for row in rows if "shell" in row) == list(range(50))
+
+
+def test_a_sidecar_there_is_killed_again_and_again(link: Callable[..., Link], scripts: Scripts, root: Path) -> None:
+    top = link("top")
+    script = scripts.start(
+        """
+        import sys, tracker
+        with tracker.init(id="run1", settings={"finish_timeout": 60}) as run:
+            step = 0
+            for _ in range(3):
+                print("kill", flush=True)
+                for step in range(step, step + 5000):
+                    run.log({"x": step})
+                sys.stdin.readline()
+        """,
+        env={"TRACKER_SINKS": top.address},
+    )
+    for _ in range(3):
+        assert script.line() == "kill"
+        wait_until(lambda: (top.run("run1") / LOG_NAME).exists(), "something is at the top")
+        top.kill()
+        top.start()
+        script.tell()
+    script.wait()
+    assert whole(top.run("run1"), killed=True) == whole(run_directory(root, "run1"), killed=True)
+
+
+def test_what_is_sent_again_from_the_beginning_changes_nothing(
+    link: Callable[..., Link], root: Path, capsys: Captured
+) -> None:
+    top = link("top")
+    run = RunBuilder(root, "run1")
+    for step in range(100):
+        run.row(step, x=step)
+        run.row(step, "", shell=step)
+    run.write("losses", {"source": "sidecar", "counts": {"window full": 3}}, "")
+    run.finish()
+    sync = ["sync", "--dir", str(root), "--sink", top.address]
+    assert main(sync) == 0
+    log = closed(top.run("run1")) / LOG_NAME
+    before = log.read_bytes()
+    assert whole(top.run("run1")) == whole(run.dir)
+
+    shutil.rmtree(run.dir / SINKS_NAME)
+    assert main(sync) == 0
+    closed(top.run("run1"))
+    assert log.read_bytes() == before
+
+    whole_log = run.log_path.read_bytes()  # it loses its end, as on a machine that loses its power
+    run.log_path.write_bytes(whole_log[: len(whole_log) // 2])
+    assert main(sync) == 0
+    run.log_path.write_bytes(whole_log)
+    assert main(sync) == 0
+    closed(top.run("run1"))
+    assert log.read_bytes() == before
+    capsys.readouterr()
+
+
+# -- keys ---------------------------------------------------------------------------------------------------------
+
+TRAIN = """
+    import time, tracker
+    run = tracker.init(id="run1", settings={"finish_timeout": 2})
+    worst = 0
+    for step in range(500):
+        begun = time.perf_counter()
+        run.log({"x": step})
+        worst = max(worst, time.perf_counter() - begun)
+    begun = time.monotonic()
+    run.finish()
+    print(run.state, time.monotonic() - begun < 10, worst < 1)
+"""
+
+
+def test_an_upstream_that_encrypts(link: Callable[..., Link], scripts: Scripts, root: Path, tmp_path: Path) -> None:
+    top = link("top", keys=Keys(tmp_path / "keys", "top"))
+    middle = link("middle", top)
+    scripts.run(TRAIN, env={"TRACKER_SINKS": middle.address})
+    wait_until_arrived(closed(middle.run("run1")))
+    assert whole(top.run("run1")) == whole(run_directory(root, "run1"))
+
+
+@pytest.mark.parametrize("harm", ["another key", "no key", "no such file"])
+def test_a_wrong_key_is_said_and_disturbs_nobody(
+    link: Callable[..., Link], scripts: Scripts, root: Path, tmp_path: Path, capsys: Captured, harm: str
+) -> None:
+    top = link("top", keys=Keys(tmp_path / "keys", "top"))
+    other = Keys(tmp_path / "keys", "other")
+    address, words = {
+        "another key": (f"sidecar+{top.door}?key={other.public}", "has another key than"),
+        "no key": (f"sidecar+{top.door}", "encrypts"),
+        "no such file": (f"sidecar+{top.door}?key={tmp_path}/gone.pub", "gone.pub"),
+    }[harm]
+    leaf = link("leaf")
+    done = scripts.run(TRAIN, env={"TRACKER_SIDECAR": leaf.door, "TRACKER_SINKS": address})
+    assert done.out.split() == ["finished", "True", "True"]
+    assert words in done.err and len(done.err.splitlines()) == 1
+
+    status = command("status", leaf.door)
+    assert status.code == 0 and f"{address} is" in status.out and words in status.out
+    told = json.loads(command("status", leaf.door, "--json").out)["sinks"]["run1"][address]
+    assert words in told["error"] and told["behind_bytes"] > 0
+    assert main(["doctor", "--dir", str(leaf.root)]) == 1
+    found = capsys.readouterr()
+    (line,) = [line for line in found.out.splitlines() if address in line]
+    assert words in line and "wait, 'tracker sync' sends them" in line
+    assert words in found.err and len(found.err.splitlines()) == 1
+    assert os.listdir(top.root / "runs") == [] if (top.root / "runs").exists() else True

@@ -1,0 +1,60 @@
+"""Three sidecars in a chain, each killed at random again and again while a trainer logs to the first.
+
+The first round is a short one; the others kill for 10 to 30 seconds.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from contextlib import ExitStack
+from pathlib import Path
+
+from tests.faults.readback import read_back
+from tests.faults.scenario import Figures, Scenario
+from tests.faults.trainers import Trainer
+from tests.integration.chain import Link, closed, wait_until_arrived, whole
+
+RATE = 1000
+PATIENCE = 180.0
+
+
+def _run(directory: Path, seed: int) -> Figures:
+    chance = random.Random(seed)
+    seconds = 4.0 if seed == 0 else chance.uniform(10.0, 30.0)
+    with ExitStack() as stack:
+        links: list[Link] = []
+        for name in ("top", "middle", "leaf"):
+            links.append(Link(directory / name / "root", links[-1] if links else None).start())
+            stack.callback(links[-1].close)
+        top, middle, leaf = links
+        env = {"TRACKER_SIDECAR": leaf.door}
+        settings = {"finish_timeout": PATIENCE}
+        with Trainer(directory / "root", "steady", rate=RATE, env=env, settings=settings) as trainer:
+            trainer.wait_for_stage()
+            end = time.monotonic() + seconds
+            kills = 0
+            while time.monotonic() < end or kills < 3:
+                trainer.wait_for_calls(trainer.tally.returned() + chance.randrange(1, RATE))
+                link = links[kills] if kills < 3 else chance.choice(links)
+                link.kill()
+                kills += 1
+                trainer.wait_for_calls(trainer.tally.returned() + chance.randrange(1, RATE // 2))
+                link.start()
+            trainer.tally.told = 1
+            trainer.wait(seconds=PATIENCE)
+            for link in (leaf, middle):
+                wait_until_arrived(closed(link.run("run")), seconds=PATIENCE)
+            closed(top.run("run"))
+            back = read_back(top.root, "run", [trainer.tally])
+            worst, p99 = trainer.tally.worst(), trainer.tally.p99()
+        expected = whole(leaf.run("run"), killed=True)
+        assert whole(middle.run("run"), killed=True) == expected, "the middle differs from the leaf"
+        assert whole(top.run("run"), killed=True) == expected, "the top differs from the leaf"
+        assert back.run.state == "finished", f"the run is {back.run.state}"
+    return Figures(back.calls, back.read, back.lost, back.twice, worst, p99, f"{kills} kills in the last round")
+
+
+SCENARIOS = [
+    Scenario(3, "each of three sidecars killed", _run, 1, "all is at the top in the end, once, as it is at the leaf")
+]

@@ -1,0 +1,291 @@
+"""What every sink owes a delivery, checked on each with its real server: sending something again changes nothing."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Protocol
+
+import pytest
+
+from sidecar.delivery import Delivery
+from sidecar.protocol.deadline import Deadline
+from sidecar.protocol.limits import new_id
+from sidecar.protocol.sink_address import parse_sink
+from sidecar.protocol.sink_progress import SinkProgress, read_progress, write_progress
+from sidecar.sinks.contract import Sink, SinkTarget
+from sidecar.sinks.table import open_sink
+from tests.integration.chain import Link, whole
+from tests.servers import clickhouse_server
+from tests.servers.clickhouse_server import ClickhouseServer
+from tests.servers.mlflow_server import MlflowServer
+from tests.servers.proxy import CUT_AFTER, Fault, FaultyProxy
+from tests.tools import exact
+from tests.unit.run_builder import RunBuilder
+from tracker.api import Api
+
+clickhouse = clickhouse_server.clickhouse
+
+BATCH_BYTES = 700
+"""A log goes out in some ten batches."""
+
+
+class Place(Protocol):
+    """A server to which runs go over a way that cuts connections when it is told to.
+
+    Attributes:
+        address: the server's, by that way.
+    """
+
+    address: str
+
+    def kept(self, run: RunBuilder) -> Any:
+        """Return all that it keeps of a run, to be compared."""
+
+    def cut(self) -> Callable[[], int]:
+        """From now on each request is done, but its answer lost the first time. Return what counts the cuts."""
+
+    def after_batch(self) -> None:
+        """Called after each batch while connections are cut."""
+
+
+class CuttingEach:
+    """A plan of a `FaultyProxy`: each different request is cut the first time."""
+
+    def __init__(self, proxy: FaultyProxy) -> None:
+        self._proxy = proxy
+        self._seen: set[tuple[str, str, bytes]] = set()
+
+    def __call__(self, number: int, method: str, path: str) -> Fault | None:
+        asked = method, path, self._proxy.requests[number - 1].body
+        if asked in self._seen:
+            return None
+        self._seen.add(asked)
+        return CUT_AFTER
+
+    def count(self) -> int:
+        return len(self._seen)
+
+
+class HttpPlace:
+    """MLflow or ClickHouse behind a proxy."""
+
+    def __init__(self, proxy: FaultyProxy, address: str, kept: Callable[[RunBuilder], Any]) -> None:
+        self.address = address
+        self.kept = kept
+        self._proxy = proxy
+
+    def cut(self) -> Callable[[], int]:
+        plan = CuttingEach(self._proxy)
+        self._proxy.plan = plan
+        return plan.count
+
+    def after_batch(self) -> None:
+        """Nothing: the proxy does it."""
+
+
+class UpstreamPlace:
+    """Another sidecar, which is killed and started again."""
+
+    def __init__(self, link: Link) -> None:
+        self.address = link.address
+        self._link = link
+        self._batches = self._kills = 0
+
+    def kept(self, run: RunBuilder) -> Any:
+        return whole(self._link.run(run.id), killed=True)
+
+    def cut(self) -> Callable[[], int]:
+        return lambda: self._kills
+
+    def after_batch(self) -> None:
+        self._batches += 1
+        if self._batches % 2 == 0:  # each time it takes two seconds until that is noticed
+            self._link.kill()
+            self._link.start()
+            self._kills += 1
+
+
+def _mlflow(request: pytest.FixtureRequest) -> Iterator[Place]:
+    server: MlflowServer = request.getfixturevalue("mlflow_sqlite")
+
+    def kept(run: RunBuilder) -> Any:
+        return server.kept(f"contract {run.id}")
+
+    with FaultyProxy(server.port) as proxy:
+        yield HttpPlace(proxy, f"mlflow+{proxy.url}", kept)
+
+
+def _clickhouse(request: pytest.FixtureRequest) -> Iterator[Place]:
+    server: ClickhouseServer = request.getfixturevalue("clickhouse")
+    database = f"db_{new_id()}"
+
+    def kept(run: RunBuilder) -> Any:
+        with Api(server.address(database)) as api:
+            found = api.run(run.id)
+            said = found.to_map() | {"history": found.history(), "rows": list(found.scan_history())}
+        return exact({key: value for key, value in said.items() if key != "dir"})
+
+    with FaultyProxy(server.port) as proxy:
+        yield HttpPlace(proxy, server.address(database, proxy.port), kept)
+
+
+def _upstream(request: pytest.FixtureRequest) -> Iterator[Place]:
+    directory: Path = request.getfixturevalue("tmp_path")
+    link = Link(directory / "upstream" / "root").start()
+    yield UpstreamPlace(link)
+    link.close()
+
+
+@pytest.fixture(params=[_mlflow, _clickhouse, _upstream], ids=["mlflow", "clickhouse", "upstream"])
+def place(request: pytest.FixtureRequest, mlflow_sqlite: MlflowServer, clickhouse: ClickhouseServer) -> Iterator[Place]:
+    """Each kind of server in turn; those of the whole session are started before the first test looks for leaks."""
+    yield from request.param(request)
+
+
+def build(root: Path, run_id: str) -> RunBuilder:
+    """Make a run with something of everything that servers keep; its ids are the only difference to another."""
+    run = RunBuilder(root, run_id, f"c1-{run_id}", project=f"contract {run_id}", tags=["a"], notes="as it was")
+    run.write("config", {"set": {"lr": 0.1, "model": {"depth": 3}}})
+    run.write("run", {"label": "rank1"}, f"c2-{run_id}")
+    for step in range(40):
+        run.row(step, loss=1.0 / (step + 1), acc=step)
+        run.row(step, f"c2-{run_id}", loss=-float(step))
+        if step % 5 == 0:
+            run.row(step, "", shell=step, note=f"text {step}")
+    run.write("config", {"set": {"lr": 0.2}})
+    run.write("summary", {"set": {"best": 0.5}})
+    run.row(3, late=float("nan"))
+    run.write("exit", {"state": "crashed", "writer": f"c2-{run_id}", "reason": "gone"}, "")
+    return run.finish()
+
+
+class Small:
+    """The real sink, asked to take small batches."""
+
+    def __init__(self, target: SinkTarget) -> None:
+        self._sink: Sink = open_sink(target)
+        self.batch_bytes = BATCH_BYTES
+        self.open, self.send = self._sink.open, self._sink.send
+        self.version, self.close = self._sink.version, self._sink.close
+
+
+class Sending:
+    """Sends a run with real deliveries, whose pauses are not waited for.
+
+    Args:
+        run: the run.
+        place: where it goes.
+    """
+
+    def __init__(self, run: RunBuilder, place: Place) -> None:
+        self.run = run
+        self.address = parse_sink(place.address)
+
+    def send(self, batches: int | None = None, after: Callable[[], None] = lambda: None) -> int:
+        """Send so many batches, or all that is left, as one process does; return how many it took.
+
+        Args:
+            batches: how many.
+            after: called after each.
+        """
+        delivery = Delivery(self.run.dir, self.address, Small)
+        now = time.monotonic()
+        done = 0
+        try:
+            while delivery.behind_bytes() and done != batches:
+                before = delivery.progress.checkpoint
+                now += delivery.step(now)
+                if delivery.progress.checkpoint > before:
+                    done += 1
+                    after()
+                assert now < time.monotonic() + 36_000, delivery.progress.error
+        finally:
+            delivery.close(Deadline(5.0))
+        return done
+
+    def rewind(self, progress: SinkProgress) -> None:
+        """Have all forgotten that came after `progress` was written down, as a kill does."""
+        write_progress(self.run.dir, progress)
+
+
+def comparable(found: Any, run: RunBuilder) -> Any:
+    """Return what is equal for the same of two runs that differ in their ids, with NaN equal to NaN."""
+    if isinstance(found, dict):
+        return {comparable(key, run): comparable(value, run) for key, value in found.items()}
+    if isinstance(found, list | tuple):
+        return [comparable(item, run) for item in found]
+    return repr(found).replace(run.id, "RUN")
+
+
+def test_any_prefix_sent_again_changes_nothing(place: Place, root: Path) -> None:
+    """As after a kill: the log goes on from an earlier checkpoint, with what the sink remembered there."""
+    run = build(root, "run1")
+    sending = Sending(run, place)
+    saved: list[SinkProgress] = []
+    assert sending.send(0) == 0
+    saved.append(SinkProgress(place.address))
+    while sending.send(1):
+        saved.append(read_progress(run.dir, sending.address))
+    assert len(saved) > 8
+    expected = comparable(place.kept(run), run)
+    for number, progress in enumerate(saved):
+        sending.rewind(progress)
+        sending.send()
+        assert comparable(place.kept(run), run) == expected, f"sent again from batch {number} on"
+    for number in (1, len(saved) // 2):
+        sending.rewind(saved[0])
+        sending.send(number)  # again from the beginning, and killed once more
+        sending.send()
+        assert comparable(place.kept(run), run) == expected, f"the first {number} batches again, and then the rest"
+
+
+def test_a_connection_cut_after_every_request_changes_nothing(place: Place, root: Path) -> None:
+    plain = build(root, "run1")
+    batches = Sending(plain, place).send()
+    expected = comparable(place.kept(plain), plain)
+
+    run = build(root, "run2")
+    cuts = place.cut()
+    Sending(run, place).send(after=place.after_batch)
+    assert batches > 8 and cuts() >= batches // 2
+    assert comparable(place.kept(run), run) == expected
+
+
+def test_a_batch_may_be_cut_differently_when_it_is_sent_again(place: Place, root: Path) -> None:
+    run = build(root, "run1")
+    sending = Sending(run, place)
+    sending.send(3)
+    middle = read_progress(run.dir, sending.address)
+    sending.send()
+    expected = comparable(place.kept(run), run)
+    sending.rewind(middle)
+    delivery = Delivery(run.dir, sending.address)  # in batches as large as it has them itself
+    delivery.step(time.monotonic())
+    delivery.close(Deadline(5.0))
+    assert delivery.behind_bytes() == 0
+    assert comparable(place.kept(run), run) == expected
+
+
+def test_the_version_is_told_without_open(place: Place, root: Path) -> None:
+    sink = open_sink(SinkTarget(parse_sink(place.address), "none", root, {}))
+    try:
+        assert sink.version()[0].isdigit()
+    finally:
+        sink.close(Deadline(1.0))
+        sink.close(Deadline(1.0))
+
+
+def test_open_may_be_called_again_and_makes_nothing_twice(place: Place, root: Path) -> None:
+    run = build(root, "run1")
+    sending = Sending(run, place)
+    sending.send()
+    expected = comparable(place.kept(run), run)
+    memory = read_progress(run.dir, sending.address).memory
+    for remembered in (memory, {}):
+        sink = open_sink(SinkTarget(sending.address, run.id, run.dir, dict(remembered)))
+        for _ in range(2):
+            sink.open()
+        sink.close(Deadline(1.0))
+    assert comparable(place.kept(run), run) == expected

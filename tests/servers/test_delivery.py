@@ -1,0 +1,140 @@
+"""Runs of real trainers on their way to real servers: online, offline and synced, and through every fault."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+
+from sidecar.protocol.limits import new_id
+from tests.faults.scenario import Scenario, play
+from tests.integration.chain import Link, closed, run_directory, whole
+from tests.servers import clickhouse_server
+from tests.servers.clickhouse_server import ClickhouseServer
+from tests.servers.faults import SCENARIOS
+from tests.servers.mlflow_server import MlflowServer, free_port
+from tests.tools import Leaks, Scripts
+from tracker.api import Api
+from tracker.cli.main import main
+
+clickhouse = clickhouse_server.clickhouse
+
+Captured = pytest.CaptureFixture[str]
+
+TRAIN = """
+    import math, pathlib, sys, tracker
+    run = tracker.init(project=sys.argv[1], id="run1", mode=sys.argv[2], config={"lr": 0.1})
+    for step in range(3000):
+        run.log({"loss": 1 / (step + 1), "acc": step})
+    run.log({"loss": math.nan})
+    path = pathlib.Path("model.bin")
+    path.write_bytes(bytes(range(256)) * 8000)
+    run.save(path)
+    run.finish()
+"""
+
+
+class Servers:
+    """One server of each kind, and a name on them that no other test has."""
+
+    def __init__(self, mlflow: MlflowServer, clickhouse: ClickhouseServer, upstream: Link) -> None:
+        self.project = f"delivery-{new_id()}"
+        self._mlflow = mlflow
+        self._upstream = upstream
+        self._stored = clickhouse.address(f"db_{new_id()}")
+        self.addresses = [f"mlflow+{mlflow.url}", self._stored, upstream.address]
+
+    def check(self, directory: Path) -> None:
+        """Check that all of a run is at each of them."""
+        kept = self._mlflow.kept(self.project)
+        assert kept.info["status"] == "FINISHED" and kept.params["lr"] == "0.1"
+        losses = [(point.step, point.value) for point in kept.metrics["loss"]]
+        assert losses[:-1] == [(step, 1 / (step + 1)) for step in range(3000)]
+        assert losses[-1][0] == 3000 and math.isnan(losses[-1][1])
+        assert len(kept.metrics["acc"]) == 3000
+        assert kept.artifacts["model.bin"] == bytes(range(256)) * 8000
+        with Api(self._stored) as there:
+            found, here = there.run("run1"), Api(directory.parent.parent).run("run1")
+            assert str(found.history()) == str(here.history())
+            assert (found.state, found.records, found.config) == ("finished", 3001, {"lr": 0.1})
+        assert whole(self._upstream.run("run1")) == whole(directory)
+
+
+@pytest.fixture
+def servers(mlflow_sqlite: MlflowServer, clickhouse: ClickhouseServer, leaks: Leaks, tmp_path: Path) -> Servers:
+    """All three of them; the sidecar is this test's own."""
+    return Servers(mlflow_sqlite, clickhouse, Link(tmp_path / "upstream" / "root"))
+
+
+def test_a_run_goes_to_three_servers_at_once(servers: Servers, scripts: Scripts, root: Path) -> None:
+    servers._upstream.start()
+    try:
+        done = scripts.run(TRAIN, servers.project, "online", env={"TRACKER_SINKS": ",".join(servers.addresses)})
+        assert done.err == ""
+        servers.check(closed(run_directory(root, "run1")))
+    finally:
+        servers._upstream.close()
+
+
+def test_an_offline_run_is_synced_to_three_servers(
+    servers: Servers, scripts: Scripts, root: Path, capsys: Captured
+) -> None:
+    servers._upstream.start()
+    try:
+        scripts.run(TRAIN, servers.project, "offline", env={"TRACKER_SINKS": ",".join(servers.addresses)})
+        directory = closed(run_directory(root, "run1"))
+        assert main(["doctor", "--dir", str(root)]) == 0
+        lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("sink")]
+        assert len(lines) == 3
+        for address in servers.addresses:
+            (line,) = [line for line in lines if address in line]
+            assert "version " in line and "of 1 run wait, 'tracker sync' sends them" in line
+        for _ in range(2):
+            assert main(["sync", "--dir", str(root), "--json"]) == 0
+            sent = json.loads(capsys.readouterr().out)["sent"]
+            assert sorted(pair["sink"] for pair in sent) == sorted(servers.addresses)
+            assert all(pair["done_bytes"] == pair["all_bytes"] and not pair["error"] for pair in sent)
+            servers.check(directory)
+    finally:
+        servers._upstream.close()
+
+
+def test_servers_that_are_down_disturb_neither_each_other_nor_the_trainer(
+    mlflow_sqlite: MlflowServer, scripts: Scripts, root: Path, capsys: Captured
+) -> None:
+    project = f"delivery-{new_id()}"
+    down = [f"mlflow+http://127.0.0.1:{free_port()}", f"clickhouse+http://127.0.0.1:{free_port()}/db"]
+    done = scripts.run(
+        """
+        import os, sys, time, tracker
+        run = tracker.init(project=sys.argv[1], id="run1", settings={"finish_timeout": 2})
+        for step in range(1000):
+            run.log({"x": step})
+        begun = time.monotonic()
+        run.finish()
+        print(time.monotonic() - begun)
+        for pid in filter(str.isdigit, os.listdir("/proc")):
+            if open(f"/proc/{pid}/stat").read().split()[3] == str(os.getpid()):
+                os.kill(int(pid), 15)
+        """,
+        project,
+        env={"TRACKER_SINKS": ",".join([f"mlflow+{mlflow_sqlite.url}", *down])},
+    )
+    assert float(done.out) < 6.0
+    lines = done.err.splitlines()
+    assert len(lines) == 2, "one for each that is down"
+    for address, line in zip(down, sorted(lines, key=lambda line: down[1] in line), strict=True):
+        assert address in line and "still on their way" in line and "refused" in line
+    assert len(mlflow_sqlite.kept(project).metrics["x"]) == 1000
+    assert main(["sync", "--dir", str(root), "--patience", "0.5"]) == 1
+    err = capsys.readouterr().err
+    assert err.startswith("tracker sync: 2 of 3 not sent: ") and all(address in err for address in down)
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: f"{scenario.number} {scenario.name}")
+def test_fault(scenario: Scenario, tmp_path: Path, leaks: Leaks) -> None:
+    leaks.let_socket_directories_stay()
+    for seed in range(scenario.rounds_in_ci):
+        play(scenario, tmp_path / str(seed), seed)
