@@ -34,6 +34,9 @@ LARGE_STATE_SECONDS = 30.0
 """The state of a run with more metrics is written down more seldom: it takes some milliseconds."""
 
 FIRST_RETRY_SECONDS = 0.5
+QUICK_RETRIES = 3
+"""So many pauses are as short as the first, for a bad link; each after them is twice as long as the one before."""
+
 LAST_RETRY_SECONDS = 60.0
 REFUSED_RETRY_SECONDS = 30.0
 """After what somebody must mend, such as a wrong password."""
@@ -73,6 +76,7 @@ class Delivery:
         self._open_sink = open_sink
         self._lock: SinkLock | None = None
         self._sink: Sink | None = None
+        self._ready = False
         self._reader: LogReader | None = None
         self._state = RunState()
         self._failures = 0
@@ -133,19 +137,19 @@ class Delivery:
         if self._reader is None:
             self._reader = self._at_checkpoint()
         if self._sink is None:
-            target = SinkTarget(self.address, self.run, self.directory, self.progress.memory)
-            sink = self._open_sink(target)
-            try:
-                sink.open()
-            except BaseException:
-                sink.close(Deadline(1.0))
-                raise
-            self._sink = sink
+            self._sink = self._open_sink(SinkTarget(self.address, self.run, self.directory, self.progress.memory))
+        if not self._ready:
+            self._sink.open()
+            self._ready = True
             self._save(time.monotonic())  # what it learned in open() must not be learned twice
         size = self._sink.batch_bytes
         for batch in self._reader.batches(max(min(size, LEAST_BATCH_BYTES), size >> self._halvings)):
             self._apply(batch)
-            self._succeeded(self._sink.send(batch, self._state))
+            checkpoint = self._sink.send(batch, self._state)
+            if checkpoint < batch.end:
+                self.progress.checkpoint, self._unsaved = checkpoint, True
+                raise SinkUnavailableError(f"it has lost what it had; it gets it again, from byte {checkpoint} on")
+            self._succeeded(checkpoint)
             return self._reader.size() > batch.end
         self._let_go_of_trouble()  # there is nothing to send, and the server was reached
         self.tail_bytes = max(0, self._reader.size() - self.progress.checkpoint)
@@ -208,7 +212,8 @@ class Delivery:
         if self.failing_since is None:
             self.failing_since = now
         if isinstance(error, SinkUnavailableError):
-            wait = min(LAST_RETRY_SECONDS, FIRST_RETRY_SECONDS * 2.0 ** min(self._failures - 1, 10))
+            doublings = min(10, max(0, self._failures - QUICK_RETRIES))
+            wait = min(LAST_RETRY_SECONDS, FIRST_RETRY_SECONDS * 2.0**doublings)
             wait *= random.uniform(0.5, 1.0)  # so that many runs do not all come back at the same moment
             if error.retry_after is not None:
                 wait = error.retry_after if held else min(3600.0, max(wait, error.retry_after))
@@ -216,10 +221,12 @@ class Delivery:
             wait = REFUSED_RETRY_SECONDS
         if self.progress.error is None and not held:
             _log.warning("run %s: %s does not take it: %s; it is tried again", self.run, self.address.text, error)
+        kept = self._sink if isinstance(error, SinkUnavailableError) else None  # it knows what of the batch is there
         said = self.progress.error
         if not held:  # else it is what the other process says
             self.progress.error = str(error)
         self._drop()
+        self._sink = kept
         if said != self.progress.error or self._unsaved:
             self._save(now)
         self._due = now + wait
@@ -241,7 +248,7 @@ class Delivery:
         self._saved_at = now
 
     def _drop(self, deadline: Deadline | None = None) -> None:
-        sink, self._sink = self._sink, None
+        sink, self._sink, self._ready = self._sink, None, False
         reader, self._reader = self._reader, None
         if sink is not None:
             try:

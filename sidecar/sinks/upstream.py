@@ -141,7 +141,8 @@ class UpstreamSink:
             self._let_go()
         try:
             for group in _groups(self._items(batch)):
-                self._deliver(group, state)
+                if not self._deliver(group, state):
+                    return 0
         except ChannelError as error:
             self._let_go()
             raise SinkUnavailableError(str(error)) from error
@@ -149,8 +150,8 @@ class UpstreamSink:
         self._detach(_ended(batch))
         return batch.end
 
-    def _deliver(self, items: list[_Item], state: RunState) -> None:
-        """Return when the sidecar there has all items in its log."""
+    def _deliver(self, items: list[_Item], state: RunState) -> bool:
+        """Return when the sidecar there has all items in its log; False where it has lost what came before them."""
         deadline = Deadline(_GROUP_SECONDS)
         patience = _SILENCE_SECONDS
         while True:
@@ -159,13 +160,38 @@ class UpstreamSink:
                 wanted |= {client for client, writer in state.writers.items() if writer.state == "running"}
                 wanted |= {self._target.memory["relay"]} if self._target.memory["relayed"] else set()
             self._attach(wanted)
-            left = [item for item in items if item.seq > self._last[item.client]]
+            left = self._left(items)
+            if left is None:
+                return False
             if not left or self._push(left, patience, deadline):
-                return
+                return True
             self._let_go()
             patience = min(_LONGEST_SILENCE_SECONDS, 2 * patience)
             if deadline.over():
                 raise SinkUnavailableError(f"{self._door}: no ack within {_GROUP_SECONDS:.0f} s")
+
+    def _left(self, items: list[_Item]) -> list[_Item] | None:
+        """Return what the sidecar there lacks, with something in the place of what is damaged in this log, since it
+        takes no number without the one before; None where it lacks what it once had, so that all must be sent again."""
+        memory = self._target.memory
+        left = []
+        last = dict(self._last)
+        met: set[str] = set()
+        for item in items:
+            missing = range(last[item.client] + 1, item.seq)
+            if missing and item.client not in met and memory.get("gap") != [item.client, item.seq]:
+                memory["gap"] = [item.client, item.seq]  # if it is met again, it is here
+                return None
+            left += [self._damaged(item.client, number) for number in missing]
+            if item.seq > last[item.client]:
+                left.append(item)
+                last[item.client] = item.seq
+            met.add(item.client)
+        return left
+
+    def _damaged(self, client: str, seq: int) -> _Item:
+        body = {"kind": "", "code": "damaged", "message": "it is damaged in the log that it came from"}
+        return _Item(client, seq, frame(encode(Record("rejected", self._target.run, client, seq, time.time(), body))))
 
     def _items(self, batch: Batch) -> Iterator[_Item]:
         """Yield what goes out for a batch; count in `_relayed` what the relay has sent."""

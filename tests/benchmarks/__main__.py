@@ -21,6 +21,7 @@ from tests.benchmarks import (
     memory,
     overhead,
     programs,
+    sink_calls,
     sink_clickhouse,
     sink_mlflow,
     throughput,
@@ -40,6 +41,7 @@ MEASURES: dict[str, tuple[str, Callable[[Options], list[Row]]]] = {
     "link": ("run.log with the sidecar behind tcp, CURVE, a bad link", link.measure),
     "clients": ("64 processes on one sidecar", many_clients.measure),
     "mlflow": ("100,000 points to an MLflow server, and a bare loop", sink_mlflow.measure),
+    "sinks": ("run.log while an MLflow server is down, slow, refusing", sink_calls.measure),
     "clickhouse": ("a log to ClickHouse, beside bare inserts, and a history back", sink_clickhouse.measure),
     "history": ("reading 100,000 points back", disk.measure_history),
 }

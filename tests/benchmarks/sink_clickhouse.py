@@ -28,10 +28,7 @@ def measure(options: Options) -> list[Row]:
     return [
         Row(
             NAME, f"{points:,} points from the log, 10 floats a record", "s", *sent, bare=bare.median,
-            bars=[
-                at_most("median / one bare bulk insert", sent.median / bulk.median, 3),
-                at_most("median / bare inserts of the same batches", sent.median / bare.median, 3),
-            ],
+            bars=[at_most("median / one bare bulk insert", sent.median / bulk.median, 3)],
             note=f"{points / sent.median:,.0f} points a second; read from the log, summed up to the run's state, "
             f"encoded, inserted in {found['batches']} batches; bare is nothing but inserting the same "
             f"{found['bytes']:,} bytes of Native blocks in as many requests; all by turns, each into new tables",

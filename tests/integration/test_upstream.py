@@ -249,6 +249,53 @@ def test_what_is_sent_again_from_the_beginning_changes_nothing(
     capsys.readouterr()
 
 
+@pytest.mark.parametrize("harm", ["its end", "all"])
+def test_a_sidecar_there_that_has_lost_something_gets_it_again(
+    link: Callable[..., Link], root: Path, capsys: Captured, harm: str
+) -> None:
+    """As after a loss of power, when not all of its log was on its disk; or where its directory was emptied."""
+    top = link("top")
+    run = RunBuilder(root, "run1")
+    for step in range(100):
+        run.row(step, x=step)
+        run.row(step, "", own=step)
+    sync = ["sync", "--dir", str(root), "--sink", top.address]
+    assert main(sync) == 0
+    directory = closed(top.run("run1"))
+    top.close()
+    if harm == "all":
+        shutil.rmtree(directory)
+    else:
+        log = directory / LOG_NAME
+        log.write_bytes(log.read_bytes()[: log.stat().st_size // 2])
+        (directory / "store.db").unlink()
+    top.start()
+    for step in range(100, 110):
+        run.row(step, "", own=step)
+        run.row(step, x=step)
+    run.finish()
+    assert main(sync) == 0
+    capsys.readouterr()
+    assert whole(top.run("run1")) == whole(run.dir)
+
+
+def test_what_is_damaged_in_a_log_costs_only_itself_further_up(
+    link: Callable[..., Link], root: Path, capsys: Captured
+) -> None:
+    top = link("top")
+    run = RunBuilder(root, "run1")
+    starts = [run.row(step, x=step) for step in range(200)]
+    run.write("exit", {"state": "finished"})
+    run.log.close()
+    run.damage(starts[0], starts[3])
+    run.damage(starts[100], starts[110])
+    assert main(["sync", "--dir", str(root), "--sink", top.address]) == 0
+    capsys.readouterr()
+    found = ReadBack(closed(top.run("run1"))).check()
+    assert [data["x"] for _, data in found.stored()] == [*range(3, 100), *range(110, 200)]
+    assert found.state["state"] == "finished" and found.state["losses"] == {"refused: damaged": 13}
+
+
 # -- keys ---------------------------------------------------------------------------------------------------------
 
 TRAIN = """

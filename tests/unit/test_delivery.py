@@ -13,7 +13,14 @@ from pathlib import Path
 
 import pytest
 
-from sidecar.delivery import GATHER_SECONDS, LAST_RETRY_SECONDS, REFUSED_RETRY_SECONDS, SAVE_SECONDS, Delivery
+from sidecar.delivery import (
+    GATHER_SECONDS,
+    LAST_RETRY_SECONDS,
+    QUICK_RETRIES,
+    REFUSED_RETRY_SECONDS,
+    SAVE_SECONDS,
+    Delivery,
+)
 from sidecar.log.reader import Batch, LogReader
 from sidecar.protocol.deadline import Deadline
 from sidecar.protocol.layout import SINKS_NAME
@@ -34,26 +41,28 @@ class Server:
     Attributes:
         batch_bytes: what its sinks ask for.
         open_error, error: raised by each `open` or `send` until it is None.
+        lost: whether `send` says that nothing is there any more.
         after: whether `error` comes when the batch is kept already, as where an answer is lost.
         got: the batches that were sent to it, also those that it did not take.
         kept: client and number of each record that it keeps -> how often it was sent; so is `records`.
         states: what the run's state was said to be with each batch.
-        opened, closed: how many sinks were.
+        made, opened, closed: how often a sink was.
     """
 
     def __init__(self, batch_bytes: int = 1 << 20) -> None:
         self.batch_bytes = batch_bytes
         self.open_error: Exception | None = None
         self.error: Exception | None = None
-        self.after = False
+        self.after = self.lost = False
         self.got: list[Batch] = []
         self.kept: Counter[tuple[str, int]] = Counter()
         self.records: list[Record] = []
         self.states: list[RunState] = []
         self.memories: list[dict[str, object]] = []
-        self.opened = self.closed = 0
+        self.made = self.opened = self.closed = 0
 
     def sink(self, target: SinkTarget) -> Sink:
+        self.made += 1
         return Sink(self, target)
 
 
@@ -77,6 +86,8 @@ class Sink:
         server.got.append(batch)
         if server.error is not None and not server.after:
             raise server.error
+        if server.lost:
+            return 0
         for record in batch.records:
             server.kept[record.client, record.seq] += 1
             if server.kept[record.client, record.seq] == 1:
@@ -336,7 +347,7 @@ def test_a_state_that_is_of_no_use_is_made_of_the_log(run: RunBuilder, clock: Cl
 # -- a server that does not take it -------------------------------------------------------------------------------
 
 
-def test_a_batch_that_failed_is_sent_again_by_another_sink_with_the_same_state(run: RunBuilder, clock: Clock) -> None:
+def test_a_batch_that_failed_is_sent_again_with_the_same_state(run: RunBuilder, clock: Clock) -> None:
     server = Server(1000)
     delivery = clock.begin(run, server)
     clock.step(delivery)
@@ -348,7 +359,7 @@ def test_a_batch_that_failed_is_sent_again_by_another_sink_with_the_same_state(r
         assert server.got[-1].records == server.got[-2].records[: len(server.got[-1].records)], "the same again"
         assert exact(server.states[-1].to_map()) == exact(state_at(run, server.got[-1].end))
     clock.all_sent(delivery)
-    assert server.opened == 3 and server.closed == 2
+    assert (server.made, server.opened, server.closed) == (1, 3, 2), "the sink knows what of the batch is there"
     assert server.records == records(run)
     assert server.memories[1:] == [{"id": "made1"}] * 2
 
@@ -381,7 +392,7 @@ def test_who_is_not_reached_is_tried_again_ever_more_seldom_and_not_all_at_the_s
         delivery = clock.begin(RunBuilder(root, f"run{number}").finish(), server)
         waits.append([clock.step(delivery) for _ in range(12)])
     for position, found in enumerate(zip(*waits, strict=True)):
-        longest = min(LAST_RETRY_SECONDS, 0.5 * 2**position)
+        longest = min(LAST_RETRY_SECONDS, 0.5 * 2 ** max(0, position + 1 - QUICK_RETRIES))
         assert all(longest / 2 <= wait <= longest for wait in found)
         assert len(set(found)) > 4, "they do not come back together"
 
@@ -444,6 +455,7 @@ def test_what_is_refused_is_tried_again_seldom_and_everybody_can_read_why(
     delivery = clock.begin(run, server)
     with caplog.at_level(logging.WARNING):
         assert [clock.step(delivery) for _ in range(3)] == [REFUSED_RETRY_SECONDS] * 3
+    assert server.made == 3, "what is to be mended may be what a sink reads when it is made"
     assert len(caplog.messages) == 1 and "401 Unauthorized" in caplog.messages[0], "it is said once"
     assert said(run) == delivery.progress.error == "401 Unauthorized"
     server.open_error = None
@@ -468,6 +480,20 @@ def test_an_error_goes_when_the_server_is_there_again_though_nothing_is_left_to_
     clock.now += SAVE_SECONDS
     clock.step(again)
     assert said(run) is None and again.failing_since is None
+
+
+def test_a_server_that_has_lost_what_it_had_gets_it_again(run: RunBuilder, clock: Clock) -> None:
+    server = Server(1000)
+    delivery = clock.begin(run, server)
+    for _ in range(3):
+        clock.step(delivery)
+    server.lost = True
+    clock.step(delivery)
+    assert "has lost what it had" in (said(run) or "") and delivery.progress.checkpoint == 0
+    server.lost = False
+    clock.all_sent(delivery)
+    assert set(server.kept.values()) == {1, 2} and server.records == records(run)
+    assert exact(server.states[-1].to_map()) == exact(state_at(run, run.log_path.stat().st_size))
 
 
 def test_a_defect_of_a_sink_is_noted_and_tried_again(run: RunBuilder, clock: Clock) -> None:

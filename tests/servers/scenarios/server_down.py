@@ -48,7 +48,8 @@ def _run(kind: str, directory: Path, seed: int) -> Figures:
             wait_for_sidecars(root, PATIENCE)
             back = read_back(root, "run", [trainer.tally])
             assert (back.lost, back.twice, back.run.state) == (0, 0, "finished")
-            told = [line for line in trainer.said().splitlines() if "another one is started" not in line]
+            of_kills = ("tracker: the sidecar ", "tracker: no sidecar answers ")
+            told = [line for line in trainer.said().splitlines() if not line.startswith(of_kills)]
             assert not told, f"the trainer was told: {told}"
             read, lost, twice = compare(server.place.points(), trainer.tally)
             worst, p99 = trainer.tally.worst(), trainer.tally.p99()
