@@ -143,15 +143,22 @@ class Attendance:
         _log.info("run %s: client %s%s attached", run.id, session.client, f" ({label})" if label else "")
         session.resumed = run.existed
         run.existed = True
+        self._note_sinks(run, sinks, offline=bool(body.get("offline")))
         if not body.get("offline"):
             self._on_sinks(run, sinks)
-        else:
-            self._note_sinks(run, sinks)
         if not session.resumed or body.get("again"):
             answer(session, {})
         else:
             self._to_writer(Question(run, session, "state", lambda found: answer(session, dict(found))))
         return session
+
+    def take_up(self, run_id: str) -> None:
+        """Open a run that a sidecar before this one left, so that it is finished here: its clients may attach again,
+        and those that do not are said to be gone in the end."""
+        try:
+            self._open(run_id, None, {"again": True})
+        except RefusedError as error:
+            _log.info("run %s is left as it is: %s", run_id, error)
 
     def _sinks(self, given: list[str]) -> tuple[SinkAddress, ...]:
         """Return the servers that a client wants its run sent to."""
@@ -163,11 +170,13 @@ class Attendance:
             raise RefusedError("sinks", str(error)) from error
 
     @staticmethod
-    def _note_sinks(run: Run, sinks: tuple[SinkAddress, ...]) -> None:
-        """Write down where a run is to be sent some day, by ``tracker sync``."""
+    def _note_sinks(run: Run, sinks: tuple[SinkAddress, ...], *, offline: bool) -> None:
+        """Write down where a run is to be sent only by ``tracker sync``, and where it no longer is."""
         for address in sinks:
             progress = read_progress(run.directory, address)
-            progress.offline = True
+            if progress.offline == offline:
+                continue
+            progress.offline = offline
             try:
                 write_progress(run.directory, progress)
             except OSError as error:

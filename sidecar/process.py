@@ -182,10 +182,13 @@ def _run(
 def _tidy(root: Path, connection_file: Path, server: Server) -> None:
     """Finish, in the background, what sidecars that died in this root have left."""
     from sidecar.leftovers import remove_leftovers
-    from sidecar.recovery import recover
+    from sidecar.recovery import left_behind, recover
 
     remove_leftovers(connection_file.parent)
-    recover(root, None, Deadline(None))
+    if server.serves_all:
+        server.take_up(left_behind(root))
+    else:
+        recover(root, None, Deadline(None))
     server.send_leftovers(root)
 
 

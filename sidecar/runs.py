@@ -18,7 +18,7 @@ from sidecar.protocol.errors import LogFormatError, RecordError, RefusedError, R
 from sidecar.protocol.frames import frame
 from sidecar.protocol.layout import LOG_NAME, RUNS_NAME, STORE_NAME, RunLock
 from sidecar.protocol.limits import NAME_RULE, valid_name
-from sidecar.protocol.records import Body, Record, check
+from sidecar.protocol.records import RELAY, Body, Record, check
 from sidecar.protocol.segments import WINDOWS_NAME, Kept, OwnerLock, read_window, remove_window, window_directories
 from sidecar.state import RunState
 from sidecar.store.reader import StoreReader
@@ -162,7 +162,11 @@ class Run:
         self.losses = state.losses_by("", "sidecar")
         writers = state.writers
         self.last = {client: writer.seq for client, writer in writers.items()}
-        self.open_writers = {client for client, writer in writers.items() if writer.state == "running"}
+        self.open_writers = {
+            client
+            for client, writer in writers.items()
+            if writer.state == "running" and writer.about["parent"] != RELAY  # which need no obituary
+        }
         self.existed = bool(writers)
         self.ended = self.existed and state.state != "running"
 

@@ -139,6 +139,16 @@ class Server:
         self._couriers.ended(run.id)
         self.call(lambda: self.attendance.forget(run))
 
+    @property
+    def serves_all(self) -> bool:
+        """Whether it serves whoever attaches, and not one process and its children."""
+        return self._parent is None
+
+    def take_up(self, run_ids: Iterable[str]) -> None:
+        """Open runs that a sidecar before this one left: their clients may be on other machines, and come back."""
+        for run_id in run_ids:
+            self.call(partial(self.attendance.take_up, run_id))
+
     def send_leftovers(self, root: Path) -> None:
         """Go on sending what sidecars that died have left on its way, as long as this one serves anyway."""
         for directory in sorted((root / RUNS_NAME).glob("*")):

@@ -137,8 +137,11 @@ class RunState:
                 self.start_time = time
         self.last_time = time
         writer = self._active.get(client)
-        if writer is None and client and not _from_sidecar(record):
-            writer = self._begin(client, body.get("parent") if kind == "run" else None)
+        if writer is None and client:
+            if not _from_sidecar(record):
+                writer = self._begin(client, body.get("parent") if kind == "run" else None)
+            elif client in self.writers:
+                self.writers[client].seq = seq  # it says nothing of itself, but its number is taken
         if writer is not None:
             writer.last_time = time
             writer.seq = seq

@@ -8,9 +8,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from sidecar.protocol.limits import NAME_RULE, valid_name
-from sidecar.protocol.sink_address import parse_sinks
+from sidecar.protocol.sink_address import SinkAddress, parse_sinks
 from tracker.errors import SettingsError
 
 MODES = ("online", "offline", "disabled")
@@ -151,6 +152,16 @@ def resolve(
     return Settings(**found)
 
 
+def _with_absolute_key(address: SinkAddress) -> str:
+    """Return a sink's address; a key file in it by its full path, since the sidecar runs in another directory."""
+    key = address.options.get("key")
+    if key is None or not os.path.exists(key) or os.path.isabs(key):
+        return address.text
+    before, _, options = address.text.partition("?")
+    parts = [f"key={quote(os.path.abspath(key))}" if part.startswith("key=") else part for part in options.split("&")]
+    return f"{before}?{'&'.join(parts)}"
+
+
 def _read_file(path: Path) -> dict[str, str]:
     """Return what a settings file says: an INI file, ``name = value`` lines below ``[default]``."""
     try:
@@ -219,7 +230,7 @@ def _check(name: str, value: Any, where: str) -> Any:
         return tuple(dict.fromkeys(value))
     if name == "sinks":
         try:
-            return tuple(address.text for address in parse_sinks(value))
+            return tuple(_with_absolute_key(address) for address in parse_sinks(value))
         except (ValueError, TypeError) as error:
             raise SettingsError(f"{where}{value!r}: {error}") from error
     if name in _SECONDS:

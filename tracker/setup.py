@@ -102,6 +102,8 @@ class Setup:
                 interface.publish("run", {"parent": run._parent_client, "label": run.label, "pid": os.getpid()})
                 self.adopt(run, interface)
                 interface.attach_later()
+                if run._far:  # a sidecar on this machine takes what is left in the window
+                    self._end_as_multiprocessing_does()
 
     def forget(self, run: Run) -> None:
         """`run` has ended."""

@@ -64,6 +64,9 @@ class Kind(NamedTuple):
     fields: Mapping[str, Field]
 
 
+RELAY = "relay"
+"""What a client that passes on a sidecar's own records names as its parent, so that it has no say in how a run ends."""
+
 _SHA256 = re.compile("[0-9a-f]{64}")
 
 SUMMARIES = ("last", "min", "max", "mean", "best", "first", "none")
@@ -150,6 +153,7 @@ KINDS: Mapping[str, Kind] = {
             "sha256": Field(_STR, "of the whole file, in hex", required=True),
             "offset": Field(_INT, "where 'data' begins in the file"),
             "data": Field(_BYTES, "a part of the content; left out where the file is in its place already"),
+            "relayed": Field(_BOOL, "whether the content comes in records of a relay"),
         },
     ),
     "losses": Kind(

@@ -80,9 +80,17 @@ def _read(path: Path) -> SinkProgress | None:
         known = {name: found[name] for name in (each.name for each in fields(SinkProgress)) if name in found}
         progress = SinkProgress(**known)
         parse_sink(progress.address)
+        if not (_is_offset(progress.checkpoint) and _is_offset(progress.state_end) and type(progress.offline) is bool):
+            return None
+        if type(progress.memory) is not dict or type(progress.state) is not dict:
+            return None
     except (OSError, RecordError, TypeError, KeyError, ValueError):
         return None
     return progress if progress.format == FORMAT else None
+
+
+def _is_offset(value: object) -> bool:
+    return type(value) is int and value >= 0
 
 
 class SinkLock:

@@ -75,7 +75,8 @@ class Sink(Protocol):
             state: what the run is with the batch applied; only to be read.
 
         Returns:
-            the checkpoint: the offset in the log up to which the server has everything, so ``batch.end``.
+            the checkpoint: the offset in the log up to which the server has everything, so ``batch.end``; an earlier
+            one where it has lost what it had, and is to be sent that again.
 
         Raises:
             SinkError: not all of it; the server may have kept a part.

@@ -37,7 +37,7 @@ from sidecar.protocol.frames import frame
 from sidecar.protocol.keys import Security, read_key_pair, read_public_key
 from sidecar.protocol.layout import FILES_NAME, LOG_NAME
 from sidecar.protocol.limits import MAX_CHUNK_BYTES
-from sidecar.protocol.records import Record
+from sidecar.protocol.records import RELAY, Record
 from sidecar.sinks.contract import SinkRefusedError, SinkTarget, SinkUnavailableError
 from sidecar.state import RunState
 
@@ -57,6 +57,9 @@ _GROUP_BYTES = 4 * 1024 * 1024
 """So much is on its way at once: files are passed on in parts, never whole."""
 
 _READ_BYTES = 1 << 20
+_DAMAGED = "damaged"
+"""The code of a ``rejected`` record in the place of one that is damaged in this log."""
+
 _GOODBYE_SECONDS = 1.0
 _LATER = ("elsewhere", "closing", "storage", "client")
 """Refusals of the door that pass by themselves; the last where a client's id is that of another run for now."""
@@ -190,7 +193,7 @@ class UpstreamSink:
         return left
 
     def _damaged(self, client: str, seq: int) -> _Item:
-        body = {"kind": "", "code": "damaged", "message": "it is damaged in the log that it came from"}
+        body = {"kind": "", "code": _DAMAGED, "message": "it is damaged in the log that it came from"}
         return _Item(client, seq, frame(encode(Record("rejected", self._target.run, client, seq, time.time(), body))))
 
     def _items(self, batch: Batch) -> Iterator[_Item]:
@@ -203,7 +206,7 @@ class UpstreamSink:
             if left or not record.client:
                 for own in self._own(record):
                     if self._relayed == 0:
-                        about = {"parent": "relay", "host": platform.node(), "pid": os.getpid()}
+                        about = {"parent": RELAY, "host": platform.node(), "pid": os.getpid()}
                         yield self._relay("run", record.time, about)
                     yield self._relay(own.kind, own.time, own.body)
 
