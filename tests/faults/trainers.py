@@ -26,10 +26,9 @@ from sidecar.protocol.errors import ConnectionFileError
 from sidecar.protocol.layout import RUNS_NAME, is_held
 from tests.tools import PATIENCE, REPOSITORY, wait_until
 
-_SLOT = struct.Struct("@QQQQ")  # begun, returned, worst nanoseconds, raised; native: each is written at once
-_SLOT_BYTES = 64
+_SLOT_BYTES = 64  # begun, returned, worst nanoseconds, raised: eight bytes each
 _HEAD_BYTES = 64  # the stage, and whether to stop
-_NUMBER = struct.Struct("@Q")
+_NUMBER_BYTES = 8
 _TOOK = struct.Struct("<I")
 _KEPT = 100_000
 
@@ -57,8 +56,11 @@ class Tally:
             os.truncate(path, size)
         with open(path, "r+b") as file:
             self._memory = mmap.mmap(file.fileno(), size)
+        # An item of this is written at once. struct.pack_into would first write zeros, which the other side may see.
+        self._numbers = memoryview(self._memory).cast("Q")
 
     def close(self) -> None:
+        self._numbers.release()
         self._memory.close()
 
     # -- both sides ---------------------------------------------------------------------------------------------
@@ -66,25 +68,26 @@ class Tally:
     @property
     def stage(self) -> int:
         """How far the trainer is: 0 at first, 1 when `init` returned; what follows is the program's."""
-        return int(_NUMBER.unpack_from(self._memory, 0)[0])
+        return self._numbers[0]
 
     @stage.setter
     def stage(self, stage: int) -> None:
-        _NUMBER.pack_into(self._memory, 0, stage)
+        self._numbers[0] = stage
 
     @property
     def told(self) -> int:
         """What the trainer was told: 0 at first, 1 to stop logging; what follows is the program's."""
-        return int(_NUMBER.unpack_from(self._memory, 8)[0])
+        return self._numbers[1]
 
     @told.setter
     def told(self, what: int) -> None:
-        _NUMBER.pack_into(self._memory, 8, what)
+        self._numbers[1] = what
 
     def __getitem__(self, writer: int) -> tuple[int, int, int, int]:
         """Return the writer's calls begun, returned, the worst in nanoseconds, and how many raised."""
-        found: tuple[int, int, int, int] = _SLOT.unpack_from(self._memory, self._slot(writer))
-        return found
+        at = self._slot(writer) // _NUMBER_BYTES
+        begun, returned, worst, raised = self._numbers[at : at + 4]
+        return begun, returned, worst, raised
 
     def _slot(self, writer: int) -> int:
         return _HEAD_BYTES + self.writers.index(writer) * (_SLOT_BYTES + _KEPT * _TOOK.size)
@@ -122,26 +125,27 @@ class Tally:
     def caller(self, log: Callable[[dict[str, Any]], None], writer: int) -> Callable[[], None]:
         """Return a function that makes the writer's next call of `log`, and notes when it began and returned."""
         memory, slot = self._memory, self._slot(writer)
+        numbers, at = self._numbers, slot // _NUMBER_BYTES
         _, number, worst, raised = self[writer]
 
         def call() -> None:
             nonlocal number, worst, raised
             data = row(writer, number)
-            _SLOT.pack_into(memory, slot, number + 1, number, worst, raised)
+            numbers[at] = number + 1
             start = time.perf_counter_ns()
             try:
                 log(data)
             except BaseException:
                 raised += 1
-                _SLOT.pack_into(memory, slot, number + 1, number, worst, raised)
+                numbers[at + 3] = raised
                 raise
             took = time.perf_counter_ns() - start
             if number < _KEPT:
                 _TOOK.pack_into(memory, slot + _SLOT_BYTES + number * _TOOK.size, min(took, 0xFFFFFFFF))
             worst = max(worst, took)
             number += 1
-            _NUMBER.pack_into(memory, slot + 8, number)  # of the whole, this alone says that it returned
-            _NUMBER.pack_into(memory, slot + 16, worst)
+            numbers[at + 1] = number  # of the whole, this alone says that it returned
+            numbers[at + 2] = worst
 
         return call
 
