@@ -5,7 +5,6 @@ Called from the HandlerThread and the SenderThread. Knows no particular server; 
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 from collections.abc import Iterable, Iterator
@@ -15,8 +14,6 @@ from sidecar.delivery import Delivery
 from sidecar.protocol.deadline import Deadline
 from sidecar.protocol.sink_address import SinkAddress
 from sidecar.stage import StageThread
-
-_log = logging.getLogger("sidecar")
 
 _LOOK_SECONDS = 0.25
 

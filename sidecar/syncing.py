@@ -7,7 +7,6 @@ A process of its own. What it prints are lines of JSON, one for each step of a r
 from __future__ import annotations
 
 import json
-import logging
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -21,8 +20,6 @@ from sidecar.protocol.sink_address import SinkAddress, parse_sink
 from sidecar.protocol.sink_progress import all_progress
 from sidecar.sinks.contract import SinkError, SinkTarget
 from sidecar.sinks.table import open_sink
-
-_log = logging.getLogger("sidecar")
 
 AT_ONCE = 4
 """Runs that are sent at the same time."""

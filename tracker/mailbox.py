@@ -32,11 +32,6 @@ class Mailbox:
                 self._answers[body["id"]] = body
                 event.set()
 
-    def open_requests(self) -> list[int]:
-        """Return the requests without an answer: what must be asked again after a re-attach."""
-        with self._lock:
-            return [number for number, event in self._waiting.items() if not event.is_set()]
-
     def wait(self, number: int, deadline: Deadline) -> dict[str, Any] | None:
         """Wait for the answer to a request; None where it did not come by the deadline (call it again, or `forget`)."""
         event = self._waiting[number]

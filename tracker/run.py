@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import sys
 import threading
@@ -25,8 +24,6 @@ from tracker.summary import Summary
 if TYPE_CHECKING:
     from tracker.interface import Interface
     from tracker.setup import Setup
-
-_log = logging.getLogger("tracker")
 
 _SUMMARY_SECONDS = 5.0
 

@@ -12,7 +12,7 @@ from sidecar.protocol.errors import SidecarError
 from sidecar.protocol.layout import is_held
 from tracker.api import Api, StoredRun, recover, run_directories
 from tracker.cli.common import CommandError, Commands, UsageError, directory_api_of, print_json, say
-from tracker.cli.table import Column, clean, counted, size, table
+from tracker.cli.table import Column, clean, counted, size, some, table
 from tracker.progress import Progress
 
 _VERIFY_ABOUT = """\
@@ -95,13 +95,9 @@ def run_verify(args: argparse.Namespace) -> int:
         say(f"no runs in {api.dir}")
     if wrong:
         raise CommandError(
-            f"{len(wrong)} of {counted(len(found), 'run')} not as it should be: {_some([one.run for one in wrong])}"
+            f"{len(wrong)} of {counted(len(found), 'run')} not as it should be: {some([one.run for one in wrong])}"
         )
     return 0
-
-
-def _some(names: list[str]) -> str:
-    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
 
 
 def run_rebuild(args: argparse.Namespace) -> int:

@@ -22,7 +22,7 @@ from tracker.api import Api, run_directories
 from tracker.backend import recover as finish_runs
 from tracker.backend import sidecar_environment
 from tracker.cli.common import CommandError, Commands, UsageError, directory_api_of, print_json, say
-from tracker.cli.table import Column, clean, counted, size, table
+from tracker.cli.table import Column, clean, counted, size, some, table
 from tracker.errors import TrackerError
 from tracker.places import is_local
 from tracker.progress import Progress
@@ -103,10 +103,10 @@ def run_sync(args: argparse.Namespace) -> int:
     _tell(args, done, still, sent, api)
     waiting = [pair for pair in sent if pair["done_bytes"] < pair["all_bytes"]]
     if still:
-        raise CommandError(f"{counted(len(still), 'run')} could not be finished: {_some(still)}")
+        raise CommandError(f"{counted(len(still), 'run')} could not be finished: {some(still)}")
     if waiting:
         reasons = {f"{pair['sink']}: {pair['error'] or 'no progress'}" for pair in waiting}
-        raise CommandError(f"{len(waiting)} of {len(sent)} not sent: {_some(sorted(reasons))}")
+        raise CommandError(f"{len(waiting)} of {len(sent)} not sent: {some(sorted(reasons))}")
     return 0
 
 
@@ -156,7 +156,7 @@ def _tell(args: argparse.Namespace, done: list[str], still: list[str], sent: lis
         print_json({"finished": done, "left": still, "sent": pairs})
         return
     if done:
-        print(f"finished: {_some(done)}")
+        print(f"finished: {some(done)}")
     if sent:
         heads = [
             Column("RUN", least=8),
@@ -172,10 +172,6 @@ def _tell(args: argparse.Namespace, done: list[str], still: list[str], sent: lis
         print("\n".join(table(heads, rows)))
     if not done and not still and not sent:
         say(f"nothing was left behind in {api.dir}, and no run there goes to a server")
-
-
-def _some(names: list[str]) -> str:
-    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
 
 
 # -- doctor ---------------------------------------------------------------------------------------------------------
@@ -234,7 +230,7 @@ def _facts(api: Api) -> list[dict[str, str]]:
         _fact("directory", str(api.dir), "" if writable else "it cannot be written"),
         _fact("disk", "local" if local else "on a network: windows are kept in this machine's temporary directory"),
         _fact("sidecars", ", ".join(serving) or "none is running here"),
-        _fact("runs", f"{len(runs)}", f"{_some(left)} left by a dead sidecar: 'tracker sync'" if left else ""),
+        _fact("runs", f"{len(runs)}", f"{some(left)} left by a dead sidecar: 'tracker sync'" if left else ""),
     ]
 
 

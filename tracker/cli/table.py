@@ -133,3 +133,8 @@ def size(count: float) -> str:
 def counted(count: int, noun: str) -> str:
     """Return ``"1 run"``, ``"3 runs"``."""
     return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
+def some(names: list[str]) -> str:
+    """Return the first names of a list, and how many more there are."""
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
