@@ -14,7 +14,7 @@ import signal
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from sidecar import __version__
@@ -75,7 +75,7 @@ def launch(root: Path, connection_file: Path, parent: int, durability: str, read
         server = Server(root, connection_file, endpoints, parent, durability)
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the trainer, which says when to stop
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
-        _run(server, root, connection_file, ready_fd)
+        _run(server, root, connection_file, ready_fd, (signal.SIGTERM,))
         if server.failed is not None:
             return 1
         if not worst.seen:
@@ -133,12 +133,11 @@ def serve(
     file = connection_file or directory / SERVING_NAME
     with _alone(directory, root):
         server = Server(root, file, endpoints, None, durability, guard, addresses)
-        signal.signal(signal.SIGINT, lambda number, frame: server.stop())
         _log.info("sidecar %s, process %d, keeps runs in %s", __version__, os.getpid(), root)
         if guard is None and not endpoints.local:
             _log.warning("INSECURE: nothing is encrypted, and whoever reaches %s can write and read", endpoints.door)
         _run(
-            server, root, file, ready_fd,
+            server, root, file, ready_fd, (signal.SIGTERM, signal.SIGINT),
             lambda: f"listening at {endpoints.door}, {endpoints.about()}, {_who(guard, clients)}",
         )  # fmt: skip
         left = server.unwritten_bytes
@@ -156,7 +155,12 @@ def _who(guard: object, clients: Path | None) -> str:
 
 
 def _run(
-    server: Server, root: Path, connection_file: Path, ready_fd: int, about: Callable[[], str] | None = None
+    server: Server,
+    root: Path,
+    connection_file: Path,
+    ready_fd: int,
+    stop_signals: Iterable[signal.Signals],
+    about: Callable[[], str] | None = None,
 ) -> None:
     """Start the server, say so, and wait for its end."""
     # Python hands the interpreter lock over every 5 ms by default; with three busy threads the one that waits for
@@ -165,7 +169,7 @@ def _run(
     # Records are many objects and no cycles: the collector would look at them again and again (5 % of the time).
     gc.freeze()
     gc.set_threshold(20_000, 20, 50)
-    signal.signal(signal.SIGTERM, lambda number, frame: server.stop())
+    _stop_on(server, stop_signals)
     server.start()
     if about is not None:
         _log.info("%s", about())
@@ -174,9 +178,19 @@ def _run(
         os.close(ready_fd)
     tidying = threading.Thread(target=_tidy, args=(root, connection_file, server), name="RecoveryThread", daemon=True)
     tidying.start()
-    while not server.ended.wait(60.0):
-        pass
+    server.ended.wait()
     tidying.join()
+
+
+def _stop_on(server: Server, signals: Iterable[signal.Signals]) -> None:
+    """Have the signals stop the server.
+
+    Not by a handler in Python: one that comes just before the main thread begins to wait runs when the wait is over.
+    The byte that the interpreter writes as soon as the system delivers the signal wakes the HandlerThread.
+    """
+    signal.set_wakeup_fd(server.signals_fd, warn_on_full_buffer=False)
+    for number in signals:
+        signal.signal(number, lambda number, frame: None)
 
 
 def _tidy(root: Path, connection_file: Path, server: Server) -> None:

@@ -67,6 +67,11 @@ class Server:
         sinks: servers that every run is sent to.
         parent: the process whose end, with no run left, ends the sidecar; None: it serves until it is stopped.
         durability: ``"os"`` or ``"disk"``.
+
+    Attributes:
+        signals_fd: what is written here stops it, as `stop` does; for `signal.set_wakeup_fd`.
+        ended: set when it has stopped.
+        failed: what it died of, or None.
     """
 
     def __init__(
@@ -108,6 +113,8 @@ class Server:
         self._wake_read, self._wake_write = os.pipe()
         os.set_blocking(self._wake_read, False)
         os.set_blocking(self._wake_write, False)
+        self._signals_read, self.signals_fd = os.pipe()
+        os.set_blocking(self.signals_fd, False)
         self._stopping = False
         self._started = time.time()
         self._ready: queue.SimpleQueue[BaseException | None] = queue.SimpleQueue()
@@ -174,7 +181,7 @@ class Server:
             raise error
 
     def stop(self) -> None:
-        """Begin to drain; `ended` is set when that is done. May be called twice, and from a signal handler."""
+        """Begin to drain; `ended` is set when that is done. May be called twice, and from any thread."""
         self._stopping = True
         self.call(lambda: None)
 
@@ -224,6 +231,7 @@ class Server:
         for channel in (*self._special, self._records):
             self._poll.add(channel)
         self._poll.add(self._wake_read)
+        self._poll.add(self._signals_read)
         if self._parent is not None:
             self._watch_process(self._parent, _PARENT)
         connection = Connection(
@@ -241,8 +249,10 @@ class Server:
         wait = 0.0
         while not self._done():
             for source in self._poll.wait(wait, [*self._special, self._records]):
-                if source is self._wake_read:
+                if source == self._wake_read:
                     self._on_wake()
+                elif source == self._signals_read:
+                    self._stopping = True
                 elif source is self._records:
                     self._on_records()
                 elif isinstance(source, int):

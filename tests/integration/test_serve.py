@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import resource
@@ -14,6 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from sidecar import cli
@@ -23,7 +25,7 @@ from sidecar.protocol.endpoints import split_tcp
 from sidecar.protocol.errors import RefusedError
 from sidecar.protocol.layout import needs_recovery
 from tests.integration.serving import LOOPBACK, KeyedClient, Serving, command, free_ports
-from tests.tools import ReadBack, Scripts, wait_until
+from tests.tools import PATIENCE, ReadBack, Scripts, wait_until
 from tracker.api import Api
 
 
@@ -348,6 +350,18 @@ def test_what_was_taken_before_a_sigterm_is_in_the_log(
         acked = max([result.body["seq"] for result in client.received(0.1) if result.kind == "ack"], default=0)
         kept = logged(root, client.run, client.name)
         assert kept == [(step, {"loss": step / 3}) for step in range(len(kept))] and len(kept) >= acked
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_that_comes_as_the_main_thread_begins_to_wait_stops_it(
+    serve: Callable[..., Serving], number: signal.Signals
+) -> None:
+    serving = serve()
+    pid = serving.process.pid
+    # Another thread is given the signal, so that no wait of the main thread is interrupted by it.
+    other = next(thread.id for thread in psutil.Process(pid).threads() if thread.id != pid)
+    assert ctypes.CDLL(None).tgkill(pid, other, number.value) == 0
+    assert serving.process.wait(PATIENCE) == 0
 
 
 def test_the_rest_of_a_client_that_is_killed_is_taken_from_its_window(
