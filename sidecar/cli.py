@@ -1,4 +1,6 @@
-"""The ``sidecar`` command: serve, status, stop, keygen; and what ``tracker`` calls: launch, recover, deliver, check."""
+"""The ``sidecar`` command: serve, status, drain, stop, keygen; and what ``tracker`` calls: launch, recover, deliver,
+check.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +10,7 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,10 +42,18 @@ Asks a sidecar how it is. Exit status 0 if it answers and can write its logs, 1 
 Without ADDRESS: the sidecar that serves --dir; without both: $TRACKER_SIDECAR, else the one that serves $TRACKER_DIR or
 ./.tracker."""
 
+_DRAIN = """\
+Waits until no client is attached, and all that was taken is in the logs, in the stores and with the servers. The
+sidecar serves on, meanwhile and afterwards: this is for a hook before its SIGTERM, such as preStop in Kubernetes. Exit
+status 1 if that is not so after --within; what is left is said, and is sent after the next start."""
+
 _KEYGEN = """\
 Makes a pair of keys: NAME.key (for its owner only) and NAME.pub. For a sidecar: `serve --key NAME.key`, and NAME.pub to
 its clients (TRACKER_SIDECAR_KEY). For a client: TRACKER_CLIENT_KEY=NAME.key, and the printed line into the sidecar's
 list (--clients)."""
+
+
+_DRAIN_PAUSE = 0.1
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -106,6 +117,15 @@ def _parser() -> argparse.ArgumentParser:
     status.add_argument("--json", action="store_true", help="print all of it as JSON")
     _add_address(status)
     status.set_defaults(run=_status)
+
+    drain = commands.add_parser(
+        "drain", help="wait until nothing is left to do", description=_DRAIN, formatter_class=raw
+    )
+    drain.add_argument(
+        "--within", type=float, default=30.0, metavar="SECONDS", help="give up after so long (default: 30)"
+    )
+    _add_address(drain)
+    drain.set_defaults(run=_drain)
 
     stop = commands.add_parser("stop", help="have a sidecar keep what it has and exit")
     _add_address(stop)
@@ -293,11 +313,8 @@ def _status(options: argparse.Namespace) -> int:
     print(f"clients: {found['clients']}   runs: {', '.join(found['runs']) or 'none'}")
     print(f"records: {found['records']} ({found['records_per_second']:.0f}/s)")
     print(f"not yet in a log: {found['unwritten_bytes']} B")
-    for run, sinks in sorted(found["sinks"].items()):
-        for name, said in sorted(sinks.items()):
-            if said["behind_bytes"] or said["error"]:
-                trouble = f": {said['error']}" if said["error"] else ""
-                print(f"run {run}: {name} is {said['behind_bytes']} B behind{trouble}")
+    for line in _behind(found):
+        print(line)
     for what in ("refused", "handshakes_refused"):
         if found[what]:
             told = ", ".join(f"{count} ({reason})" for reason, count in sorted(found[what].items()))
@@ -305,6 +322,38 @@ def _status(options: argparse.Namespace) -> int:
     if not healthy:
         print(f"log: {found['log_error']}")
     return 0 if healthy else 1
+
+
+def _behind(status: dict[str, Any]) -> Iterator[str]:
+    """Yield a line for each run and server with something on the way, or in trouble."""
+    for run, sinks in sorted(status["sinks"].items()):
+        for name, said in sorted(sinks.items()):
+            if said["behind_bytes"] or said["error"]:
+                trouble = f": {said['error']}" if said["error"] else ""
+                yield f"run {run}: {name} is {said['behind_bytes']} B behind{trouble}"
+
+
+def _left(status: dict[str, Any]) -> list[str]:
+    """Return what a sidecar still has to do, a line each."""
+    clients, unwritten = status["clients"], status["unwritten_bytes"]
+    left = [f"{clients} client{' is' if clients == 1 else 's are'} attached"] if clients else []
+    if unwritten:
+        left.append(f"{unwritten} B are not yet in a log")
+    return [*left, *_behind(status)]
+
+
+def _drain(options: argparse.Namespace) -> int:
+    deadline = Deadline(options.within)
+    begin = "\r\x1b[K" if sys.stderr.isatty() else ""
+    while left := _left(_ask(options, "status")):
+        if deadline.over():
+            print(f"{begin}sidecar drain: not within {options.within:g} s: {'; '.join(left)}", file=sys.stderr)
+            return 1
+        if begin:
+            print(f"{begin}waiting: {left[0]}", end="", file=sys.stderr, flush=True)
+        time.sleep(_DRAIN_PAUSE)
+    print(begin, end="", file=sys.stderr)
+    return 0
 
 
 def _stop(options: argparse.Namespace) -> int:

@@ -25,7 +25,7 @@ from sidecar.protocol.endpoints import split_tcp
 from sidecar.protocol.errors import RefusedError
 from sidecar.protocol.layout import needs_recovery
 from tests.integration.serving import LOOPBACK, KeyedClient, Serving, command, free_ports
-from tests.tools import PATIENCE, ReadBack, Scripts, wait_until
+from tests.tools import PATIENCE, REPOSITORY, ReadBack, Scripts, wait_until
 from tracker.api import Api
 
 
@@ -490,6 +490,43 @@ def test_status_for_programs(serve: Callable[..., Serving], attach: Callable[...
         assert (found["records"], found["log_error"], found["encrypted"]) == (1, None, False)
         assert found["refused"] == {"refused: form": 1}
         assert found["sinks"]["run"]["store"] == {"behind_bytes": 0, "error": None}
+
+
+def test_drain_waits_for_clients_and_for_servers(
+    serve: Callable[..., Serving], attach: Callable[..., KeyedClient], root: Path
+) -> None:
+    nowhere = f"mlflow+http://127.0.0.1:{free_ports(1)[0]}"
+    serving = serve("--sinks", nowhere)
+    assert command("drain", "--dir", root) == (0, "", "")
+    client = attach(serving, "run", "client")
+    client.log(1, loss=0.5)
+    assert client.ask("flush")["seq"] == 1
+    here = command("drain", serving.door, "--within", "0.3")
+    assert here.code == 1 and here.err.startswith(
+        "sidecar drain: not within 0.3 s: 1 client is attached; run run: mlflow"
+    )
+    client.say("exit", {"state": "finished"})
+    client.unnumbered("detach", {})
+    wait_until(partial(has_clients, serving, 0), "it has left")
+    waits = command("drain", "--dir", root, "--within", "0.3")
+    assert waits.code == 1 and f"run run: {nowhere} is " in waits.err and "attached" not in waits.err
+    assert serving.process.poll() is None, "it serves on"
+
+
+def test_drain_ends_when_the_last_client_has_left(
+    serve: Callable[..., Serving], attach: Callable[..., KeyedClient], root: Path
+) -> None:
+    serving = serve()
+    client = attach(serving, "run", "client")
+    for step in range(1000):
+        client.log(step, loss=step / 4)
+    draining = subprocess.Popen([sys.executable, "-m", "sidecar", "drain", "--dir", root], cwd=REPOSITORY)
+    with pytest.raises(subprocess.TimeoutExpired):
+        draining.wait(0.5)
+    client.say("exit", {"state": "finished"})
+    client.unnumbered("detach", {})
+    assert draining.wait(PATIENCE) == 0
+    assert len(ReadBack(root / "runs" / "run").stored()) == 1000
 
 
 def test_status_where_nobody_is(root: Path) -> None:

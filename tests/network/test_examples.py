@@ -275,7 +275,6 @@ def test_the_pod_works_and_ends_in_order(engine: Engine, image: Image) -> None:
     spec = load("pod.yaml")["spec"]
     (sidecar_told,), (trainer_told,) = spec["initContainers"], spec["containers"]
     assert sidecar_told["restartPolicy"] == "Always"
-    assert "lifecycle" not in sidecar_told, "a hook would be run before the trainer has ended"
     volumes = {volume["name"]: volume for volume in spec["volumes"]}
 
     def mounts(container: Any) -> dict[str, Path]:
@@ -305,7 +304,11 @@ def test_the_pod_works_and_ends_in_order(engine: Engine, image: Image) -> None:
         return any("loss" in run.summary for run in tracker.Api(tracked).runs())
 
     wait_until(trains, "it trains")
+    # The pod is to end: hooks begin at once; the trainer is sent SIGTERM; the sidecar is when both have ended.
+    hook = engine.start(sidecar_host, sidecar_told["lifecycle"]["preStop"]["exec"]["command"], {})
+    assert sidecar.exec(["sidecar", "drain", "--within", "0"]).returncode == 1, "the trainer is attached"
     assert trainer.stop() in (0, 143, -signal.SIGTERM), trainer.process.output.read_text()
+    assert hook.process.wait() == 0, hook.process.output.read_text()
     assert sidecar.process.alive()
     assert sidecar.stop() == 0
     run = the_run(tracked)
