@@ -21,9 +21,17 @@ from sidecar.protocol.errors import RefusedError
 from sidecar.protocol.frames import frame
 from sidecar.protocol.limits import NAME_RULE, valid_name
 from sidecar.protocol.records import Body, Record
-from sidecar.protocol.segments import OwnerLock, is_owned, read_owner, read_window, remove_window, window_directories
-from sidecar.protocol.sink_address import SinkAddress, parse_sinks
-from sidecar.protocol.sink_progress import read_progress, write_progress
+from sidecar.protocol.segments import (
+    OWNER_NAME,
+    OwnerLock,
+    is_owned,
+    read_owner,
+    read_window,
+    remove_window,
+    window_directories,
+)
+from sidecar.protocol.sink_address import SinkAddress, parse_sink, parse_sinks
+from sidecar.protocol.sink_progress import all_progress, read_progress, write_progress
 from sidecar.runs import UNSEEN_SECONDS, Run, Session, crashed
 
 _log = logging.getLogger("sidecar")
@@ -124,17 +132,11 @@ class Attendance:
             raise RefusedError("client", f"client {request.client!r} is attached to another run")
         label = body.get("label")
         run = self._open(request.run, body.get("resume"), body)
-        session = Session(
-            run,
-            request.client,
-            run.last.get(request.client, 0),
-            run.last.get(request.client, 0),
-            label=label,
-            parent=body.get("parent"),
-            keys=run.keys,
-            key=key,
-            relay=bool(body.get("relay")),
-        )
+        last = run.last.get(request.client, 0)
+        session = run.unwritten.pop(request.client, None) or Session(run, request.client, last, last, keys=run.keys)
+        session.label, session.parent, session.relay = label, body.get("parent"), bool(body.get("relay"))
+        session.key, session.seen, session.exited, session.watched = key, time.monotonic(), False, False
+        session.pid = session.window = None
         if self._local and body.get("place") == self._place:
             session.pid = body.get("pid")
             session.oom = oom_count(session.pid) if session.pid else None
@@ -156,9 +158,12 @@ class Attendance:
         """Open a run that a sidecar before this one left, so that it is finished here: its clients may attach again,
         and those that do not are said to be gone in the end."""
         try:
-            self._open(run_id, None, {"again": True})
+            run = self._open(run_id, None, {"again": True})
         except RefusedError as error:
             _log.info("run %s is left as it is: %s", run_id, error)
+            return
+        noted = [parse_sink(found.address) for found in all_progress(run.directory) if not found.offline]
+        self._on_sinks(run, tuple(noted))
 
     def _sinks(self, given: list[str]) -> tuple[SinkAddress, ...]:
         """Return the servers that a client wants its run sent to."""
@@ -220,8 +225,13 @@ class Attendance:
         """Return the window the sidecar may take: only one whose owner file names this run and client."""
         if not named:
             return None
-        owner = read_owner(Path(named))
-        return Path(named) if owner.get("run") == run.id and owner.get("client") == client else None
+        try:
+            path = Path(named).resolve(strict=True)  # now: a link may lead somewhere else when the client is gone
+        except (OSError, ValueError):
+            return None
+        owner = read_owner(path)
+        mine = path.name == client and owner.get("run") == run.id and owner.get("client") == client
+        return path if mine else None
 
     # -- leaving ------------------------------------------------------------------------------------------------
 
@@ -238,13 +248,20 @@ class Attendance:
         self._leaving.pop(session, None)
         if not (session.exited or session.relay or session.parent is not None) and session.accepted > 0:
             self._append_own(session.run, "exit", self._obituary(session))
-        session.run.last[session.client] = self.left[session.client] = session.accepted
+        self.left[session.client] = session.accepted
         if len(self.left) > _LEFT:
             del self.left[next(iter(self.left))]
-        del self.sessions[session.client]
-        del session.run.sessions[session.client]
+        self._forget(session)
         _log.info("run %s: client %s left, %d records", session.run.id, session.client, session.accepted)
         self._maybe_close(session.run)
+
+    def _forget(self, session: Session) -> None:
+        run = session.run
+        run.last[session.client] = session.accepted
+        if session.durable < session.accepted:
+            run.unwritten[session.client] = session
+        del self.sessions[session.client]
+        del run.sessions[session.client]
 
     @staticmethod
     def _obituary(session: Session) -> Body:
@@ -255,9 +272,7 @@ class Attendance:
 
     def give_up(self, session: Session) -> None:
         """A client could not be let in after all: forget it. Nothing is said of it in the log; it may try again."""
-        session.run.last[session.client] = session.accepted
-        del self.sessions[session.client]
-        del session.run.sessions[session.client]
+        self._forget(session)
         self._maybe_close(session.run)
 
     def gone(self, session: Session) -> None:
@@ -307,7 +322,7 @@ class Attendance:
                 continue
             lock = OwnerLock.take(directory)
             if lock is None:
-                alive = alive or (directory / "owner").exists()
+                alive = alive or (directory / OWNER_NAME).exists()
                 continue
             lock.release()
             session = Session(run, client, run.last.get(client, 0), run.last.get(client, 0), keys=run.keys)
@@ -354,6 +369,11 @@ class Attendance:
 
     def _unseen(self, now: float) -> Iterable[Session]:
         return [s for s in self.sessions.values() if not s.watched and now - s.seen > UNSEEN_SECONDS]
+
+    def all_seen(self, now: float) -> None:
+        """Take no client for silent before `now`: nobody was listened to."""
+        for session in self.sessions.values():
+            session.seen = now
 
     def drained(self) -> bool:
         """Whether every run is closed."""

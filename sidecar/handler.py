@@ -21,6 +21,9 @@ from sidecar.runs import Session, reject
 _log = logging.getLogger("sidecar")
 
 _SLICE_BYTES = 1 << 16
+_DAMAGED_MOST = 16
+"""Behind so many damaged stretches a message is not searched further: each may cost much time."""
+
 _SAID_EACH = 100
 """So many refusals are put into the log each; then every thousandth."""
 
@@ -68,14 +71,15 @@ class Handler:
             error = RecordError("size", f"a message of {len(message)} bytes, at most {MAX_MESSAGE_BYTES}")
             self._refuse_bytes(error)
         elif message[:1] == b"\xc1":
-            start = 0
-            while start < len(message):
+            start = damaged = 0
+            while start < len(message) and damaged < _DAMAGED_MOST:
                 taken = self._take_frames(message, start)
                 if taken == start:
                     part = read_framed(message, start)
                     if not self._take_part(part):
                         return
                     taken = part.end
+                    damaged += part.error is not None and part.error.code == "checksum"
                 start = taken
         else:
             for part in read_bare(message):
@@ -109,6 +113,7 @@ class Handler:
                 and record[1] == run
                 and type(record[3]) is int
                 and type(record[4]) is float
+                and -1e15 < record[4] < 1e15
                 and type(record[5]) is dict
                 and is_usual(record[5], keys)
             ):

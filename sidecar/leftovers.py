@@ -5,12 +5,11 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-import tempfile
 from pathlib import Path
 
 from sidecar.protocol.connection import Connection, place, process_lives, read_connection
 from sidecar.protocol.errors import ConnectionFileError
-from sidecar.protocol.layout import SOCKETS_PREFIX
+from sidecar.protocol.layout import SOCKETS_PREFIX, sockets_in
 
 
 def remove_leftovers(directory: Path) -> None:
@@ -35,7 +34,7 @@ def _remove_sockets(connection: Connection) -> None:
     """Remove the directory of its door, if it is one that a sidecar of this user has made."""
     scheme, _, path = connection.door.partition("://")
     sockets = Path(path).parent
-    if scheme == "ipc" and sockets.parent == Path(tempfile.gettempdir()) and sockets.name.startswith(SOCKETS_PREFIX):
+    if scheme == "ipc" and sockets.parent == sockets_in() and sockets.name.startswith(SOCKETS_PREFIX):
         with contextlib.suppress(OSError):
             if sockets.stat().st_uid == os.getuid():
                 shutil.rmtree(sockets, ignore_errors=True)

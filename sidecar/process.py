@@ -9,6 +9,7 @@ import fcntl
 import gc
 import logging
 import os
+import resource
 import shutil
 import signal
 import sys
@@ -66,10 +67,10 @@ def set_up_log() -> _Worst:
 def launch(root: Path, connection_file: Path, parent: int, durability: str, ready_fd: int) -> int:
     """Serve the process `parent` and its children until all of it is kept; return the exit status."""
     from sidecar.protocol.channels import has_ipc
-    from sidecar.protocol.layout import SOCKETS_PREFIX
+    from sidecar.protocol.layout import SOCKETS_PREFIX, sockets_in
 
     worst = set_up_log()
-    sockets = Path(tempfile.mkdtemp(prefix=SOCKETS_PREFIX))
+    sockets = Path(tempfile.mkdtemp(prefix=SOCKETS_PREFIX, dir=sockets_in()))
     try:
         endpoints = Endpoints.private(sockets) if has_ipc() else Endpoints.loopback()
         server = Server(root, connection_file, endpoints, parent, durability)
@@ -169,6 +170,10 @@ def _run(
     # Records are many objects and no cycles: the collector would look at them again and again (5 % of the time).
     gc.freeze()
     gc.set_threshold(20_000, 20, 50)
+    # A client takes five descriptors, a run five more; the usual soft limit of 1024 is for programs that call select().
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     _stop_on(server, stop_signals)
     server.start()
     if about is not None:

@@ -17,12 +17,11 @@ from sidecar.log.reader import LogReader
 from sidecar.log.verify import LogCheck, Report, check_log
 from sidecar.protocol.errors import RunHeldError, StoreError
 from sidecar.protocol.layout import LOG_NAME, STORE_NAME, RunLock, is_held
+from sidecar.store.database import SIDE_FILES, set_aside
 from sidecar.store.reader import StoreReader
 from sidecar.store.writer import StoreWriter
 
 _ANEW = STORE_NAME + ".anew"
-_BEFORE = STORE_NAME + ".before"
-_SIDE_FILES = ("-wal", "-shm", "-journal")
 
 
 @contextmanager
@@ -84,14 +83,9 @@ def _rebuild(run_directory: Path, log: Path, report: Report | None) -> Rebuilt:
         _remove(anew)
         raise
     kept = None
-    if damage and store.exists() and _log_records(store) > log_records:
-        kept = run_directory / _BEFORE
-        _remove(kept)
-        os.replace(store, kept)
-        for suffix in _SIDE_FILES:
-            if os.path.exists(f"{store}{suffix}"):
-                os.replace(f"{store}{suffix}", f"{kept}{suffix}")
-    for suffix in _SIDE_FILES:  # they belong to the old file, and must not be taken for the new one's
+    if store.exists() and _log_records(store) > log_records:  # of a log that has lost records since
+        kept = set_aside(store)
+    for suffix in SIDE_FILES:  # they belong to the old file, and must not be taken for the new one's
         Path(f"{store}{suffix}").unlink(missing_ok=True)
     os.replace(anew, store)
     return Rebuilt(run_directory.name, records, points, store.stat().st_size, damage, kept)
@@ -132,7 +126,7 @@ def _log_records(path: Path) -> int:
 
 
 def _remove(path: Path) -> None:
-    for suffix in ("", *_SIDE_FILES):
+    for suffix in ("", *SIDE_FILES):
         Path(f"{path}{suffix}").unlink(missing_ok=True)
 
 

@@ -10,7 +10,7 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from sidecar.log.reader import LogReader
+from sidecar.log.reader import HEADER_BYTES, LogReader
 from sidecar.log.writer import LogWriter
 from sidecar.memory_events import OomCount
 from sidecar.protocol.codec import encode
@@ -21,6 +21,7 @@ from sidecar.protocol.limits import NAME_RULE, valid_name
 from sidecar.protocol.records import RELAY, Body, Record, check
 from sidecar.protocol.segments import WINDOWS_NAME, Kept, OwnerLock, read_window, remove_window, window_directories
 from sidecar.state import RunState
+from sidecar.store.database import set_aside
 from sidecar.store.reader import StoreReader
 
 _log = logging.getLogger("sidecar")
@@ -78,6 +79,7 @@ class Run:
         log: where records are appended; used by the Writer alone once the run is open.
         sessions: the attached clients, by id.
         last: the highest durable number of each client that ever wrote to the run, at the time it was opened.
+        unwritten: sessions of clients that left before all they sent was durable; they go on where they come back.
         unseen: clients that had not said how they ended, and left no window: on another machine they may live.
         existed: whether it had records before.
         ended: whether all its writers had ended when it was opened.
@@ -90,6 +92,7 @@ class Run:
         self.directory = directory
         self.sessions: dict[str, Session] = {}
         self.last: dict[str, int] = {}
+        self.unwritten: dict[str, Session] = {}
         self.open_writers: set[str] = set()
         self.unseen: set[str] = set()
         self.existed = False
@@ -130,7 +133,7 @@ class Run:
                 raise
         except RunHeldError as error:
             raise RefusedError("elsewhere", str(error), error.where or None) from error
-        except (OSError, LogFormatError) as error:
+        except (OSError, LogFormatError, StoreError) as error:
             raise RefusedError("storage", f"run {run_id!r} cannot be kept: {error}") from error
         return run
 
@@ -147,10 +150,11 @@ class Run:
         path = self.directory / LOG_NAME
         state, checkpoint = self._stored()
         end = None
+        if checkpoint > (path.stat().st_size if path.exists() else 0):
+            kept = set_aside(self.directory / STORE_NAME)  # now: the log may have grown past it when the Sender looks
+            _log.warning("run %s: its store is ahead of its log; it is kept as %s and built anew", self.id, kept.name)
+            state, checkpoint = RunState(), 0
         if path.exists():
-            if checkpoint > path.stat().st_size:
-                _log.warning("run %s: its store is ahead of its log; it will be built anew", self.id)
-                state, checkpoint = RunState(), 0
             with LogReader(path, checkpoint or None) as reader:
                 for batch in reader.batches():
                     for record in batch.records:
@@ -177,7 +181,7 @@ class Run:
         try:
             with StoreReader(path) as reader:
                 return RunState.from_map(reader.state()), reader.checkpoint()
-        except StoreError as error:
+        except (StoreError, KeyError, TypeError, ValueError, AttributeError) as error:
             _log.warning("run %s: %s; it will be built anew", self.id, error)
             return RunState(), 0
 
@@ -232,18 +236,21 @@ class Run:
             self.log.close()
         if clean:
             windows = self.directory / WINDOWS_NAME
-            for link in windows.glob("*"):
-                if link.is_symlink() and not link.exists():
-                    link.unlink(missing_ok=True)  # to a window that was taken
             with contextlib.suppress(OSError):  # not empty: a client is about to begin
+                for link in windows.glob("*"):
+                    if link.is_symlink() and not link.exists():
+                        link.unlink(missing_ok=True)  # to a window that was taken
                 windows.rmdir()
-        if self._lock is not None:
-            self._lock.release(remove=clean)
-            self._lock = None
+        lock, self._lock = self._lock, None
+        if lock is not None:
+            try:
+                lock.release(remove=clean)
+            except OSError as error:  # it stays, and asks for a recovery
+                _log.warning("run %s: its lock cannot be removed: %s", self.id, error)
 
     def give_back(self) -> None:
         """Let go of a run that was opened for nothing; leave no trace of one that was not there before."""
-        new = not self.existed
+        new = not self.existed and self.log.offset <= HEADER_BYTES  # else it holds records that have no client
         if new:
             self.log.path.unlink(missing_ok=True)  # while the lock is held: the next who has it makes a log of its own
         self.release(clean=True)

@@ -120,7 +120,7 @@ class Sender:
             begun = time.monotonic()
             try:
                 more = self._feed(feed)
-            except (SidecarError, OSError) as error:
+            except Exception as error:  # a run whose store fails in a new way must not end the others'
                 more = False
                 self._failed(feed, error, now)
                 wait = min(wait, feed.due - now)

@@ -260,6 +260,8 @@ class Server:
                 else:
                     self._special[source]()
             now = time.monotonic()
+            if not self._reading:  # nobody is heard now, so nobody is silent
+                self.attendance.all_seen(now)
             wait = self.handler.idle(now)
             if self._results.send_unsent(now):
                 wait = min(wait, UNSENT_PAUSE)

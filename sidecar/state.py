@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from sidecar.protocol.limits import MAX_SEQ
 from sidecar.protocol.records import Record
 from sidecar.summary import Summary, resolve
 
@@ -173,7 +174,7 @@ class RunState:
         sums: dict[str, int] = {}
         for counts in self._losses.values():
             for reason, count in counts.items():
-                sums[reason] = sums.get(reason, 0) + count
+                sums[reason] = min(sums.get(reason, 0) + count, MAX_SEQ)  # a client's word, and 64 bits
         return sums
 
     def losses_by(self, client: str, source: str) -> dict[str, int]:
@@ -235,7 +236,7 @@ class RunState:
 
     def _on_losses(self, record: Record) -> None:
         """Sums since the one who counts began, so a later record replaces the earlier."""
-        counts = {reason: count for reason, count in record.body["counts"].items() if type(count) is int}
+        counts = {reason: count for reason, count in record.body["counts"].items() if type(count) is int and count >= 0}
         self._losses[record.client, record.body["source"]] = counts
 
     def _on_rejected(self, record: Record) -> None:

@@ -59,7 +59,7 @@ class Watch:
         yield from self._gone
         self._gone.clear()
         for key, process in list(self._polled.items()):
-            if not process.is_running() or process.status() == "zombie":
+            if _is_over(process):
                 del self._polled[key]
                 yield key
 
@@ -78,3 +78,14 @@ class Watch:
             os.close(fd)
         self._by_fd.clear()
         self._polled.clear()
+
+
+def _is_over(process: psutil.Process) -> bool:
+    import psutil
+
+    try:
+        return not process.is_running() or process.status() == "zombie"
+    except psutil.NoSuchProcess:  # it ended between the two
+        return True
+    except psutil.AccessDenied:
+        return False

@@ -256,8 +256,11 @@ class Runs(Sequence[StoredRun]):
 
 
 def is_run(directory: Path) -> bool:
-    """Whether `directory` is a run's: it holds a log or a store."""
-    return (directory / LOG_NAME).is_file() or (directory / STORE_NAME).is_file()
+    """Whether `directory` is a run's: it holds a log or a store, or nobody here may look whether it does."""
+    try:
+        return (directory / LOG_NAME).is_file() or (directory / STORE_NAME).is_file()
+    except PermissionError:
+        return True
 
 
 def run_directories(root: Path) -> list[Path]:

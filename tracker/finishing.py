@@ -34,7 +34,7 @@ def drain(run: Run, interface: Interface, deadline: Deadline) -> None:
     if answer is not None and answer.get("state"):
         run.summary._load(answer["state"]["summary"])
         run.losses.merge(answer["state"].get("losses", {}))
-    elif interface.unacked():
+    if interface.unacked():
         _log.warning(
             "run %s: %d records are not yet in the log after %.0f s; they are kept in %s and taken from there",
             run.id,
@@ -42,7 +42,7 @@ def drain(run: Run, interface: Interface, deadline: Deadline) -> None:
             settings.finish_timeout,
             interface.window.directory,
         )
-    else:
+    elif answer is None or not answer.get("state"):
         reason = answer.get("error") if answer else f"no answer in {settings.finish_timeout:.0f} s"
         _log.warning("run %s: everything is in the log; the store is not ready: %s", run.id, reason)
     if answer is not None and settings.mode == "online" and settings.sinks:

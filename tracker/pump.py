@@ -65,6 +65,7 @@ class Source(Protocol):
     run: str
     client: str
     seq: int
+    acked: int
 
     @property
     def sent(self) -> int:
@@ -324,6 +325,12 @@ class Pump:
         self._flight.clear()
         self._in_flight = 0
         self._unsent = None
+        if attached.last < self._window.acked:
+            self._warn(
+                "lost tail",
+                f"run {self._window.run}: its sidecar has lost records {attached.last + 1} to {self._window.acked}, "
+                "which it had kept, and takes none that come behind them; begin a new run, or resume this one",
+            )
         self._window.rewind(attached.last)
         for number, what in sorted(self._asked.items(), reverse=True):
             self._requests.appendleft((number, what))

@@ -159,7 +159,7 @@ def read_framed(message: bytes, start: int) -> Part:
         large = RecordError("size", f"a record of {len(payload)} bytes, at most {MAX_RECORD_BYTES}")
         large.record = _what_can_be_read(payload)
         return Part(b"", None, large, end)
-    for found in scan(message, start):
+    for found in scan(message, start, most=4 * MAX_MESSAGE_BYTES):
         if found.payload is None:
             error = RecordError("checksum", f"{found.end - start} damaged bytes in a message")
             return Part(b"", None, error, found.end)

@@ -53,17 +53,25 @@ def _good_at(view: memoryview, start: int) -> int:
     return end if zlib.crc32(view[start + HEAD_BYTES : end]) == checksum else -1
 
 
-def find_frame(data: bytes, start: int) -> int:
-    """Return where the first good and whole frame at or after `start` begins, or -1."""
+def find_frame(data: bytes, start: int, most: int | None = None) -> int:
+    """Return where the first good and whole frame at or after `start` begins, or -1.
+
+    Args:
+        most: so many bytes are summed up for it; without a bound it takes time quadratic in what was made to mislead.
+    """
     view = memoryview(data)
     while (start := data.find(MARK, start)) >= 0:
+        if most is not None and start + HEAD_BYTES <= len(view):
+            most -= HEAD.unpack_from(view, start)[0] & LENGTH_BITS
+            if most < 0:
+                return -1
         if _good_at(view, start) > 0:
             return start
         start += 1
     return -1
 
 
-def scan(data: bytes, start: int = 0, *, final: bool = True) -> Iterator[Frame]:
+def scan(data: bytes, start: int = 0, *, final: bool = True, most: int | None = None) -> Iterator[Frame]:
     """Yield the frames of `data` from `start` on, and the damaged stretches between them.
 
     What follows the last good frame is never yielded: it may be a torn tail, or the beginning of what is still being
@@ -90,7 +98,7 @@ def scan(data: bytes, start: int = 0, *, final: bool = True) -> Iterator[Frame]:
                 continue
         elif not final and _good_at(view, start) == 0:
             return
-        found = find_frame(data, start + 1)
+        found = find_frame(data, start + 1, most)
         if found < 0:
             return
         yield Frame(start, found, None)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import tempfile
 import time
 from pathlib import Path
 
@@ -38,14 +39,25 @@ SERVING_NAME = "serve.json"
 SOCKETS_PREFIX = "tracker-"
 """How the private directories of sockets are named, in the system's directory for temporary files."""
 
+_LONGEST_TMPDIR = 60
+"""Bytes. The path of a socket has at most 107 (unix(7): sun_path); some clusters' TMPDIR leaves no room below it."""
+
 _LOCK_TRIES = 5
 _LOCK_WAIT = 0.01
+
+
+def sockets_in() -> Path:
+    """Return where the private directories of sockets are made: the directory for temporary files, or ``/tmp``."""
+    usual = tempfile.gettempdir()
+    return Path(usual if len(os.fsencode(usual)) <= _LONGEST_TMPDIR else "/tmp")
 
 
 def is_held(run_directory: Path) -> str | None:
     """Return the connection file of the sidecar that holds a run now ("" if it left no word), or None."""
     try:
         fd = os.open(run_directory / LOCK_NAME, os.O_RDONLY | os.O_CLOEXEC)
+    except PermissionError:
+        return ""  # another user's: not for us to say that nobody holds it
     except OSError:
         return None
     try:
@@ -97,8 +109,12 @@ class RunLock:
             if self._is_named():
                 break
             os.close(self._fd)  # its holder removed the file between the two calls
-        os.ftruncate(self._fd, 0)
-        os.pwrite(self._fd, holder.encode(), 0)
+        try:
+            os.ftruncate(self._fd, 0)
+            os.pwrite(self._fd, holder.encode(), 0)
+        except OSError:
+            self.release(remove=False)
+            raise
 
     def _is_named(self) -> bool:
         try:
@@ -109,7 +125,9 @@ class RunLock:
     def release(self, *, remove: bool) -> None:
         """Let go. `remove` says that nothing is left to do for the run; a file that stays asks for a recovery."""
         if self._fd >= 0:
-            if remove:
-                self._path.unlink(missing_ok=True)
-            os.close(self._fd)
-            self._fd = -1
+            try:
+                if remove and self._is_named():  # else the directory was taken away, and another run has its name
+                    self._path.unlink(missing_ok=True)
+            finally:
+                os.close(self._fd)
+                self._fd = -1

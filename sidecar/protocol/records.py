@@ -96,7 +96,7 @@ KINDS: Mapping[str, Kind] = {
             "job_type": Field((str, _NONE), "what kind of job it is, such as 'train' or 'eval'"),
             "tags": Field(_LIST, "strings"),
             "notes": Field((str, _NONE), "free text"),
-            "start_time": Field(_NUM, "Unix seconds at init()"),
+            "start_time": Field(_NUM, "Unix seconds at init(); no NaN, below 1e15 in size"),
             "label": Field((str, _NONE), "names this writer among several of the run"),
             "parent": Field((str, _NONE), "the client whose process this one was forked from"),
             "host": Field((str, _NONE), "the writer's host name"),
@@ -347,6 +347,8 @@ def check(record: Record) -> None:
         check_metrics(body["step"], body["data"])
     elif record.kind == "file":
         check_file(body)
+    elif record.kind == "run" and not abs(body.get("start_time", 0)) < 1e15:  # as the time of a record
+        raise RecordError("value", f"'start_time' is {body['start_time']!r}; Unix seconds")
 
 
 def check_metrics(step: int, data: Mapping[str, Any]) -> None:

@@ -12,8 +12,8 @@ import contextlib
 import fcntl
 import json
 import os
-import shutil
 import struct
+import time
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -29,6 +29,8 @@ SEGMENT_SUFFIX = ".seg"
 WINDOWS_NAME = "windows"
 MAGIC = b"\x89TRKWIN\n"
 VERSION = 1
+_LOOK_SECONDS = 0.001
+
 _HEADER = struct.Struct(">8sIQI8x")
 HEADER_BYTES = _HEADER.size
 
@@ -107,8 +109,12 @@ class OwnerLock:
     def make(cls, directory: Path, info: dict[str, Any]) -> OwnerLock:
         """Make the file in a directory that nobody else knows yet, hold its lock, and write `info` into it."""
         fd = os.open(directory / OWNER_NAME, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        fcntl.flock(fd, fcntl.LOCK_EX)
-        os.write(fd, json.dumps(info).encode())
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX)
+            os.write(fd, json.dumps(info).encode())
+        except OSError:
+            os.close(fd)
+            raise
         return cls(fd, info)
 
     @classmethod
@@ -118,9 +124,7 @@ class OwnerLock:
             fd = os.open(directory / OWNER_NAME, os.O_RDWR | os.O_CLOEXEC)
         except FileNotFoundError:
             return None
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not _locked(fd):
             os.close(fd)
             return None
         return cls(fd, read_owner(directory))
@@ -132,11 +136,40 @@ class OwnerLock:
 
 
 def is_owned(directory: Path) -> bool:
-    """Whether the owner of the window in `directory` lives; False also where there is no such window any more."""
-    lock = OwnerLock.take(directory)
-    if lock is not None:
-        lock.release()
-    return lock is None and (directory / OWNER_NAME).exists()
+    """Whether the owner of the window in `directory` lives; False also where there is no such window any more.
+
+    Another user's window is taken for one whose owner lives: only that user can tell.
+    """
+    try:
+        fd = os.open(directory / OWNER_NAME, os.O_RDONLY | os.O_CLOEXEC)
+    except PermissionError:
+        return True
+    except OSError:
+        return False
+    try:
+        fcntl.flock(
+            fd, fcntl.LOCK_SH | fcntl.LOCK_NB
+        )  # shared: who wants to take the window can tell it from an owner's
+    except BlockingIOError:
+        return (directory / OWNER_NAME).exists()
+    finally:
+        os.close(fd)
+    return False
+
+
+def _locked(fd: int) -> bool:
+    """Take the lock of an owner file; return False where somebody has it who does not only look, as `is_owned` does."""
+    while True:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        except BlockingIOError:
+            try:
+                fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return False
+            fcntl.flock(fd, fcntl.LOCK_UN)
+            time.sleep(_LOOK_SECONDS)
 
 
 def read_owner(directory: Path) -> dict[str, Any]:
@@ -162,7 +195,9 @@ def remove_window(directory: Path) -> None:
     for path in directory.glob("*" + SEGMENT_SUFFIX):
         path.unlink(missing_ok=True)
     target = directory.resolve()
-    shutil.rmtree(target, ignore_errors=True)
+    (directory / OWNER_NAME).unlink(missing_ok=True)
+    with contextlib.suppress(OSError):  # a client named this path: what else is in it is none of ours
+        target.rmdir()
     if target.parent.name != WINDOWS_NAME:
         with contextlib.suppress(OSError):
             target.parent.rmdir()

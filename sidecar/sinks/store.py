@@ -10,7 +10,7 @@ from sidecar.files import Files
 from sidecar.log.reader import Batch
 from sidecar.protocol.layout import LOG_NAME, STORE_NAME
 from sidecar.runs import Run
-from sidecar.store.database import StoreDamagedError
+from sidecar.store.database import StoreDamagedError, set_aside
 from sidecar.store.writer import StoreWriter
 
 _log = logging.getLogger("sidecar")
@@ -35,9 +35,10 @@ class StoreSink:
             _log.warning("run %s: %s; the store is built anew", run.id, error)
             self._store = StoreWriter.create_anew(path)
         if self._store.checkpoint > (run.directory / LOG_NAME).stat().st_size:
-            _log.warning("run %s: its store is ahead of its log; it is built anew", run.id)
             self._store.close()
-            self._store = StoreWriter.create_anew(path)
+            kept = set_aside(path)
+            _log.warning("run %s: its store is ahead of its log; it is kept as %s and built anew", run.id, kept.name)
+            self._store = StoreWriter(path)
 
     @property
     def checkpoint(self) -> int:

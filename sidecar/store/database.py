@@ -18,6 +18,9 @@ from typing import Any
 
 from sidecar.protocol.errors import StoreError
 
+SIDE_FILES = ("-wal", "-shm", "-journal")
+"""What SQLite may have beside a database, at the end of its name."""
+
 FORMAT = 1
 """Raised when an old reader could no longer read what is written."""
 
@@ -133,6 +136,8 @@ def _translated(path: Path) -> Iterator[None]:
         yield
     except sqlite3.Error as error:
         raise _store_error(path, error) from error
+    except UnicodeDecodeError as error:  # in what SQLite says of a damaged schema
+        raise StoreDamagedError(f"the store {path} is damaged: {error}") from error
 
 
 def _store_error(path: Path, error: sqlite3.Error) -> StoreError:
@@ -190,7 +195,7 @@ def open_to_read(path: Path) -> Database:
         StoreDamagedError: it is no store, or its content is damaged. StoreError: it is not there, only just being
             made, or cannot be opened.
     """
-    if not path.exists():
+    if not os.path.exists(path):
         raise StoreError(f"there is no store at {path}; `tracker rebuild` makes it from the log")
     try:
         return _open_checked(path, path, "mode=ro")
@@ -245,9 +250,26 @@ def _open_checked(path: Path, file: Path, how: str, copy: _Directory | None = No
     return database
 
 
+def set_aside(path: Path) -> Path:
+    """Rename a store's files, since it may hold what its log has lost; return the database's new name.
+
+    Raises:
+        StoreError: they cannot be renamed.
+    """
+    kept = path.with_name(path.name + ".before")
+    delete(kept)
+    try:
+        for suffix in ("", *SIDE_FILES):
+            if os.path.exists(f"{path}{suffix}"):
+                os.replace(f"{path}{suffix}", f"{kept}{suffix}")
+    except OSError as error:
+        raise StoreError(f"the store {path} cannot be renamed to {kept.name}: {error}") from error
+    return kept
+
+
 def delete(path: Path) -> None:
     """Delete a store's files. The database goes first: SQLite drops a journal without one, and never the reverse."""
-    for suffix in ("", "-wal", "-shm", "-journal"):
+    for suffix in ("", *SIDE_FILES):
         try:
             path.with_name(path.name + suffix).unlink(missing_ok=True)
         except OSError as error:

@@ -16,7 +16,7 @@ from sidecar.protocol.codec import encode
 from sidecar.protocol.errors import RefusedError
 from sidecar.protocol.frames import frame
 from sidecar.protocol.records import Record
-from tests.tools import Launched, RawClient, ReadBack, Script, Scripts, exact, wait_until
+from tests.tools import REPOSITORY, Launched, RawClient, ReadBack, Script, Scripts, exact, wait_until
 
 # -- the user's side --------------------------------------------------------------------------------------------------
 
@@ -225,14 +225,21 @@ def test_a_log_that_is_none_is_refused_with_what_was_found_and_left_as_it_is(scr
 
 
 def test_a_sidecar_that_cannot_start_gives_its_reason(scripts: Scripts, root: Path, tmp_path: Path) -> None:
-    """Its sockets' directory would have too long a path."""
+    """A module that only the sidecar imports is broken."""
+    (tmp_path / "resource.py").write_text("raise OSError('no resources today')")
+    said = fails(scripts, "tracker.init()", PYTHONPATH=f"{tmp_path}:{REPOSITORY}")
+    assert said.startswith("tracker.errors.LaunchError: the sidecar did not start")
+    assert "no resources today" in said and ".log" in said
+    assert not any((root / "runs").glob("*"))
+
+
+def test_a_temporary_directory_whose_path_is_too_long_for_sockets(scripts: Scripts, root: Path, tmp_path: Path) -> None:
     far = tmp_path / ("d" * 100)
     far.mkdir()
-    said = fails(scripts, "tracker.init()", TMPDIR=str(far))
-    assert said.startswith("tracker.errors.LaunchError: the sidecar did not start")
-    assert "107 bytes" in said and ".log" in said
-    assert [path.name for path in far.iterdir()] == []
-    assert not any((root / "runs").glob("*"))
+    code = "import tracker\nrun = tracker.init(id='run')\nrun.log({'x': 1})\nrun.finish()"
+    done = scripts.run(code, env={"TMPDIR": str(far)})
+    assert done.err == ""
+    assert len(ReadBack(root / "runs" / "run").check().stored()) == 1
 
 
 @pytest.mark.parametrize(

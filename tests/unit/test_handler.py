@@ -23,8 +23,9 @@ from sidecar.protocol.frames import frame
 from sidecar.protocol.layout import is_held
 from sidecar.protocol.records import KINDS, Record
 from sidecar.protocol.segments import OwnerLock
+from sidecar.store.reader import StoreReader
 from tests.tools import ReadBack
-from tests.unit.stages import Stages, log, message
+from tests.unit.stages import Stages, let_fail, log, message
 from tracker.losses import Losses
 from tracker.window import Window
 
@@ -441,6 +442,29 @@ def test_a_store_behind_its_log_is_brought_up_before_a_client_is_told_the_state(
         later.close()
 
 
+def test_a_store_ahead_of_its_log_is_kept_and_built_anew(stages: Stages) -> None:
+    """After a power loss, the log may have lost its tail; it may grow past that before the Sender looks."""
+    session, _ = stages.attach("run", "a")
+    stages.handler.process(message(*(log("run", "a", seq) for seq in range(1, 101))))
+    stages.attendance.leave(session)
+    stages.step()
+    stages.step()
+    directory = stages.root / "runs" / "run"
+    log_path = directory / "transactions.log"
+    os.truncate(log_path, log_path.stat().st_size // 2)
+    later = Stages(stages.root)
+    try:
+        later.attach("run", "b", resume="allow")
+        later.handler.process(message(*(log("run", "b", seq) for seq in range(1, 1001))))
+        later.write()
+        later.send()
+        found = ReadBack(directory).check()
+        assert len(found.stored()) == len(found.logged()) > 1000
+        assert StoreReader(directory / "store.db.before").state()["writers"]["a"]["seq"] == 100
+    finally:
+        later.close()
+
+
 def test_draining(stages: Stages) -> None:
     stages.attach("run", "a")
     stages.handler.process(message(log("run", "a", 1)))
@@ -475,3 +499,72 @@ def test_what_is_handed_on_is_what_came(root: Path) -> None:
     assert appended[-1].marks == ((session, 199),)
     session.run.release()
     assert os.path.getsize(session.run.log.path) == 16
+
+
+def test_records_without_a_client_are_never_taken_for_nothing(stages: Stages, root: Path) -> None:
+    """They make no writer, so that the run looks as if it had not begun."""
+    session, _ = stages.attach("run", "a")
+    stages.handler.process(message(log("run", "", 0, x=1.0), log("run", "", 0, x=2.0)))
+    stages.attendance.leave(session)
+    stages.step()
+    stages.step()
+    with pytest.raises(RefusedError):
+        Stages(root).attach("run", "b", resume="must")
+    assert seqs(stages) == [("log", 0), ("log", 0)]
+
+
+def test_what_is_not_in_the_log_is_not_durable_for_who_comes_back(stages: Stages) -> None:
+    session, _ = stages.attach("run", "a")
+    stages.attach("run", "b")
+    failing = let_fail(session.run)
+    failing.full = True
+    stages.handler.process(message(*(log("run", "a", seq) for seq in range(1, 4))))
+    stages.write()
+    stages.attendance.leave(session)
+    again, _ = stages.attach("run", "a", again=True)
+    assert (again.durable, again.accepted) == (0, 3)
+    failing.full = False
+    stages.writer._retry_at = 0.0
+    stages.write()
+    assert again.durable == 3
+    assert [body["seq"] for body in stages.told("ack", "a")][-1] == 3
+
+
+def test_losses_that_no_integer_holds_harm_nobody(stages: Stages) -> None:
+    stages.attach("run", "a")
+    counts = {"window full": 2**64 - 1, "less than nothing": -(2**63)}
+    said = [Record("losses", "run", "a", seq, 1.0, {"source": f"{seq}", "counts": counts}) for seq in (1, 2)]
+    stages.handler.process(message(*said))
+    stages.step()
+    assert StoreReader(stages.root / "runs" / "run" / "store.db").state()["losses"] == {"window full": limits.MAX_SEQ}
+
+
+def test_a_message_made_to_mislead_costs_little(stages: Stages) -> None:
+    """Each of its bytes seems to begin a frame of a megabyte; to sum up each takes a minute."""
+    stages.attach("run", "a")
+    stages.handler.process(b"\xc1\x0f\xff\xff\x00\x00\x00\x00" * 300_000)
+    assert set(stages.handler.losses) == {"refused: checksum"}
+    stages.handler.process(message(log("run", "a", 1)))
+    assert seqs(stages) == [("log", 1)]
+
+
+@pytest.mark.parametrize("start_time", [float("nan"), float("inf"), -1e300, 1_790_000_000_000_000_000])
+def test_a_start_time_that_no_clock_says(stages: Stages, start_time: float) -> None:
+    stages.attach("run", "a")
+    stages.handler.process(message(Record("run", "run", "a", 1, 1.0, {"start_time": start_time})))
+    assert [body["code"] for body in stages.told("problem", "a")] == ["value"]
+
+
+def test_a_window_is_where_its_link_led_when_the_client_attached(stages: Stages, tmp_path: Path) -> None:
+    victim, window, link = tmp_path / "victim" / "a", tmp_path / "real" / "a", tmp_path / "links" / "a"
+    for path in (victim, window, link.parent):
+        path.mkdir(parents=True)
+    OwnerLock.make(window, {"run": "run", "client": "a"}).release()
+    (victim / "precious").touch()
+    link.symlink_to(window)
+    session, _ = stages.attach("run", "a", window=str(link), place=stages.attendance._place)
+    link.unlink()
+    link.symlink_to(victim)
+    stages.attendance.leave(session)
+    stages.step()
+    assert (victim / "precious").exists() and not window.exists()

@@ -5,6 +5,8 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import TimeoutError as FutureTimeoutError
 from pathlib import Path
 
 import pytest
@@ -18,6 +20,7 @@ from sidecar.protocol.segments import (
     HEADER_BYTES,
     OwnerLock,
     header,
+    is_owned,
     read_header,
     read_window,
     remove_window,
@@ -162,6 +165,20 @@ def test_an_owner_file_that_is_torn_can_be_taken_all_the_same(tmp_path: Path) ->
 def test_a_directory_without_an_owner_cannot_be_taken(tmp_path: Path) -> None:
     assert OwnerLock.take(tmp_path) is None
     assert OwnerLock.take(tmp_path / "missing") is None
+
+
+def test_who_only_looks_is_not_taken_for_an_owner(tmp_path: Path) -> None:
+    OwnerLock.make(tmp_path, {}).release()
+    with open(tmp_path / "owner") as looked_at, ThreadPoolExecutor(1) as other:
+        fcntl.flock(looked_at, fcntl.LOCK_SH)
+        assert not is_owned(tmp_path), "nor does one who looks"
+        taking = other.submit(OwnerLock.take, tmp_path)
+        with pytest.raises(FutureTimeoutError):
+            taking.result(0.05)
+        fcntl.flock(looked_at, fcntl.LOCK_UN)
+        taken = taking.result(10.0)
+        assert taken is not None and is_owned(tmp_path)
+        taken.release()
 
 
 def test_the_windows_of_a_run(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -186,6 +187,17 @@ def test_rebuild_from_a_damaged_log_keeps_a_store_that_holds_more(tmp_path: Path
     assert StoreReader(done.kept).state()["records"] == 10
     assert StoreReader(run.store_path).state()["records"] == 8
     assert rebuild(run.dir).kept is None
+
+
+def test_rebuild_from_a_log_that_was_cut_keeps_a_store_that_holds_more(tmp_path: Path) -> None:
+    run = RunBuilder(tmp_path, "run00001")
+    offsets = [run.row(step, None, loss=float(step)) for step in range(10)]
+    run.finish()
+    os.truncate(run.log_path, offsets[5])
+    done = rebuild(run.dir)
+    assert (done.damage, done.kept) == ([], run.dir / "store.db.before")
+    assert StoreReader(run.dir / "store.db.before").state()["records"] == 10
+    assert StoreReader(run.store_path).state()["records"] == 5
 
 
 def test_rebuild_without_a_log_leaves_the_store_alone(tmp_path: Path) -> None:
