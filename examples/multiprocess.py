@@ -14,6 +14,7 @@ Needs NumPy and scikit-learn (the digits come with it: nothing is downloaded). T
 from __future__ import annotations
 
 import multiprocessing
+import os
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -90,15 +91,19 @@ def train() -> tuple[str, Path]:
             workers[-1].start()
             theirs.close()  # so that a worker that dies is noticed: EOFError
         weights = np.zeros((images.shape[1] + 1, CLASSES))
-        for number in range(ROUNDS):
+        try:
+            for number in range(ROUNDS):
+                for pipe in pipes:
+                    pipe.send(weights)
+                weights = np.mean([pipe.recv() for pipe in pipes], axis=0)
+                guessed = probabilities(weights, images[:test]).argmax(axis=1)
+                accuracy = float((guessed == labels[:test]).mean())
+                run.log({"round": number, "test": {"accuracy": accuracy}})
             for pipe in pipes:
-                pipe.send(weights)
-            weights = np.mean([pipe.recv() for pipe in pipes], axis=0)
-            guessed = probabilities(weights, images[:test]).argmax(axis=1)
-            accuracy = float((guessed == labels[:test]).mean())
-            run.log({"round": number, "test": {"accuracy": accuracy}})
-        for pipe in pipes:
-            pipe.send(None)
+                pipe.send(None)
+        finally:
+            for pipe in pipes:
+                pipe.close()  # where one has died, the others must not wait for weights
         for worker in workers:
             worker.join()
         return run.id, Path(run.dir)
@@ -106,6 +111,9 @@ def train() -> tuple[str, Path]:
 
 def main() -> None:
     run_id, directory = train()
+    if not (directory / "transactions.log").exists():
+        print(f"\nRun {run_id} is kept by {os.environ.get('TRACKER_SIDECAR')}.")
+        return
     run = tracker.Api(directory.parent.parent).run(run_id)
     print(f"\nRun {run.id} ({run.name}) is {run.state}; {len(run.writers)} processes wrote to it.\n")
     print(f"{'writer':10} {'rows':>5} {'first loss':>11} {'last loss':>10}")

@@ -10,6 +10,7 @@ import os
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,7 @@ from tracker.api import Api
 from tracker.cli.common import CommandError, json_line
 from tracker.cli.log_command import read_lines, read_pairs
 from tracker.cli.main import main, make_parser
+from tracker.cli.sending import _lines
 from tracker.cli.table import Column, ago, clean, duration, fit, size, table, width
 from tracker.cli.tail import last_rows
 from tracker.progress import Progress
@@ -202,6 +204,51 @@ def test_export_to_a_file(root: Path, capsys: Captured) -> None:
     assert "4 rows in" in capsys.readouterr().err
     assert len(out.read_text().splitlines()) == 4
     assert [path.name for path in out.parent.iterdir()] == ["run.jsonl"]
+
+
+def test_export_into_what_is_no_regular_file(root: Path) -> None:
+    kept, link, fifo = root / "kept.csv", root / "link.csv", root / "fifo"
+    kept.touch(mode=0o600)
+    link.symlink_to(kept)
+    assert main(["export", "first001", "-o", str(link)]) == 0
+    assert link.is_symlink() and kept.stat().st_mode & 0o777 == 0o600 and kept.read_text().count("\n") == 5
+    os.mkfifo(fifo)
+    reading = subprocess.Popen(["cat", fifo], stdout=subprocess.PIPE)
+    assert main(["export", "first001", "-o", str(fifo)]) == 0
+    assert reading.communicate(timeout=10.0)[0] == kept.read_bytes()
+    assert fifo.is_fifo()
+
+
+def test_export_csv_of_texts_with_line_ends(root: Path, capsysbinary: pytest.CaptureFixture[bytes]) -> None:
+    texts = ["a\rb", "a\nb", "a\r\nb", "plain"]
+    run = RunBuilder(root, "texts001")
+    for step, text in enumerate(texts):
+        run.row(step, None, text=text)
+    run.finish()
+    assert main(["export", "texts001"]) == 0
+    out = capsysbinary.readouterr().out.decode()
+    assert [row["text"] for row in csv.DictReader(io.StringIO(out, newline=""))] == texts
+    assert out.endswith("plain\n")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("log", "new", "a=1", "--step", str(2**63)),
+        ("log", "new", "a=1", f"--step={-(2**63) - 1}"),
+        ("export", "first001", "--min-step", "9" * 20),
+        ("export", "first001", "--max-step=-" + "9" * 20),
+        ("tail", "first001", "-n", "9" * 20),
+    ],
+)
+def test_numbers_over_64_bits_are_bad_usage(root: Path, capsys: Captured, arguments: tuple[str, ...]) -> None:
+    assert "is too " in fails(capsys, 2, *arguments)
+
+
+def test_an_error_has_no_escape_sequences_of_a_run_in_it(root: Path, capsys: Captured) -> None:
+    RunBuilder(root, "evil0001", name="x\x1b]0;owned\x07").finish()
+    said = fails(capsys, 1, "show", "evil0002")
+    assert "evil0001" in said and said.isprintable()
 
 
 def test_export_of_a_run_that_logged_nothing(root: Path, capsysbinary: pytest.CaptureFixture[bytes]) -> None:
@@ -519,3 +566,27 @@ def test_relative_times_and_sizes() -> None:
 def test_every_command_has_a_runner() -> None:
     for command, extra in zip(COMMANDS, ([], ["r"], ["r"], ["r"], ["r"], [], [], [], [], ["r"]), strict=True):
         assert callable(make_parser().parse_args([command, *extra]).run)
+
+
+@pytest.fixture
+def stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Has a shell script stand in for the interpreter that runs ``sidecar``."""
+
+    def put(script: str) -> None:
+        path = tmp_path / "stand-in"
+        path.write_text(f"#!/bin/sh\n{script}\n")
+        path.chmod(0o755)
+        monkeypatch.setattr(sys, "executable", str(path))
+
+    return put
+
+
+def test_sync_reads_on_however_much_the_sidecar_logs(stand_in: Callable[[str], None]) -> None:
+    stand_in("head -c 200000 /dev/zero | tr '\\0' x >&2; echo '{\"run\": \"a\"}'")
+    assert list(_lines(["deliver"])) == [{"run": "a"}]
+
+
+def test_sync_fails_where_the_sidecar_dies_on_the_way(stand_in: Callable[[str], None]) -> None:
+    stand_in("echo '{\"run\": \"a\"}'; echo 'this is why' >&2; kill -9 $$")
+    with pytest.raises(CommandError, match="this is why"):
+        list(_lines(["deliver"]))

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
+from sidecar.protocol.limits import MAX_STEP
 from tracker.api import Api
 
 Command: TypeAlias = Callable[[argparse.Namespace], int]
@@ -97,8 +98,8 @@ def key_list(text: str) -> list[str]:
     return [name.strip() for name in text.split(",") if name.strip()]
 
 
-def whole_number(least: int) -> Callable[[str], int]:
-    """Return a reader of integers from `least` on, for argparse."""
+def whole_number(least: int, most: int = MAX_STEP) -> Callable[[str], int]:
+    """Return a reader of integers from `least` to `most`, for argparse."""
 
     def read(text: str) -> int:
         try:
@@ -107,6 +108,8 @@ def whole_number(least: int) -> Callable[[str], int]:
             raise argparse.ArgumentTypeError(f"{text!r} is not an integer") from None
         if value < least:
             raise argparse.ArgumentTypeError(f"{value} is too small; at least {least}")
+        if value > most:
+            raise argparse.ArgumentTypeError(f"{value} is too large; at most {most}")
         return value
 
     return read

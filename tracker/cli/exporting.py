@@ -7,6 +7,7 @@ import csv
 import io
 import json
 import os
+import stat
 import sys
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -14,8 +15,9 @@ from itertools import islice
 from pathlib import Path
 from typing import IO, Any, TypeAlias
 
+from sidecar.protocol.limits import MIN_STEP
 from tracker.api import StoredRun
-from tracker.cli.common import CommandError, Commands, UsageError, api_of, json_line, key_list, plain, say
+from tracker.cli.common import CommandError, Commands, UsageError, api_of, json_line, key_list, plain, say, whole_number
 from tracker.cli.table import counted
 from tracker.progress import Progress
 
@@ -47,8 +49,8 @@ def add_to(commands: Commands) -> None:
     )
     export.add_argument("-o", "--output", metavar="FILE", type=Path, help="where to (default: standard output)")
     export.add_argument("--keys", metavar="KEYS", type=key_list, help="only these metrics, with commas between")
-    export.add_argument("--min-step", metavar="N", type=int, help="from this step on")
-    export.add_argument("--max-step", metavar="N", type=int, help="up to this step")
+    export.add_argument("--min-step", metavar="N", type=whole_number(MIN_STEP), help="from this step on")
+    export.add_argument("--max-step", metavar="N", type=whole_number(MIN_STEP), help="up to this step")
 
 
 class Source:
@@ -122,11 +124,17 @@ def _form_of(path: Path | None) -> str:
 
 
 def _to_file(write: Write, source: Source, path: Path, progress: Progress) -> int:
-    """Write to a file that appears when it is whole."""
+    """Write to a file that appears when it is whole; into a device or a pipe as it comes."""
+    if path.exists() and not path.is_file():
+        with open(path, "wb") as file:
+            return write(source, file, progress)
+    path = path.resolve()  # a link stays one
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         with open(part, "wb") as file:
             rows = write(source, file, progress)
+            if path.exists():
+                os.fchmod(file.fileno(), stat.S_IMODE(path.stat().st_mode))
         os.replace(part, path)
     except BaseException:
         part.unlink(missing_ok=True)
@@ -139,13 +147,21 @@ def write_csv(source: Source, out: IO[bytes], progress: Progress) -> int:
     keys = source.keys
     text = io.StringIO(newline="")
     lines = csv.writer(text, lineterminator="\n")
+    # The writer quotes what it ends lines with, and before Python 3.13 a carriage return only then.
+    careful = csv.writer(text, lineterminator="\r\n")
     lines.writerow([*_OWN, *keys])
     count = 0
     rows = source.rows(progress)
     while batch := list(islice(rows, 256)):
         for row in batch:
-            cells = map(row.get, keys)
-            lines.writerow([row["_step"], row["_timestamp"], row["_label"], *map(_cell, cells)])
+            cells = [row["_step"], row["_timestamp"], row["_label"], *map(_cell, map(row.get, keys))]
+            if any(type(cell) is str and "\r" in cell for cell in cells):
+                careful.writerow(cells)
+                text.seek(text.tell() - 2)
+                text.write("\n")
+                text.truncate()
+            else:
+                lines.writerow(cells)
         count += len(batch)
         _drain(text, out)
     _drain(text, out)
@@ -199,6 +215,10 @@ def write_parquet(source: Source, out: IO[bytes], progress: Progress) -> int:
                 columns[key] = [None if (value := row.get(key)) is None else change(value) for row in batch]
             try:
                 writer.write_table(pyarrow.table(columns, schema=schema))
+            except OverflowError as error:
+                raise CommandError(
+                    "a metric has integers over 63 bits, which parquet has no place for; try csv"
+                ) from error
             except (pyarrow.ArrowInvalid, pyarrow.ArrowTypeError) as error:
                 raise CommandError(f"a metric changed its type while it was exported; try again ({error})") from error
             count += len(batch)

@@ -8,7 +8,8 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
-from tracker.cli.common import CommandError, Commands, UsageError, refuse_server
+from sidecar.protocol.limits import MIN_STEP
+from tracker.cli.common import CommandError, Commands, UsageError, refuse_server, whole_number
 from tracker.cli.reading import read_value
 
 _ABOUT = """\
@@ -32,7 +33,7 @@ def add_to(commands: Commands) -> None:
     log.add_argument("id", metavar="RUN", help="the run's id, new or known")
     log.add_argument("values", metavar="key=value", nargs="*", help="metrics, logged at one step")
     log.add_argument("--jsonl", action="store_true", help="read maps of metrics from standard input, one a line")
-    log.add_argument("--step", metavar="N", type=int, help="the step (default: the next one)")
+    log.add_argument("--step", metavar="N", type=whole_number(MIN_STEP), help="the step (default: the next one)")
     log.add_argument("--project", metavar="NAME", help="the project of a new run")
     log.add_argument("--label", metavar="LABEL", help="names this writer among several of the run")
 

@@ -11,6 +11,7 @@ from importlib import metadata
 from sidecar.protocol.errors import SidecarError
 from tracker.cli import exporting, keeping, log_command, reading, sending, tail
 from tracker.cli.common import CommandError, Commands, UsageError, add_dir
+from tracker.cli.table import clean
 from tracker.errors import TrackerError
 
 EXIT_FAILURE, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
@@ -80,7 +81,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _fail(command: str, error: Exception, code: int) -> int:
-    line = " ".join(str(error).split())
+    line = clean(" ".join(str(error).split()))
     print(f"tracker {command}: {line}", file=sys.stderr)
     return code
 

@@ -8,6 +8,7 @@ import os
 import platform
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -126,28 +127,35 @@ def _send(api: Api, args: argparse.Namespace, sinks: tuple[SinkAddress, ...], id
 
 
 def _lines(command: list[str]) -> Iterator[dict[str, Any]]:
-    """Yield what a ``sidecar`` command prints, read as JSON; its log goes to standard error if it fails."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "sidecar", *command],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=sidecar_environment(),
-    )
-    assert process.stdout is not None and process.stderr is not None
-    found = False
-    with process:
-        try:
-            for text in process.stdout:
-                found = True
-                yield json.loads(text)
-        except BaseException:
-            process.terminate()
-            raise
-        said = process.stderr.read()
-    if process.returncode and not found:
-        raise CommandError(said.strip().splitlines()[-1] if said.strip() else f"it ended with {process.returncode}")
+    """Yield what a ``sidecar`` command prints, read as JSON.
+
+    Raises:
+        CommandError: with the last line of its log; it failed before it said anything, or died.
+    """
+    with tempfile.TemporaryFile("w+", errors="replace") as log:  # and no pipe, which nobody would read meanwhile
+        process = subprocess.Popen(
+            [sys.executable, "-m", "sidecar", *command],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            text=True,
+            env=sidecar_environment(),
+        )
+        assert process.stdout is not None
+        found = False
+        with process:
+            try:
+                for text in process.stdout:
+                    found = True
+                    yield json.loads(text)
+            except BaseException:
+                process.terminate()
+                raise
+        log.seek(0)
+        said = log.read().strip()
+    # 1 after some lines: servers that do not have all of it, as the lines say.
+    if process.returncode not in (0, 1) or (process.returncode and not found):
+        raise CommandError(said.splitlines()[-1] if said else f"it ended with {process.returncode}")
 
 
 def _tell(args: argparse.Namespace, done: list[str], still: list[str], sent: list[dict[str, Any]], api: Api) -> None:
