@@ -5,6 +5,7 @@ Called from the HandlerThread and the SenderThread. Knows no particular server; 
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Iterable, Iterator
@@ -12,7 +13,9 @@ from pathlib import Path
 
 from sidecar.delivery import Delivery
 from sidecar.protocol.deadline import Deadline
+from sidecar.protocol.layout import SINKS_NAME
 from sidecar.protocol.sink_address import SinkAddress
+from sidecar.protocol.sink_progress import write_progress
 from sidecar.stage import StageThread
 
 _LOOK_SECONDS = 0.25
@@ -49,6 +52,11 @@ class Courier:
                 self._left.discard(run)
             elif run not in self._growing:
                 self._left.add(run)
+            progress = self._deliveries[run].progress
+        if not (directory / SINKS_NAME / self.address.name).exists():
+            # Now, and not with its first step: whoever comes next must know that it goes there.
+            with contextlib.suppress(OSError):
+                write_progress(directory, progress)
 
     def ended(self, run: str) -> None:
         """A run was let go of here: once all of it is sent, it is done."""

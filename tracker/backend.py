@@ -145,8 +145,15 @@ class Backend:
             process, ready, file = self._starting
             self._starting = None
             try:
-                readable, _, _ = select.select([ready], [], [], deadline.left())
+                poll = select.poll()  # select() takes no descriptor from 1024 on
+                poll.register(ready, select.POLLIN)
+                left = deadline.left()
+                readable = poll.poll(None if left is None else left * 1000)
                 said = os.read(ready, 16) if readable else None
+            except BaseException:
+                process.kill()
+                process.wait()
+                raise
             finally:
                 os.close(ready)
             output = file.with_suffix(".log")
@@ -175,7 +182,8 @@ class Backend:
             connection = read_connection(file)
         except ConnectionFileError:
             return None
-        return connection if process_lives(connection) else None
+        here = connection.place == place()  # on another machine nobody can be reached by its file
+        return connection if here and process_lives(connection) else None
 
     def forget_in_child(self) -> None:
         """In a forked child: the sidecar's process is not its own child; it is found by its connection file."""

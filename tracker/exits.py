@@ -37,6 +37,7 @@ def exit_of(kind: type[BaseException] | None, error: BaseException | None, trace
         code = exit_code_of(getattr(error, "code", None))
         return Exit("failed" if code else "finished", exit_code=code)
     text = "".join(traceback.format_exception(kind, error, trace))[-_MAX_TRACEBACK_CHARS:]
+    text = text.encode(errors="backslashreplace").decode()  # file names may have half characters in them
     if issubclass(kind, KeyboardInterrupt):
         return Exit("killed", exit_code=128 + signal.SIGINT, signal=int(signal.SIGINT), traceback=text)
     return Exit("failed", exit_code=1, traceback=text)
@@ -102,3 +103,4 @@ class ExitHooks:
         finally:
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
+            os._exit(128 + number)  # process 1 of a container is not killed by that

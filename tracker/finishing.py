@@ -6,7 +6,6 @@ Runs on the caller's thread, inside one deadline. What is not done by then the r
 from __future__ import annotations
 
 import logging
-import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from sidecar.protocol.deadline import Deadline
 from tracker import last_run
 from tracker.progress import Progress
+from tracker.saying import say
 
 if TYPE_CHECKING:
     from tracker.interface import Interface
@@ -84,6 +84,6 @@ def _say_goodbye(run: Run) -> None:
     lost = run.losses.counts()
     if lost:
         told = ", ".join(f"{count} ({reason})" for reason, count in sorted(lost.items()))
-        print(f"tracker: run {run.name}: not kept: {told}", file=sys.stderr)
+        say(f"tracker: run {run.name}: not kept: {told}\n")
     if not run._settings.silent:
-        print(f"tracker: run {run.name} {run.state}, kept {run._kept()}", file=sys.stderr)
+        say(f"tracker: run {run.name} {run.state}, kept {run._kept()}\n")

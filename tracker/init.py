@@ -19,6 +19,7 @@ from tracker import setup as setup_module
 from tracker.disabled import DisabledRun
 from tracker.errors import LaunchError, RunActiveError
 from tracker.run import Run
+from tracker.saying import say
 from tracker.settings import Settings, resolve
 from tracker.values import as_mapping, plain
 
@@ -164,7 +165,7 @@ def _start(setup: Setup, settings: Settings, config: dict[str, Any]) -> Run:
     if not settings.silent:
         going_on = attached.state.get("state") == "running"
         again = " joined" if going_on else " resumed" if attached.resumed else ""
-        print(f"tracker: run {run.name} ({run.id}){again}, kept {run._kept()}", file=sys.stderr)
+        say(f"tracker: run {run.name} ({run.id}){again}, kept {run._kept()}\n")
     return run
 
 

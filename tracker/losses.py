@@ -9,7 +9,7 @@ class Losses:
     """Counts of records that are lost, by reason, since the writer began."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal handler may count, too
         self._counts: dict[str, int] = {}
 
     def add(self, reason: str, count: int = 1) -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from types import TracebackType
 from typing import TextIO
+
+from tracker.saying import is_terminal, say
 
 _PATIENCE = 1.0
 _EVERY = 0.1
@@ -23,10 +24,10 @@ class Progress:
 
     def __init__(self, label: str, stream: TextIO | None = None, *, silent: bool = False) -> None:
         self._label = label
-        self._stream = stream if stream is not None else sys.stderr
+        self._stream = stream
         self._next = time.monotonic() + _PATIENCE
         self._drawn = 0
-        self._wanted = not silent and self._stream.isatty()
+        self._wanted = not silent and is_terminal(stream)
 
     def __call__(self, done: int, total: int) -> None:
         """Say that `done` of `total` is done; `total` 0 if nobody knows."""
@@ -42,15 +43,13 @@ class Progress:
             line = f"{self._label}  [{'#' * filled}{'.' * (_CELLS - filled)}] {share:4.0%}"
         else:
             line = f"{self._label}  {done:,}"
-        self._stream.write("\r" + line.ljust(self._drawn))
-        self._stream.flush()
+        say("\r" + line.ljust(self._drawn), self._stream)
         self._drawn = len(line)
 
     def close(self) -> None:
         """Wipe the bar. May be called twice."""
         if self._drawn:
-            self._stream.write("\r" + " " * self._drawn + "\r")
-            self._stream.flush()
+            say("\r" + " " * self._drawn + "\r", self._stream)
             self._drawn = 0
 
     def __enter__(self) -> Progress:

@@ -168,7 +168,11 @@ class Pump:
     def _run(self) -> None:
         try:
             if self._first is not None:
-                self._open(self._first)
+                try:
+                    self._open(self._first)
+                except SidecarError as error:  # such as too many open files
+                    self._warn("attach", f"{error}; trying again, what is logged is kept in the window meanwhile")
+                    self._let_go()
             while not self._closing:
                 self._wake.acquire(timeout=self._careful_step(time.monotonic()))
             self._send_unnumbered("detach", {})

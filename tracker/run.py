@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 import threading
 import time
 from pathlib import Path
@@ -12,12 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 from sidecar.protocol.deadline import Deadline
 from sidecar.protocol.layout import FILES_NAME
+from sidecar.protocol.limits import MAX_KEYS
 from sidecar.protocol.records import GOALS, SUMMARIES
 from tracker import values
 from tracker.config import Config
 from tracker.errors import RunFinishedError
 from tracker.exits import Exit, exit_of
 from tracker.losses import Losses
+from tracker.saying import say
 from tracker.settings import Settings
 from tracker.summary import Summary
 
@@ -67,7 +68,8 @@ class Run:
         self._synced_values: dict[str, Any] = {}
         self._plain = False  # whether log() may skip everything but the check of its values
         self._state = "running"
-        self._finishing = threading.Lock()
+        self._finishing = threading.RLock()
+        self._ending = False
         self._child = False
         self._far = False  # whether another machine keeps it
         self.config = Config(self._publish)
@@ -87,7 +89,7 @@ class Run:
             TypeError, ValueError: a key or value that cannot be logged, by name; nothing of the call is recorded.
             RunFinishedError: after `finish`.
         """
-        if self._plain and type(data) is dict:
+        if self._plain and type(data) is dict and len(data) <= MAX_KEYS:
             # A loop, and no clever set operations: in a training step what is called here is cold, and each other
             # function in C costs more by its cache misses than the loop by its turns.
             keys = self._keys
@@ -297,11 +299,11 @@ class Run:
             whether it is.
         """
         interface = self._interface
-        if interface is None or not interface.open:
-            return interface is not None and interface.unacked() == 0
+        if interface is None:
+            return False
         deadline = Deadline(timeout)
         last = interface.window.seq
-        while interface.window.acked < last and not deadline.over():
+        while interface.open and interface.window.acked < last and not deadline.over():
             interface.ask("flush", Deadline(deadline.left(1.0)))
         return interface.window.acked >= last
 
@@ -321,8 +323,9 @@ class Run:
 
     def _end(self, how: Exit) -> None:
         with self._finishing:
-            if self._state != "running":
+            if self._state != "running" or self._ending:  # the latter where a signal handler interrupts this
                 return
+            self._ending = True
             interface = self._interface
             if interface is None:  # a forked child that never logged
                 self._state = how.state
@@ -342,8 +345,9 @@ class Run:
                 drain(self, interface, deadline)
             except KeyboardInterrupt:  # Ctrl-C again, while it waits: the sidecar does the rest
                 deadline = Deadline(0.0)
-                print(f"tracker: run {self.name}: not waited for; its sidecar does the rest", file=sys.stderr)
-            interface.close(Deadline(max(0.5, deadline.left() or 0.0)))
+                say(f"tracker: run {self.name}: not waited for; its sidecar does the rest\n")
+            finally:
+                interface.close(Deadline(max(0.5, deadline.left() or 0.0)))
 
     def _kept(self) -> str:
         """Say where, for people."""
@@ -360,7 +364,9 @@ class Run:
         self._child = True
         self._plain = False
         self._parent_client = interface.client if interface is not None else getattr(self, "_parent_client", None)
-        self._finishing = threading.Lock()
+        self._finishing = threading.RLock()
+        self._ending = False
+        self.losses = Losses()  # the parent says its own
         if interface is not None:
             interface.abandon()
 

@@ -76,6 +76,10 @@ def send(interface: Interface, source: Path, name: str, deadline: Deadline) -> N
         about = {"name": name, **_copy(source, copy)}
         for offset, data in _parts(copy):
             while not interface.publish_if_room("file", {**about, "offset": offset, "data": data}):
+                if not interface.open:
+                    raise TrackerError(
+                        f"save: {name!r} was not sent, {offset} of {about['size']} bytes were: the run ended"
+                    )
                 if deadline.over():
                     raise TrackerError(f"save: {name!r} was not sent in time, {offset} of {about['size']} bytes were")
                 time.sleep(_LOOK_SECONDS)

@@ -51,6 +51,7 @@ class Setup:
             atexit.register(self._at_exit)
             _log_to_stderr()
         self._hooks.install()
+        self._hooks.how = None  # what was seen before was not the end
         self._end_as_multiprocessing_does()
 
     def _end_as_multiprocessing_does(self) -> None:
@@ -107,7 +108,7 @@ class Setup:
 
     def forget(self, run: Run) -> None:
         """`run` has ended."""
-        with self.lock, contextlib.suppress(ValueError):
+        with contextlib.suppress(ValueError):  # and no lock: whoever has it may wait for this run's end
             self.runs.remove(run)
 
     # -- hooks --------------------------------------------------------------------------------------------------
@@ -149,6 +150,10 @@ class Setup:
         far = []
         for run in list(self.runs):
             if run._interface is not None and run.state == "running":
+                losses = run.losses.counts()
+                if losses:
+                    about = {"source": run._interface.client, "counts": losses}
+                    run._interface.window.append_at_death("losses", about)
                 run._interface.window.append_at_death("exit", how.to_body())
                 if run._far:
                     far.append(run._interface)

@@ -102,7 +102,9 @@ def _allocate(fd: int, size: int) -> None:
         return
     zeros = bytes(1 << 20)
     for offset in range(0, size, len(zeros)):
-        os.pwrite(fd, zeros[: size - offset], offset)
+        part = zeros[: size - offset]
+        if os.pwrite(fd, part, offset) < len(part):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 class Window:
@@ -337,6 +339,7 @@ class Window:
                 self._sent_pos = HEADER_BYTES
                 self._sent_seq = self._sent_segment.first - 1
             if self._spare is None and segment.size == SEGMENT_BYTES:
+                os.pwrite(segment.fd, bytes(HEADER_BYTES), 0)  # else its records would be taken for the window's first
                 self._spare = segment
             else:
                 segment.close(remove=True)

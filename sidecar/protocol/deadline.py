@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import time
 
+_EVER = 1e6
+"""Seconds; what waits for eleven days waits for ever, and more is too much for some system calls."""
+
 
 class Deadline:
     """A point on the monotonic clock.
@@ -15,7 +18,7 @@ class Deadline:
     __slots__ = ("moment",)
 
     def __init__(self, seconds: float | None) -> None:
-        self.moment = None if seconds is None else time.monotonic() + seconds
+        self.moment = None if seconds is None else time.monotonic() + min(seconds, _EVER)
 
     def left(self, at_most: float | None = None) -> float | None:
         """Seconds until the deadline, never negative; None for never. `at_most` caps it (and replaces None)."""

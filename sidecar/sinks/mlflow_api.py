@@ -58,6 +58,7 @@ class MlflowApi:
             SinkRefusedError: a secret cannot be read.
         """
         self.close()
+        self._refused.clear()
         self._server = HttpServer(
             self.url,
             secret("MLFLOW_TRACKING_USERNAME"),
@@ -153,16 +154,27 @@ class MlflowApi:
         body = f'{{"run_id":"{run_id}","{what}":[{",".join(items)}]}}'
         answer = self.call("POST", "runs/log-batch", body, expected=_REFUSED)
         if answer.status < 300:
+            said(answer)
             return
         if len(items) > 1:
             half = len(items) // 2
             yield from self.log_batch(run_id, what, items[:half])
             yield from self.log_batch(run_id, what, items[half:])
             return
+        if _code(answer) == "BAD_REQUEST":
+            self._check_database(run_id)
         name = json.loads(items[0])["key"]
         yield Refusal(name, message(answer))
         if what == "metrics":
             self._refused[name] = self._refused.get(name, 0) + 1
+
+    def _check_database(self, run_id: str) -> None:
+        """Write what nobody can refuse: MLflow says the same of a bad value and of a database that takes nothing now
+        (its handling of SQLAlchemyError in mlflow/store/db/utils.py)."""
+        body = {"run_id": run_id, "key": "tracker.checked", "value": "1"}
+        answer = self.call("POST", "runs/set-tag", body, expected=(400,))
+        if answer.status >= 300:
+            raise SinkUnavailableError(f"{self.url}: {message(answer)}")
 
     def upload(self, path: str, file: IO[bytes]) -> str | None:
         """Make an artifact of a file, over the artifact proxy; return why MLflow does not take it, or None.

@@ -695,6 +695,55 @@ def test_durability_disk(scripts: Scripts, root: Path) -> None:
     assert closed(root / "runs" / "run").stored() == [(0, {"x": 1})]
 
 
+def test_finish_in_a_signal_handler_in_the_middle_of_finish(scripts: Scripts, root: Path) -> None:
+    scripts.run(
+        """
+        import signal, tracker
+        for number in range(5):
+            run = tracker.init(id=f"run{number}")
+            run.log({"x": 1})
+            signal.signal(signal.SIGALRM, lambda number, frame: run.finish())
+            signal.setitimer(signal.ITIMER_REAL, 0.0005, 0.0005)
+            run.finish()
+            signal.setitimer(signal.ITIMER_REAL, 0)
+        """
+    )
+    for number in range(5):
+        found = closed(root / "runs" / f"run{number}")
+        assert found.state["state"] == "finished" and len(found.stored()) == 1
+
+
+@pytest.mark.parametrize(
+    "stderr",
+    ["open('/dev/full', 'w', buffering=1)", "None", "type('Tee', (), {'write': print, 'flush': lambda self: None})()"],
+    ids=["full", "closed", "replaced"],
+)
+def test_standard_error_that_takes_nothing_harms_no_training(scripts: Scripts, root: Path, stderr: str) -> None:
+    scripts.run(
+        f"""
+        import os, sys, tracker
+        del os.environ["TRACKER_SILENT"]
+        sys.stderr = {stderr}
+        run = tracker.init(id="run")
+        run.log({{"x": 1}})
+        run.finish()
+        os._exit(0)
+        """
+    )
+    assert closed(root / "runs" / "run").state["state"] == "finished"
+
+
+def test_a_traceback_with_half_a_character_in_it(scripts: Scripts, root: Path) -> None:
+    script = """
+        import tracker
+        with tracker.init(id="run"):
+            raise ValueError("no file \\udc80")
+        """
+    scripts.run(script, exit_code=1)
+    state = state_of(root / "runs" / "run")
+    assert state["state"] == "failed" and "udc80" in str(state)
+
+
 def test_finish_never_hangs(scripts: Scripts, root: Path) -> None:
     """Its sidecar is stopped and answers nothing: everything stays in the window and is taken from there."""
     script = scripts.start(

@@ -68,6 +68,18 @@ def test_what_was_appended_is_what_is_read(window: Window) -> None:
     assert taken(window) == [1]
 
 
+def test_a_segment_kept_for_later_is_not_taken_for_the_first(small: None, window: Window) -> None:
+    """Its records are acked, and those that came behind it are gone: what is left begins later."""
+    while len(window._segments) < 5:
+        put(window, 200)
+    first = window._segments[3].first
+    window.release(first - 1)
+    assert window._spare is not None
+    assert left(window)[0] == first and left(window)[-1] == window.seq
+    window.release(window.seq)
+    window.prepare()
+
+
 def test_its_owner_is_seen_to_live_and_to_be_gone(tmp_path: Path) -> None:
     window = make(tmp_path)
     assert window.directory == tmp_path / "windows" / "client"
