@@ -5,7 +5,7 @@
 set -eu
 
 # Debian's names; a program that is there makes its package unnecessary, wherever it came from.
-wanted="postgresql clickhouse-server nftables iproute2 util-linux mount openssl pkg-config
+wanted="postgresql clickhouse-server nftables iproute2 util-linux mount openssl pkg-config strace
 libzmq3-dev cppzmq-dev libmsgpack-cxx-dev librust-zmq-dev librust-rmp-dev libjeromq-java libmsgpack-java
 ruby ruby-ffi-rzmq ruby-msgpack"
 command -v g++ >/dev/null || wanted="$wanted g++"
@@ -41,6 +41,6 @@ if [ ! -e "$policy" ]; then
     made=yes
 fi
 trap '[ -z "$made" ] || $root rm -f "$policy"' EXIT
-$root env DEBIAN_FRONTEND=noninteractive apt-get update -qq
+$root env DEBIAN_FRONTEND=noninteractive apt-get -o Acquire::Retries=3 -o DPkg::Lock::Timeout=300 update -qq
 # shellcheck disable=SC2086
-$root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing </dev/null
+$root env DEBIAN_FRONTEND=noninteractive apt-get -o Acquire::Retries=3 -o DPkg::Lock::Timeout=300 install -y -qq --no-install-recommends $missing </dev/null

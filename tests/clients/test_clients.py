@@ -79,6 +79,19 @@ def test_it_holds_to_the_protocol(language: str, build: Build) -> None:
     assert not wrong, json.dumps(wrong, indent=1, ensure_ascii=False)
 
 
+def test_the_kit_finds_fault_with_a_program_that_does_nothing() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.conformance", "--command", "true", "--json", "--steps", "10", "--kills", "1"],
+        capture_output=True,
+        text=True,
+        cwd=REPOSITORY,
+    )
+    assert done.returncode == 1, done.stderr
+    found = {one["name"]: " ".join(one["wrong"]) for one in json.loads(done.stdout)["scenarios"]}
+    assert all(found.values()), found
+    assert "asked nothing at the door" in found["tapped"] and "nothing of it was sent" in found["plain"]
+
+
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_what_it_trains_is_there(language: str, build: Build, serving: Sidecar, tmp_path: Path) -> None:
     program = build(language) / "train"

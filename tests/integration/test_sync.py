@@ -343,8 +343,12 @@ def test_a_sidecar_that_died_left_its_runs_to_the_next(server: Link, scripts: Sc
         run.flush()
         if sys.argv[1] == "run1":
             for pid in map(int, filter(str.isdigit, os.listdir("/proc"))):
-                if os.getppid() != pid != os.getpid() and b"launch" in open(f"/proc/{pid}/cmdline", "rb").read():
-                    if os.environ["TRACKER_DIR"].encode() in open(f"/proc/{pid}/cmdline", "rb").read():
+                try:
+                    command = open(f"/proc/{pid}/cmdline", "rb").read()
+                except OSError:
+                    continue  # it has just ended
+                if pid not in (os.getpid(), os.getppid()) and b"launch" in command:
+                    if os.environ["TRACKER_DIR"].encode() in command:
                         os.kill(pid, signal.SIGKILL)
             os.kill(os.getpid(), signal.SIGKILL)
         sys.stdin.readline()

@@ -147,7 +147,7 @@ def test_what_a_killed_trainer_left_is_sent_by_the_next_process_there(machines: 
     with machines.sidecar() as sidecar, machines.train(rate=1000) as trainer:
         trainer.wait_for_calls(300)
         machines.cable.cut()  # so that there is something left
-        trainer.wait_for_calls(600)
+        trainer.wait_for_calls(trainer.tally.returned() + 300)
         trainer.kill()
         trainer.wait(-signal.SIGKILL)
         machines.cable.mend()

@@ -167,7 +167,7 @@ def _await_answer(process: subprocess.Popen[bytes], url: str, output: Path) -> N
         try:
             if requests.get(url, timeout=5).status_code == 200:
                 return
-        except requests.ConnectionError:
+        except (requests.ConnectionError, requests.Timeout):
             time.sleep(0.05)
         said = output.read_text(errors="replace")[-3000:]
         assert process.poll() is None, f"{process.args!r} has ended: {said}"

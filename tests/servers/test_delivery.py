@@ -116,7 +116,11 @@ def test_servers_that_are_down_disturb_neither_each_other_nor_the_trainer(
         run.finish()
         print(time.monotonic() - begun)
         for pid in filter(str.isdigit, os.listdir("/proc")):
-            if open(f"/proc/{pid}/stat").read().split()[3] == str(os.getpid()):
+            try:
+                parent = open(f"/proc/{pid}/stat").read().rpartition(")")[2].split()[1]
+            except OSError:
+                continue  # it has just ended
+            if parent == str(os.getpid()):
                 os.kill(int(pid), 15)
         """,
         project,

@@ -137,8 +137,9 @@ def _run(
 
 def missing(tally: Tally, run_directory: Path) -> int:
     """How many calls are not in the log."""
+    counts = tally.counts()  # before the log is read, while which more are logged
     found = logged_calls(run_directory)
-    return sum((writer, i) not in found for writer, (calls, _) in tally.counts().items() for i in range(calls))
+    return sum((writer, i) not in found for writer, (calls, _) in counts.items() for i in range(calls))
 
 
 def check_steps(run: Any, writer: int) -> None:
