@@ -260,6 +260,8 @@ class Attendance:
         run.last[session.client] = session.accepted
         if session.durable < session.accepted:
             run.unwritten[session.client] = session
+        else:
+            run.unwritten.pop(session.client, None)  # one of before, which has accepted less
         del self.sessions[session.client]
         del run.sessions[session.client]
 

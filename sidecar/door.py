@@ -14,10 +14,11 @@ from sidecar.attendance import Attendance
 from sidecar.binding import Endpoints
 from sidecar.guard import Guard
 from sidecar.protocol import PROTOCOL_VERSION, channels
+from sidecar.protocol.checks import check
 from sidecar.protocol.codec import decode_envelope, encode
 from sidecar.protocol.connection import place
 from sidecar.protocol.errors import ChannelError, RecordError, RefusedError
-from sidecar.protocol.records import KINDS, Body, Record, check
+from sidecar.protocol.records import KINDS, Body, Record
 from sidecar.results import ResultSockets
 from sidecar.runs import Session
 

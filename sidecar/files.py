@@ -11,9 +11,10 @@ import logging
 import os
 from pathlib import Path
 
+from sidecar.protocol.checks import check_file
 from sidecar.protocol.errors import RecordError
 from sidecar.protocol.layout import FILES_NAME, PART_PREFIX
-from sidecar.protocol.records import Record, check_file
+from sidecar.protocol.records import Record
 
 _log = logging.getLogger("sidecar")
 

@@ -11,11 +11,12 @@ from collections.abc import Callable
 
 from sidecar.attendance import Attendance
 from sidecar.items import Append, Post, Question, WriterItem
+from sidecar.protocol.checks import check, check_envelope, is_usual
 from sidecar.protocol.codec import Part, decode_frames, read_bare, read_framed
 from sidecar.protocol.deadline import Deadline
 from sidecar.protocol.errors import RecordError
-from sidecar.protocol.limits import MAX_MESSAGE_BYTES, MAX_RUN_KEYS
-from sidecar.protocol.records import KINDS, Body, Record, check, check_envelope, is_usual
+from sidecar.protocol.limits import MAX_MESSAGE_BYTES, MAX_RUN_KEYS, MAX_TIME
+from sidecar.protocol.records import KINDS, Body, Record
 from sidecar.runs import Session, reject
 
 _log = logging.getLogger("sidecar")
@@ -113,7 +114,7 @@ class Handler:
                 and record[1] == run
                 and type(record[3]) is int
                 and type(record[4]) is float
-                and -1e15 < record[4] < 1e15
+                and -MAX_TIME < record[4] < MAX_TIME
                 and type(record[5]) is dict
                 and is_usual(record[5], keys)
             ):

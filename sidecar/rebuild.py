@@ -17,7 +17,7 @@ from sidecar.log.reader import LogReader
 from sidecar.log.verify import LogCheck, Report, check_log
 from sidecar.protocol.errors import RunHeldError, StoreError
 from sidecar.protocol.layout import LOG_NAME, STORE_NAME, RunLock, is_held
-from sidecar.store.database import SIDE_FILES, set_aside
+from sidecar.store.database import SIDE_FILES, delete, set_aside
 from sidecar.store.reader import StoreReader
 from sidecar.store.writer import StoreWriter
 
@@ -75,12 +75,12 @@ def rebuild(run_directory: Path, report: Report | None = None) -> Rebuilt:
 
 def _rebuild(run_directory: Path, log: Path, report: Report | None) -> Rebuilt:
     store, anew = run_directory / STORE_NAME, run_directory / _ANEW
-    _remove(anew)
+    delete(anew)
     try:
         records, damage = _project(log, anew, report)
         points, log_records = _content(anew)
     except BaseException:
-        _remove(anew)
+        delete(anew)
         raise
     kept = None
     if store.exists() and _log_records(store) > log_records:  # of a log that has lost records since
@@ -123,11 +123,6 @@ def _log_records(path: Path) -> int:
         return _content(path)[1]
     except (StoreError, KeyError):
         return 0
-
-
-def _remove(path: Path) -> None:
-    for suffix in ("", *SIDE_FILES):
-        Path(f"{path}{suffix}").unlink(missing_ok=True)
 
 
 @dataclass

@@ -13,12 +13,13 @@ from pathlib import Path
 from sidecar.log.reader import HEADER_BYTES, LogReader
 from sidecar.log.writer import LogWriter
 from sidecar.memory_events import OomCount
+from sidecar.protocol.checks import check
 from sidecar.protocol.codec import encode
 from sidecar.protocol.errors import LogFormatError, RecordError, RefusedError, RunHeldError, StoreError
 from sidecar.protocol.frames import frame
 from sidecar.protocol.layout import LOG_NAME, RUNS_NAME, STORE_NAME, RunLock
 from sidecar.protocol.limits import NAME_RULE, valid_name
-from sidecar.protocol.records import RELAY, Body, Record, check
+from sidecar.protocol.records import RELAY, Body, Record
 from sidecar.protocol.segments import WINDOWS_NAME, Kept, OwnerLock, read_window, remove_window, window_directories
 from sidecar.state import RunState
 from sidecar.store.database import set_aside

@@ -1,7 +1,7 @@
 """The HandlerThread's loop: owns every socket of the sidecar, and feeds the Handler what comes in.
 
 The door (ROUTER), the record socket (PULL) and one result socket (PUSH) per attached client live and die on this
-thread. Other threads reach it by `call`, which wakes it through a pipe.
+thread. Other threads reach it by `call`.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from pathlib import Path
 from sidecar import __version__
 from sidecar.attendance import Attendance
 from sidecar.binding import Endpoints
+from sidecar.calls import Calls
 from sidecar.couriers import Couriers, Said
 from sidecar.door import Door
 from sidecar.guard import Guard
@@ -109,10 +110,7 @@ class Server:
         )
         self.handler = Handler(self.attendance, self._to_writer, self._post)
         self._thread = threading.Thread(target=self._run, name="HandlerThread", daemon=True)
-        self._calls: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
-        self._wake_read, self._wake_write = os.pipe()
-        os.set_blocking(self._wake_read, False)
-        os.set_blocking(self._wake_write, False)
+        self._calls = Calls()
         self._signals_read, self.signals_fd = os.pipe()
         os.set_blocking(self.signals_fd, False)
         self._stopping = False
@@ -128,10 +126,6 @@ class Server:
     def call(self, function: Callable[[], None]) -> None:
         """Have `function` called on the HandlerThread, soon."""
         self._calls.put(function)
-        try:
-            os.write(self._wake_write, b"\0")
-        except BlockingIOError:
-            return  # the pipe is full of wake-ups already
 
     def _post(self, client: str, result: Record) -> None:
         message = encode(result)
@@ -230,7 +224,7 @@ class Server:
         self._reading = True
         for channel in (*self._special, self._records):
             self._poll.add(channel)
-        self._poll.add(self._wake_read)
+        self._poll.add(self._calls.fd)
         self._poll.add(self._signals_read)
         if self._parent is not None:
             self._watch_process(self._parent, _PARENT)
@@ -249,8 +243,8 @@ class Server:
         wait = 0.0
         while not self._done():
             for source in self._poll.wait(wait, [*self._special, self._records]):
-                if source == self._wake_read:
-                    self._on_wake()
+                if source == self._calls.fd:
+                    self._calls.make()
                 elif source == self._signals_read:
                     self._stopping = True
                 elif source is self._records:
@@ -291,7 +285,7 @@ class Server:
         self._writer_thread.close(deadline)
         self._sender_thread.close(deadline)
         self._couriers.close(Deadline(deadline.left(_COURIER_SECONDS)))
-        self._on_wake()  # the last acks and answers
+        self._calls.make()  # the last acks and answers
 
     def _release(self) -> None:
         self._connection_file.unlink(missing_ok=True)
@@ -303,18 +297,6 @@ class Server:
             self._guard.close()
         if hasattr(self, "_watch"):
             self._watch.close()
-
-    def _on_wake(self) -> None:
-        try:
-            os.read(self._wake_read, 65536)
-        except BlockingIOError:
-            pass
-        while True:
-            try:
-                function = self._calls.get_nowait()
-            except queue.Empty:
-                return
-            function()
 
     def _on_records(self) -> None:
         until = time.monotonic() + _BURST_SECONDS

@@ -167,12 +167,6 @@ class Pump:
 
     def _run(self) -> None:
         try:
-            if self._first is not None:
-                try:
-                    self._open(self._first)
-                except SidecarError as error:  # such as too many open files
-                    self._warn("attach", f"{error}; trying again, what is logged is kept in the window meanwhile")
-                    self._let_go()
             while not self._closing:
                 self._wake.acquire(timeout=self._careful_step(time.monotonic()))
             self._send_unnumbered("detach", {})
@@ -309,8 +303,9 @@ class Pump:
     def _reattach(self, now: float) -> bool:
         if now < self._retry_at:
             return False
+        first, self._first = self._first, None
         try:
-            attached = self._attach(True, Deadline(5.0))
+            attached = first if first is not None else self._attach(True, Deadline(5.0))
         except (SidecarError, TrackerError) as error:
             self._retries += 1
             self._retry_at = time.monotonic() + self._delay()

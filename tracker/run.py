@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -331,10 +332,7 @@ class Run:
                 self._state = how.state
                 return
             with interface.window.lock:
-                losses = self.losses.counts()
-                if losses:
-                    interface.window.append_last("losses", {"source": interface.client, "counts": losses})
-                interface.window.append_last("exit", how.to_body())
+                self._append_end(how, interface.window.append_last)
                 self._state = how.state
                 self._plain = False
             from tracker.finishing import drain
@@ -348,6 +346,13 @@ class Run:
                 say(f"tracker: run {self.name}: not waited for; its sidecar does the rest\n")
             finally:
                 interface.close(Deadline(max(0.5, deadline.left() or 0.0)))
+
+    def _append_end(self, how: Exit, append: Callable[[str, dict[str, Any]], None]) -> None:
+        """Append what is said of the run at its end: what was lost, and how it ended."""
+        losses = self.losses.counts()
+        if losses and self._interface is not None:
+            append("losses", {"source": self._interface.client, "counts": losses})
+        append("exit", how.to_body())
 
     def _kept(self) -> str:
         """Say where, for people."""

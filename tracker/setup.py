@@ -45,13 +45,13 @@ class Setup:
         )
 
     def start(self) -> None:
-        """Install the hooks, once."""
+        """A run begins: install the hooks, once; what they have seen before was not the end of this process."""
         if not _started:
             _started.append(True)
             atexit.register(self._at_exit)
             _log_to_stderr()
         self._hooks.install()
-        self._hooks.how = None  # what was seen before was not the end
+        self._hooks.how = None
         self._end_as_multiprocessing_does()
 
     def _end_as_multiprocessing_does(self) -> None:
@@ -150,11 +150,7 @@ class Setup:
         far = []
         for run in list(self.runs):
             if run._interface is not None and run.state == "running":
-                losses = run.losses.counts()
-                if losses:
-                    about = {"source": run._interface.client, "counts": losses}
-                    run._interface.window.append_at_death("losses", about)
-                run._interface.window.append_at_death("exit", how.to_body())
+                run._append_end(how, run._interface.window.append_at_death)
                 if run._far:
                     far.append(run._interface)
         deadline = Deadline(_LAST_WORDS_SECONDS)

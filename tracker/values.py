@@ -11,9 +11,9 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
 
+from sidecar.protocol.checks import check_key
 from sidecar.protocol.errors import RecordError
 from sidecar.protocol.limits import MAX_DEPTH, MAX_KEYS, MAX_STEP, MAX_TEXT_BYTES, MIN_STEP
-from sidecar.protocol.records import check_key
 from tracker.media import Media
 
 _MAX_INT, _MIN_INT = 2**64 - 1, -(2**63)

@@ -11,10 +11,11 @@ from typing import Any, NamedTuple
 
 import msgpack
 
+from sidecar.protocol.checks import check, check_envelope
 from sidecar.protocol.errors import RecordError
 from sidecar.protocol.frames import HEAD, HEAD_BYTES, LENGTH_BITS, MARK, frame, scan
-from sidecar.protocol.limits import MAX_MESSAGE_BYTES, MAX_RECORD_BYTES
-from sidecar.protocol.records import Record, check, check_envelope
+from sidecar.protocol.limits import MAX_MESSAGE_BYTES, MAX_RECORD_BYTES, MAX_TIME
+from sidecar.protocol.records import Record
 
 _unpackb = msgpack.unpackb
 
@@ -86,7 +87,7 @@ def _what_can_be_read(payload: bytes | memoryview) -> Record | None:
         check_envelope(record._replace(kind="unknown", time=0.0))
     except Exception:  # as in unpack(), or not six elements
         return None
-    return record._replace(time=time if type(time) is float and abs(time) < 1e15 else 0.0)
+    return record._replace(time=time if type(time) is float and abs(time) < MAX_TIME else 0.0)
 
 
 def decode(payload: bytes | memoryview) -> Record:

@@ -32,6 +32,9 @@ MAX_CHUNK_BYTES = 1024 * 1024
 MAX_FILE_NAME_BYTES = 1024
 """A file's name: its path below the run's files."""
 
+MAX_TIME = 1e15
+"""Seconds since 1970, before or after, that no clock says any more; a time is smaller than that, and no NaN."""
+
 MAX_SEQ = 2**63 - 1
 MIN_STEP, MAX_STEP = -(2**63), 2**63 - 1
 """A step is a signed 64-bit integer."""

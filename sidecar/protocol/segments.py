@@ -29,10 +29,11 @@ SEGMENT_SUFFIX = ".seg"
 WINDOWS_NAME = "windows"
 MAGIC = b"\x89TRKWIN\n"
 VERSION = 1
-_LOOK_SECONDS = 0.001
-
 _HEADER = struct.Struct(">8sIQI8x")
 HEADER_BYTES = _HEADER.size
+
+_LOOK_SECONDS = 0.001
+"""For so long, at most, one looks whether a window's owner lives."""
 
 
 def header(first: int) -> bytes:
@@ -147,9 +148,8 @@ def is_owned(directory: Path) -> bool:
     except OSError:
         return False
     try:
-        fcntl.flock(
-            fd, fcntl.LOCK_SH | fcntl.LOCK_NB
-        )  # shared: who wants to take the window can tell it from an owner's
+        # Shared: who wants to take the window can tell it from an owner's.
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return (directory / OWNER_NAME).exists()
     finally:

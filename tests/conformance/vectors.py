@@ -15,10 +15,11 @@ from typing import Any, NamedTuple
 
 from sidecar.log.reader import header as log_header
 from sidecar.protocol import PROTOCOL_VERSION, limits
+from sidecar.protocol.checks import check
 from sidecar.protocol.codec import encode, pack, read_bare, read_framed
 from sidecar.protocol.errors import RecordError
 from sidecar.protocol.frames import HEAD_BYTES, frame
-from sidecar.protocol.records import KINDS, Record, check
+from sidecar.protocol.records import KINDS, Record
 from sidecar.protocol.segments import header as segment_header
 
 VECTORS = Path(__file__).with_name("vectors.json")

@@ -142,26 +142,28 @@ def _to_file(write: Write, source: Source, path: Path, progress: Progress) -> in
     return rows
 
 
+class _LineFeeds(io.StringIO):
+    """Takes rows that end with CR LF, and ends them with LF alone.
+
+    `csv` of Python 3.11 quotes a carriage return only where it is part of what ends lines.
+    """
+
+    def write(self, row: str) -> int:
+        return super().write(row[:-2] + "\n")
+
+
 def write_csv(source: Source, out: IO[bytes], progress: Progress) -> int:
     """Write CSV (RFC 4180, but with line feeds alone); return how many rows, the head not counted."""
     keys = source.keys
-    text = io.StringIO(newline="")
-    lines = csv.writer(text, lineterminator="\n")
-    # The writer quotes what it ends lines with, and before Python 3.13 a carriage return only then.
-    careful = csv.writer(text, lineterminator="\r\n")
+    text = _LineFeeds(newline="")
+    lines = csv.writer(text, lineterminator="\r\n")
     lines.writerow([*_OWN, *keys])
     count = 0
     rows = source.rows(progress)
     while batch := list(islice(rows, 256)):
         for row in batch:
-            cells = [row["_step"], row["_timestamp"], row["_label"], *map(_cell, map(row.get, keys))]
-            if any(type(cell) is str and "\r" in cell for cell in cells):
-                careful.writerow(cells)
-                text.seek(text.tell() - 2)
-                text.write("\n")
-                text.truncate()
-            else:
-                lines.writerow(cells)
+            cells = map(row.get, keys)
+            lines.writerow([row["_step"], row["_timestamp"], row["_label"], *map(_cell, cells)])
         count += len(batch)
         _drain(text, out)
     _drain(text, out)
