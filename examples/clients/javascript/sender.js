@@ -7,7 +7,7 @@ const fs = require('node:fs')
 const { setTimeout: sleep } = require('node:timers/promises')
 const { parentPort, workerData } = require('node:worker_threads')
 const zmq = require('zeromq')
-const { decode, encode, frame } = require('./codec')
+const { decode, encode, frame } = require('./tracker')
 
 const { sidecar, sidecarKey, clientKey, run, client, attach, held } = workerData
 

@@ -6,9 +6,14 @@
 # waits for the network. What the sidecar has not acked is kept in memory, up to a bound.
 
 require "English"
+require "ffi-rzmq"
+require "json"
+require "msgpack"
 require "securerandom"
 require "socket"
 require "time"
+require "zlib"
+
 module Tracker
   # What goes wrong with a sidecar. +code+ is one of the door's, or "timeout", "sidecar", "closed".
   class Error < StandardError
@@ -19,13 +24,126 @@ module Tracker
       @code = code
     end
   end
-end
 
-require_relative "tracker/codec"
-require_relative "tracker/place"
-require_relative "tracker/sender"
+  # Records as bytes, and bytes as records. No I/O, no state.
+  module Codec
+    MAX_RECORD_BYTES = 8_388_608
+    MAX_KEY_CHARS = 512
+    MAX_DEPTH = 16
+    RESERVED = %w[_step _timestamp _label].freeze
 
-module Tracker
+    Record = Struct.new(:kind, :run, :client, :seq, :time, :body)
+
+    module_function
+
+    def encode(kind, run, client, seq, body, time = Time.now.to_f)
+      MessagePack.pack([kind, run, client, seq, time, body])
+    end
+
+    # Put a record's bytes into a frame: 0xC1, three bytes of length, a CRC-32, the record.
+    def frame(record)
+      [0xC1000000 + record.bytesize, Zlib.crc32(record)].pack("NN") << record
+    end
+
+    def decode(bytes)
+      Record.new(*MessagePack.unpack(bytes))
+    end
+
+    # Return a copy of +value+ that msgpack can say: keys are strings, symbols and times become strings.
+    def plain(value, name, depth = 1)
+      raise ArgumentError, "#{name} is nested more than #{MAX_DEPTH} levels deep" if depth > MAX_DEPTH
+
+      case value
+      when nil, true, false, Float then value
+      when Integer then whole(value, name)
+      when String, Symbol then text(value.to_s, name)
+      when Time then value.iso8601(6)
+      when Array then value.map.with_index { |item, index| plain(item, "#{name}[#{index}]", depth + 1) }
+      when Hash then value.to_h { |key, item| [key.to_s, plain(item, "#{name}.#{key}", depth + 1)] }
+      when Rational then value.to_f
+      else raise TypeError, "#{name} is a #{value.class}; it takes nil, booleans, numbers, strings, arrays and hashes"
+      end
+    end
+
+    # Return the metrics of one log, nested keys joined with dots.
+    def metrics(data, prefix = "", found = {})
+      raise TypeError, "log takes a Hash: log({ loss: 0.3 })" unless data.is_a?(Hash)
+
+      data.each do |name, value|
+        key = "#{prefix}#{name}"
+        if value.is_a?(Hash) && !(value["_type"] || value[:_type])
+          metrics(value, "#{key}.", found)
+          next
+        end
+        check_key(key)
+        if value.nil? || value.is_a?(Array)
+          raise TypeError, "metric '#{key}' is #{value.nil? ? "nil" : "an Array"}; log a number, a boolean or a string"
+        end
+
+        value = value.dup.force_encoding(Encoding::UTF_8) if value.is_a?(String) && value.encoding == Encoding::BINARY
+        found[key] = plain(value, "metric '#{key}'", 2)
+      end
+      found
+    end
+
+    def check_key(key)
+      unless key.length.between?(1, MAX_KEY_CHARS)
+        raise ArgumentError, "metric key #{key[0, 40].inspect} has #{key.length} characters; 1 to #{MAX_KEY_CHARS}"
+      end
+      raise ArgumentError, "metric key '#{key}' is reserved: every row has it by itself" if RESERVED.include?(key)
+    end
+
+    def whole(value, name)
+      return value if value.between?(-(2**63), (2**64) - 1)
+
+      raise ArgumentError, "#{name} is #{value}; integers have 64 bits"
+    end
+
+    def text(value, name)
+      return value if value.encoding == Encoding::BINARY # bytes stay bytes
+      raise ArgumentError, "#{name} is no valid #{value.encoding}" unless value.valid_encoding?
+
+      value.encode(Encoding::UTF_8)
+    end
+  end
+
+  # Where a sidecar is, and the keys to it. Reads files; makes no sockets.
+  class Place
+    def initialize(sidecar, sidecar_key, client_key)
+      @sidecar = sidecar
+      @sidecar_key = sidecar_key
+      @client_key = client_key
+    end
+
+    def to_s
+      @sidecar
+    end
+
+    # Return the door's endpoint, and the options with keys of every socket. A connection file is read anew each time.
+    #
+    # elsewhere:: another sidecar's connection file, which is to be looked at instead
+    def find(elsewhere = nil)
+      place = elsewhere || @sidecar
+      file = place.include?("://") ? { "door" => place } : JSON.parse(File.read(place))
+      server = @sidecar_key ? public_key : file["public_key"]
+      [file.fetch("door"), server ? keys(server) : {}]
+    rescue SystemCallError, JSON::ParserError, KeyError => error
+      raise Error.new("timeout", "#{place}: #{error.message}")
+    end
+
+    private
+
+    def public_key
+      File.exist?(@sidecar_key) ? JSON.parse(File.read(@sidecar_key)).fetch("public_key") : @sidecar_key
+    end
+
+    # One pair for all three sockets, and as long as we live: it tells the sidecar who we are.
+    def keys(server)
+      @pair ||= @client_key ? JSON.parse(File.read(@client_key)).values_at("public_key", "secret_key") : ZMQ::Util.curve_keypair
+      { ZMQ::CURVE_SERVERKEY => server, ZMQ::CURVE_PUBLICKEY => @pair[0], ZMQ::CURVE_SECRETKEY => @pair[1] }
+    end
+  end
+
   # Begin to track a run, and return it.
   #
   # Waits until the sidecar has let us in, at most +patience+ seconds. When nobody answers it warns once and goes on:
@@ -198,3 +316,5 @@ module Tracker
     end
   end
 end
+
+require_relative "tracker/sender" # which stands on what is here
