@@ -7,15 +7,17 @@ One for each `MlflowSink`, on its thread. Reads the run's directory and its log.
 from __future__ import annotations
 
 import json
+import math
 import os
 import tempfile
 from collections.abc import Callable, Collection, Iterator
 from typing import IO
 
 from sidecar.log.reader import LogReader
-from sidecar.protocol.layout import FILES_NAME, LOG_NAME
+from sidecar.protocol.errors import StoreError
+from sidecar.protocol.layout import FILES_NAME, LOG_NAME, STORE_NAME
 from sidecar.protocol.limits import valid_file_name
-from sidecar.sinks.contract import Batch, SinkTarget
+from sidecar.sinks.contract import Batch, SinkTarget, SinkUnavailableError
 from sidecar.sinks.mlflow_api import MlflowApi
 from sidecar.sinks.mlflow_names import (
     NOTES_TAG,
@@ -34,10 +36,12 @@ from sidecar.sinks.mlflow_names import (
     user_tags,
 )
 from sidecar.state import RunState
+from sidecar.store.reader import StoreReader
 
 VALUES = "tracker/values.jsonl"
 SHORTENED = "tracker/shortened.json"
 
+_FILE_SECONDS = 0.5
 _GROWTH = 1.25  # of the log, before the artifacts that are made of it are made again while the run goes on
 
 
@@ -89,12 +93,15 @@ class Artifacts:
         self._memory["unsaid"], self._memory["said"] = False, batch.end
 
     def send_files(self, uri: str, batch: Batch, state: RunState) -> None:
-        """Send the files that were recorded, and at the run's end all, each once unless it has changed."""
+        """Send the files that were recorded, and at the run's end all, each once unless it has changed.
+
+        Raises:
+            SinkUnavailableError: one is not there, and the thread that puts files together has not come so far.
+        """
         directory = self._target.directory / FILES_NAME
+        names = [str(each.body.get("name")) for each in batch.records if each.kind == "file"]
         if state.state != "running":
-            names = [path.relative_to(directory).as_posix() for path in sorted(directory.rglob("*")) if path.is_file()]
-        else:
-            names = [str(each.body.get("name")) for each in batch.records if each.kind == "file"]
+            names += [path.relative_to(directory).as_posix() for path in sorted(directory.rglob("*")) if path.is_file()]
         sent = self._memory.setdefault("files", {})
         for name in dict.fromkeys(filter(valid_file_name, names)):
             try:
@@ -104,10 +111,19 @@ class Artifacts:
                     if sent.get(name) != content:
                         self._upload(uri, artifact_name(name), file)
                         sent[name] = content
-            except FileNotFoundError:
+            except FileNotFoundError as error:
+                if self._put_together() < batch.end:
+                    raise SinkUnavailableError(f"file {name!r} is not put together yet", _FILE_SECONDS) from error
                 continue  # not all of it is there yet, or no more
             except OSError as error:
                 self._leave_out("file", name, str(error))
+
+    def _put_together(self) -> float:
+        """Return up to which offset of the log files are put together: as far as the store is, by the same thread."""
+        try:
+            return StoreReader(self._target.directory / STORE_NAME).checkpoint()
+        except StoreError:
+            return math.inf  # nobody is about to do it
 
     def _upload(self, uri: str, name: str, file: IO[bytes]) -> None:
         base = proxied(uri)

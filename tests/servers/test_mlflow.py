@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.metadata
 import json
 import logging
@@ -500,6 +501,25 @@ def test_files_are_sent_once_for_each_content(mlflow_sqlite: MlflowServer, root:
     assert kept.pop("a.txt") == b"three"
     assert kept.pop("deep/er/b.bin") == bytes(300_000)
     assert sorted(kept.values()) == [b"", b"c", b"odd"]
+
+
+def test_a_file_that_is_only_in_the_log_yet_is_waited_for(
+    mlflow_sqlite: MlflowServer, root: Path, project: str
+) -> None:
+    """The run has ended, and the thread that puts files together is behind."""
+    run = RunBuilder(root, "run1", project=project).store()
+    data = b"weights"
+    about = {"name": "model.bin", "size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+    run.write("file", {**about, "offset": 0, "data": data})
+    run.write("exit", {"state": "finished"})
+    run.log.close()
+    with pytest.raises(SinkUnavailableError, match="is not put together yet"):
+        send(run, mlflow_sqlite)
+    (run.dir / "files").mkdir()
+    (run.dir / "files" / "model.bin").write_bytes(data)
+    send(run.store(), mlflow_sqlite)
+    kept = mlflow_sqlite.kept(project)
+    assert kept.artifacts["model.bin"] == data and kept.info["status"] == "FINISHED"
 
 
 def test_texts_are_there_while_the_run_goes_on(mlflow_sqlite: MlflowServer, root: Path, project: str) -> None:
