@@ -20,8 +20,8 @@ from sidecar.protocol.errors import ConnectionFileError, SidecarError, Unreachab
 from sidecar.protocol.layout import SERVING_NAME, SIDECARS_NAME
 
 if TYPE_CHECKING:
-    from sidecar.binding import Endpoints
     from sidecar.protocol.connection import Connection
+    from sidecar.server.endpoints import Endpoints
 
 _SERVE = """\
 A sidecar of its own, for many processes, containers and machines. It takes runs from whoever attaches and keeps them
@@ -189,7 +189,7 @@ def _add_address(parser: argparse.ArgumentParser) -> None:
 
 
 def _serve(options: argparse.Namespace) -> int:
-    from sidecar.binding import Endpoints
+    from sidecar.server.endpoints import Endpoints
 
     endpoints = Endpoints.listening(options.listen, _ports(options.ports))
     try:
@@ -233,8 +233,8 @@ def _launch(options: argparse.Namespace) -> int:
 
 
 def _recover(options: argparse.Namespace) -> int:
+    from sidecar.pipeline.recovery import recover
     from sidecar.process import set_up_log
-    from sidecar.recovery import recover
 
     set_up_log()
     recover(options.dir, options.ids or None, Deadline(None))
@@ -244,7 +244,7 @@ def _recover(options: argparse.Namespace) -> int:
 def _deliver(options: argparse.Namespace) -> int:
     from sidecar.process import set_up_log
     from sidecar.protocol.sink_address import parse_sinks
-    from sidecar.syncing import sync
+    from sidecar.sinks.sync import sync
 
     sinks = parse_sinks(options.sink)
     set_up_log()
@@ -253,7 +253,7 @@ def _deliver(options: argparse.Namespace) -> int:
 
 def _check(options: argparse.Namespace) -> int:
     from sidecar.protocol.sink_address import parse_sinks
-    from sidecar.syncing import check
+    from sidecar.sinks.sync import check
 
     status = 0
     for said in check(parse_sinks(options.sinks)):
@@ -289,8 +289,8 @@ def _connection(options: argparse.Namespace) -> tuple[str, str | None, Connectio
 
 
 def _ask(options: argparse.Namespace, kind: str) -> dict[str, Any]:
+    from sidecar.protocol.ask import ask
     from sidecar.protocol.channels import new_key_pair
-    from sidecar.protocol.door import ask
     from sidecar.protocol.keys import Security, read_key_pair
     from sidecar.protocol.records import Record
 

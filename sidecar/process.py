@@ -19,12 +19,12 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from sidecar import __version__
-from sidecar.binding import Endpoints
 from sidecar.protocol.deadline import Deadline
 from sidecar.protocol.errors import SidecarError
 from sidecar.protocol.layout import SERVING_NAME, SIDECARS_NAME
 from sidecar.protocol.sink_address import parse_sinks
-from sidecar.server import Server
+from sidecar.server.endpoints import Endpoints
+from sidecar.server.loop import Server
 
 _log = logging.getLogger("sidecar")
 
@@ -116,8 +116,8 @@ def serve(
         ServingError: not so; the message says why. KeyFileError: a file of keys is none. ChannelError: an address
         cannot be bound. OSError: the root cannot be written.
     """
-    from sidecar.guard import Guard
     from sidecar.protocol.keys import read_key_pair
+    from sidecar.server.access import Guard
 
     set_up_log()
     if key is None and clients is not None:
@@ -200,8 +200,8 @@ def _stop_on(server: Server, signals: Iterable[signal.Signals]) -> None:
 
 def _tidy(root: Path, connection_file: Path, server: Server) -> None:
     """Finish, in the background, what sidecars that died in this root have left."""
-    from sidecar.leftovers import remove_leftovers
-    from sidecar.recovery import left_behind, recover
+    from sidecar.pipeline.recovery import left_behind, recover
+    from sidecar.server.cleanup import remove_leftovers
 
     remove_leftovers(connection_file.parent)
     if server.serves_all:

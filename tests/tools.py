@@ -17,15 +17,15 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from sidecar.log.reader import LogReader
+from sidecar.projections.run_state import RunState
+from sidecar.projections.store.reader import StoreReader
 from sidecar.protocol import PROTOCOL_VERSION, channels
+from sidecar.protocol.ask import ask
 from sidecar.protocol.channels import Channel
 from sidecar.protocol.codec import decode, encode
 from sidecar.protocol.connection import Connection, place, read_connection
 from sidecar.protocol.deadline import Deadline
-from sidecar.protocol.door import ask
 from sidecar.protocol.records import Record
-from sidecar.state import RunState
-from sidecar.store.reader import StoreReader
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 

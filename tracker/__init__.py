@@ -19,23 +19,23 @@ from typing import TYPE_CHECKING, Any
 from sidecar import __version__
 
 if TYPE_CHECKING:
-    from tracker.api import Api
-    from tracker.config import Config
-    from tracker.init import init
-    from tracker.media import Histogram
-    from tracker.run import Run
+    from tracker.media.histogram import Histogram
+    from tracker.reading.api import Api
+    from tracker.sdk.config import Config
+    from tracker.sdk.init import init
+    from tracker.sdk.run import Run
+    from tracker.sdk.summary import Summary
     from tracker.settings import Settings
-    from tracker.summary import Summary
 
     run: Run | None
     config: Config
     summary: Summary
 
 _HOMES = {
-    "Api": "tracker.api",
+    "Api": "tracker.reading.api",
     "Settings": "tracker.settings",
-    "Histogram": "tracker.media",
-    "Run": "tracker.run",
+    "Histogram": "tracker.media.histogram",
+    "Run": "tracker.sdk.run",
     "TrackerError": "tracker.errors",
 }
 _current: Any = None
@@ -79,14 +79,14 @@ def __getattr__(name: str) -> Any:
 class _Package(ModuleType):
     """The package as a module whose `run`, `config` and `summary` are the current run's.
 
-    There are modules of these names too (``tracker/run.py``, …), which the import system would put in their place:
+    There are modules of these names too (``tracker/sdk/run.py``, …), which the import system would put in their place:
     a property stands before them.
     """
 
     run = property(lambda self: _current, lambda self, module: None)
     config = property(lambda self: _active("config").config, lambda self, module: None)
     summary = property(lambda self: _active("summary").summary, lambda self, module: None)
-    init = property(lambda self: import_module("tracker.init").init, lambda self, module: None)
+    init = property(lambda self: import_module("tracker.sdk.init").init, lambda self, module: None)
 
 
 sys.modules[__name__].__class__ = _Package

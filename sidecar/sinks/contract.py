@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from sidecar.log.reader import Batch
+from sidecar.projections.run_state import RunState
 from sidecar.protocol.deadline import Deadline
 from sidecar.protocol.errors import SidecarError
 from sidecar.protocol.sink_address import SinkAddress
-from sidecar.state import RunState
 
 
 class SinkError(SidecarError):

@@ -76,7 +76,7 @@ def run(clients: int, rate: int, seconds: int) -> dict[str, Any]:
     import psutil
 
     import tracker  # noqa: F401  for all the clients
-    from sidecar.protocol import channels, door  # noqa: F401
+    from sidecar.protocol import ask, channels  # noqa: F401
 
     root = Path("served").absolute()
     serving, endpoint = serve(root)
@@ -216,7 +216,7 @@ def logged(path: Path, size: int | None = None) -> list[tuple[int, int]]:
 
 def read_back(root: Path, clients: int, count: int) -> dict[str, int]:
     """Compare what is there with the calls that were made."""
-    from tracker.api import Api
+    from tracker.reading.api import Api
 
     rows = [row for path in sorted(root.glob("runs/*/transactions.log")) for row in logged(path)]
     found = set(rows)

@@ -69,13 +69,13 @@ def _log(records: int) -> Path:
 
 
 def _measure(server: Any, directory: Path, rounds: int) -> dict[str, Any]:
-    from sidecar.clickhouse.client import Clickhouse
-    from sidecar.clickhouse.points import native_points
-    from sidecar.clickhouse.schema import POINT_COLUMNS, POINTS, identifier
-    from sidecar.clickhouse.sink import ClickhouseSink, make_tables
     from sidecar.log.reader import LogReader
     from sidecar.protocol.layout import LOG_NAME
     from sidecar.protocol.sink_address import parse_sink
+    from sidecar.sinks.clickhouse.client import Clickhouse
+    from sidecar.sinks.clickhouse.points import native_points
+    from sidecar.sinks.clickhouse.schema import POINT_COLUMNS, POINTS, identifier
+    from sidecar.sinks.clickhouse.sink import ClickhouseSink, make_tables
     from tests.servers.feed import feed
 
     times: dict[str, list[float]] = {"sent": [], "bare": [], "bulk": [], "encoded": []}
@@ -132,7 +132,7 @@ def _points(directory: Path) -> int:
 
 
 def _read(server: Any, run: str, records: int, rounds: int) -> dict[str, Any]:
-    from tracker.api import Api
+    from tracker.reading.api import Api
 
     def timed(what: Any) -> float:
         begin = time.perf_counter()

@@ -11,7 +11,7 @@ from typing import Any
 
 import requests
 
-from sidecar.sinks.mlflow import METRICS_PER_REQUEST, MlflowSink
+from sidecar.sinks.mlflow.sink import METRICS_PER_REQUEST, MlflowSink
 from tests.benchmarks.clock import median
 from tests.benchmarks.options import Options
 from tests.benchmarks.rows import Row, at_most

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from sidecar.log.reader import LogReader
+from sidecar.projections.rebuild import verify
 from sidecar.protocol.layout import LOG_NAME
 from sidecar.protocol.limits import valid_name
 from sidecar.protocol.records import Body, Record
-from sidecar.rebuild import verify
 from tests.conformance.contract import Order, same
 from tests.conformance.processes import Program
 from tests.tools import ReadBack

@@ -15,8 +15,8 @@ import threading
 import time
 from pathlib import Path
 
+from sidecar.protocol.ask import ask
 from sidecar.protocol.deadline import Deadline
-from sidecar.protocol.door import ask
 from sidecar.protocol.records import Body, Record
 from tests.conformance.contract import Order
 from tests.tools import REPOSITORY

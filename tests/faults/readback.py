@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 
 import tracker
 from sidecar.log.reader import LogReader
-from sidecar.rebuild import verify
+from sidecar.projections.rebuild import verify
 from tests.faults.trainers import Tally, row
-from tracker.stored import StoredRun
+from tracker.reading.stored_run import StoredRun
 
 
 class Back(NamedTuple):

@@ -12,8 +12,8 @@ from sidecar.protocol.connection import process_lives, read_connection
 from sidecar.protocol.errors import ConnectionFileError
 from sidecar.protocol.layout import needs_recovery
 from tests.tools import Leaks, ReadBack, Scripts, processes, wait_until
-from tracker import backend
-from tracker.api import Api
+from tracker.reading.api import Api
+from tracker.transport import backend
 
 BURST = """
 import os, sys, tracker

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from sidecar.projections.rebuild import verify
 from sidecar.protocol.layout import FILES_NAME, LOG_NAME, RUNS_NAME, needs_recovery
 from sidecar.protocol.sink_progress import all_progress
-from sidecar.rebuild import verify
 from tests.integration.serving import Keys, Serving, free_ports
 from tests.tools import PATIENCE, ReadBack, exact, wait_until
 

@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from sidecar.protocol import PROTOCOL_VERSION, channels
+from sidecar.protocol.ask import ask
 from sidecar.protocol.codec import decode
 from sidecar.protocol.connection import Connection, place, read_connection
 from sidecar.protocol.deadline import Deadline
-from sidecar.protocol.door import ask
 from sidecar.protocol.endpoints import reached
 from sidecar.protocol.keys import KeyPair, Security, write_key_pair
 from sidecar.protocol.records import Record

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tests.integration.serving import environment
 from tests.tools import REPOSITORY, ReadBack, wait_until
-from tracker.api import Api
+from tracker.reading.api import Api
 
 HAS_TORCH = importlib.util.find_spec("torch") is not None
 

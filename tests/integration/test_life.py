@@ -14,7 +14,7 @@ import pytest
 from sidecar.log.reader import LogReader
 from sidecar.protocol.layout import RunLock, is_held, needs_recovery
 from tests.tools import ReadBack, Scripts, exact, processes, wait_until
-from tracker.api import Api
+from tracker.reading.api import Api
 
 
 def only_run(root: Path) -> Path:

@@ -22,10 +22,10 @@ from sidecar.protocol.keys import read_key_pair, read_public_key
 from sidecar.protocol.records import Record
 from tests.integration.serving import KeyedClient, Keys, Serving, command
 from tests.tools import ReadBack, Scripts, wait_until
-from tracker.backend import Backend
 from tracker.errors import LaunchError
-from tracker.losses import Losses
-from tracker.window import Window
+from tracker.transport.backend import Backend
+from tracker.transport.losses import Losses
+from tracker.transport.window import Window
 
 
 class Site(NamedTuple):

@@ -26,7 +26,7 @@ from sidecar.protocol.errors import RefusedError
 from sidecar.protocol.layout import needs_recovery
 from tests.integration.serving import LOOPBACK, KeyedClient, Serving, command, free_ports
 from tests.tools import PATIENCE, REPOSITORY, ReadBack, Scripts, wait_until
-from tracker.api import Api
+from tracker.reading.api import Api
 
 
 @pytest.fixture

@@ -22,8 +22,8 @@ from tests.integration.chain import Link, closed, files, run_directory, wait_unt
 from tests.integration.serving import Keys, command
 from tests.tools import Launched, RawClient, ReadBack, Scripts, wait_until
 from tests.unit.run_builder import RunBuilder
-from tracker.api import Api
 from tracker.cli.main import main
+from tracker.reading.api import Api
 
 Captured = pytest.CaptureFixture[str]
 

@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from sidecar.log.reader import LogReader
+from sidecar.projections.run_state import RunState
 from sidecar.protocol.deadline import Deadline
 from sidecar.protocol.layout import LOG_NAME
 from sidecar.protocol.sink_address import parse_sink
 from sidecar.sinks.contract import OpenSink, SinkTarget, SinkUnavailableError
-from sidecar.state import RunState
 
 
 def feed(

@@ -13,22 +13,22 @@ from typing import Any
 
 import pytest
 
-from sidecar.clickhouse.schema import Schema
-from sidecar.clickhouse.sink import ClickhouseSink
 from sidecar.log.reader import LogReader
+from sidecar.projections.run_state import RunState
 from sidecar.protocol.deadline import Deadline
 from sidecar.protocol.limits import new_id
 from sidecar.protocol.sink_address import parse_sink
+from sidecar.sinks.clickhouse.schema import Schema
+from sidecar.sinks.clickhouse.sink import ClickhouseSink
 from sidecar.sinks.contract import SinkRefusedError, SinkTarget, SinkUnavailableError
-from sidecar.state import RunState
 from tests.servers import clickhouse_server
 from tests.servers.clickhouse_server import CLUSTER, PASSWORD, READER, USER, ClickhouseServer
 from tests.servers.feed import feed
 from tests.servers.proxy import CUT_AFTER, CUT_BEFORE, HALF, Fault, FaultyProxy, answer
 from tests.tools import REPOSITORY, Scripts, exact, wait_until
 from tests.unit.run_builder import START, RunBuilder
-from tracker.api import Api
 from tracker.cli.main import main
+from tracker.reading.api import Api
 
 clickhouse = clickhouse_server.clickhouse
 

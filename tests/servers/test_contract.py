@@ -9,13 +9,13 @@ from typing import Any, Protocol
 
 import pytest
 
-from sidecar.delivery import Delivery
 from sidecar.protocol.deadline import Deadline
 from sidecar.protocol.limits import new_id
 from sidecar.protocol.sink_address import parse_sink
 from sidecar.protocol.sink_progress import SinkProgress, read_progress, write_progress
 from sidecar.sinks.contract import Sink, SinkTarget
-from sidecar.sinks.table import open_sink
+from sidecar.sinks.delivery import Delivery
+from sidecar.sinks.registry import open_sink
 from tests.integration.chain import Link, whole
 from tests.servers import clickhouse_server
 from tests.servers.clickhouse_server import ClickhouseServer
@@ -23,7 +23,7 @@ from tests.servers.mlflow_server import MlflowServer
 from tests.servers.proxy import CUT_AFTER, Fault, FaultyProxy
 from tests.tools import exact
 from tests.unit.run_builder import RunBuilder
-from tracker.api import Api
+from tracker.reading.api import Api
 
 clickhouse = clickhouse_server.clickhouse
 

@@ -16,8 +16,8 @@ from tests.servers.clickhouse_server import ClickhouseServer
 from tests.servers.faults import SCENARIOS
 from tests.servers.mlflow_server import MlflowServer, free_port
 from tests.tools import Leaks, Scripts
-from tracker.api import Api
 from tracker.cli.main import main
+from tracker.reading.api import Api
 
 clickhouse = clickhouse_server.clickhouse
 

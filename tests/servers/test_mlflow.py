@@ -17,7 +17,7 @@ import pytest
 from sidecar.protocol.deadline import Deadline
 from sidecar.protocol.sink_address import parse_sink
 from sidecar.sinks.contract import SinkRefusedError, SinkTarget, SinkUnavailableError
-from sidecar.sinks.mlflow import MlflowSink
+from sidecar.sinks.mlflow.sink import MlflowSink
 from tests.servers.feed import feed
 from tests.servers.mlflow_server import PASSWORD, USER, Kept, MlflowServer, Point
 from tests.servers.proxy import CUT_AFTER, CUT_BEFORE, HALF, Fault, FaultyProxy, answer

@@ -9,16 +9,16 @@ from typing import Any
 
 import pytest
 
-from sidecar.clickhouse.sink import ClickhouseSink
 from sidecar.protocol.errors import StoreError
+from sidecar.sinks.clickhouse.sink import ClickhouseSink
 from tests.servers import clickhouse_server
 from tests.servers.clickhouse_server import ClickhouseServer
 from tests.servers.feed import feed
 from tests.tools import exact
 from tests.unit.run_builder import START, RunBuilder
-from tracker.api import Api, StoredRun
 from tracker.errors import RunNotFoundError
-from tracker.stored import RunReader
+from tracker.reading.api import Api, StoredRun
+from tracker.reading.stored_run import RunReader
 
 clickhouse = clickhouse_server.clickhouse
 
@@ -279,8 +279,8 @@ def test_the_version_is_the_same_until_something_changes(api: Api) -> None:
 
 
 def test_a_reader_of_what_is_not_there(made: Path, address: str) -> None:
-    from sidecar.clickhouse.reader import ClickhouseStore
-    from sidecar.store.reader import StoreReader
+    from sidecar.projections.store.reader import StoreReader
+    from sidecar.sinks.clickhouse.reader import ClickhouseStore
 
     for reader in (StoreReader(made / "runs" / "gone0001" / "store.db"), ClickhouseStore(address).run("gone0001")):
         for ask in (reader.state, reader.checkpoint, reader.version, reader.keys, lambda r=reader: list(r.columns())):

@@ -11,11 +11,11 @@ from typing import Any
 
 from sidecar.log.reader import LogReader
 from sidecar.log.writer import LogWriter
+from sidecar.projections.store.writer import StoreWriter
 from sidecar.protocol.codec import encode
 from sidecar.protocol.frames import frame
 from sidecar.protocol.layout import LOCK_NAME, LOG_NAME, RUNS_NAME, STORE_NAME
 from sidecar.protocol.records import Record
-from sidecar.store.writer import StoreWriter
 
 START = 1_700_000_000.0
 

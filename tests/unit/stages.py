@@ -8,19 +8,19 @@ from collections import deque
 from pathlib import Path
 from typing import Any
 
-from sidecar.attendance import Attendance
-from sidecar.handler import Handler
-from sidecar.items import Append, SenderItem, WriterItem
 from sidecar.log.writer import LogWriter
+from sidecar.pipeline.handler import Handler
+from sidecar.pipeline.held_run import Run, Session
+from sidecar.pipeline.messages import Append, SenderItem, WriterItem
+from sidecar.pipeline.sender import Sender
+from sidecar.pipeline.sessions import Attendance
+from sidecar.pipeline.writer import Writer
+from sidecar.projections.store.sink import OpenStore, StoreSink
 from sidecar.protocol import PROTOCOL_VERSION
 from sidecar.protocol.codec import encode
 from sidecar.protocol.deadline import Deadline
 from sidecar.protocol.frames import frame
 from sidecar.protocol.records import Body, Record
-from sidecar.runs import Run, Session
-from sidecar.sender import Sender
-from sidecar.sinks.store import OpenStore, StoreSink
-from sidecar.writer import Writer
 
 
 class Stages:

@@ -10,9 +10,9 @@ import pytest
 
 from sidecar.protocol.errors import StoreError
 from tests.unit.run_builder import START, RunBuilder
-from tracker.api import Api, StoredRun
 from tracker.errors import RunNotFoundError
-from tracker.filters import MISSING, compile_filter, lookup
+from tracker.reading.api import Api, StoredRun
+from tracker.reading.filters import MISSING, compile_filter, lookup
 
 
 @pytest.fixture

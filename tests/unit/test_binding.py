@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from sidecar.binding import Endpoints
 from sidecar.protocol import channels
 from sidecar.protocol.channels import Channel
 from sidecar.protocol.endpoints import split_tcp
 from sidecar.protocol.errors import ChannelError
+from sidecar.server.endpoints import Endpoints
 from tests.integration.serving import free_ports
 from tests.tools import wait_until
 

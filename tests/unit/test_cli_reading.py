@@ -15,17 +15,17 @@ from pathlib import Path
 
 import pytest
 
+from sidecar.projections.store.reader import StoreReader
 from sidecar.protocol.layout import STORE_NAME
-from sidecar.store.reader import StoreReader
 from tests.unit.run_builder import RunBuilder
-from tracker.api import Api
 from tracker.cli.common import CommandError, json_line
 from tracker.cli.log_command import read_lines, read_pairs
 from tracker.cli.main import main, make_parser
 from tracker.cli.sending import _lines
 from tracker.cli.table import Column, ago, clean, duration, fit, size, table, width
 from tracker.cli.tail import last_rows
-from tracker.progress import Progress
+from tracker.reading.api import Api
+from tracker.terminal.progress import Progress
 
 Captured = pytest.CaptureFixture[str]
 COMMANDS = ("ls", "show", "tail", "export", "log", "verify", "rebuild", "sync", "doctor", "rm")

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from tracker.config import Config
 from tracker.errors import ConfigChangeError
-from tracker.summary import Summary
+from tracker.sdk.config import Config
+from tracker.sdk.summary import Summary
 
 
 class Published(list[tuple[str, dict[str, Any]]]):

@@ -13,7 +13,15 @@ from pathlib import Path
 
 import pytest
 
-from sidecar.delivery import (
+from sidecar.log.reader import Batch, LogReader
+from sidecar.projections.run_state import RunState
+from sidecar.protocol.deadline import Deadline
+from sidecar.protocol.layout import SINKS_NAME
+from sidecar.protocol.records import Record
+from sidecar.protocol.sink_address import parse_sink
+from sidecar.protocol.sink_progress import read_progress, write_progress
+from sidecar.sinks.contract import SinkRefusedError, SinkTarget, SinkUnavailableError
+from sidecar.sinks.delivery import (
     GATHER_SECONDS,
     LAST_RETRY_SECONDS,
     QUICK_RETRIES,
@@ -21,14 +29,6 @@ from sidecar.delivery import (
     SAVE_SECONDS,
     Delivery,
 )
-from sidecar.log.reader import Batch, LogReader
-from sidecar.protocol.deadline import Deadline
-from sidecar.protocol.layout import SINKS_NAME
-from sidecar.protocol.records import Record
-from sidecar.protocol.sink_address import parse_sink
-from sidecar.protocol.sink_progress import read_progress, write_progress
-from sidecar.sinks.contract import SinkRefusedError, SinkTarget, SinkUnavailableError
-from sidecar.state import RunState
 from tests.tools import exact, wait_until
 from tests.unit.run_builder import RunBuilder
 

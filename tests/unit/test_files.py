@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from sidecar.files import Files
+from sidecar.projections.files import Files
 from sidecar.protocol.layout import FILES_NAME, PART_PREFIX
 from sidecar.protocol.records import Body, Record
 

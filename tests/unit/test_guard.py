@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from sidecar import guard as guard_module
-from sidecar.guard import Guard
 from sidecar.protocol import channels
 from sidecar.protocol.channels import Channel, Gate, new_key_pair
 from sidecar.protocol.errors import KeyFileError
 from sidecar.protocol.keys import KeyPair, Security
+from sidecar.server import access as guard_module
+from sidecar.server.access import Guard
 from tests.tools import wait_until
 
 SERVER, ANNA, BERT, OTHER = (new_key_pair() for _ in range(4))

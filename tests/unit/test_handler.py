@@ -10,11 +10,11 @@ from typing import Any
 import msgpack
 import pytest
 
-from sidecar.attendance import Attendance
-from sidecar.door import read_request
-from sidecar.handler import Handler
-from sidecar.items import Append
 from sidecar.log.reader import LogReader
+from sidecar.pipeline.handler import Handler
+from sidecar.pipeline.messages import Append
+from sidecar.pipeline.sessions import Attendance
+from sidecar.projections.store.reader import StoreReader
 from sidecar.protocol import limits
 from sidecar.protocol.codec import encode
 from sidecar.protocol.deadline import Deadline
@@ -23,11 +23,11 @@ from sidecar.protocol.frames import frame
 from sidecar.protocol.layout import is_held
 from sidecar.protocol.records import KINDS, Record
 from sidecar.protocol.segments import OwnerLock
-from sidecar.store.reader import StoreReader
+from sidecar.server.control import read_request
 from tests.tools import ReadBack
 from tests.unit.stages import Stages, let_fail, log, message
-from tracker.losses import Losses
-from tracker.window import Window
+from tracker.transport.losses import Losses
+from tracker.transport.window import Window
 
 
 @pytest.fixture
@@ -217,7 +217,7 @@ def test_fire_and_forget(stages: Stages) -> None:
 
 
 def test_the_bound_on_different_keys(stages: Stages, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sidecar.handler.MAX_RUN_KEYS", 3)
+    monkeypatch.setattr("sidecar.pipeline.handler.MAX_RUN_KEYS", 3)
     stages.attach("run", "a")
     records = [
         log("run", "a", 1, a=1, b=2),

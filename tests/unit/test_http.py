@@ -20,7 +20,7 @@ import pytest
 
 from sidecar.sinks.contract import SinkRefusedError, SinkUnavailableError
 from sidecar.sinks.http import CA_VARIABLES, Answer, HttpServer, retry_after, secret
-from sidecar.sinks.mlflow_api import MlflowApi
+from sidecar.sinks.mlflow.api import MlflowApi
 from tests.unit.loopback import SECONDS, Loopback, Reply, reply
 
 

@@ -13,11 +13,14 @@ from typing import Any, NamedTuple
 import pytest
 
 import sidecar
-from sidecar.attendance import Attendance
-from sidecar.door import read_request
-from sidecar.handler import Handler
 from sidecar.log.reader import LogReader
 from sidecar.log.reader import header as log_header
+from sidecar.pipeline.handler import Handler
+from sidecar.pipeline.held_run import UNSEEN_SECONDS, Run, Session
+from sidecar.pipeline.sessions import Attendance
+from sidecar.pipeline.writer import ACK_SECONDS, Writer
+from sidecar.projections.run_state import RunState
+from sidecar.projections.run_state import Writer as WriterState
 from sidecar.protocol import PROTOCOL_VERSION, limits
 from sidecar.protocol.channels import IPC_PATH_BYTES
 from sidecar.protocol.codec import decode_envelope, encode
@@ -25,10 +28,7 @@ from sidecar.protocol.connection import Connection, parse_connection
 from sidecar.protocol.frames import frame, scan
 from sidecar.protocol.records import KINDS, Kind, Record
 from sidecar.protocol.segments import header as segment_header
-from sidecar.runs import UNSEEN_SECONDS, Run, Session
-from sidecar.state import RunState
-from sidecar.state import Writer as WriterState
-from sidecar.writer import ACK_SECONDS, Writer
+from sidecar.server.control import read_request
 
 _PACKAGE = Path(sidecar.__file__).parent
 _TEXT = (_PACKAGE / "PROTOCOL.md").read_text()
@@ -168,7 +168,7 @@ class TestOtherTables:
         assert list(parse_connection(found, "PROTOCOL.md")._asdict()) == list(found)
 
     def test_the_answer_to_status(self) -> None:
-        source = ast.parse((_PACKAGE / "server.py").read_text())
+        source = ast.parse((_PACKAGE / "server" / "loop.py").read_text())
         status = next(n for n in ast.walk(source) if isinstance(n, ast.FunctionDef) and n.name == "status")
         answer = next(node.value for node in ast.walk(status) if isinstance(node, ast.Return))
         assert isinstance(answer, ast.Dict)

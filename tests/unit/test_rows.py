@@ -13,11 +13,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sidecar.projections.store.blocks import Block
+from sidecar.projections.store.reader import StoreReader
+from sidecar.projections.store.rows import columns_for, history, rows
+from sidecar.projections.store.writer import StoreWriter
 from sidecar.protocol.records import Record
-from sidecar.store.blocks import Block
-from sidecar.store.reader import StoreReader
-from sidecar.store.rows import columns_for, history, rows
-from sidecar.store.writer import StoreWriter
 
 Point = tuple[str, int, dict[str, Any]]
 """Client, step, data."""

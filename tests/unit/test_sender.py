@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from sidecar.log.reader import Batch
+from sidecar.pipeline.held_run import Run
+from sidecar.projections.store.sink import StoreSink
 from sidecar.protocol.errors import StoreError
 from sidecar.protocol.records import Record
-from sidecar.runs import Run
-from sidecar.sinks.store import StoreSink
 from tests.tools import ReadBack
 from tests.unit.stages import Stages, log, message
 

@@ -10,11 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar.clickhouse import points
-from sidecar.clickhouse.client import error_of, place_of
-from sidecar.clickhouse.points import Series, decode_one, join_series, native_points, read_series
-from sidecar.clickhouse.schema import KINDS, POINT_COLUMNS, Schema, identifier, quoted
-from sidecar.clickhouse.wire import (
+from sidecar.log.reader import Batch
+from sidecar.protocol.records import Record
+from sidecar.protocol.sink_address import parse_sink
+from sidecar.sinks.clickhouse import points
+from sidecar.sinks.clickhouse.client import error_of, place_of
+from sidecar.sinks.clickhouse.points import Series, decode_one, join_series, native_points, read_series
+from sidecar.sinks.clickhouse.schema import KINDS, POINT_COLUMNS, Schema, identifier, quoted
+from sidecar.sinks.clickhouse.wire import (
     Column,
     RowBinary,
     float64,
@@ -26,9 +29,6 @@ from sidecar.clickhouse.wire import (
     texts,
     varint,
 )
-from sidecar.log.reader import Batch
-from sidecar.protocol.records import Record
-from sidecar.protocol.sink_address import parse_sink
 from sidecar.sinks.contract import SinkRefusedError, SinkUnavailableError
 from sidecar.sinks.http import Answer
 from tests.tools import exact

@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sidecar.projections.run_state import RunState
 from sidecar.protocol.records import Record
-from sidecar.sinks.mlflow_names import (
+from sidecar.sinks.mlflow.names import (
     NAME_CHARS,
     PARAM_CHARS,
     TRACEBACK_TAG,
@@ -26,7 +27,6 @@ from sidecar.sinks.mlflow_names import (
     text,
     to_json,
 )
-from sidecar.state import RunState
 
 
 def taken_by_mlflow(name: str) -> bool:

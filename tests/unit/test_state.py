@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sidecar.projections.run_state import WORST_FIRST, RunState
+from sidecar.projections.summary import matches, resolve
 from sidecar.protocol.codec import pack, unpack
 from sidecar.protocol.records import Record
-from sidecar.state import WORST_FIRST, RunState
-from sidecar.summary import matches, resolve
 
 
 def record(kind: str, client: str = "a", time: float = 1.0, seq: int = 1, **body: Any) -> Record:

@@ -18,10 +18,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sidecar.protocol.errors import StoreError
-from sidecar.protocol.records import Record
-from sidecar.store import writer as writer_module
-from sidecar.store.blocks import (
+from sidecar.projections.store import writer as writer_module
+from sidecar.projections.store.blocks import (
     BLOCK_ROWS,
     decode_column,
     decode_ints,
@@ -30,9 +28,11 @@ from sidecar.store.blocks import (
     join_columns,
     slice_column,
 )
-from sidecar.store.database import StoreDamagedError
-from sidecar.store.reader import StoreReader
-from sidecar.store.writer import StoreWriter
+from sidecar.projections.store.database import StoreDamagedError
+from sidecar.projections.store.reader import StoreReader
+from sidecar.projections.store.writer import StoreWriter
+from sidecar.protocol.errors import StoreError
+from sidecar.protocol.records import Record
 
 Row = tuple[int, float, dict[str, Any]]
 

@@ -21,8 +21,8 @@ from sidecar.protocol.codec import decode, encode
 from sidecar.protocol.limits import MAX_DEPTH, MAX_KEYS
 from sidecar.protocol.records import Record
 from tests.tools import exact
-from tracker.media import Histogram
-from tracker.values import as_mapping, metrics, plain, step_number
+from tracker.media.histogram import Histogram
+from tracker.sdk.values import as_mapping, metrics, plain, step_number
 
 
 class Tensor:

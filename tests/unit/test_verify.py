@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from sidecar.log.verify import Numbers, check_log
+from sidecar.projections.rebuild import RunHeldError, hold, rebuild, verify
+from sidecar.projections.store.reader import StoreReader
+from sidecar.projections.store.writer import StoreWriter
 from sidecar.protocol.errors import StoreError
-from sidecar.rebuild import RunHeldError, hold, rebuild, verify
-from sidecar.store.reader import StoreReader
-from sidecar.store.writer import StoreWriter
 from tests.unit.run_builder import RunBuilder
 
 

@@ -14,9 +14,9 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from sidecar.protocol.codec import decode, decode_frames
 from sidecar.protocol.limits import MAX_RECORD_BYTES
 from sidecar.protocol.segments import OwnerLock, read_window
-from tracker import window as window_module
-from tracker.losses import Losses
-from tracker.window import Window
+from tracker.transport import window as window_module
+from tracker.transport.losses import Losses
+from tracker.transport.window import Window
 
 SMALL_SEGMENT = 4096
 

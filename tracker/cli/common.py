@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any, TypeAlias
 
 from sidecar.protocol.limits import MAX_STEP
-from tracker.api import Api
+from tracker.reading.api import Api
 
 Command: TypeAlias = Callable[[argparse.Namespace], int]
 """Runs a command and returns its exit code."""

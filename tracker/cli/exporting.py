@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import IO, Any, TypeAlias
 
 from sidecar.protocol.limits import MIN_STEP
-from tracker.api import StoredRun
 from tracker.cli.common import CommandError, Commands, UsageError, api_of, json_line, key_list, plain, say, whole_number
 from tracker.cli.table import counted
-from tracker.progress import Progress
+from tracker.reading.api import StoredRun
+from tracker.terminal.progress import Progress
 
 _ABOUT = """\
 A row has _step, _timestamp (Unix seconds), _label (the writer, if the run has several) and the metrics logged at that

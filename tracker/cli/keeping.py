@@ -10,10 +10,10 @@ from pathlib import Path
 
 from sidecar.protocol.errors import SidecarError
 from sidecar.protocol.layout import is_held
-from tracker.api import Api, StoredRun, recover, run_directories
 from tracker.cli.common import CommandError, Commands, UsageError, directory_api_of, print_json, say
 from tracker.cli.table import Column, clean, counted, size, some, table
-from tracker.progress import Progress
+from tracker.reading.api import Api, StoredRun, recover, run_directories
+from tracker.terminal.progress import Progress
 
 _VERIFY_ABOUT = """\
 Reads each run's transaction log: every checksum, and every client's numbers, which must have no gap and no repeat.
@@ -65,7 +65,7 @@ def _directories(api: Api, run_id: str | None) -> list[Path]:
 
 def run_verify(args: argparse.Namespace) -> int:
     """Check runs."""
-    from sidecar.rebuild import verify
+    from sidecar.projections.rebuild import verify
 
     api = directory_api_of(args)
     found = []
@@ -102,7 +102,7 @@ def run_verify(args: argparse.Namespace) -> int:
 
 def run_rebuild(args: argparse.Namespace) -> int:
     """Rebuild stores."""
-    from sidecar.rebuild import Rebuilt, RunHeldError, rebuild
+    from sidecar.projections.rebuild import Rebuilt, RunHeldError, rebuild
 
     api = directory_api_of(args)
     done: list[Rebuilt] = []
@@ -155,7 +155,7 @@ def _say_damage(run_id: str, damage: list[tuple[int, int]], kept: Path | None) -
 
 def run_rm(args: argparse.Namespace) -> int:
     """Remove runs."""
-    from sidecar.rebuild import RunHeldError, hold
+    from sidecar.projections.rebuild import RunHeldError, hold
 
     api = directory_api_of(args)
     runs = [api.run(run_id) for run_id in dict.fromkeys(args.ids)]

@@ -110,7 +110,7 @@ def run_log(args: argparse.Namespace) -> int:
 
 def _checked(metrics: dict[str, Any]) -> dict[str, Any]:
     """Return `metrics` if they can be logged, before a run is made for them."""
-    from tracker import values
+    from tracker.sdk import values
 
     try:
         return values.metrics(metrics)

@@ -8,10 +8,10 @@ import sys
 import time
 from typing import Any
 
-from tracker.api import ServedRun, StoredRun
 from tracker.cli.common import Commands, UsageError, api_of, key_list, print_json, say, whole_number
 from tracker.cli.table import Column, ago, clean, clean_lines, counted, duration, fit, number, size, table
-from tracker.filters import MISSING, fetcher
+from tracker.reading.api import ServedRun, StoredRun
+from tracker.reading.filters import MISSING, fetcher
 
 _LS_ABOUT = """\
 A condition is a field, one of = != < <= > >= ~ (a regular expression), and a value; quote it for the shell. Fields:

@@ -16,18 +16,18 @@ from typing import Any
 from sidecar import __version__
 from sidecar.protocol.connection import process_lives, read_connection
 from sidecar.protocol.errors import ConnectionFileError
+from sidecar.protocol.filesystems import is_local
 from sidecar.protocol.layout import RUNS_NAME, SIDECARS_NAME, needs_recovery
 from sidecar.protocol.sink_address import SinkAddress, parse_sink, parse_sinks
 from sidecar.protocol.sink_progress import all_progress
-from tracker.api import Api, run_directories
-from tracker.backend import recover as finish_runs
-from tracker.backend import sidecar_environment
 from tracker.cli.common import CommandError, Commands, UsageError, directory_api_of, print_json, say
 from tracker.cli.table import Column, clean, counted, size, some, table
 from tracker.errors import TrackerError
-from tracker.places import is_local
-from tracker.progress import Progress
+from tracker.reading.api import Api, run_directories
 from tracker.settings import resolve
+from tracker.terminal.progress import Progress
+from tracker.transport.backend import recover as finish_runs
+from tracker.transport.backend import sidecar_environment
 
 _SYNC_ABOUT = """\
 First it finishes what processes that died have left: it takes the rest from their windows into the logs and closes

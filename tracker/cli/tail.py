@@ -16,14 +16,14 @@ from collections.abc import Callable
 from typing import Any
 
 from sidecar.log.reader import LogReader
+from sidecar.projections.run_state import RunState
 from sidecar.protocol.errors import StoreError
 from sidecar.protocol.layout import LOG_NAME, is_held
 from sidecar.protocol.limits import MIN_STEP
 from sidecar.protocol.records import Record
-from sidecar.state import RunState
-from tracker.api import ServedRun, StoredRun, recover
 from tracker.cli.common import CommandError, Commands, api_of, json_line, key_list, say, whole_number
 from tracker.cli.table import clean, counted, duration, fit, number
+from tracker.reading.api import ServedRun, StoredRun, recover
 
 _EVERY_SECONDS = 0.2
 _SILENT_SECONDS = 5.0
@@ -219,7 +219,7 @@ class Poller:
         Raises:
             StoreError: the server's answer cannot be used, or it has the run no more.
         """
-        from sidecar.clickhouse.reader import UnreachableStoreError
+        from sidecar.sinks.clickhouse.reader import UnreachableStoreError
 
         silent = False
         while self._state.state == "running":

@@ -92,7 +92,7 @@ def _full(root: Path, trainer: Trainer, disk: _Disk, chance: random.Random, call
 
 
 def _reader(root: Path) -> Iterator[object]:
-    from tracker.stored import StoredRun
+    from tracker.reading.stored_run import StoredRun
 
     return iter(StoredRun(root / RUNS_NAME / "run").scan_history())
 

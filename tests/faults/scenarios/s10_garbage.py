@@ -16,6 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from sidecar.projections.rebuild import verify
 from sidecar.protocol import PROTOCOL_VERSION, channels
 from sidecar.protocol.channels import Channel
 from sidecar.protocol.codec import encode, pack
@@ -23,7 +24,6 @@ from sidecar.protocol.errors import RefusedError
 from sidecar.protocol.frames import HEAD, MARK_BITS, frame
 from sidecar.protocol.layout import RUNS_NAME
 from sidecar.protocol.records import KINDS, Record
-from sidecar.rebuild import verify
 from tests.faults.readback import read_back
 from tests.faults.scenario import Figures, Scenario
 from tests.faults.trainers import Trainer

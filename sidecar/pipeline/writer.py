@@ -1,0 +1,181 @@
+"""Writer: appends records to the transaction log and acks them. Runs on the WriterThread. Knows nothing of sockets.
+
+What cannot be appended (a full disk) is kept and tried again; nothing behind it overtakes it, and nothing is acked.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from sidecar.pipeline.held_run import Run, Session
+from sidecar.pipeline.messages import Append, Appended, Closing, Done, Opened, Post, Question, SenderItem, WriterItem
+from sidecar.protocol.deadline import Deadline
+from sidecar.protocol.records import Record
+
+_log = logging.getLogger("sidecar")
+
+ACK_SECONDS = 0.05
+"""An ack is at most so far behind the append."""
+
+_ACK_BYTES = 512 * 1024
+"""An ack is sent at once after so much, so that a client with much to send is not held up."""
+
+_GROUP_BYTES = 1 << 20
+_RETRY_SECONDS = 0.5
+
+
+@dataclass
+class _Group:
+    """Appends to one log that become one write."""
+
+    run: Run
+    frames: list[bytes | memoryview] = field(default_factory=list)
+    marks: dict[Session, int] = field(default_factory=dict)
+    size: int = 0
+
+
+class Writer:
+    """The second stage.
+
+    Args:
+        to_sender: takes items for the Sender.
+        post: takes results for a client.
+        durability: ``"os"`` acks when the operating system has it, ``"disk"`` after fsync.
+    """
+
+    def __init__(self, to_sender: Callable[[SenderItem], None], post: Post, durability: str = "os") -> None:
+        self._to_sender = to_sender
+        self._post = post
+        self._sync = durability == "disk"
+        self._groups: dict[Run, _Group] = {}
+        self._waiting: deque[WriterItem] = deque()
+        self._due: dict[Session, float] = {}
+        self._retry_at = 0.0
+        self._said = False
+        self.handed_bytes = 0
+        self.written_bytes = 0
+        self.error: str | None = None
+        self._routes: dict[type, Callable[[WriterItem], None]] = {
+            Question: self._on_question,
+            Opened: self._pass_on,
+            Done: self._on_done,
+            Closing: self._pass_on,
+        }
+
+    @property
+    def backlog_bytes(self) -> int:
+        """What was handed over and is not yet in a log; read by the HandlerThread, which stops reading at a bound."""
+        return self.handed_bytes - self.written_bytes
+
+    def process(self, item: WriterItem) -> None:
+        if self._waiting:
+            self._waiting.append(item)
+        elif isinstance(item, Append):
+            self._gather(item)
+        elif self._write():
+            self._routes[type(item)](item)
+        else:
+            self._waiting.append(item)
+
+    def _gather(self, item: Append) -> None:
+        group = self._groups.get(item.run)
+        if group is None:
+            group = self._groups[item.run] = _Group(item.run)
+        group.frames.append(item.frames)
+        group.marks.update(item.marks)
+        group.size += len(item.frames)
+        if group.size > _GROUP_BYTES:
+            self._write()
+
+    def _write(self) -> bool:
+        """Append every group; return False where that failed and must be tried again."""
+        if self._groups and time.monotonic() < self._retry_at:
+            return False
+        for run, group in list(self._groups.items()):
+            frames = group.frames[0] if len(group.frames) == 1 else b"".join(group.frames)
+            group.frames = [frames]
+            try:
+                run.log.append(frames, sync=self._sync)
+            except OSError as error:
+                self._failed(run, error)
+                return False
+            del self._groups[run]
+            self.written_bytes += group.size
+            self._acked(group)
+            self._to_sender(Appended(run, run.log.offset))
+        if self.error is not None:
+            _log.warning("the log can be written again")
+            self.error = None
+        return True
+
+    def _failed(self, run: Run, error: OSError) -> None:
+        self._retry_at = time.monotonic() + _RETRY_SECONDS
+        if self.error is None:
+            _log.error("run %s: its log cannot be written: %s; nothing is acked, and it is tried again", run.id, error)
+        self.error = f"{run.log.path}: {error}"
+
+    def _acked(self, group: _Group) -> None:
+        now = time.monotonic()
+        for session, seq in group.marks.items():
+            session.durable = seq
+            session.unacked_bytes += group.size
+            if session.unacked_bytes >= _ACK_BYTES or now - session.acked_at >= ACK_SECONDS:
+                self._ack(session, now)
+            else:
+                self._due.setdefault(session, session.acked_at + ACK_SECONDS)
+
+    def _ack(self, session: Session, now: float) -> None:
+        session.acked_at = now
+        session.unacked_bytes = 0
+        self._due.pop(session, None)
+        body = {"seq": session.durable}
+        self._post(session.client, Record("ack", session.run.id, session.client, 0, time.time(), body))
+
+    def _on_question(self, item: WriterItem) -> None:
+        assert isinstance(item, Question)
+        self._ack(item.session, time.monotonic())
+        if item.ask == "flush":
+            item.answer({})
+        else:
+            self._to_sender(item)
+
+    def _on_done(self, item: WriterItem) -> None:
+        assert isinstance(item, Done)
+        item.then()
+
+    def _pass_on(self, item: WriterItem) -> None:
+        assert isinstance(item, Opened | Closing)
+        self._to_sender(item)
+
+    def idle(self, now: float) -> float:
+        """Write what was gathered and send the acks that are due."""
+        if not self._write():
+            return _RETRY_SECONDS
+        while self._waiting:
+            item = self._waiting.popleft()
+            if isinstance(item, Append):
+                self._gather(item)
+            elif self._write():
+                self._routes[type(item)](item)
+            else:
+                self._waiting.appendleft(item)
+                return _RETRY_SECONDS
+        if self._groups and not self._write():
+            return _RETRY_SECONDS
+        for session in [session for session, due in self._due.items() if due <= now]:
+            self._ack(session, now)
+        return min(self._due.values(), default=now + 1.0) - now
+
+    def close(self, deadline: Deadline) -> None:
+        """Write what is left; give up at the deadline (the clients still have it in their windows)."""
+        while self.idle(time.monotonic()) is not None and (self._groups or self._waiting):
+            if deadline.over():
+                _log.error("%d bytes could not be written before the exit: %s", self.backlog_bytes, self.error)
+                return
+            time.sleep(0.05)
+        for session in list(self._due):
+            self._ack(session, time.monotonic())

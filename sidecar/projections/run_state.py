@@ -1,0 +1,347 @@
+"""RunState: what a run is, summed up from its records: config, summary, writers, losses, and how it ended.
+
+Owns no file and no thread; whoever made it applies every record of one log, each once and in order. The same records
+give the same state, also where it went through a map in between. Knows nothing of logs, stores or sockets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from sidecar.projections.summary import Summary, resolve
+from sidecar.protocol.limits import MAX_SEQ
+from sidecar.protocol.records import Record
+
+WORST_FIRST = ("crashed", "killed", "preempted", "failed", "finished")
+"""How a run of several writers ended: the worst of them says it."""
+
+_ABOUT = ("project", "name", "group", "job_type", "tags", "notes")
+_WRITER = ("label", "parent", "host", "pid", "program", "python")
+_END = ("exit_code", "signal", "traceback", "reason")
+_DEFINITION = ("step_metric", "step_sync", "summary", "goal")
+
+
+class Writer:
+    """One attached process, as its records tell it.
+
+    Attributes:
+        about: label, parent, host, pid, program, python.
+        name: what ``_label`` says in its rows.
+        state: ``"running"``, or how it ended; `end` has exit_code, signal, traceback and reason.
+        preempting: whether it announced that the machine is about to be taken away.
+        session: counts how often the run was taken up again after it had ended.
+        seq: the number of its last record.
+        step: its largest step.
+        last_time: the time of its last record.
+    """
+
+    __slots__ = ("about", "end", "last_time", "name", "preempting", "seq", "session", "state", "step")
+
+    def __init__(self) -> None:
+        self.about: dict[str, Any] = dict.fromkeys(_WRITER)
+        self.name: str | None = None
+        self.state = "running"
+        self.end: dict[str, Any] = dict.fromkeys(_END)
+        self.preempting = False
+        self.session = 0
+        self.seq = 0
+        self.step: int | None = None
+        self.last_time: float | None = None
+
+    @property
+    def primary(self) -> bool:
+        """Whether it has a say in how the run ends; a forked child has none."""
+        return self.about["parent"] is None
+
+    def to_map(self) -> dict[str, Any]:
+        return {
+            **self.about,
+            "name": self.name,
+            "state": self.state,
+            **self.end,
+            "preempting": self.preempting,
+            "session": self.session,
+            "seq": self.seq,
+            "step": self.step,
+            "last_time": self.last_time,
+        }
+
+    @classmethod
+    def from_map(cls, found: Mapping[str, Any]) -> Writer:
+        writer = cls()
+        writer.about = {key: found.get(key) for key in _WRITER}
+        writer.end = {key: found.get(key) for key in _END}
+        writer.name = found.get("name")
+        writer.state = found.get("state", "running")
+        writer.preempting = found.get("preempting", False)
+        writer.session = found.get("session", 0)
+        writer.seq = found.get("seq", 0)
+        writer.step = found.get("step")
+        writer.last_time = found.get("last_time")
+        return writer
+
+
+class RunState:
+    """The projection of a run's records to what the run is.
+
+    Attributes:
+        id: the run's id.
+        about: project, name, group, job_type, tags, notes.
+        config: as it is now.
+        summary: a `Summary`; ``summary.values`` is as users see it.
+        metrics: pattern -> what was defined for it.
+        state: ``"running"``, or how it ended: one of `WORST_FIRST`.
+        end: exit_code, signal, traceback and reason of the writer that decided it.
+        start_time, end_time, last_time: Unix seconds; end_time is None while it runs.
+        step: the largest step seen.
+        records, points: how many ``log`` records, and values in them.
+        writers: client id -> `Writer`. Fire-and-forget records (no client id) have none.
+    """
+
+    def __init__(self) -> None:
+        self.id = ""
+        self.about: dict[str, Any] = {**dict.fromkeys(_ABOUT), "tags": []}
+        self.config: dict[str, Any] = {}
+        self.metrics: dict[str, dict[str, Any]] = {}
+        self.summary = Summary(self.metrics)
+        self.state = "running"
+        self.end: dict[str, Any] = dict.fromkeys(_END)
+        self.start_time: float | None = None
+        self.end_time: float | None = None
+        self.last_time: float | None = None
+        self.step: int | None = None
+        self.records = 0
+        self.points = 0
+        self.writers: dict[str, Writer] = {}
+        self._start_given = False
+        self._session = 0
+        self._losses: dict[tuple[str, str], dict[str, int]] = {}
+        self._active: dict[str, Writer] = {}
+        self._routes: dict[str, Callable[[Record], None]] = {
+            "run": self._on_run,
+            "config": self._on_config,
+            "summary": self._on_summary,
+            "define": self._on_define,
+            "losses": self._on_losses,
+            "rejected": self._on_rejected,
+            "preempting": self._on_preempting,
+            "exit": self._on_exit,
+        }
+
+    def apply(self, record: Record) -> None:
+        """Take one record, of a kind that is known or not; it was checked before."""
+        kind, _, client, seq, time, body = record
+        if self.last_time is None:
+            self.id = record.run
+            if self.start_time is None:
+                self.start_time = time
+        self.last_time = time
+        writer = self._active.get(client)
+        if writer is None and client:
+            if not _from_sidecar(record):
+                writer = self._begin(client, body.get("parent") if kind == "run" else None)
+            elif client in self.writers:
+                self.writers[client].seq = seq  # it says nothing of itself, but its number is taken
+        if writer is not None:
+            writer.last_time = time
+            writer.seq = seq
+        if kind != "log":
+            route = self._routes.get(kind)
+            if route is not None:
+                route(record)
+            return
+        data = body["data"]
+        self.records += 1
+        self.points += len(data)
+        step = body["step"]
+        if self.step is None or step > self.step:
+            self.step = step
+        if writer is not None and (writer.step is None or step > writer.step):
+            writer.step = step
+        if self.summary.plain:
+            self.summary.values.update(data)
+        else:
+            self.summary.log(data)
+
+    def definition(self, key: str) -> dict[str, Any]:
+        """What is defined for a metric: step_metric, step_sync, summary, goal, as far as something is."""
+        return resolve(self.metrics, key)
+
+    @property
+    def losses(self) -> dict[str, int]:
+        """Reason -> how many records, over all who counted."""
+        sums: dict[str, int] = {}
+        for counts in self._losses.values():
+            for reason, count in counts.items():
+                sums[reason] = min(sums.get(reason, 0) + count, MAX_SEQ)  # a client's word, and 64 bits
+        return sums
+
+    def losses_by(self, client: str, source: str) -> dict[str, int]:
+        """Reason -> how many records, as `source` counted them in the records of `client`."""
+        return dict(self._losses.get((client, source), {}))
+
+    def _begin(self, client: str, parent: str | None) -> Writer:
+        """A writer appears, or says something after it had gone. If all had gone, the run runs again."""
+        writer = self.writers.get(client)
+        if writer is None:
+            writer = self.writers[client] = Writer()
+            writer.about["parent"] = parent
+            self._rename(client, writer)
+        if writer.primary and self.state != "running":
+            self._session += 1
+            self.state, self.end, self.end_time = "running", dict.fromkeys(_END), None
+        writer.state, writer.end, writer.preempting = "running", dict.fromkeys(_END), False
+        writer.session = self._session
+        self._active[client] = writer
+        return writer
+
+    def _rename(self, client: str, writer: Writer) -> None:
+        """A row's ``_label``: the label, or for want of one the client id where it would be confused with another's."""
+        label = writer.about["label"]
+        unnamed = any(
+            other is not writer and other.name is None and other.state == "running" for other in self.writers.values()
+        )
+        writer.name = label if label is not None else client if unnamed or not writer.primary else None
+
+    def _on_run(self, record: Record) -> None:
+        body = record.body
+        for key in _ABOUT:
+            if key in body:
+                self.about[key] = body[key]
+        if "start_time" in body and not self._start_given:
+            self.start_time, self._start_given = body["start_time"], True
+        writer = self.writers.get(record.client)
+        if writer is None:
+            return
+        for key in _WRITER:
+            if key in body:
+                writer.about[key] = body[key]
+        self._rename(record.client, writer)
+        if not writer.primary and self.state == "running":
+            self._judge(record.time)
+
+    def _on_config(self, record: Record) -> None:
+        _change(self.config, record.body)
+
+    def _on_summary(self, record: Record) -> None:
+        _change(self.summary.values, record.body)
+
+    def _on_define(self, record: Record) -> None:
+        body = record.body
+        known = self.metrics.pop(body["metric"], {})
+        changes = {key: body[key] for key in _DEFINITION if key in body}
+        self.metrics[body["metric"]] = {**known, **changes}
+        self.summary.redefined()
+
+    def _on_losses(self, record: Record) -> None:
+        """Sums since the one who counts began, so a later record replaces the earlier."""
+        counts = {reason: count for reason, count in record.body["counts"].items() if type(count) is int and count >= 0}
+        self._losses[record.client, record.body["source"]] = counts
+
+    def _on_rejected(self, record: Record) -> None:
+        counts = self._losses.setdefault((record.client, "rejected"), {})
+        reason = f"refused: {record.body['code']}"
+        counts[reason] = counts.get(reason, 0) + 1
+
+    def _on_preempting(self, record: Record) -> None:
+        writer = self.writers.get(record.client)
+        if writer is not None:
+            writer.preempting = True
+
+    def _on_exit(self, record: Record) -> None:
+        body = record.body
+        client = body.get("writer", record.client)
+        if not client:
+            return
+        writer = self.writers.get(client)
+        if writer is None:
+            writer = self._begin(client, None)
+        elif writer.state != "running":
+            return  # it said so itself
+        self._active.pop(client, None)
+        state = body["state"]
+        if writer.preempting and state in ("killed", "crashed"):
+            state = "preempted"
+        writer.state = state if state in WORST_FIRST else "crashed"
+        writer.end = {key: body.get(key) for key in _END}
+        if writer.primary:
+            self._judge(record.time)
+
+    def _judge(self, time: float) -> None:
+        """Say how the run ended, once every primary writer has gone; those of before a resume have no say."""
+        primary = [writer for writer in self.writers.values() if writer.primary]
+        if not primary or any(writer.state == "running" for writer in primary):
+            return
+        last = [writer for writer in primary if writer.session == self._session] or primary
+        worst = min(last, key=lambda writer: WORST_FIRST.index(writer.state))
+        self.state, self.end, self.end_time = worst.state, dict(worst.end), time
+
+    def to_map(self) -> dict[str, Any]:
+        """Return all of it as plain data: what users see, and under "aggregates" what `from_map` needs besides."""
+        return {
+            "id": self.id,
+            **self.about,
+            "config": dict(self.config),
+            "summary": dict(self.summary.values),
+            "metrics": {pattern: dict(found) for pattern, found in self.metrics.items()},
+            "state": self.state,
+            **self.end,
+            "start_time": self.start_time,
+            "end_time": self.end_time,
+            "last_time": self.last_time,
+            "step": self.step,
+            "records": self.records,
+            "points": self.points,
+            "losses": self.losses,
+            "writers": {
+                client: {**writer.to_map(), "losses": self.losses_by(client, client)}
+                for client, writer in self.writers.items()
+            },
+            "aggregates": {
+                "metrics": {key: dict(found) for key, found in self.summary.aggregates.items()},
+                "losses": [[client, source, counts] for (client, source), counts in self._losses.items()],
+                "session": self._session,
+                "start_given": self._start_given,
+            },
+        }
+
+    @classmethod
+    def from_map(cls, found: Mapping[str, Any]) -> RunState:
+        """Return the state that `to_map` gave; an empty map is a new one."""
+        state = cls()
+        if not found:
+            return state
+        inner = found["aggregates"]
+        state.id = found["id"]
+        state.about = {key: found[key] for key in _ABOUT}
+        state.config = dict(found["config"])
+        state.metrics.update({pattern: dict(said) for pattern, said in found["metrics"].items()})
+        state.summary.values.update(found["summary"])
+        state.summary.aggregates.update({key: dict(said) for key, said in inner["metrics"].items()})
+        state.summary.redefined()
+        state.state = found["state"]
+        state.end = {key: found[key] for key in _END}
+        state.start_time, state.end_time = found["start_time"], found["end_time"]
+        state.last_time, state.step = found["last_time"], found["step"]
+        state.records, state.points = found["records"], found["points"]
+        state.writers = {client: Writer.from_map(said) for client, said in found["writers"].items()}
+        state._active = {client: writer for client, writer in state.writers.items() if writer.state == "running"}
+        state._losses = {(client, source): dict(counts) for client, source, counts in inner["losses"]}
+        state._session = inner["session"]
+        state._start_given = inner["start_given"]
+        return state
+
+
+def _from_sidecar(record: Record) -> bool:
+    """Whether the sidecar says it of somebody else: its own client id is no writer of the run."""
+    if record.kind == "exit":
+        return "writer" in record.body and record.body["writer"] != record.client
+    return record.kind == "losses" and record.body.get("source") == "sidecar"
+
+
+def _change(values: dict[str, Any], body: Mapping[str, Any]) -> None:
+    values.update(body.get("set", {}))
+    for key in body.get("delete", ()):
+        if type(key) is str:
+            values.pop(key, None)

@@ -1,0 +1,183 @@
+"""StoreReader: reads a run's store while it may be written, from any process, also on read-only media.
+
+Owns no file between calls, so it never holds a lock that a writer waits for, and never reads a store that was replaced.
+Used by any thread. Knows nothing of rows as users see them (`rows`) or of the log.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from array import array
+from collections.abc import Iterable, Iterator, Mapping
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+from sidecar.projections.run_state import RunState
+from sidecar.projections.store.blocks import Block, Column, decode_column, decode_floats, decode_ints, slice_column
+from sidecar.projections.store.database import Database, StoreDamagedError, open_to_read
+from sidecar.protocol.codec import unpack
+from sidecar.protocol.errors import RecordError
+from sidecar.protocol.limits import MAX_STEP, MIN_STEP
+
+MAX_NAMED_KEYS = 500
+"""More keys than this are picked out of all that were read, not asked for by name."""
+
+
+class StoreReader:
+    """The content of one store. All methods raise `StoreError`: missing, unreadable, damaged.
+
+    Args:
+        path: the store's file; not touched before it is asked for something.
+    """
+
+    def __init__(self, path: str | PathLike[str]) -> None:
+        self.path = Path(path)
+
+    def state(self) -> dict[str, Any]:
+        """What the run is, as `RunState.to_map` gives it."""
+        with open_to_read(self.path) as database:
+            return read_state(database)
+
+    def checkpoint(self) -> int:
+        """The log offset up to which the store has everything."""
+        with open_to_read(self.path) as database:
+            return int(read_meta(database, "checkpoint"))
+
+    def version(self) -> str:
+        """A text that changes when the content does."""
+        with open_to_read(self.path) as database, database.transaction():
+            return f"{read_meta(database, 'id')}-{read_meta(database, 'commits')}"
+
+    def keys(self) -> list[str]:
+        """The metrics that were logged, in the order of their first appearance."""
+        with open_to_read(self.path) as database:
+            return [name for (name,) in database.run("SELECT name FROM key ORDER BY id")]
+
+    def columns(
+        self,
+        keys: Iterable[str] | None = None,
+        min_step: int | None = None,
+        max_step: int | None = None,
+        *,
+        after: Mapping[str, int] | None = None,
+    ) -> Iterator[Block]:
+        """Yield the blocks, ordered by their smallest step (then writer, then arrival), as `rows` wants them.
+
+        All belongs to one moment, that of the first block, however long the iteration takes and whatever is written
+        meanwhile: rows are only ever appended, so what was there is a beginning of what is there later.
+
+        Args:
+            keys: only these metrics, and no blocks without any of them; a key that was never logged is no error.
+            min_step: leave out blocks whose steps are all smaller. Blocks are whole: other steps may be in them.
+            max_step: leave out blocks whose steps are all larger.
+            after: client id -> how many of its first rows to leave out: ``block.first + len(block.steps)`` of the
+                last block that was read of it. So a reader follows a run that is being written.
+        """
+        wanted = None if keys is None else list(dict.fromkeys(keys))
+        with open_to_read(self.path) as database, _damage(self.path):
+            yield from _Iteration(database, wanted).blocks(min_step, max_step, after or {})
+
+    def close(self) -> None:
+        """Nothing is held open between calls; here so that a reader can be used in a ``with``."""
+
+    def __enter__(self) -> StoreReader:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class _Iteration:
+    """One pass over the blocks, on a connection of its own.
+
+    No transaction stays open between two blocks. What is read is planned at the start as ranges of row numbers; the
+    writer may have joined the blocks of a range into a larger one since, which then is read in part.
+    """
+
+    def __init__(self, database: Database, keys: list[str] | None) -> None:
+        self._database = database
+        self._ids: set[int] | None = None
+        if keys is not None:
+            known = dict(database.run("SELECT name, id FROM key"))
+            self._ids = {known[key] for key in keys if key in known}
+
+    def blocks(self, min_step: int | None, max_step: int | None, after: Mapping[str, int]) -> Iterator[Block]:
+        if self._ids is not None and not self._ids:
+            return
+        low = MIN_STEP if min_step is None else max(min_step, MIN_STEP)
+        high = MAX_STEP if max_step is None else min(max_step, MAX_STEP)
+        with self._database.transaction():
+            labels = {client: said["name"] for client, said in read_state(self._database).get("writers", {}).items()}
+            writers = dict(self._database.run("SELECT id, client FROM writer"))
+            planned = self._database.run(
+                "SELECT writer, first, rows, step_min FROM block WHERE step_max >= ? AND step_min <= ?"
+                " ORDER BY step_min, writer, first",
+                (low, high),
+            )
+        for writer, first, count, floor in planned:
+            client = writers[writer]
+            start, end = max(first, after.get(client, 0)), first + count
+            if start >= end:
+                continue
+            found = self._read(writer, start, end)
+            if found is not None:
+                yield Block(client, labels.get(client), writer, start, *found, floor)
+
+    def _read(self, writer: int, start: int, end: int) -> tuple[array[int], array[float], dict[str, Column]] | None:
+        """Return steps, times and columns of rows that are in one block; None if none of the asked keys is there."""
+        with self._database.transaction():
+            block, first, count, steps, times = self._database.run(
+                "SELECT id, first, rows, steps, times FROM block WHERE writer = ? AND first <= ?"
+                " ORDER BY first DESC LIMIT 1",
+                (writer, start),
+            )[0]
+            found = self._database.run(
+                "SELECT key.id, key.name, type, column.rows, data FROM column JOIN key ON key.id = column.key"
+                f" WHERE block = ?{self._chosen()} ORDER BY column.key",
+                (block,),
+            )
+        columns = {
+            name: decode_column(type_, present, data, count)
+            for key, name, type_, present, data in found
+            if self._ids is None or key in self._ids
+        }
+        if self._ids is not None and not columns:
+            return None
+        all_steps, all_times = decode_ints(steps, count), decode_floats(times, count)
+        if count == end - start:
+            return all_steps, all_times, columns
+        low, high = start - first, end - first
+        parts = {key: slice_column(column, low, high) for key, column in columns.items()}
+        return all_steps[low:high], all_times[low:high], {key: part for key, part in parts.items() if part is not None}
+
+    def _chosen(self) -> str:
+        if self._ids is None or len(self._ids) > MAX_NAMED_KEYS:
+            return ""
+        return f" AND column.key IN ({','.join(map(str, self._ids))})"
+
+
+def read_meta(database: Database, name: str) -> Any:
+    """Return what the store says of itself under `name`."""
+    found = database.run("SELECT value FROM meta WHERE name = ?", (name,))
+    if not found:
+        raise StoreDamagedError(f"the store {database.path} lacks its {name!r}; `tracker rebuild` makes it anew")
+    return found[0][0]
+
+
+def read_state(database: Database) -> dict[str, Any]:
+    """Return the map of the run's state; that of a new run where nothing was committed."""
+    packed = read_meta(database, "state")
+    with _damage(database.path):
+        state = unpack(packed) if packed else RunState().to_map()
+        if type(state) is not dict:
+            raise ValueError(f"the state is a {type(state).__name__}")
+    return state
+
+
+@contextlib.contextmanager
+def _damage(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (ValueError, IndexError, KeyError, TypeError, RecordError) as error:
+        raise StoreDamagedError(f"the store {path} is damaged: {error}; `tracker rebuild` makes it anew") from error

@@ -1,0 +1,1 @@
+"""The sidecar's sockets and the loop that serves them: control socket, record socket, result sockets, access."""

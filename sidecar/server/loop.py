@@ -1,0 +1,422 @@
+"""The HandlerThread's loop: owns every socket of the sidecar, and feeds the Handler what comes in.
+
+The door (ROUTER), the record socket (PULL) and one result socket (PUSH) per attached client live and die on this
+thread. Other threads reach it by `call`.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import platform
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterable
+from functools import partial
+from pathlib import Path
+
+from sidecar import __version__
+from sidecar.pipeline.handler import Handler
+from sidecar.pipeline.held_run import Run, Session
+from sidecar.pipeline.messages import Append, SenderItem, WriterItem
+from sidecar.pipeline.sender import Sender
+from sidecar.pipeline.sessions import Attendance
+from sidecar.pipeline.stage import StageThread
+from sidecar.pipeline.writer import Writer
+from sidecar.projections.store.sink import StoreSink
+from sidecar.protocol import PROTOCOL_VERSION, channels
+from sidecar.protocol.codec import encode
+from sidecar.protocol.connection import Connection, place, write_connection
+from sidecar.protocol.deadline import Deadline
+from sidecar.protocol.endpoints import reached
+from sidecar.protocol.layout import RUNS_NAME
+from sidecar.protocol.records import Body, Record
+from sidecar.protocol.sink_address import SinkAddress, parse_sink
+from sidecar.protocol.sink_progress import all_progress
+from sidecar.server.access import Guard
+from sidecar.server.call_queue import Calls
+from sidecar.server.control import Door
+from sidecar.server.endpoints import Endpoints
+from sidecar.server.process_watch import Watch
+from sidecar.server.results import UNSENT_PAUSE, ResultSockets
+from sidecar.sinks.senders import Couriers, Said
+
+_log = logging.getLogger("sidecar")
+
+_BACKLOG_BYTES = 8 * 1024 * 1024
+"""While more than this waits for the log, the record socket is not read: the clients' windows hold it."""
+
+_RECORDS_QUEUED = 8
+"""Messages that ZeroMQ holds for each client before the sidecar reads them; they may be large."""
+
+_COURIER_SECONDS = 5.0
+"""What is under way to a server when the sidecar stops is waited for no longer; it is sent again."""
+
+_BURST_SECONDS = 0.02
+_PARENT = "parent"
+
+
+class Server:
+    """The sidecar: three stages on their threads, wired to sockets.
+
+    Args:
+        root: the directory that holds ``runs/``.
+        connection_file: where to write how it is reached.
+        endpoints: where to bind.
+        guard: who may connect, and the keys; None: everything is plain, for those who can reach it.
+        sinks: servers that every run is sent to.
+        parent: the process whose end, with no run left, ends the sidecar; None: it serves until it is stopped.
+        durability: ``"os"`` or ``"disk"``.
+
+    Attributes:
+        signals_fd: what is written here stops it, as `stop` does; for `signal.set_wakeup_fd`.
+        ended: set when it has stopped.
+        failed: what it died of, or None.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        connection_file: Path,
+        endpoints: Endpoints,
+        parent: int | None = None,
+        durability: str = "os",
+        guard: Guard | None = None,
+        sinks: Iterable[SinkAddress] = (),
+    ) -> None:
+        self._connection_file = connection_file
+        self._endpoints = endpoints
+        self._guard = guard
+        self._encrypted_refused = 0
+        self._root = root
+        self._parent = parent
+        self._pressed_until = 0.0
+        self._parent_lives = parent is not None
+        self._couriers = Couriers(sinks)
+        self._sender = Sender(StoreSink, self._pressed, others=self._couriers.progress)
+        self._sender_thread: StageThread[SenderItem] = StageThread("SenderThread", self._sender)
+        self._writer = Writer(self._sender_thread.put, self._post, durability)
+        self._writer_thread: StageThread[WriterItem] = StageThread("WriterThread", self._writer)
+        sync = durability == "disk"
+        self.attendance = Attendance(
+            root,
+            str(connection_file),
+            self._to_writer,
+            self._on_closed,
+            lambda run, sinks: self._couriers.begin(run.directory, sinks),
+            sync=sync,
+            local=endpoints.local,
+        )
+        self.handler = Handler(self.attendance, self._to_writer, self._post)
+        self._thread = threading.Thread(target=self._run, name="HandlerThread", daemon=True)
+        self._calls = Calls()
+        self._signals_read, self.signals_fd = os.pipe()
+        os.set_blocking(self.signals_fd, False)
+        self._stopping = False
+        self._started = time.time()
+        self._ready: queue.SimpleQueue[BaseException | None] = queue.SimpleQueue()
+        self._results = ResultSockets(endpoints, guard.keys if guard is not None else None)
+        self._watched: dict[str, Session] = {}
+        self.ended = threading.Event()
+        self.failed: BaseException | None = None
+
+    # -- from any thread ----------------------------------------------------------------------------------------
+
+    def call(self, function: Callable[[], None]) -> None:
+        """Have `function` called on the HandlerThread, soon."""
+        self._calls.put(function)
+
+    def _post(self, client: str, result: Record) -> None:
+        message = encode(result)
+        self.call(lambda: self._results.send(client, message))
+
+    def _to_writer(self, item: WriterItem) -> None:
+        if isinstance(item, Append):
+            self._writer.handed_bytes += len(item.frames)
+        self._writer_thread.put(item)
+
+    def _on_closed(self, run: Run) -> None:
+        self._couriers.ended(run.id)
+        self.call(lambda: self.attendance.forget(run))
+
+    @property
+    def serves_all(self) -> bool:
+        """Whether it serves whoever attaches, and not one process and its children."""
+        return self._parent is None
+
+    def take_up(self, run_ids: Iterable[str]) -> None:
+        """Open runs that a sidecar before this one left: their clients may be on other machines, and come back."""
+        for run_id in run_ids:
+            self.call(partial(self.attendance.take_up, run_id))
+
+    def send_leftovers(self, root: Path) -> None:
+        """Go on sending what sidecars that died have left on its way, as long as this one serves anyway."""
+        for directory in sorted((root / RUNS_NAME).glob("*")):
+            for progress in all_progress(directory):
+                if not progress.offline and progress.behind_bytes(directory):
+                    begin = partial(self._couriers.begin, directory, [parse_sink(progress.address)], held=False)
+                    self.call(begin)
+
+    def _pressed(self) -> bool:
+        return time.monotonic() < self._pressed_until
+
+    def start(self) -> None:
+        """Bind, write the connection file, and begin to serve.
+
+        Raises:
+            ChannelError: an address cannot be bound. OSError: the connection file cannot be written.
+        """
+        self._sender_thread.start()
+        self._writer_thread.start()
+        self._thread.start()
+        error = self._ready.get()
+        if error is not None:
+            raise error
+
+    def stop(self) -> None:
+        """Begin to drain; `ended` is set when that is done. May be called twice, and from any thread."""
+        self._stopping = True
+        self.call(lambda: None)
+
+    def close(self, deadline: Deadline) -> None:
+        """Stop, and wait for the end until the deadline."""
+        self.stop()
+        self._thread.join(deadline.left())
+
+    # -- on the HandlerThread -----------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        try:
+            self._open()
+        except BaseException as error:
+            self._ready.put(error)
+            return
+        self._ready.put(None)
+        try:
+            self._loop()
+            self._shut_down(Deadline(30.0))
+        except BaseException as error:
+            self.failed = error
+            _log.exception("the HandlerThread failed; the sidecar stops, and its clients will launch another")
+        finally:
+            self._release()
+            self.ended.set()
+
+    def _open(self) -> None:
+        self._watch = Watch()
+        self._poll = channels.Poll()
+        keys = self._guard.keys if self._guard is not None else None
+        self._door = Door(self._endpoints, self._guard, self.attendance, self._results, self.call)
+        self._records = channels.pull(_RECORDS_QUEUED, keys)
+        self._special: dict[channels.Channel, Callable[[], None]] = {self._door.channel: self._on_door}
+        if self._guard is not None:
+            gate = self._guard.open()
+            self._special[gate.channel] = gate.answer
+            for channel in (self._door.channel, self._records):
+                handshakes = channel.watch_handshakes()
+                self._special[handshakes] = partial(self._on_handshakes, handshakes)
+        elif self._endpoints.door.startswith("tcp://"):
+            handshakes = self._door.channel.watch_handshakes()
+            self._special[handshakes] = partial(self._on_handshakes, handshakes)
+        door_endpoint = self._endpoints.bind_door(self._door.channel)
+        self._records_endpoint = self._endpoints.bind(self._records, "records")
+        self._reading = True
+        for channel in (*self._special, self._records):
+            self._poll.add(channel)
+        self._poll.add(self._calls.fd)
+        self._poll.add(self._signals_read)
+        if self._parent is not None:
+            self._watch_process(self._parent, _PARENT)
+        connection = Connection(
+            reached(door_endpoint, "tcp://127.0.0.1:0"),  # the file is read on this machine
+            os.getpid(),
+            place(),
+            platform.node(),
+            __version__,
+            self._started,
+            keys.public if keys is not None else None,
+        )
+        write_connection(self._connection_file, connection)
+
+    def _loop(self) -> None:
+        wait = 0.0
+        while not self._done():
+            for source in self._poll.wait(wait, [*self._special, self._records]):
+                if source == self._calls.fd:
+                    self._calls.make()
+                elif source == self._signals_read:
+                    self._stopping = True
+                elif source is self._records:
+                    self._on_records()
+                elif isinstance(source, int):
+                    self._on_process_end(source)
+                else:
+                    self._special[source]()
+            now = time.monotonic()
+            if not self._reading:  # nobody is heard now, so nobody is silent
+                self.attendance.all_seen(now)
+            wait = self.handler.idle(now)
+            if self._results.send_unsent(now):
+                wait = min(wait, UNSENT_PAUSE)
+            for key in self._watch.gone():
+                self._on_gone(key)
+            self._forget_left()
+            self._regulate()
+            failed = self._writer_thread.failed or self._sender_thread.failed or self._couriers.failed()
+            if failed is not None:
+                raise failed
+
+    def _done(self) -> bool:
+        if self._stopping:
+            return True
+        return (
+            self._parent is not None
+            and not self._parent_lives
+            and not self.attendance.sessions
+            and self.attendance.drained()
+            and not self._couriers.waiting()
+        )
+
+    def _shut_down(self, deadline: Deadline) -> None:
+        """The order: no new records; what was taken reaches the logs; the logs reach the store; then the sockets."""
+        self.handler.close(deadline)
+        self._connection_file.unlink(missing_ok=True)
+        self._writer_thread.close(deadline)
+        self._sender_thread.close(deadline)
+        self._couriers.close(Deadline(deadline.left(_COURIER_SECONDS)))
+        self._calls.make()  # the last acks and answers
+
+    def _release(self) -> None:
+        self._connection_file.unlink(missing_ok=True)
+        self._results.close()
+        for name in ("_door", "_records"):
+            if hasattr(self, name):
+                getattr(self, name).close()
+        if self._guard is not None:
+            self._guard.close()
+        if hasattr(self, "_watch"):
+            self._watch.close()
+
+    def _on_records(self) -> None:
+        until = time.monotonic() + _BURST_SECONDS
+        receive = self._records.receive if self._guard is None else self._receive_guarded
+        while (message := receive()) is not None:
+            self.handler.process(message)
+            now = time.monotonic()
+            if now > until or self._writer.backlog_bytes > _BACKLOG_BYTES:
+                self._pressed_until = now + 2 * _BURST_SECONDS
+                return
+
+    def _receive_guarded(self) -> bytes | None:
+        """Return a message, and have the Handler know whose key it came with."""
+        found = self._records.receive_from()
+        if found is None:
+            return None
+        message, self.handler.key = found
+        return message
+
+    def _on_handshakes(self, handshakes: channels.Channel) -> None:
+        for refusal in handshakes.refusals():
+            if self._guard is not None:
+                self._guard.failed(refusal)
+                continue
+            if not self._encrypted_refused:
+                _log.warning("a client was refused: it encrypts, and this sidecar does not")
+            self._encrypted_refused += 1
+
+    def _on_door(self) -> None:
+        self._door.answer_all(self._records_endpoint, self.status, self._watch_session, self.stop)
+
+    def _regulate(self) -> None:
+        """Stop reading records while the log is behind; begin again when it has caught up."""
+        reading = self._writer.backlog_bytes < (_BACKLOG_BYTES if self._reading else _BACKLOG_BYTES // 2)
+        if reading != self._reading:
+            self._reading = reading
+            if reading:
+                self._poll.add(self._records)
+            else:
+                self._poll.remove(self._records)
+
+    def _forget_left(self) -> None:
+        """Close the result channels of clients that have left, and watch their processes no more."""
+        self._results.keep_only(self.attendance.sessions.keys())
+        sessions = self.attendance.sessions
+        for session in [found for client, found in self._watched.items() if sessions.get(client) is not found]:
+            fd = self._watch.forget(self._watched.pop(session.client))
+            if fd is not None:
+                self._poll.remove(fd)
+
+    # -- processes ----------------------------------------------------------------------------------------------
+
+    def _watch_process(self, pid: int, key: str | Session) -> None:
+        fd = self._watch.add(pid, key)
+        if fd is not None:
+            self._poll.add(fd)
+
+    def _watch_session(self, session: Session) -> None:
+        if session.pid is not None and not session.watched:
+            session.watched = True
+            self._watched[session.client] = session
+            self._watch_process(session.pid, session)
+
+    def _on_process_end(self, fd: int) -> None:
+        self._poll.remove(fd)
+        self._on_gone(self._watch.ended(fd))
+
+    def _on_gone(self, key: object) -> None:
+        if key == _PARENT:
+            self._parent_lives = False
+        elif isinstance(key, Session):
+            self.attendance.gone(key)
+
+    def _handshakes_refused(self) -> dict[str, int]:
+        if self._guard is not None:
+            return dict(self._guard.refused)
+        return {"protocol": self._encrypted_refused} if self._encrypted_refused else {}
+
+    @property
+    def unwritten_bytes(self) -> int:
+        """What was taken and is not in a log."""
+        return self._writer.backlog_bytes
+
+    def status(self) -> Body:
+        """Return what ``sidecar status`` shows."""
+        handler, attendance = self.handler, self.attendance
+        uptime = max(1e-9, time.time() - self._started)
+        return {
+            "version": __version__,
+            "protocol": PROTOCOL_VERSION,
+            "records_endpoint": self._records_endpoint,
+            "pid": os.getpid(),
+            "host": platform.node(),
+            "uptime": uptime,
+            "clients": sum(not session.expected for session in list(attendance.sessions.values())),
+            "runs": sorted(attendance.runs),
+            "records": handler.records,
+            "records_per_second": handler.records / uptime,
+            "unwritten_bytes": self._writer.backlog_bytes,
+            "log_error": self._writer.error or _unwritable(self._root),
+            "sinks": _merged(self._sender.backlog(), self._couriers.backlog()),
+            "refused": dict(handler.losses),
+            "handshakes_refused": self._handshakes_refused(),
+            "encrypted": self._guard is not None,
+        }
+
+
+def _merged(one: dict[str, Said], other: dict[str, Said]) -> dict[str, Said]:
+    return {run: {**one.get(run, {}), **other.get(run, {})} for run in sorted({*one, *other})}
+
+
+def _unwritable(root: Path) -> str | None:
+    """Why no new run could be kept in `root`, as far as that can be seen without writing; None where it could."""
+    directory = root / RUNS_NAME if (root / RUNS_NAME).exists() else root
+    try:
+        found = os.statvfs(directory)
+    except OSError as error:
+        return f"{directory}: {error.strerror}"
+    if found.f_flag & os.ST_RDONLY:
+        return f"{directory}: read-only file system"
+    if not os.access(directory, os.W_OK | os.X_OK):
+        return f"{directory}: permission denied"
+    return f"{directory}: no space left on device" if found.f_bavail == 0 else None

@@ -1,0 +1,293 @@
+"""A log's metrics as rows of ``tracker_points``, and rows of it as a run's blocks. Pure functions on bytes, no I/O.
+
+What goes in comes out equal and of the same type: NaN, infinities, -0.0, integers of 64 bits with a sign and without.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from array import array
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
+from operator import lt
+from typing import Any, NamedTuple
+
+from sidecar.log.reader import Batch
+from sidecar.projections.store.blocks import Column, Values
+from sidecar.protocol.codec import pack, unpack
+from sidecar.sinks.clickhouse.schema import KINDS, POINT_COLUMNS
+from sidecar.sinks.clickhouse.wire import Column as NativeColumn
+from sidecar.sinks.clickhouse.wire import RowBinary, native_block, numbers, text
+
+BLOCK_POINTS = 16_384
+"""Points that are sent at a time, about."""
+
+FLOAT, INT, UINT, BOOL, TEXT, JSON, MSGPACK = (
+    KINDS[name] for name in ("float", "int", "uint", "bool", "text", "json", "msgpack")
+)
+_MAX_INT = 2**63 - 1
+_WRAP = 2**64
+_FLOATS, _INTS = {float}, {int}
+
+
+class _Records:
+    """The records of one client that have the same keys, as they are gathered.
+
+    Attributes:
+        seqs, positions, steps, times: of each record.
+        values: of the first record, of the second, and so on.
+    """
+
+    __slots__ = ("positions", "seqs", "steps", "times", "values")
+
+    def __init__(self) -> None:
+        self.seqs: list[int] = []
+        self.positions: list[int] = []
+        self.steps: list[int] = []
+        self.times: list[float] = []
+        self.values: list[Any] = []
+
+
+class _Group(NamedTuple):
+    """The same in bytes: what all values of a record share."""
+
+    client: str
+    size: int
+    seqs: bytes
+    positions: bytes
+    steps: bytes
+    times: bytes
+
+
+class _Piece(NamedTuple):
+    """The values of one key in one group."""
+
+    group: _Group
+    place: int
+    values: Sequence[Any]
+
+
+def native_points(run: str, batch: Batch) -> Iterator[bytes]:
+    """Yield the points of a batch as blocks of the Native format, in the order in which the table keeps them."""
+    count = 0
+    rows: list[tuple[str, _Piece]] = []
+    for key, pieces in sorted(_pieces(batch).items()):
+        for piece in pieces:
+            rows.append((key, piece))
+            count += piece.group.size
+            if count >= BLOCK_POINTS:
+                yield _block(run, rows, count)
+                rows, count = [], 0
+    if count:
+        yield _block(run, rows, count)
+
+
+def _pieces(batch: Batch) -> dict[str, list[_Piece]]:
+    """Return the values of each key."""
+    pieces: dict[str, list[_Piece]] = {}
+    for (client, keys), records in _gather(batch).items():
+        group = _Group(
+            client,
+            len(records.seqs),
+            numbers("Q", records.seqs),
+            numbers("Q", records.positions),
+            numbers("q", records.steps),
+            numbers("d", records.times),
+        )
+        values: Sequence[Any] = records.values
+        if set(map(type, values)) == _FLOATS:
+            values = array("d", values)
+        for place, key in enumerate(keys):
+            pieces.setdefault(key, []).append(_Piece(group, place, values[place :: len(keys)]))
+    for several in pieces.values():
+        if len(several) > 1:
+            several.sort(key=lambda piece: piece.group.client)
+    return pieces
+
+
+def _gather(batch: Batch) -> dict[tuple[str, tuple[str, ...]], _Records]:
+    """Return the records by client and keys, with nothing but numbers made: many small objects wake the collector."""
+    groups: dict[tuple[str, tuple[str, ...]], _Records] = {}
+    for (kind, _, client, seq, time, body), end in zip(batch.records, batch.ends, strict=True):
+        if kind == "log":
+            data = body["data"]
+            name = client, tuple(data)
+            found = groups.get(name)
+            if found is None:
+                found = groups[name] = _Records()
+            found.seqs.append(seq or end)
+            found.positions.append(end)
+            found.steps.append(body["step"])
+            found.times.append(time)
+            found.values += data.values()
+    return groups
+
+
+def _block(run: str, rows: list[tuple[str, _Piece]], count: int) -> bytes:
+    groups = [piece.group for _, piece in rows]
+    values = [_encode(piece.values) for _, piece in rows]
+    kinds, floats, integers, texts = (b"".join(parts) for parts in zip(*values, strict=True))
+    columns = {
+        "run": text(run) * count,
+        "key": b"".join([text(key) * piece.group.size for key, piece in rows]),
+        "client": b"".join([text(group.client) * group.size for group in groups]),
+        "seq": b"".join([group.seqs for group in groups]),
+        "position": b"".join([group.positions for group in groups]),
+        "place": b"".join([piece.place.to_bytes(2, "little") * piece.group.size for _, piece in rows]),
+        "step": b"".join([group.steps for group in groups]),
+        "time": b"".join([group.times for group in groups]),
+        "kind": kinds,
+        "number": floats,
+        "integer": integers,
+        "text": texts,
+    }
+    return native_block(count, [NativeColumn(name, type_, columns[name]) for name, type_ in POINT_COLUMNS.items()])
+
+
+def _encode(values: Sequence[Any]) -> tuple[bytes, bytes, bytes, bytes]:
+    """Return the columns kind, number, integer and text of some values."""
+    count = len(values)
+    types = _FLOATS if isinstance(values, array) else set(map(type, values))
+    if types == _FLOATS:
+        return bytes((FLOAT,)) * count, numbers("d", values), bytes(8 * count), bytes(count)
+    if types == _INTS and max(values) <= _MAX_INT:
+        return bytes((INT,)) * count, numbers("d", values), numbers("q", values), bytes(count)
+    kinds, floats, integers, texts = zip(*map(_encode_one, values), strict=True)
+    return bytes(kinds), numbers("d", floats), numbers("q", integers), b"".join(map(text, texts))
+
+
+def _encode_one(value: Any) -> tuple[int, float, int, str | bytes]:
+    type_ = type(value)
+    if type_ is float:
+        return FLOAT, value, 0, ""
+    if type_ is int:
+        return (INT, value, value, "") if value <= _MAX_INT else (UINT, value, value - _WRAP, "")
+    if type_ is bool:
+        return BOOL, value, value, ""
+    if type_ is str:
+        return TEXT, math.nan, 0, value
+    try:
+        return JSON, math.nan, 0, json.dumps(value, ensure_ascii=False, allow_nan=False)
+    except (TypeError, ValueError):  # bytes, NaN or an infinity in it
+        return MSGPACK, math.nan, 0, pack(value)
+
+
+def decode_one(kind: int, number: float, integer: int, raw: bytes) -> Any:
+    """Return the value of one row.
+
+    Raises:
+        ValueError, RecordError: it is none.
+    """
+    if kind == FLOAT:
+        return number
+    if kind == INT:
+        return integer
+    if kind == UINT:
+        return integer + _WRAP
+    if kind == BOOL:
+        return integer != 0
+    if kind == TEXT:
+        return raw.decode()
+    if kind == JSON:
+        return json.loads(raw)
+    if kind == MSGPACK:
+        return unpack(raw)
+    raise ValueError(f"a value of the unknown kind {kind}")
+
+
+class Series(NamedTuple):
+    """The values of one key that one client logged, ascending by seq, each seq once."""
+
+    seqs: array[int]
+    steps: array[int]
+    times: array[float]
+    values: Values
+
+
+SERIES_SQL = (
+    "groupArray(seq), groupArray(step), groupArray(time), groupArray(toInt8(kind)), "
+    f"groupArrayIf(number, toInt8(kind) = {FLOAT}), "
+    f"groupArrayIf(integer, toInt8(kind) IN ({INT}, {UINT}, {BOOL})), "
+    f"groupArrayIf(text, toInt8(kind) IN ({TEXT}, {JSON}, {MSGPACK}))"
+)
+"""What to select, grouped by client and key, for `read_series`."""
+
+
+def read_series(row: RowBinary) -> Series:
+    """Read what `SERIES_SQL` selects. Rows come in any order, and some perhaps twice.
+
+    Raises:
+        ValueError, RecordError: what is there cannot be read.
+    """
+    seqs, steps, times, kinds = row.numbers("Q"), row.numbers("q"), row.numbers("d"), row.numbers("b")
+    floats, integers, raws = row.numbers("d"), row.numbers("q"), row.raws()
+    count = len(seqs)
+    values: Values
+    if len(floats) == count:
+        values = floats
+    elif len(integers) == count and set(kinds) == {INT}:
+        values = integers
+    else:
+        values = _mixed(kinds, iter(floats), iter(integers), iter(raws))
+    if all(map(lt, seqs, islice(seqs, 1, None))):
+        return Series(seqs, steps, times, values)
+    place = {seq: index for index, seq in enumerate(seqs)}  # of equal rows any
+    order = [place[seq] for seq in sorted(place)]
+    chosen = [values[i] for i in order]
+    return Series(
+        array("Q", [seqs[i] for i in order]),
+        array("q", [steps[i] for i in order]),
+        array("d", [times[i] for i in order]),
+        array(values.typecode, chosen) if isinstance(values, array) else chosen,
+    )
+
+
+def _mixed(kinds: Sequence[int], floats: Iterator[float], integers: Iterator[int], raws: Iterator[bytes]) -> list[Any]:
+    found = []
+    for kind in kinds:
+        if kind == FLOAT:
+            found.append(next(floats))
+        elif kind in (INT, UINT, BOOL):
+            found.append(decode_one(kind, 0.0, next(integers), b""))
+        else:
+            found.append(decode_one(kind, 0.0, 0, next(raws)))
+    return found
+
+
+class Stretch(NamedTuple):
+    """Consecutive records of one client, as a block has them.
+
+    Attributes:
+        first: the number of the first record. Each next has a larger one, so stretches are in order by it.
+        steps, times: of each record.
+        columns: key -> which of the records have it, and its values.
+    """
+
+    first: int
+    steps: array[int]
+    times: array[float]
+    columns: dict[str, Column]
+
+
+def join_series(series: Mapping[str, Series]) -> Stretch:
+    """Put the series of one client together, in which records have several keys."""
+    widest = max(series.values(), key=lambda one: len(one.seqs))
+    if all(one.seqs == widest.seqs for one in series.values()):
+        whole: dict[str, Column] = {key: (None, one.values) for key, one in series.items()}
+        return Stretch(widest.seqs[0], widest.steps, widest.times, whole)
+    places: dict[int, tuple[int, float]] = {}
+    for one in series.values():
+        if one.seqs is not widest.seqs or not places:
+            places.update(zip(one.seqs, zip(one.steps, one.times, strict=True), strict=True))
+    seqs = sorted(places)
+    index = dict(zip(seqs, range(len(seqs)), strict=True))
+    steps, times = zip(*map(places.__getitem__, seqs), strict=True)
+    columns: dict[str, Column] = {}
+    for key, one in series.items():
+        rows = None if len(one.seqs) == len(seqs) else array("q", map(index.__getitem__, one.seqs))
+        columns[key] = (rows, one.values)
+    return Stretch(seqs[0], array("q", steps), array("d", times), columns)
+
+
+__all__ = ["SERIES_SQL", "Series", "Stretch", "decode_one", "join_series", "native_points", "read_series"]

@@ -1,0 +1,382 @@
+"""The runs of a ClickHouse database, and one of them, read as the embedded store of a run is.
+
+A reader goes by the run's own row: what it says the run was at, all points up to there are on the server, and points
+behind it belong to a batch that is still on its way and are left out. Rows that are there twice, since they were sent
+twice and not merged yet, are taken once, without waiting for ClickHouse to merge them.
+
+From any thread; one request at a time. Raises `StoreError` and nothing else: requests' and the sinks' errors end here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from sidecar.projections.store.blocks import Block
+from sidecar.protocol.codec import unpack
+from sidecar.protocol.errors import RecordError, StoreError
+from sidecar.protocol.limits import MAX_STEP, MIN_STEP
+from sidecar.protocol.sink_address import parse_sink
+from sidecar.sinks.clickhouse.client import Clickhouse
+from sidecar.sinks.clickhouse.points import SERIES_SQL, Series, decode_one, join_series, read_series
+from sidecar.sinks.clickhouse.schema import POINTS, RUNS, quoted
+from sidecar.sinks.clickhouse.wire import RowBinary
+from sidecar.sinks.contract import SinkError, SinkUnavailableError
+
+BLOCK_RECORDS = 8192
+_BLOCK_BYTES = 1 << 20
+_BLOCK_POINTS = 400_000
+"""What a block has at most: so many records, or where they are not numbered those of so many bytes of the log; fewer
+where records have so many values that more points would come together, about."""
+
+_FETCH_POINTS = 400_000
+_FETCH_BLOCKS = 100
+"""How much is asked for at once, about: so many points, but not of more blocks than this."""
+
+_ROWS_AT_ONCE = 20_000
+"""More than the keys of one record, so that each question gets on."""
+
+_TIMEOUT_SECONDS = 300.0
+"""How long a question may take: who reads a long run waits."""
+
+_MAX_NAMED_BYTES = 150_000
+"""Longer lists of keys are picked out of all that was read, not asked for by name: a query has at most 256 KiB."""
+
+
+class UnreachableStoreError(StoreError):
+    """The server does not answer, or not now; asking again later may help."""
+
+
+class Arrived(NamedTuple):
+    """One ``log`` record, or those of its values that were asked for.
+
+    Attributes:
+        position: where it ends in the log, so the checkpoint behind it.
+    """
+
+    position: int
+    client: str
+    step: int
+    time: float
+    data: dict[str, Any]
+
+
+class ClickhouseStore:
+    """The runs in one database.
+
+    Args:
+        address: ``clickhouse+http://host:8123/database``; see `sidecar.sinks.clickhouse.client`. Not touched
+            before something is asked for.
+
+    Attributes:
+        address: the same.
+
+    Raises:
+        ValueError: it is no such address.
+    """
+
+    def __init__(self, address: str) -> None:
+        self._parsed = parse_sink(address)
+        if self._parsed.kind != "clickhouse":
+            raise ValueError(f"{address!r} is no address of a ClickHouse server")
+        self.address = self._parsed.text
+        self._server: Clickhouse | None = None
+        self._pid = 0
+        self._lock = threading.Lock()
+
+    def runs(self, project: str | None = None) -> list[tuple[str, dict[str, Any]]]:
+        """Return id and state of every run, or of those of a project, with one question."""
+        where = "" if project is None else f" WHERE project = {quoted(project)}"
+        with self.answer(f"SELECT run, packed FROM {self.table(RUNS)} FINAL{where} ORDER BY run") as rows:
+            return [(rows.text(), _state(rows.raw())) for _ in _each(rows)]
+
+    def names(self) -> dict[str, str]:
+        """Return id -> name of every run."""
+        with self.answer(f"SELECT run, name FROM {self.table(RUNS)} FINAL ORDER BY run") as rows:
+            return {rows.text(): rows.text() for _ in _each(rows)}
+
+    def run(self, id: str) -> ClickhouseReader:
+        """Return the reader of a run, which need not be there."""
+        return ClickhouseReader(self, id)
+
+    def table(self, name: str) -> str:
+        """Return a table's name in SQL."""
+        with self._lock, _translated(self.address):
+            return self._opened().schema.table(name)
+
+    @contextlib.contextmanager
+    def answer(self, sql: str) -> Iterator[RowBinary]:
+        """Hand over the answer to a question, and say of one that cannot be read that it is so."""
+        with self._lock, _translated(self.address):
+            data = self._opened().query(f"{sql} FORMAT RowBinary")
+        with _translated(self.address):
+            yield RowBinary(data)
+
+    def _opened(self) -> Clickhouse:
+        if self._server is None or self._pid != os.getpid():  # a forked child has a connection of its own
+            self._server, self._pid = Clickhouse(self._parsed, _TIMEOUT_SECONDS), os.getpid()
+        return self._server
+
+    def close(self) -> None:
+        """Let go of the connection; it is made again when something is asked for."""
+        with self._lock:
+            server, self._server = self._server, None
+            if server is not None:
+                server.close()
+
+
+class ClickhouseReader:
+    """One run: the same as a `StoreReader`. All methods raise `StoreError`.
+
+    Args:
+        store: where it is.
+        id: which.
+    """
+
+    def __init__(self, store: ClickhouseStore, id: str) -> None:
+        self._store = store
+        self.id = id
+
+    def state(self) -> dict[str, Any]:
+        """What the run is, as `RunState.to_map` gives it."""
+        return self.moment()[1]
+
+    def moment(self) -> tuple[int, dict[str, Any]]:
+        """Return up to which offset of its log the run is there, and what it was then."""
+        found = self._latest()
+        if found is None:
+            raise self._missing()
+        return found
+
+    def find(self) -> dict[str, Any] | None:
+        """The same as `state`, or None where there is no such run."""
+        found = self._latest()
+        return None if found is None else found[1]
+
+    def checkpoint(self) -> int:
+        """The log offset up to which the server has everything."""
+        sql = f"SELECT max(version), count() FROM {self._store.table(RUNS)} WHERE {self._mine}"
+        with self._store.answer(sql) as rows:
+            checkpoint, found = rows.int64(), rows.int64()
+        if not found:
+            raise self._missing()
+        return checkpoint
+
+    def version(self) -> str:
+        """A text that changes when the content does."""
+        return f"{self.id}-{self.checkpoint()}"
+
+    def keys(self) -> list[str]:
+        """The metrics that were logged, in the order of their first appearance."""
+        sql = (
+            f"SELECT key FROM {self._store.table(POINTS)} WHERE {self._mine} AND position <= {self.checkpoint()} "
+            "GROUP BY key ORDER BY min(position), argMin(place, position)"
+        )
+        with self._store.answer(sql) as rows:
+            return [rows.text() for _ in _each(rows)]
+
+    def columns(
+        self, keys: Iterable[str] | None = None, min_step: int | None = None, max_step: int | None = None
+    ) -> Iterator[Block]:
+        """Yield the blocks, as `StoreReader.columns` does, all of one moment.
+
+        Their `first` is the number of the first record (``seq``) and not of the row: of the same writer the later has
+        the larger, which is all that rows are put in order by.
+        """
+        wanted = None if keys is None else list(dict.fromkeys(keys))
+        if wanted is not None and not wanted:
+            return
+        checkpoint, state = self.moment()
+        labels = {client: said["name"] for client, said in state["writers"].items()}
+        where = f"{self._mine} AND position <= {checkpoint}"
+        named = f"{where}{_keys_condition(wanted)}"
+        part = _part(state)
+        low = MIN_STEP if min_step is None else max(min_step, MIN_STEP)
+        high = MAX_STEP if max_step is None else min(max_step, MAX_STEP)
+        planned = [plan for plan in self._plan(named, part) if plan.highest >= low and plan.lowest <= high]
+        ordinals = self._ordinals(where, {plan.client for plan in planned})
+        planned.sort(key=lambda plan: (plan.lowest, ordinals[plan.client], plan.start))
+        for plans in _portions(planned):
+            found = self._fetch(named, part, plans, None if wanted is None else frozenset(wanted))
+            for plan in plans:
+                series = found.get(plan)
+                if series:
+                    stretch = join_series(series)
+                    ordinal = ordinals[plan.client]
+                    yield Block(plan.client, labels.get(plan.client), ordinal, *stretch, plan.lowest)
+
+    def arrived(self, after: int, until: int, keys: Iterable[str] | None = None) -> Iterator[Arrived]:
+        """Yield the ``log`` records between two checkpoints, in the order of the log.
+
+        Args:
+            after: the checkpoint before the first.
+            until: the checkpoint behind the last.
+            keys: only these metrics, and no records without any of them.
+        """
+        wanted = None if keys is None else list(dict.fromkeys(keys))
+        if wanted is not None and not wanted:
+            return
+        while after < until:
+            records, points = self._arrived(after, until, wanted)
+            last = max(records, default=until)
+            whole = points < _ROWS_AT_ONCE
+            for position, record in records.items():
+                if whole or position < last:  # of the last perhaps not all came
+                    yield record
+            after = until if whole else last - 1
+
+    def _arrived(self, after: int, until: int, keys: Sequence[str] | None) -> tuple[dict[int, Arrived], int]:
+        sql = (
+            "SELECT position, client, step, time, key, toInt8(kind), number, integer, text"
+            f" FROM {self._store.table(POINTS)}"
+            f" WHERE {self._mine} AND position > {after} AND position <= {until}{_keys_condition(keys)}"
+            f" ORDER BY position, place LIMIT 1 BY position, place LIMIT {_ROWS_AT_ONCE}"
+        )
+        wanted = None if keys is None else frozenset(keys)
+        found: dict[int, Arrived] = {}
+        count = 0
+        with self._store.answer(sql) as rows:
+            for _ in _each(rows):
+                count += 1
+                position, client, step, time = rows.int64(), rows.text(), rows.int64(), rows.float64()
+                key, kind, number, integer = rows.text(), rows.int8(), rows.float64(), rows.int64()
+                raw = rows.raw()
+                if wanted is None or key in wanted:
+                    record = found.setdefault(position, Arrived(position, client, step, time, {}))
+                    record.data[key] = decode_one(kind, number, integer, raw)
+        return found, count
+
+    def close(self) -> None:
+        """Nothing of its own is open; here so that a reader can be used in a ``with``."""
+
+    def __enter__(self) -> ClickhouseReader:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def _mine(self) -> str:
+        return f"run = {quoted(self.id)}"
+
+    def _missing(self) -> StoreError:
+        return StoreError(f"there is no run {self.id!r} in {self._store.address}")
+
+    def _latest(self) -> tuple[int, dict[str, Any]] | None:
+        sql = f"SELECT version, packed FROM {self._store.table(RUNS)} WHERE {self._mine} ORDER BY version DESC LIMIT 1"
+        with self._store.answer(sql) as rows:
+            return None if rows.done() else (rows.int64(), _state(rows.raw()))
+
+    def _plan(self, where: str, part: str) -> list[_Plan]:
+        """Return which blocks there are: the records of each client, cut every so often."""
+        sql = (
+            f"SELECT client, {part} AS part, min(seq), max(seq), min(step), max(step), count()"
+            f" FROM {self._store.table(POINTS)} WHERE {where} GROUP BY client, part"
+        )
+        found = []
+        with self._store.answer(sql) as rows:
+            for _ in _each(rows):
+                client, number = rows.text(), rows.int64()
+                found.append(_Plan(client, number, *(rows.int64() for _ in range(5))))
+        return found
+
+    def _ordinals(self, where: str, clients: set[str]) -> dict[str, int]:
+        """Return client -> its number among the writers in the order of their first row."""
+        if len(clients) < 2:
+            return dict.fromkeys(clients, 1)
+        sql = f"SELECT client FROM {self._store.table(POINTS)} WHERE {where} GROUP BY client ORDER BY min(position)"
+        with self._store.answer(sql) as rows:
+            return {rows.text(): ordinal for ordinal, _ in enumerate(_each(rows), 1)}
+
+    def _fetch(
+        self, where: str, part: str, plans: Sequence[_Plan], wanted: frozenset[str] | None
+    ) -> dict[_Plan, dict[str, Series]]:
+        """Return the series of each block, the keys in the order of their first appearance."""
+        chosen = " OR ".join(plan.condition() for plan in plans)
+        sql = (
+            f"SELECT client, {part} AS part, key, {SERIES_SQL} FROM {self._store.table(POINTS)}"
+            f" WHERE {where} AND ({chosen}) GROUP BY client, part, key ORDER BY min(position), argMin(place, position)"
+        )
+        by_name = {(plan.client, plan.part): plan for plan in plans}
+        found: dict[_Plan, dict[str, Series]] = {}
+        with self._store.answer(sql) as rows:
+            for _ in _each(rows):
+                plan, key = by_name[rows.text(), rows.int64()], rows.text()
+                series = read_series(rows)
+                if wanted is None or key in wanted:
+                    found.setdefault(plan, {})[key] = series
+        return found
+
+
+class _Plan(NamedTuple):
+    """A block that is to be read: of one client the records from `start` to `end`."""
+
+    client: str
+    part: int
+    start: int
+    end: int
+    lowest: int
+    highest: int
+    points: int
+
+    def condition(self) -> str:
+        return f"(client = {quoted(self.client)} AND seq >= {self.start} AND seq <= {self.end})"
+
+
+def _part(state: Mapping[str, Any]) -> str:
+    """Return the SQL for the number of the block, among its client's, that a point is in."""
+    density = max(1, state["points"] // max(1, state["records"]))
+    records = max(64, min(BLOCK_RECORDS, _BLOCK_POINTS // density))
+    return f"intDiv(seq, if(client = '', {_BLOCK_BYTES}, {records}))"
+
+
+def _portions(plans: Sequence[_Plan]) -> Iterator[Sequence[_Plan]]:
+    """Put blocks together that are read at once."""
+    portion: list[_Plan] = []
+    points = 0
+    for plan in plans:
+        if portion and (points + plan.points > _FETCH_POINTS or len(portion) == _FETCH_BLOCKS):
+            yield portion
+            portion, points = [], 0
+        portion.append(plan)
+        points += plan.points
+    if portion:
+        yield portion
+
+
+def _keys_condition(keys: Sequence[str] | None) -> str:
+    if keys is None:
+        return ""
+    named = ", ".join(map(quoted, keys))
+    return f" AND key IN ({named})" if len(named.encode()) <= _MAX_NAMED_BYTES else ""
+
+
+def _each(rows: RowBinary) -> Iterator[None]:
+    """Once for each row that is left."""
+    while not rows.done():
+        yield
+
+
+def _state(packed: bytes) -> dict[str, Any]:
+    state = unpack(packed)
+    if type(state) is not dict:
+        raise ValueError(f"the state is a {type(state).__name__}")
+    return state
+
+
+@contextlib.contextmanager
+def _translated(address: str) -> Iterator[None]:
+    try:
+        yield
+    except SinkUnavailableError as error:
+        raise UnreachableStoreError(f"cannot read from {address}: {error}") from error
+    except SinkError as error:
+        raise StoreError(f"cannot read from {address}: {error}") from error
+    except (ValueError, KeyError, TypeError, RecordError) as error:
+        raise StoreError(f"{address} holds what cannot be read: {type(error).__name__}: {error}") from error
+
+
+__all__ = ["Arrived", "ClickhouseReader", "ClickhouseStore", "UnreachableStoreError"]

@@ -1,0 +1,202 @@
+"""What a run's names, values and files are in MLflow, and where they are cut. Pure functions: no I/O.
+
+MLflow's rules are those of ``mlflow/utils/validation.py`` and ``mlflow/utils/uri.py``
+(https://github.com/mlflow/mlflow/blob/master/mlflow/utils/validation.py), and for tags the least that its documentation
+promises for every database (https://mlflow.org/docs/latest/api_reference/rest-api.html#set-tag).
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+
+from sidecar.projections.run_state import RunState
+
+NAME_CHARS, PARAM_CHARS, TAG_CHARS, EXPERIMENT_CHARS = 250, 6000, 5000, 500
+
+TRACEBACK_TAG = "tracker.traceback"
+
+NOTES_TAG = "mlflow.note.content"
+"""MLflow's own: what its pages show as the run's description."""
+
+ARTIFACTS_PATH = "/api/2.0/mlflow-artifacts/artifacts/"
+
+_NOT_IN_NAMES = re.compile(r"[^/\w.\- :]")
+_NOT_IN_PATHS = re.compile(r"[#%?\\;\x00-\x1f\x7f]")
+
+
+class Fitted(NamedTuple):
+    """Names and values as MLflow takes them.
+
+    Attributes:
+        values: name -> value.
+        whole: name -> key and value as they are, of those that had to be changed.
+    """
+
+    values: dict[str, str]
+    whole: dict[str, dict[str, str]]
+
+
+def mlflow_name(key: str) -> str:
+    """Return what a metric, param or tag is called in MLflow: `key`, if MLflow takes it.
+
+    Else with "_" for each character, and each part of a path, that MLflow does not take, not longer than 250
+    characters, and eight digits of the key's SHA-256 at the end, so that two keys do not get one name.
+    """
+    parts = _NOT_IN_NAMES.sub("_", key).split("/")
+    name = "/".join("_" if part in ("", ".", "..") else part for part in parts)
+    if name.startswith(".."):
+        name = f"_{name}"
+    if name == key and len(key) <= NAME_CHARS:
+        return key
+    return f"{name[: NAME_CHARS - 9]}-{digest(key)}"
+
+
+def of_writer(label: str | None, key: str) -> str:
+    """Return what a metric is called whole, for a writer with this label."""
+    return key if label is None else f"{label}/{key}"
+
+
+def label_of(state: RunState, client: str) -> str | None:
+    """Return the label of a client's writer, if it has one."""
+    writer = state.writers.get(client)
+    return None if writer is None else writer.name
+
+
+def run_name(state: RunState) -> str:
+    return shorten(clean(state.about["name"] or state.id), NAME_CHARS)
+
+
+def user_tags(state: RunState) -> list[str]:
+    """Return the run's tags, those with a name that means something in MLflow or here as "tag.…"."""
+    return [f"tag.{tag}" if tag.startswith(("mlflow.", "tracker.")) else tag for tag in state.about["tags"] if tag]
+
+
+def artifact_name(name: str) -> str:
+    """Return what a file is called among the artifacts: the same, unless MLflow does not take it or has it taken."""
+    usable = _NOT_IN_PATHS.sub("_", name)
+    if name.startswith("tracker/"):
+        usable = f"files/{usable}"
+    if usable == name:
+        return name
+    stem, dot, suffix = usable.rpartition(".")
+    return f"{stem}-{digest(name)}.{suffix}" if dot and "/" not in suffix else f"{usable}-{digest(name)}"
+
+
+def shorten(value: str, limit: int, *, keep_end: bool = False) -> str:
+    """Return `value`; if it is longer than `limit` characters, its beginning or end, and digits of its SHA-256."""
+    if len(value) <= limit:
+        return value
+    return f"{digest(value)}…{value[9 - limit :]}" if keep_end else f"{value[: limit - 9]}…{digest(value)}"
+
+
+def fit(values: Mapping[str, str], limit: int) -> Fitted:
+    """Return names and values as MLflow takes them, and whole what had to be changed."""
+    fitted: dict[str, str] = {}
+    whole = {}
+    for key, value in values.items():
+        name = mlflow_name(key)
+        fitted[name] = shorten(clean(value), limit, keep_end=key == TRACEBACK_TAG)  # its last line says most
+        if name != key or fitted[name] != value:
+            whole[name] = {"key": key, "value": value}
+    return Fitted(fitted, whole)
+
+
+def flatten(config: dict[str, Any]) -> dict[str, str]:
+    """Return a config as params: nested keys joined with dots, values as text.
+
+    A key that itself has dots gives way to a nested one of the same name: ``{"a": {"b": 1}, "a.b": 2}`` is ``a.b`` and
+    ``a.b`` with eight digits.
+    """
+    found: dict[str, str] = {}
+    dotted: list[tuple[str, str, str]] = []
+    stack: list[tuple[tuple[str, ...], Any]] = [((key,), value) for key, value in reversed(config.items())]
+    while stack:
+        path, value = stack.pop()
+        if isinstance(value, dict) and value:
+            stack += [((*path, key), item) for key, item in reversed(value.items())]
+        elif any("." in part for part in path):
+            dotted.append((".".join(path), digest("\0".join(path)), text(value)))
+        else:
+            found[".".join(path)] = text(value)
+    for name, digits, value in dotted:
+        found[f"{name}-{digits}" if name in found else name] = value
+    return found
+
+
+def text(value: Any) -> str:
+    """Return a value of a config or a summary as MLflow's own client would write it; lists and maps as JSON."""
+    return value if isinstance(value, str) else to_json(value) if isinstance(value, list | dict | bytes) else str(value)
+
+
+def number(value: float) -> str:
+    """Return a number as JSON that protobuf reads (https://protobuf.dev/programming-guides/json/)."""
+    found = float(value)
+    if found != found:
+        return '"NaN"'
+    return repr(found) if found - found == 0 else '"Infinity"' if found > 0 else '"-Infinity"'
+
+
+def milliseconds(seconds: float) -> int:
+    """Return Unix seconds as MLflow has them: whole milliseconds, none below 0."""
+    found = seconds * 1000
+    return int(found) if 0 <= found < 2**63 else 0
+
+
+def list_in(value: str | None) -> list[str]:
+    """Return the list that a tag has as JSON; an empty one if there is none or it was cut."""
+    try:
+        found = json.loads(value or "[]")
+    except ValueError:
+        return []
+    return found if isinstance(found, list) else []
+
+
+def about(state: RunState) -> dict[str, str]:
+    """Return the tags that say what a run is and how it ended."""
+    first = next(iter(state.writers.values()), None)
+    named = {
+        "project": state.about["project"],
+        "group": state.about["group"],
+        "job_type": state.about["job_type"],
+        "host": first and first.about["host"],
+        "python": first and first.about["python"],
+        "state": state.state,
+        **state.end,
+        "losses": to_json(state.losses) if state.losses else None,
+    }
+    found = {f"tracker.{key}": text(value) for key, value in named.items() if value is not None}
+    if first and first.about["program"]:
+        found |= {"mlflow.source.name": first.about["program"], "mlflow.source.type": "LOCAL"}
+    return found
+
+
+def proxied(uri: str) -> str | None:
+    """Return where below the artifact proxy the artifacts of a run are; None if they do not go over it."""
+    parts = urlsplit(uri)
+    if parts.scheme == "mlflow-artifacts":
+        return parts.path.strip("/")
+    _, anchor, path = parts.path.partition(ARTIFACTS_PATH)
+    return path.strip("/") if anchor and parts.scheme in ("http", "https") else None
+
+
+def clean(value: str) -> str:
+    """Without what PostgreSQL does not keep in a text, and what is no character."""
+    return value.replace("\0", "\N{REPLACEMENT CHARACTER}").encode(errors="replace").decode()
+
+
+def digest(value: str) -> str:
+    return hashlib.sha256(value.encode(errors="replace")).hexdigest()[:8]
+
+
+def to_json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, default=plain)
+
+
+def plain(value: Any) -> Any:
+    return {"_type": "bytes", "base64": base64.b64encode(value).decode()} if isinstance(value, bytes) else str(value)

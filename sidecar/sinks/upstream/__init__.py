@@ -1,0 +1,1 @@
+"""The upstream sink: another sidecar."""

@@ -1,0 +1,1 @@
+"""Media that a run can log, one file per type."""

@@ -1,0 +1,1 @@
+"""Reading runs: `Api`, stored runs, runs read through a server."""

@@ -1,0 +1,388 @@
+"""A run as it is kept, read only: what it is, what it logged, what files it has.
+
+`RunReader` is what a run is read through, whatever keeps it: the embedded store in its directory (`StoredRun`), or a
+server that it was sent to (`tracker.reading.remote_run`). From any thread or process, also while the run goes on.
+Knows nothing of sidecars.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+from sidecar.log.reader import LogReader
+from sidecar.projections.run_state import RunState
+from sidecar.projections.store.blocks import Block
+from sidecar.projections.store.reader import StoreReader
+from sidecar.projections.store.rows import columns_for, history, rows
+from sidecar.protocol.errors import LogFormatError, StoreError
+from sidecar.protocol.layout import FILES_NAME, LOG_NAME, PART_PREFIX, STORE_NAME
+from sidecar.protocol.sink_progress import all_progress
+
+if TYPE_CHECKING:
+    import pandas
+
+STALLED_AFTER = 600.0
+"""A run that is going on and has not logged for so many seconds is shown as stalled, unless another time is set."""
+
+_PATIENCE_SECONDS = 5.0
+"""How long a store is waited for that a live sidecar is about to make."""
+
+
+class RunReader(Protocol):
+    """What keeps a run, and what it says of it. All methods raise `sidecar.protocol.errors.StoreError`."""
+
+    def state(self) -> dict[str, Any]:
+        """What the run is, as `RunState.to_map` gives it."""
+
+    def checkpoint(self) -> int:
+        """The offset in the run's log up to which everything is there."""
+
+    def version(self) -> str:
+        """A text that changes when the content does."""
+
+    def keys(self) -> list[str]:
+        """The metrics that were logged, in the order of their first appearance."""
+
+    def columns(
+        self, keys: Iterable[str] | None = None, min_step: int | None = None, max_step: int | None = None
+    ) -> Iterator[Block]:
+        """Yield blocks of rows, ordered by their smallest step, all of one moment, for `projections.store.rows`.
+
+        Args:
+            keys: only these metrics, and no blocks without any of them; a key that was never logged is no error.
+            min_step: leave out blocks whose steps are all smaller. Blocks are whole: other steps may be in them.
+            max_step: leave out blocks whose steps are all larger.
+        """
+
+
+class StoredFile(NamedTuple):
+    """A file of a run.
+
+    Attributes:
+        name: its path below the run's ``files`` directory, with ``/``.
+        path: where it is.
+        size: in bytes.
+    """
+
+    name: str
+    path: Path
+    size: int
+
+
+class StoredRun:
+    """A run of `tracker.Api`. What it is, is read at first use and kept; `refresh()` reads it again.
+
+    Attributes:
+        id: its id, which is also the name of its directory.
+        dir: its directory.
+    """
+
+    def __init__(self, directory: Path, stalled_after: float = STALLED_AFTER) -> None:
+        self._stalled_after = stalled_after
+        self.id = directory.name
+        self.dir = directory
+        self._state: dict[str, Any] | None = None
+
+    @property
+    def place(self) -> str:
+        """Where it is kept: its directory, or the server's address."""
+        return str(self.dir)
+
+    @property
+    def name(self) -> str:
+        """The run's name for people; its id if it has none."""
+        return self._get("name") or self.id
+
+    @property
+    def project(self) -> str | None:
+        """The project it belongs to."""
+        return self._text("project")
+
+    @property
+    def group(self) -> str | None:
+        """The group it belongs to."""
+        return self._text("group")
+
+    @property
+    def job_type(self) -> str | None:
+        """What kind of job it is, such as ``"train"``."""
+        return self._text("job_type")
+
+    @property
+    def tags(self) -> list[str]:
+        """Its tags."""
+        return list(self._get("tags") or ())
+
+    @property
+    def notes(self) -> str | None:
+        """What somebody wrote about it."""
+        return self._text("notes")
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """Its configuration."""
+        return self._map("config")
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """One value per metric: the last, or what `define_metric` says."""
+        return self._map("summary")
+
+    @property
+    def metrics(self) -> dict[str, Any]:
+        """What was defined with `define_metric`: pattern -> its options."""
+        return self._map("metrics")
+
+    @property
+    def state(self) -> str:
+        """``"running"``, ``"finished"``, ``"failed"``, ``"killed"``, ``"preempted"`` or ``"crashed"``.
+
+        ``"stalled"`` is a run that is going on and has logged nothing for the time that `Api` was given;
+        ``"unreadable"`` where neither the store nor the log can be read; `reason` says why.
+        """
+        state = str(self._get("state"))
+        if state == "running" and time.time() - (self.last_time or time.time()) > self._stalled_after:
+            return "stalled"
+        return state
+
+    @property
+    def exit_code(self) -> int | None:
+        """The exit code of the process that ended it, where it is known."""
+        return self._whole("exit_code")
+
+    @property
+    def signal(self) -> int | None:
+        """The signal that ended it, if one did."""
+        return self._whole("signal")
+
+    @property
+    def traceback(self) -> str | None:
+        """Of the exception that ended it, if one did."""
+        return self._text("traceback")
+
+    @property
+    def reason(self) -> str | None:
+        """Why it ended, in words, where somebody knew."""
+        return self._text("reason")
+
+    @property
+    def losses(self) -> dict[str, int]:
+        """How many records could not be kept, by reason; empty if all were."""
+        return self._map("losses")
+
+    @property
+    def sinks(self) -> dict[str, dict[str, Any]]:
+        """The servers that it goes to: address -> ``behind_bytes`` (what is not there yet), ``error``, ``offline``."""
+        return {
+            progress.address: {
+                "behind_bytes": progress.behind_bytes(self.dir),
+                "error": progress.error,
+                "offline": progress.offline,
+            }
+            for progress in all_progress(self.dir)
+        }
+
+    @property
+    def writers(self) -> dict[str, dict[str, Any]]:
+        """The processes that wrote to it: client id -> ``label``, ``host``, ``pid``, ``state``, ``step`` and more."""
+        return self._map("writers")
+
+    @property
+    def start_time(self) -> float | None:
+        """When it began, in Unix seconds."""
+        return self._moment("start_time")
+
+    @property
+    def end_time(self) -> float | None:
+        """When it ended, in Unix seconds; None while it runs."""
+        return self._moment("end_time")
+
+    @property
+    def last_time(self) -> float | None:
+        """When something last came from it, in Unix seconds."""
+        return self._moment("last_time")
+
+    @property
+    def step(self) -> int | None:
+        """The largest step that was logged; None if nothing was."""
+        return self._whole("step")
+
+    @property
+    def records(self) -> int:
+        """How many times it logged."""
+        return int(self._get("records") or 0)
+
+    @property
+    def points(self) -> int:
+        """How many values it logged."""
+        return int(self._get("points") or 0)
+
+    def keys(self) -> list[str]:
+        """Return the names of all metrics that were logged."""
+        return self.store().keys()
+
+    def history(
+        self,
+        keys: Sequence[str] | None = None,
+        samples: int | None = None,
+        x: str = "step",
+        pandas: bool | None = None,
+    ) -> dict[str, list[Any]] | pandas.DataFrame:
+        """Return what was logged as columns, in the order of steps.
+
+        Args:
+            keys: only these metrics, and only rows that have one of them; None for all.
+            samples: at most so many rows, with each metric's smallest and largest values kept; None for every row.
+            x: what `samples` is spread over: ``"step"``, ``"time"``, or a metric.
+            pandas: True for a `pandas.DataFrame`, which needs pandas; else plain lists.
+
+        Returns:
+            ``_step`` (integers), ``_timestamp`` (Unix seconds), ``_label`` (the writer's, None if it has none), and a
+            column for each metric, with None where a row does not have it. All columns have the same length.
+
+        Raises:
+            TypeError, ValueError: an argument that cannot be. ImportError: pandas is asked for and not there.
+        """
+        wanted = _checked_keys(keys)
+        if samples is not None and (isinstance(samples, bool) or not isinstance(samples, int)):
+            raise TypeError(f"samples is a number of rows or None, not {samples!r}")
+        if samples is not None and samples < 1:
+            raise ValueError(f"samples is {samples}; at least 1, or None for every row")
+        if not isinstance(x, str):
+            raise TypeError(f"x is 'step', 'time' or a metric's name, not {x!r}")
+        blocks = self.store().columns(columns_for(wanted, x))
+        columns = history(blocks, wanted, samples, x)
+        if not pandas:
+            return columns
+        import pandas as pd
+
+        return pd.DataFrame(columns)
+
+    def scan_history(
+        self, keys: Sequence[str] | None = None, min_step: int | None = None, max_step: int | None = None
+    ) -> Iterator[dict[str, Any]]:
+        """Yield every row in the order of steps: ``_step``, ``_timestamp``, ``_label`` and the metrics logged there.
+
+        Args:
+            keys: only these metrics, and only rows that have one of them; None for all.
+            min_step: from this step on.
+            max_step: up to this step, itself included.
+        """
+        wanted = _checked_keys(keys)
+        for name, bound in (("min_step", min_step), ("max_step", max_step)):
+            if bound is not None and (isinstance(bound, bool) or not isinstance(bound, int)):
+                raise TypeError(f"{name} is a step, an integer, not {bound!r}")
+        blocks = self.store().columns(wanted, min_step, max_step)
+        return rows(blocks, wanted, min_step, max_step)
+
+    def files(self) -> list[StoredFile]:
+        """Return the files that were saved with the run, by name."""
+        top = self.dir / FILES_NAME
+        paths = [path for path in sorted(top.rglob("*")) if path.is_file() and not path.name.startswith(PART_PREFIX)]
+        return [StoredFile(path.relative_to(top).as_posix(), path, path.stat().st_size) for path in paths]
+
+    def artifacts(self) -> list[Any]:
+        """Return the artifacts that the run made or used."""
+        return []
+
+    def refresh(self) -> StoredRun:
+        """Forget what was read, so that it is read again; return the run itself."""
+        self._state = None
+        return self
+
+    def to_map(self) -> dict[str, Any]:
+        """Return what the run is as plain data, without its history."""
+        self._load()
+        names = (
+            "id name project group job_type tags notes state exit_code signal traceback reason start_time end_time "
+            "last_time step records points config summary metrics losses writers sinks"
+        )
+        return {name: getattr(self, name) for name in names.split()} | {"dir": self.place}
+
+    def store(self) -> RunReader:
+        """Return a reader of the run's store; where that is missing or damaged, it is first made anew from the log.
+
+        Raises:
+            StoreError: that cannot be done, as on a read-only medium; the message says why.
+        """
+        reader = StoreReader(self.dir / STORE_NAME)
+        try:
+            reader.checkpoint()
+        except StoreError as error:
+            self._heal(reader, error)
+        return reader
+
+    def _heal(self, reader: StoreReader, error: StoreError) -> None:
+        from sidecar.projections.rebuild import RunHeldError, rebuild
+
+        patient_until = time.monotonic() + _PATIENCE_SECONDS
+        while True:
+            try:
+                rebuild(self.dir)
+                return
+            except RunHeldError:  # its sidecar is about to make it
+                if time.monotonic() > patient_until:
+                    raise error from None
+            except (OSError, LogFormatError) as reason:
+                raise StoreError(f"{error}; it cannot be made anew here: {reason}") from reason
+            time.sleep(0.05)
+            try:
+                reader.checkpoint()
+                return
+            except StoreError as again:
+                error = again
+
+    def _load(self) -> dict[str, Any]:
+        if self._state is None:
+            self._state = self._read_state()
+        return self._state
+
+    def _read_state(self) -> dict[str, Any]:
+        try:
+            return StoreReader(self.dir / STORE_NAME).state()
+        except StoreError:
+            return self._state_by_log()
+
+    def _state_by_log(self) -> dict[str, Any]:
+        """Read what the run is from its log, where the store is missing or damaged."""
+        state = RunState()
+        try:
+            with LogReader(self.dir / LOG_NAME) as reader:
+                for batch in reader.batches():
+                    for record in batch.records:
+                        state.apply(record)
+        except (OSError, LogFormatError) as error:
+            return RunState().to_map() | {"state": "unreadable", "reason": str(error)}
+        return state.to_map()
+
+    def _get(self, key: str) -> Any:
+        return self._load().get(key)
+
+    def _text(self, key: str) -> str | None:
+        found: str | None = self._get(key)
+        return found
+
+    def _whole(self, key: str) -> int | None:
+        found: int | None = self._get(key)
+        return found
+
+    def _moment(self, key: str) -> float | None:
+        found: float | None = self._get(key)
+        return found
+
+    def _map(self, key: str) -> dict[str, Any]:
+        return dict(self._get(key) or {})
+
+    def __repr__(self) -> str:
+        return f"<StoredRun {self.id!r} in {str(self.dir.parent.parent)!r}>"
+
+
+def _checked_keys(keys: Sequence[str] | None) -> list[str] | None:
+    if keys is None:
+        return None
+    if isinstance(keys, str) or not all(isinstance(key, str) for key in keys):
+        raise TypeError(f"keys is a list of metric names such as ['loss'], not {keys!r}")
+    return list(dict.fromkeys(keys))
