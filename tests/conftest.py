@@ -13,7 +13,7 @@ import hypothesis
 import pytest
 
 from sidecar.protocol import channels
-from tests.tools import Launched, Leaks, RawClient, Scripts
+from tests.support import Launched, Leaks, RawClient, Scripts
 
 # Few examples each, so that the unit tests take half a minute; HYPOTHESIS_PROFILE=thorough takes its time.
 hypothesis.settings.register_profile("quick", max_examples=25, deadline=None)

@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 
 import tracker
-from tests.conformance.processes import Sidecar
-from tests.tools import REPOSITORY
+from tests.support import REPOSITORY
+from tests.tools.conformance.processes import Sidecar
 
 EXAMPLES = REPOSITORY / "examples" / "clients"
 LANGUAGES = ("javascript", "ruby", "cpp", "rust", "java")
@@ -66,7 +66,7 @@ def serving(tmp_path: Path) -> Iterator[Sidecar]:
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_it_holds_to_the_protocol(language: str, build: Build) -> None:
     program = build(language) / "conformance"
-    command = [sys.executable, "-m", "tests.conformance", "--command", str(program), "--json"]
+    command = [sys.executable, "-m", "tests.tools.conformance", "--command", str(program), "--json"]
     done = subprocess.run(
         [*command, "--steps", "100", "--kills", "2"],
         capture_output=True,
@@ -81,7 +81,18 @@ def test_it_holds_to_the_protocol(language: str, build: Build) -> None:
 
 def test_the_kit_finds_fault_with_a_program_that_does_nothing() -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "tests.conformance", "--command", "true", "--json", "--steps", "10", "--kills", "1"],
+        [
+            sys.executable,
+            "-m",
+            "tests.tools.conformance",
+            "--command",
+            "true",
+            "--json",
+            "--steps",
+            "10",
+            "--kills",
+            "1",
+        ],
         capture_output=True,
         text=True,
         cwd=REPOSITORY,

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.tools import Leaks
+from tests.support import Leaks
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import pytest
 
 from tests.faults.scenario import Scenario, play
 from tests.faults.scenarios import every
-from tests.tools import Leaks
+from tests.support import Leaks
 
 
 @pytest.mark.parametrize("scenario", every(), ids=lambda scenario: f"{scenario.number:02d} {scenario.name}")

@@ -11,7 +11,7 @@ import pytest
 from sidecar.protocol.connection import process_lives, read_connection
 from sidecar.protocol.errors import ConnectionFileError
 from sidecar.protocol.layout import needs_recovery
-from tests.tools import Leaks, ReadBack, Scripts, processes, wait_until
+from tests.support import Leaks, ReadBack, Scripts, processes, wait_until
 from tracker.reading.api import Api
 from tracker.transport import backend
 

@@ -24,7 +24,7 @@ from typing import Any
 from sidecar.protocol.connection import read_connection
 from sidecar.protocol.errors import ConnectionFileError
 from sidecar.protocol.layout import RUNS_NAME, is_held
-from tests.tools import PATIENCE, REPOSITORY, wait_until
+from tests.support import PATIENCE, REPOSITORY, wait_until
 
 _SLOT_BYTES = 64  # begun, returned, worst nanoseconds, raised: eight bytes each
 _HEAD_BYTES = 64  # the stage, and whether to stop

@@ -10,7 +10,7 @@ from sidecar.projections.rebuild import verify
 from sidecar.protocol.layout import FILES_NAME, LOG_NAME, RUNS_NAME, needs_recovery
 from sidecar.protocol.sink_progress import all_progress
 from tests.integration.serving import Keys, Serving, free_ports
-from tests.tools import PATIENCE, ReadBack, exact, wait_until
+from tests.support import PATIENCE, ReadBack, exact, wait_until
 
 
 class Link:

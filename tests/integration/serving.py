@@ -21,7 +21,7 @@ from sidecar.protocol.deadline import Deadline
 from sidecar.protocol.endpoints import reached
 from sidecar.protocol.keys import KeyPair, Security, write_key_pair
 from sidecar.protocol.records import Record
-from tests.tools import PATIENCE, REPOSITORY, Done, RawClient, wait_until
+from tests.support import PATIENCE, REPOSITORY, Done, RawClient, wait_until
 
 LOOPBACK = "tcp://127.0.0.1:*"
 

@@ -16,7 +16,7 @@ from sidecar.protocol.codec import encode
 from sidecar.protocol.errors import RefusedError
 from sidecar.protocol.frames import frame
 from sidecar.protocol.records import Record
-from tests.tools import REPOSITORY, Launched, RawClient, ReadBack, Script, Scripts, exact, wait_until
+from tests.support import REPOSITORY, Launched, RawClient, ReadBack, Script, Scripts, exact, wait_until
 
 # -- the user's side --------------------------------------------------------------------------------------------------
 

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from tests.integration.serving import environment
-from tests.tools import REPOSITORY, ReadBack, wait_until
+from tests.support import REPOSITORY, ReadBack, wait_until
 from tracker.reading.api import Api
 
 HAS_TORCH = importlib.util.find_spec("torch") is not None

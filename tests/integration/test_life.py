@@ -13,7 +13,7 @@ import pytest
 
 from sidecar.log.reader import LogReader
 from sidecar.protocol.layout import RunLock, is_held, needs_recovery
-from tests.tools import ReadBack, Scripts, exact, processes, wait_until
+from tests.support import ReadBack, Scripts, exact, processes, wait_until
 from tracker.reading.api import Api
 
 
@@ -293,7 +293,7 @@ def test_two_runs_after_another_share_a_sidecar(scripts: Scripts, root: Path) ->
             run.log({"x": number})
             run.finish()
         print(len(list(Path(os.environ["TRACKER_DIR"], "sidecars").glob("*.json"))), flush=True)
-        from tests.tools import wait_until
+        from tests.support import wait_until
         for number in range(30):
             lock = Path(os.environ["TRACKER_DIR"], "runs", f"run{number}", "lock")
             wait_until(lambda: not lock.exists(), f"the lock of run {number} is gone while its process lives")

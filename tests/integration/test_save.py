@@ -10,7 +10,7 @@ import pytest
 
 from sidecar.protocol.layout import PART_PREFIX
 from tests.integration.chain import Link, closed, files, run_directory
-from tests.tools import ReadBack, Scripts, wait_until
+from tests.support import ReadBack, Scripts, wait_until
 from tracker.reading.api import Api
 
 LARGE = 5 * 1024 * 1024 + 17

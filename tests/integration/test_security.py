@@ -21,7 +21,7 @@ from sidecar.protocol.errors import RefusedError
 from sidecar.protocol.keys import read_key_pair, read_public_key
 from sidecar.protocol.records import Record
 from tests.integration.serving import KeyedClient, Keys, Serving, command
-from tests.tools import ReadBack, Scripts, wait_until
+from tests.support import ReadBack, Scripts, wait_until
 from tracker.errors import LaunchError
 from tracker.transport.backend import Backend
 from tracker.transport.losses import Losses

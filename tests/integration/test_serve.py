@@ -25,7 +25,7 @@ from sidecar.protocol.endpoints import split_tcp
 from sidecar.protocol.errors import RefusedError
 from sidecar.protocol.layout import needs_recovery
 from tests.integration.serving import LOOPBACK, KeyedClient, Serving, command, free_ports
-from tests.tools import PATIENCE, REPOSITORY, ReadBack, Scripts, wait_until
+from tests.support import PATIENCE, REPOSITORY, ReadBack, Scripts, wait_until
 from tracker.reading.api import Api
 
 

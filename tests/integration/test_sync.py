@@ -20,7 +20,7 @@ from sidecar.protocol.sink_address import parse_sink
 from sidecar.protocol.sink_progress import SinkProgress, read_progress, write_progress
 from tests.integration.chain import Link, closed, run_directory, wait_until_arrived, whole
 from tests.integration.serving import environment
-from tests.tools import PATIENCE, REPOSITORY, Scripts, processes, wait_until
+from tests.support import PATIENCE, REPOSITORY, Scripts, processes, wait_until
 from tests.unit.run_builder import RunBuilder
 from tracker.cli.main import main
 

@@ -20,7 +20,7 @@ from sidecar.protocol.layout import LOG_NAME, SINKS_NAME
 from sidecar.protocol.records import Record
 from tests.integration.chain import Link, closed, files, run_directory, wait_until_arrived, whole
 from tests.integration.serving import Keys, command
-from tests.tools import Launched, RawClient, ReadBack, Scripts, wait_until
+from tests.support import Launched, RawClient, ReadBack, Scripts, wait_until
 from tests.unit.run_builder import RunBuilder
 from tracker.cli.main import main
 from tracker.reading.api import Api

@@ -39,7 +39,7 @@ from typing import Any
 from sidecar.protocol.channels import new_key_pair
 from sidecar.protocol.keys import write_key_pair
 from tests.network.namespaces import FarTrainer, Host, Network, Process, Served
-from tests.tools import REPOSITORY, wait_until
+from tests.support import REPOSITORY, wait_until
 
 _CHUNK_BYTES = 64 * 1024
 _ON_ITS_WAY_BYTES = 1024 * 1024

@@ -32,7 +32,7 @@ from typing import Any
 import psutil
 
 from tests.faults.trainers import Tally, Trainer, environment
-from tests.tools import PATIENCE
+from tests.support import PATIENCE
 
 TOOLS = {
     "ip": "iproute2",

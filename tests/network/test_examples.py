@@ -25,7 +25,7 @@ import tracker
 from sidecar.protocol.channels import new_key_pair
 from sidecar.protocol.keys import write_key_pair
 from tests.network.namespaces import Host, Network, Process
-from tests.tools import PATIENCE, REPOSITORY, wait_until
+from tests.support import PATIENCE, REPOSITORY, wait_until
 from tracker.reading.stored_run import StoredRun
 
 HERE = REPOSITORY / "examples" / "containers"

@@ -20,13 +20,13 @@ from tests.faults.readback import Back, read_back
 from tests.faults.scenarios.s03_both_killed import missing
 from tests.faults.trainers import Tally, environment
 from tests.network.namespaces import FarTrainer, Host, Network, Served, masquerade
-from tests.tools import wait_until
+from tests.support import wait_until
 
 DOOR = "tcp://10.77.2.2:5757"
 
 LONGEST_CALL = 0.5
-"""Seconds. What a call takes is microseconds (tests/benchmarks); one that waited for a network would take longer than
-this, and one that was in the way of a busy machine does not."""
+"""Seconds. A call takes microseconds (tests/tools/benchmarks); one that waited for a network would take longer than this,
+and one on a busy machine does not."""
 
 
 OUTAGE = float(os.environ.get("NETWORK_OUTAGE_SECONDS", "20"))

@@ -22,7 +22,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.tools import wait_until
+from tests.support import wait_until
 
 USER, PASSWORD = "alice", "s3cret"
 """Somebody who needs a password; `default` needs none."""

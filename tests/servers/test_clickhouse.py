@@ -25,7 +25,7 @@ from tests.servers import clickhouse_server
 from tests.servers.clickhouse_server import CLUSTER, PASSWORD, READER, USER, ClickhouseServer
 from tests.servers.feed import feed
 from tests.servers.proxy import CUT_AFTER, CUT_BEFORE, HALF, Fault, FaultyProxy, answer
-from tests.tools import REPOSITORY, Scripts, exact, wait_until
+from tests.support import REPOSITORY, Scripts, exact, wait_until
 from tests.unit.run_builder import START, RunBuilder
 from tracker.cli.main import main
 from tracker.reading.api import Api

@@ -21,7 +21,7 @@ from tests.servers import clickhouse_server
 from tests.servers.clickhouse_server import ClickhouseServer
 from tests.servers.mlflow_server import MlflowServer
 from tests.servers.proxy import CUT_AFTER, Fault, FaultyProxy
-from tests.tools import exact
+from tests.support import exact
 from tests.unit.run_builder import RunBuilder
 from tracker.reading.api import Api
 

@@ -15,7 +15,7 @@ from tests.servers import clickhouse_server
 from tests.servers.clickhouse_server import ClickhouseServer
 from tests.servers.faults import SCENARIOS
 from tests.servers.mlflow_server import MlflowServer, free_port
-from tests.tools import Leaks, Scripts
+from tests.support import Leaks, Scripts
 from tracker.cli.main import main
 from tracker.reading.api import Api
 

@@ -21,7 +21,7 @@ from sidecar.sinks.mlflow.sink import MlflowSink
 from tests.servers.feed import feed
 from tests.servers.mlflow_server import PASSWORD, USER, Kept, MlflowServer, Point
 from tests.servers.proxy import CUT_AFTER, CUT_BEFORE, HALF, Fault, FaultyProxy, answer
-from tests.tools import Scripts
+from tests.support import Scripts
 from tests.unit.run_builder import START, RunBuilder
 
 START_MS = int(START) * 1000

@@ -14,7 +14,7 @@ from sidecar.sinks.clickhouse.sink import ClickhouseSink
 from tests.servers import clickhouse_server
 from tests.servers.clickhouse_server import ClickhouseServer
 from tests.servers.feed import feed
-from tests.tools import exact
+from tests.support import exact
 from tests.unit.run_builder import START, RunBuilder
 from tracker.errors import RunNotFoundError
 from tracker.reading.api import Api, StoredRun

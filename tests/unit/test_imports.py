@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.tools import REPOSITORY, Scripts
+from tests.support import REPOSITORY, Scripts
 
 FILES = sorted(path for package in ("tracker", "sidecar") for path in (REPOSITORY / package).rglob("*.py"))
 

@@ -1,4 +1,4 @@
-// What the conformance kit runs: `python -m tests.conformance` says what it must do.
+// What the conformance kit runs: `python -m tests.tools.conformance` says what it must do.
 'use strict'
 
 const { parseArgs } = require('node:util')

@@ -1,6 +1,6 @@
 # frozen_string_literal: true
 
-# What the conformance kit runs: `python -m tests.conformance` says what it must do.
+# What the conformance kit runs: `python -m tests.tools.conformance` says what it must do.
 
 require "optparse"
 require_relative "tracker"

@@ -8,7 +8,7 @@ from pathlib import Path
 from tests.faults.readback import read_back
 from tests.faults.scenario import Figures, Scenario
 from tests.faults.trainers import Trainer, sidecars, signal_sidecars
-from tests.tools import wait_until
+from tests.support import wait_until
 
 CALLS = 3000
 P99_SECONDS = 0.001

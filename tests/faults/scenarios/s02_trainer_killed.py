@@ -12,7 +12,7 @@ import tracker
 from tests.faults.readback import read_back
 from tests.faults.scenario import Figures, Scenario
 from tests.faults.trainers import Trainer, sidecars
-from tests.tools import wait_until
+from tests.support import wait_until
 
 BURST = 10_000
 CRASHED_SECONDS = 1.0

@@ -20,7 +20,7 @@ import tracker
 from tests.faults.readback import logged_calls, read_back
 from tests.faults.scenario import Figures, Scenario
 from tests.faults.trainers import Tally, Trainer, environment, group, sidecars, signal_sidecars
-from tests.tools import PATIENCE, wait_until
+from tests.support import PATIENCE, wait_until
 
 CHILDREN = 2
 AGAIN = 200

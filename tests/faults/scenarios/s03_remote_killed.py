@@ -15,7 +15,7 @@ from tests.faults.readback import read_back
 from tests.faults.scenario import Figures, Scenario
 from tests.faults.scenarios.s03_both_killed import AGAIN, check_steps, missing
 from tests.faults.trainers import Trainer
-from tests.tools import Launched, wait_until
+from tests.support import Launched, wait_until
 
 
 class Remote:

@@ -18,7 +18,7 @@ from sidecar.protocol.layout import RUNS_NAME, STORE_NAME
 from tests.faults.readback import Back, logged_calls, read_back
 from tests.faults.scenario import Figures, Scenario
 from tests.faults.trainers import Trainer, alive, find_sidecar
-from tests.tools import PATIENCE, wait_until
+from tests.support import PATIENCE, wait_until
 
 _DISK_BYTES = 48 * 1024 * 1024
 _SAFE_CALLS = 8_000

@@ -20,7 +20,7 @@ import tracker
 from tests.faults.readback import read_back
 from tests.faults.scenario import Figures, Scenario
 from tests.faults.trainers import Tally, Trainer, pace, sidecars
-from tests.tools import wait_until
+from tests.support import wait_until
 
 CALLS = 40
 """Of each child."""

@@ -18,7 +18,7 @@ import tracker
 from tests.faults.readback import read_back
 from tests.faults.scenario import Figures, Scenario
 from tests.faults.trainers import Tally, Trainer, sidecars, signal_sidecars
-from tests.tools import wait_until
+from tests.support import wait_until
 
 FINISH_SECONDS = 3.0
 """The deadline that these programs give their shutdown."""

@@ -10,7 +10,7 @@ from typing import Any
 from tests.faults.readback import read_back
 from tests.faults.scenario import Figures, Scenario
 from tests.faults.trainers import Tally, Trainer, sidecars
-from tests.tools import wait_until
+from tests.support import wait_until
 
 LIMIT_BYTES = 256 * 1024 * 1024
 

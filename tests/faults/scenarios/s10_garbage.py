@@ -27,7 +27,7 @@ from sidecar.protocol.records import KINDS, Record
 from tests.faults.readback import read_back
 from tests.faults.scenario import Figures, Scenario
 from tests.faults.trainers import Trainer
-from tests.tools import PATIENCE, Launched, RawClient, wait_until
+from tests.support import PATIENCE, Launched, RawClient, wait_until
 
 EACH, FEW = 5_300, 300
 _BARE_PART = 20

@@ -17,7 +17,7 @@ from sidecar.protocol.connection import read_connection
 from tests.faults.readback import read_back
 from tests.faults.scenario import Figures, Scenario
 from tests.faults.trainers import Tally, Trainer
-from tests.tools import PATIENCE, wait_until
+from tests.support import PATIENCE, wait_until
 
 _WARM, _FEW, _MANY, _AT_ONCE = 20, 60, 500, 50
 _CALLS = 20

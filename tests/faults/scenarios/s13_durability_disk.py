@@ -26,7 +26,7 @@ from sidecar.protocol.records import Record
 from tests.faults.readback import read_back
 from tests.faults.scenario import Figures, Scenario
 from tests.faults.trainers import Trainer, find_sidecar
-from tests.tools import wait_until
+from tests.support import wait_until
 
 _CALLS = "pwrite64,write,writev,fsync,fdatasync,sendto,sendmsg"
 _SAID = re.compile(rb"\x96(?:\xa3ack|\xa6answer|\xa8attached)")

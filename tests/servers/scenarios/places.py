@@ -13,7 +13,7 @@ from tests.faults.trainers import Tally, row, sidecars
 from tests.servers.clickhouse_server import ClickhouseServer
 from tests.servers.mlflow_server import MlflowServer, mlflow_server
 from tests.servers.proxy import FaultyProxy
-from tests.tools import wait_until
+from tests.support import wait_until
 
 PROJECT = "faults"
 """What the trainers of `tests.faults.trainers` call theirs."""

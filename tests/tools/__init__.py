@@ -1,0 +1,1 @@
+"""Programs that measure and judge: benchmarks, and the conformance kit for clients in other languages."""

@@ -1,0 +1,101 @@
+"""A client without the SDK: attaches at the door and pushes messages that were encoded beforehand.
+
+So that what is measured is the sidecar, and not how fast Python can make records. Speaks what
+``sidecar/PROTOCOL.md`` says.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import msgpack
+import zmq
+
+from sidecar.protocol import PROTOCOL_VERSION
+from sidecar.protocol.connection import Connection, read_connection
+from sidecar.protocol.frames import frame
+from sidecar.protocol.layout import is_held
+from sidecar.protocol.limits import new_id
+from tests.tools.benchmarks.work import metrics
+
+
+def connection_of(run_directory: str) -> Connection:
+    """Return the connection of the sidecar that holds a run."""
+    holder = is_held(Path(run_directory))
+    if not holder:
+        raise RuntimeError(f"no sidecar holds {run_directory}")
+    return read_connection(holder)
+
+
+def encode_messages(run: str, client: str, records: int, per_message: int) -> list[bytes]:
+    """Return messages of `per_message` framed records each, numbered from 1."""
+    now = time.time()
+    messages, parts = [], []
+    for seq in range(1, records + 1):
+        body = {"step": seq, "data": metrics(seq)}
+        parts.append(frame(msgpack.packb(["log", run, client, seq, now + seq / 1e5, body])))
+        if len(parts) == per_message or seq == records:
+            messages.append(b"".join(parts))
+            parts.clear()
+    return messages
+
+
+class RawClient:
+    """One attachment to a run, on the thread that made it."""
+
+    def __init__(self, door: str, run: str) -> None:
+        self.run, self.client = run, new_id(12)
+        self._context = zmq.Context()
+        self._door = self._context.socket(zmq.DEALER)
+        self._door.connect(door)
+        self._door.send(self._pack("attach", {"protocol": PROTOCOL_VERSION, "label": "flood"}))
+        if not self._door.poll(10_000):
+            raise RuntimeError(f"no answer at the door {door}")
+        kind, _, _, _, _, body = msgpack.unpackb(self._door.recv_multipart()[-1])
+        if kind != "attached":
+            raise RuntimeError(f"{kind}: {body}")
+        self._records = self._context.socket(zmq.PUSH)
+        self._records.connect(body["records"])
+        self._results = self._context.socket(zmq.PULL)
+        self._results.connect(body["results"])
+
+    def _pack(self, kind: str, body: dict[str, Any], seq: int = 0) -> bytes:
+        packed: bytes = msgpack.packb([kind, self.run, self.client, seq, time.time(), body])
+        return packed
+
+    def flood(self, messages: Sequence[bytes]) -> None:
+        """Send all, as fast as they are taken; read what comes back meanwhile."""
+        for number, message in enumerate(messages):
+            self._records.send(message)
+            if number % 16 == 0:
+                while self._results.poll(0):
+                    self._check(self._results.recv())
+
+    def ask(self, what: str, timeout: float = 120.0) -> None:
+        """Wait for the answer to a request: ``"flush"`` (in the log) or ``"state"`` (and in the store)."""
+        end = time.monotonic() + timeout
+        while time.monotonic() < end:
+            self._records.send(self._pack("request", {"id": 1, "ask": what}))
+            while self._results.poll(2000):  # an answer that finds the queue full is lost: ask again
+                if self._check(self._results.recv()) == "answer":
+                    return
+        raise RuntimeError(f"no answer to {what!r} in {timeout} s")
+
+    def _check(self, message: bytes) -> str:
+        unpacker = msgpack.Unpacker()
+        unpacker.feed(message)
+        kind = ""
+        for kind, _, _, _, _, body in unpacker:
+            if kind == "reattach" or kind == "problem" or body.get("error"):
+                raise RuntimeError(f"the sidecar says {kind}: {body}")
+        return kind
+
+    def close(self, last: int) -> None:
+        """Say that this writer has finished, `last` being its last number; go."""
+        self._records.send(self._pack("exit", {"state": "finished", "exit_code": 0}, last + 1))
+        self.ask("flush")
+        self._records.send(self._pack("detach", {}))
+        self._context.destroy(linger=1000)

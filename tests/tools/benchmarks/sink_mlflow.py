@@ -1,0 +1,104 @@
+"""How fast a run goes to an MLflow server, against a bare loop that does nothing but send full requests."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import requests
+
+from sidecar.sinks.mlflow.sink import METRICS_PER_REQUEST, MlflowSink
+from tests.servers.feed import feed
+from tests.servers.mlflow_server import MlflowServer, mlflow_server
+from tests.tools.benchmarks.clock import median
+from tests.tools.benchmarks.options import Options
+from tests.tools.benchmarks.rows import Row, at_most
+from tests.unit.run_builder import START, RunBuilder
+
+MEASURE = "mlflow"
+METRICS = [f"metric{number}" for number in range(10)]
+POINTS = 100_000
+ROUNDS = 3
+LIMIT = 1.2
+
+
+def measure(options: Options) -> list[Row]:
+    """Deliver a log of so many points to a server on SQLite; the bare loop sends the same points in turn with it."""
+    points = options.count(POINTS)
+    with mlflow_server(f"sqlite:///{options.directory}/mlflow.db") as server:
+        bodies = _bodies(points)
+        _bare(server, "warm", bodies[:3])
+        bare: list[float] = []
+        sink: list[float] = []
+        for number in range(options.count(ROUNDS, 1)):
+            run = _run(options.directory, f"run{number}", points)
+            both: list[tuple[list[float], Callable[[], object]]] = [
+                (bare, partial(_bare, server, f"bare{number}", bodies)),
+                (sink, partial(feed, MlflowSink, f"mlflow+{server.url}", run.dir)),
+            ]
+            for times, work in both if number % 2 else reversed(both):
+                times.append(_timed(work))
+            _check(server, run.id, points)
+    ratio = median(sink) / median(bare)
+    return [
+        Row(
+            MEASURE, f"{points:,} points from the log to a finished run, SQLite", "s", median(sink), bare=median(bare),
+            bars=[at_most("sink / bare loop", ratio, LIMIT)],
+            note=f"bare: {len(bodies)} log-batch requests of {METRICS_PER_REQUEST:,} metrics over one kept connection; "
+            f"{points / median(sink):,.0f} points a second against {points / median(bare):,.0f}; "
+            f"median of {len(sink)}, taken in turn",
+        )
+    ]  # fmt: skip
+
+
+def _run(root: Path, name: str, points: int) -> RunBuilder:
+    run = RunBuilder(root, name, project=name)
+    for step in range(points // len(METRICS)):
+        run.row(step, **{metric: step * 0.001 + number for number, metric in enumerate(METRICS)})
+    return run.finish()
+
+
+def _bodies(points: int) -> list[str]:
+    """The same points, in requests that are full, encoded beforehand; the run's id is missing in front."""
+    found = [
+        {"key": metric, "value": step * 0.001 + number, "timestamp": (int(START) + 2 + step) * 1000, "step": step}
+        for step in range(points // len(METRICS))
+        for number, metric in enumerate(METRICS)
+    ]
+    full = [found[at : at + METRICS_PER_REQUEST] for at in range(0, len(found), METRICS_PER_REQUEST)]
+    return [f'"metrics":{json.dumps(metrics, separators=(",", ":"))}}}' for metrics in full]
+
+
+def _bare(server: MlflowServer, name: str, bodies: list[str]) -> None:
+    with requests.Session() as session:
+        session.trust_env = False
+
+        def post(endpoint: str, body: str) -> Any:
+            headers = {"Content-Type": "application/json"}
+            answer = session.post(f"{server.url}/api/2.0/mlflow/{endpoint}", data=body.encode(), headers=headers)
+            answer.raise_for_status()
+            return answer.json()
+
+        experiment = post("experiments/create", json.dumps({"name": name}))["experiment_id"]
+        run = post("runs/create", json.dumps({"experiment_id": experiment}))["run"]["info"]["run_id"]
+        for body in bodies:
+            post("runs/log-batch", f'{{"run_id":"{run}",{body}')
+        post("runs/update", json.dumps({"run_id": run, "status": "FINISHED", "end_time": int(START) * 1000}))
+
+
+def _timed(work: Callable[[], object]) -> float:
+    begin = time.perf_counter()
+    work()
+    return time.perf_counter() - begin
+
+
+def _check(server: MlflowServer, experiment: str, points: int) -> None:
+    [run] = server.runs(experiment)
+    wanted = {"run_id": run["info"]["run_id"], "metric_key": METRICS[0], "max_results": str(points)}
+    found = len(server.ask("GET", "metrics/get-history", wanted)["metrics"])
+    if run["info"]["status"] != "FINISHED" or found != points // len(METRICS):
+        raise RuntimeError(f"MLflow has {found} points of {METRICS[0]}, status {run['info']['status']}")

@@ -1,0 +1,131 @@
+"""How many records one sidecar takes, sustained: from the socket to the log, checked, ordered and acked."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from typing import Any
+
+from tests.tools.benchmarks.child import call
+from tests.tools.benchmarks.options import Options
+from tests.tools.benchmarks.rows import Row, at_least
+from tests.tools.benchmarks.work import metrics
+
+NAME = "sidecar throughput"
+PER_MESSAGE = 100
+
+
+def measure(options: Options) -> list[Row]:
+    found = call("throughput:flood", options.directory, records=options.count(1_000_000, 150_000))
+    sdk = call("throughput:from_the_sdk", options.directory, records=options.count(400_000, 60_000))
+    rate, bare = found["log"], found["bare"]
+    return [
+        Row(
+            NAME, "10 floats, from a raw client, durable in the log", "records/s", rate, bare=bare,
+            bars=[at_least("rate", rate, 60_000), at_least("rate / bare", rate / bare, 1 / 3)],
+            note=f"{found['records']:,} records in {found['seconds']:.1f} s, encoded beforehand, {PER_MESSAGE} a "
+            "message; the bare loop receives, unpacks and appends the same messages",
+        ),
+        Row(
+            NAME, "the same, until readable in the store", "records/s", found["store"], bare=bare,
+            note=f"the store was {found['store_behind']:.2f} s behind the log at the end",
+        ),
+        Row(
+            NAME, "10 floats, from one run.log loop until flushed", "records/s", sdk["rate"], bare=bare,
+            note="trainer and sidecar share the processors, and the one who is slower counts",
+        ),
+    ]  # fmt: skip
+
+
+def flood(records: int) -> dict[str, Any]:
+    """In a child: launch a sidecar as a trainer does, then give it what it can take from a client without the SDK."""
+    import tracker
+    from tests.tools.benchmarks.raw_client import RawClient, connection_of, encode_messages
+
+    run = tracker.init(project="benchmark")
+    run.flush()
+    client = RawClient(connection_of(str(run.dir)).door, run.id)
+    messages = encode_messages(run.id, client.client, records, PER_MESSAGE)
+    bare = flood_bare(messages, records)
+    begin = time.perf_counter()
+    client.flood(messages)
+    client.ask("flush")
+    seconds = time.perf_counter() - begin
+    client.ask("state")
+    readable = time.perf_counter() - begin
+    client.close(records)
+    run.finish()
+    return {
+        "records": records,
+        "seconds": seconds,
+        "log": records / seconds,
+        "store": records / readable,
+        "store_behind": readable - seconds,
+        "bare": bare,
+    }
+
+
+def flood_bare(messages: list[bytes], records: int) -> float:
+    """Return how many records a second the bare loop takes of the same messages."""
+    import zmq
+
+    receiver = subprocess.Popen(
+        [sys.executable, "-c", "from tests.tools.benchmarks.throughput import bare_receiver; bare_receiver()"],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert receiver.stdout is not None
+    context = zmq.Context()
+    push = context.socket(zmq.PUSH)
+    push.setsockopt(zmq.SNDHWM, 64)
+    push.connect(receiver.stdout.readline().strip())
+    begin = time.perf_counter()
+    for message in messages:
+        push.send(message)
+    push.send(b"")
+    receiver.stdout.readline()
+    seconds = time.perf_counter() - begin
+    receiver.communicate(timeout=10)
+    context.destroy(linger=0)
+    return records / seconds
+
+
+def bare_receiver() -> None:
+    """In a process of its own: receive, unpack every record, append the message to a file. No checks, no acks."""
+    import msgpack
+    import zmq
+
+    from sidecar.protocol.frames import HEAD, HEAD_BYTES, LENGTH_BITS
+
+    pull = zmq.Context().socket(zmq.PULL)
+    pull.setsockopt(zmq.RCVHWM, 64)
+    pull.bind("tcp://127.0.0.1:*" if sys.platform == "win32" else "ipc://*")
+    print(str(pull.get_string(zmq.LAST_ENDPOINT)).rstrip("\0"), flush=True)
+    unpack, head = msgpack.unpackb, HEAD.unpack_from
+    with open("bare.log", "wb", buffering=0) as file:
+        while message := pull.recv():
+            view = memoryview(message)
+            start = 0
+            while start < len(message):
+                end = start + HEAD_BYTES + (head(message, start)[0] & LENGTH_BITS)
+                unpack(view[start + HEAD_BYTES : end])
+                start = end
+            file.write(message)
+    print("done", flush=True)
+
+
+def from_the_sdk(records: int) -> dict[str, Any]:
+    """In a child: one training process that does nothing but log."""
+    import tracker
+
+    run = tracker.init(project="benchmark")
+    ready = [metrics(step) for step in range(5000)]
+    begin = time.perf_counter()
+    for _ in range(records // len(ready)):
+        for data in ready:
+            run.log(data)
+    run.flush()
+    rate = records // len(ready) * len(ready) / (time.perf_counter() - begin)
+    run.finish()
+    return {"rate": rate}

@@ -1,0 +1,135 @@
+"""Judges what a tap wrote down: whether a client behaved as PROTOCOL.md asks, beyond what lies on disk. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from sidecar.protocol import PROTOCOL_VERSION
+from sidecar.protocol.records import KINDS
+from tests.tools.conformance.tap import Event
+
+_UNHEARD_SECONDS = 1.0
+"""After so long a client must have read what was sent to it."""
+
+_QUIET_SECONDS = 2.5
+"""One beat a second, and some patience."""
+
+_FLIGHT_BYTES = 8 * 1024 * 1024
+
+
+def judge(events: Sequence[Event]) -> list[str]:
+    """Return what was wrong in the dealings of one client, in sentences."""
+    found: list[str] = []
+    for check in (_attaching, _numbers, _acks, _flight, _quiet, _leaving):
+        found += check(events)
+    return found
+
+
+def _attaching(events: Sequence[Event]) -> Iterator[str]:
+    asked = [event.record for event in events if event.way == "ask"]
+    if not asked:
+        yield "It asked nothing at the door."
+        return
+    if len({record.client for record in asked}) > 1:
+        names = ", ".join(dict.fromkeys(record.client for record in asked))
+        yield f"It attached under several client ids ({names}): attaching again keeps the id."
+    if any(record.seq != 0 for record in asked):
+        yield "It gave 'attach' a number: what goes to the door has number 0."
+    attached = False
+    for event in events:
+        if event.way == "ask" and event.record.kind == "attach":
+            body = event.record.body
+            if body["protocol"] != PROTOCOL_VERSION:
+                yield f"It attached with protocol {body['protocol']}, not {PROTOCOL_VERSION}."
+            if attached and body.get("again") is not True:
+                yield "It attached again without 'again' true."
+                break
+            if not attached and body.get("again"):
+                yield "It said 'again' before it had been attached."
+                break
+        elif event.way == "reply" and event.record.kind == "attached":
+            attached = True
+        elif event.way == "send" and not attached:
+            yield "It sent records before it was attached."
+            break
+
+
+def _numbers(events: Sequence[Event]) -> Iterator[str]:
+    first: dict[int, bytes] = {}
+    for event in events:
+        record = event.record
+        if event.way != "send":
+            continue
+        if record.kind in KINDS and (KINDS[record.kind].way == "request") != (record.seq == 0):
+            yield f"It gave a {record.kind!r} the number {record.seq}."
+            return
+        if record.seq and first.setdefault(record.seq, event.payload) != event.payload:
+            yield f"It used the number {record.seq} for two different records."
+            return
+
+
+def _acks(events: Sequence[Event]) -> Iterator[str]:
+    """What was acked, or durable when it attached, is not sent again."""
+    told: list[tuple[float, int]] = []
+    for event in events:
+        record = event.record
+        if event.way == "result" and event.passed and record.kind == "ack":
+            told.append((event.moment, record.body["seq"]))
+        elif event.way == "reply" and record.kind == "attached":
+            told.append((event.moment, record.body["last"]))
+        elif event.way == "send" and record.seq:
+            known = max((seq for moment, seq in told if event.moment - moment > _UNHEARD_SECONDS), default=0)
+            if record.seq <= known:
+                yield f"It sent record {record.seq} again, long after it had been told that {known} is durable."
+                return
+
+
+def _flight(events: Sequence[Event]) -> Iterator[str]:
+    acked = 0
+    flight: dict[int, int] = {}
+    for event in events:
+        record = event.record
+        if event.way == "send" and record.seq > acked:
+            flight[record.seq] = len(event.payload)
+        elif event.way == "result" and record.kind == "ack":
+            acked = max(acked, record.body["seq"])
+            flight = {seq: size for seq, size in flight.items() if seq > acked}
+        if sum(flight.values()) > _FLIGHT_BYTES:
+            yield f"It had {sum(flight.values())} bytes sent and not acked; 4 MiB are a good bound."
+            return
+
+
+def _quiet(events: Sequence[Event]) -> Iterator[str]:
+    """Between `attached` and `detach` something comes every second."""
+    last = None
+    for event in events:
+        if event.way == "reply" and event.record.kind == "attached":
+            last = event.moment
+        elif event.way in ("send", "ask") and last is not None:
+            if event.moment - last > _QUIET_SECONDS:
+                yield f"It said nothing for {event.moment - last:.1f} s: a client sends a 'beat' once a second."
+                return
+            last = event.moment
+
+
+def _leaving(events: Sequence[Event]) -> Iterator[str]:
+    sent = [event for event in events if event.way == "send"]
+    kinds = [event.record.kind for event in sent]
+    asks = [(event.moment, event.record.body["ask"]) for event in sent if event.record.kind == "request"]
+    if "detach" not in kinds:
+        yield "It left without 'detach'."
+    elif kinds[-1] != "detach":
+        yield f"It sent a {kinds[-1]!r} after 'detach'."
+    left = next((event.moment for event in sent if event.record.kind == "detach"), None)
+    ended = next((event for event in sent if event.record.kind == "exit"), None)
+    if ended is None:
+        yield "It never sent 'exit'."
+        return
+    asked_state = [moment for moment, ask in asks if ask == "state" and moment >= ended.moment]
+    if not asked_state:
+        yield "It did not ask for 'state' after 'exit'."
+    if not any(moment < ended.moment for moment, _ in asks):
+        yield "It did not wait until all was durable ('flush') before it sent 'exit'."
+    answers = [event.moment for event in events if event.way == "result" and event.record.kind == "answer"]
+    if left is not None and asked_state and not any(asked_state[0] <= moment <= left for moment in answers):
+        yield "It detached before the answer to 'state' was there."

@@ -1,0 +1,253 @@
+"""TapThread: stands between a client and a real sidecar, writes down all that passes, and plays tricks.
+
+It owns all its sockets. It is a door, a record socket and result sockets to the client, and a client to the sidecar.
+Knows nothing of what a client is to log; what it wrote down is judged in ``manners``.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import zmq
+
+from sidecar.protocol.codec import decode, encode, read_bare, read_framed
+from sidecar.protocol.errors import RecordError, SidecarError
+from sidecar.protocol.frames import MARK
+from sidecar.protocol.records import Body, Record
+from tests.tools.conformance.processes import Sidecar, free_ports
+
+_LOOK_SECONDS = 0.05
+
+
+class Event(NamedTuple):
+    """Something that passed.
+
+    Attributes:
+        moment: when, by the monotonic clock.
+        way: ``"ask"`` and ``"reply"`` at the door, ``"send"`` and ``"result"`` on the other sockets.
+        record: what it was.
+        payload: its bytes, for a record of a client.
+        passed: whether the other side got it.
+    """
+
+    moment: float
+    way: str
+    record: Record
+    payload: bytes = b""
+    passed: bool = True
+
+
+@dataclass
+class Tricks:
+    """What the tap does besides passing on. Each happens once.
+
+    Attributes:
+        ignore_first_attach: the first question gets no answer.
+        refuse_second_attach: the next is refused as ``closing``.
+        strange_results: results and keys that no client knows come before the first ack.
+        lose_message_after: once so many numbered records have passed, a message of the client's is lost.
+        silent_after: once so many have passed, results are lost for `silent_seconds`.
+    """
+
+    ignore_first_attach: bool = False
+    refuse_second_attach: bool = False
+    strange_results: bool = False
+    lose_message_after: int | None = None
+    silent_after: int | None = None
+    silent_seconds: float = 3.0
+    played: list[str] = field(default_factory=list)
+
+
+class Tap:
+    """The tap; a context manager.
+
+    Args:
+        sidecar: the real one, which runs.
+        tricks: what to do besides.
+
+    Attributes:
+        door: where a client attaches.
+        events: all that passed, in order; to be read when the tap is closed.
+        faults: what a client sent that cannot be read, in sentences.
+    """
+
+    def __init__(self, sidecar: Sidecar, tricks: Tricks) -> None:
+        self._sidecar = sidecar
+        self._tricks = tricks
+        self._port = free_ports()
+        self.door = f"tcp://127.0.0.1:{self._port}"
+        self.events: list[Event] = []
+        self.faults: list[str] = []
+        self._numbered = 0
+        self._silent_until = 0.0
+        self._stood_still = 0.0
+        self._results: dict[str, tuple[zmq.Socket[bytes], zmq.Socket[bytes], str]] = {}
+        self._stop = threading.Event()
+        self._bound = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="TapThread", daemon=True)
+
+    def __enter__(self) -> Tap:
+        self._thread.start()
+        self._bound.wait()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    # -- the thread ---------------------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self._door = self._socket(zmq.ROUTER)
+        self._records = self._socket(zmq.PULL)
+        self._onward = self._socket(zmq.PUSH)
+        self._door.bind(self.door)
+        self._records.bind(f"tcp://127.0.0.1:{self._port + 1}")
+        self._bound.set()
+        self._poller = zmq.Poller()
+        for socket in (self._door, self._records):
+            self._poller.register(socket, zmq.POLLIN)
+        try:
+            while not self._stop.is_set():
+                self._step()
+        finally:
+            self._context.destroy(linger=0)
+
+    def _socket(self, kind: int) -> zmq.Socket[bytes]:
+        socket = self._context.socket(kind)
+        socket.setsockopt(zmq.LINGER, 0)
+        return socket
+
+    def _step(self) -> None:
+        asked = time.monotonic()
+        ready = {socket for socket, _ in self._poller.poll(round(_LOOK_SECONDS * 1000))}
+        # Where this took longer than it may, the machine stood still, and the client with it.
+        self._stood_still += max(0.0, time.monotonic() - asked - 2 * _LOOK_SECONDS)
+        if self._door in ready:
+            self._on_door()
+        if self._records in ready:
+            self._on_message(self._records.recv())
+        for client, (back, _, _) in list(self._results.items()):
+            if back in ready:
+                self._on_result(client, back.recv())
+
+    def _note(self, way: str, record: Record, payload: bytes = b"", passed: bool = True) -> None:
+        self.events.append(Event(time.monotonic() - self._stood_still, way, record, payload, passed))
+
+    def _once(self, trick: str, wanted: bool) -> bool:
+        """Whether a trick is to be played now: it is wanted, and was not played before."""
+        if wanted and trick not in self._tricks.played:
+            self._tricks.played.append(trick)
+            return True
+        return False
+
+    # -- the door -----------------------------------------------------------------------------------------------
+
+    def _on_door(self) -> None:
+        *envelope, payload = self._door.recv_multipart()
+        try:
+            request = decode(payload)
+        except RecordError as error:
+            self.faults.append(f"What it sent to the door cannot be read: {error}.")
+            return
+        self._note("ask", request)
+        if self._once("ignore", self._tricks.ignore_first_attach):
+            return
+        if self._once("refuse", self._tricks.refuse_second_attach):
+            self._reply(envelope, request, "refused", {"code": "closing", "message": "the run is about to be closed"})
+            return
+        try:
+            answer = self._sidecar.ask(request.kind, request.body, request.run, request.client)
+        except SidecarError as error:
+            self._reply(envelope, request, "refused", {"code": getattr(error, "code", "form"), "message": str(error)})
+            return
+        body = answer.body
+        if answer.kind == "attached":
+            if not self._results:
+                self._onward.connect(body["records"])
+            results = self._result_port(request.client, body["results"])
+            body = {**body, "records": f"tcp://*:{self._port + 1}", "results": f"tcp://*:{results}"}
+            if self._tricks.strange_results:
+                body |= {"a key of tomorrow": [1, {"deep": None}]}
+        self._reply(envelope, request, answer.kind, body)
+
+    def _reply(self, envelope: Sequence[bytes], request: Record, kind: str, body: Body) -> None:
+        answer = Record(kind, request.run, request.client, 0, time.time(), body)
+        self._note("reply", answer)
+        self._door.send_multipart([*envelope, encode(answer)])
+
+    def _result_port(self, client: str, endpoint: str) -> int:
+        """Have results of `client` passed on; return the port where it takes them."""
+        known = self._results.get(client)
+        if known is not None and known[2] == endpoint:
+            return int(known[1].getsockopt_string(zmq.LAST_ENDPOINT).rpartition(":")[2])
+        back, front = self._socket(zmq.PULL), self._socket(zmq.PUSH)
+        back.connect(endpoint)
+        front.bind("tcp://127.0.0.1:*")
+        self._poller.register(back, zmq.POLLIN)
+        self._results[client] = (back, front, endpoint)
+        return int(front.getsockopt_string(zmq.LAST_ENDPOINT).rpartition(":")[2])
+
+    # -- records ------------------------------------------------------------------------------------------------
+
+    def _on_message(self, message: bytes) -> None:
+        found = list(self._read(message))
+        numbered = sum(record.seq > 0 for record, _ in found)
+        lost = numbered > 0 and self._once("lose", _reached(self._tricks.lose_message_after, self._numbered))
+        for record, payload in found:
+            self._note("send", record, payload, passed=not lost)
+        self._numbered += numbered
+        if numbered and self._once("silent", _reached(self._tricks.silent_after, self._numbered)):
+            self._silent_until = time.monotonic() + self._tricks.silent_seconds
+        if not lost:
+            self._onward.send(message)
+
+    def _read(self, message: bytes) -> list[tuple[Record, bytes]]:
+        """Return the records of a message and their bytes; note what cannot be read."""
+        parts = []
+        if message[:1] == bytes([MARK]):
+            end = 0
+            while end < len(message):
+                parts.append(part := read_framed(message, end))
+                end = part.end
+        else:
+            parts = list(read_bare(message))
+        if not parts:
+            self.faults.append("It sent an empty message.")
+        found = []
+        for part in parts:
+            if part.record is None:
+                self.faults.append(f"It sent a record that cannot be read: {part.error}.")
+            else:
+                found.append((part.record, part.frame))
+        return found
+
+    # -- results ------------------------------------------------------------------------------------------------
+
+    def _on_result(self, client: str, message: bytes) -> None:
+        result = decode(message)
+        front = self._results[client][1]
+        if self._once("strange", self._tricks.strange_results):
+            for kind, body in (("weather", {"sky": "blue"}), ("ack", {"seq": 0, "a key of tomorrow": {"x": [None]}})):
+                self._hand(front, Record(kind, result.run, client, 0, time.time(), body))
+        if time.monotonic() < self._silent_until:
+            self._note("result", result, passed=False)
+        else:
+            self._hand(front, result)
+
+    def _hand(self, front: zmq.Socket[bytes], result: Record) -> None:
+        try:
+            front.send(encode(result), zmq.DONTWAIT)
+        except zmq.Again:  # it has detached, or attaches just now
+            self._note("result", result, passed=False)
+        else:
+            self._note("result", result)
+
+
+def _reached(wanted: int | None, numbered: int) -> bool:
+    return wanted is not None and numbered >= wanted

@@ -1,0 +1,162 @@
+"""The Writer, stepped by hand: nothing is acked before it is in the log, nothing is lost or overtaken when it fails."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from sidecar.protocol.deadline import Deadline
+from sidecar.protocol.records import Record
+from tests.support import ReadBack
+from tests.unit.stages import Stages, let_fail, log, message
+
+
+@pytest.fixture
+def stages(root: Path) -> Iterator[Stages]:
+    made = Stages(root)
+    yield made
+    made.close()
+
+
+def in_log(stages: Stages, run: str = "run") -> list[int]:
+    stages.later(1.0)
+    stages.write()
+    stages.send()
+    return [record.seq for record in ReadBack(stages.root / "runs" / run).log if record.kind == "log"]
+
+
+def acked(stages: Stages, client: str = "a") -> int:
+    return max((body["seq"] for body in stages.told("ack", client)), default=0)
+
+
+def retry(stages: Stages) -> None:
+    """Let the pause after a failure pass."""
+    stages.writer._retry_at = 0.0
+    stages.write()
+
+
+def test_nothing_is_acked_before_it_is_written(stages: Stages) -> None:
+    session, _ = stages.attach("run", "a")
+    stages.handler.process(message(log("run", "a", 1), log("run", "a", 2)))
+    while stages.to_writer:
+        stages.writer.process(stages.to_writer.popleft())
+    assert (acked(stages), session.durable, stages.writer.backlog_bytes > 0) == (0, 0, True)
+    stages.write()
+    assert (acked(stages), session.durable, stages.writer.backlog_bytes) == (2, 2, 0)
+    assert in_log(stages) == [1, 2]
+
+
+def test_acks_are_few_and_the_last_is_never_forgotten(stages: Stages) -> None:
+    stages.attach("run", "a")
+    for seq in range(1, 201):
+        stages.handler.process(message(log("run", "a", seq)))
+        while stages.to_writer:
+            stages.writer.process(stages.to_writer.popleft())
+        stages.writer.idle(stages.now)
+    assert len(stages.told("ack")) < 100
+    wait = stages.writer.idle(stages.now)
+    assert wait <= 1.0
+    stages.later(0.1)
+    stages.writer.idle(stages.now)
+    assert acked(stages) == 200
+
+
+def test_a_full_disk_keeps_everything_back_in_order(stages: Stages) -> None:
+    session, _ = stages.attach("run", "a")
+    stages.handler.process(message(log("run", "a", 1)))
+    stages.write()
+    failing = let_fail(session.run)
+    failing.full = True
+    stages.handler.process(message(log("run", "a", 2)))
+    stages.write()
+    question = Record("request", "run", "a", 0, 1.0, {"id": 1, "ask": "flush"})
+    stages.handler.process(message(log("run", "a", 3), question, log("run", "a", 4)))
+    for _ in range(3):
+        retry(stages)
+    assert (acked(stages), session.durable) == (1, 1)
+    assert stages.told("answer") == [], "what was asked behind them is not answered"
+    assert failing.tried >= 3
+    assert stages.writer.error is not None and "No space left" in stages.writer.error
+    assert stages.writer.backlog_bytes > 0
+    failing.full = False
+    stages.handler.process(message(log("run", "a", 5)))
+    retry(stages)
+    assert in_log(stages) == [1, 2, 3, 4, 5]
+    assert acked(stages) == 5
+    assert stages.told("answer") == [{"id": 1, "seq": 3}]
+    assert stages.writer.backlog_bytes == 0
+
+
+def test_while_a_disk_is_full_the_log_is_not_tried_all_the_time(stages: Stages) -> None:
+    session, _ = stages.attach("run", "a")
+    failing = let_fail(session.run)
+    failing.full = True
+    for seq in range(1, 50):
+        stages.handler.process(message(log("run", "a", seq)))
+        stages.write()
+    assert failing.tried == 1
+    failing.full = False
+    retry(stages)
+    assert in_log(stages) == list(range(1, 50))
+
+
+def test_a_disk_that_cannot_sync_has_nothing_acked_and_nothing_written_twice(root: Path) -> None:
+    stages = Stages(root, durability="disk")
+    session, _ = stages.attach("run", "a")
+    failing = let_fail(session.run)
+    failing.unsyncable = True
+    stages.handler.process(message(log("run", "a", 1)))
+    stages.write()
+    stages.handler.process(message(log("run", "a", 2)))
+    for _ in range(3):
+        retry(stages)
+    assert (acked(stages), failing.tried >= 2) == (0, True)
+    failing.unsyncable = False
+    retry(stages)
+    assert acked(stages) == 2 and in_log(stages) == [1, 2]
+    stages.close()
+
+
+def test_much_that_waits_is_written_in_order(stages: Stages) -> None:
+    session, _ = stages.attach("run", "a")
+    stages.attach("run", "b")
+    failing = let_fail(session.run)
+    failing.full = True
+    for seq in range(1, 300):
+        stages.handler.process(message(*(log("run", client, seq, text="x" * 5000) for client in "ab")))
+        if seq % 50 == 0:
+            stages.handler.process(message(Record("request", "run", "a", 0, 1.0, {"id": seq, "ask": "flush"})))
+        stages.write()
+    failing.full = False
+    retry(stages)
+    stages.send()
+    found = ReadBack(stages.root / "runs" / "run").check()
+    assert [record.seq for record in found.log if record.client == "a"] == list(range(1, 300))
+    assert [(body["id"], body["seq"] >= body["id"]) for body in stages.told("answer")] == [
+        (seq, True) for seq in range(50, 300, 50)
+    ]
+
+
+def test_at_the_end_it_gives_up_at_the_deadline_and_nothing_was_acked(root: Path) -> None:
+    stages = Stages(root)
+    session, _ = stages.attach("run", "a")
+    failing = let_fail(session.run)
+    failing.full = True
+    stages.handler.process(message(log("run", "a", 1)))
+    stages.write()
+    stages.writer.close(Deadline(0.0))
+    assert (acked(stages), session.durable) == (0, 0)
+    failing.full = False
+    retry(stages)
+    stages.close()
+
+
+def test_closing_writes_and_acks_what_is_left(stages: Stages) -> None:
+    stages.attach("run", "a")
+    stages.handler.process(message(log("run", "a", 1)))
+    while stages.to_writer:
+        stages.writer.process(stages.to_writer.popleft())
+    stages.writer.close(Deadline(5.0))
+    assert acked(stages) == 1 and in_log(stages) == [1]

@@ -1,0 +1,81 @@
+"""vectors.json is what the codec says, and what another reader of msgpack says too."""
+
+from __future__ import annotations
+
+import json
+import zlib
+from typing import Any
+
+import pytest
+from msgpack.fallback import Unpacker
+
+from sidecar.protocol.codec import decode, encode
+from sidecar.protocol.errors import RecordError
+from sidecar.protocol.frames import HEAD_BYTES, frame
+from sidecar.protocol.records import KINDS, Record
+from tests.support import exact
+from tests.tools.conformance.vectors import VECTORS, code_of, read, tagged, untagged, written
+
+FILE = json.loads(VECTORS.read_text())
+
+
+def named(vectors: list[dict[str, Any]]) -> list[Any]:
+    return [pytest.param(each, id=f"{each['name']} {each.get('form', '')}".strip()) for each in vectors]
+
+
+def test_the_file_is_what_is_written_now() -> None:
+    assert VECTORS.read_text() == written(), "make it anew: python -m tests.tools.conformance --write-vectors"
+
+
+def test_every_kind_is_there() -> None:
+    found = {record[0] for vector in FILE["messages"] for record in vector["records"]}
+    assert set(KINDS) <= found
+
+
+def test_tags_are_a_way_there_and_back() -> None:
+    value: Any = {"a": [None, True, -1, 2**64 - 1, -0.0, float("nan"), "✓", b"\x00", {}, []]}
+    assert exact(untagged(json.loads(json.dumps(tagged(value))))) == exact(value)
+
+
+@pytest.mark.parametrize("vector", named(FILE["messages"]))
+def test_a_message_holds_what_is_said(vector: dict[str, Any]) -> None:
+    data = bytes.fromhex(vector["hex"])
+    records = [Record(*untagged(each)) for each in vector["records"]]
+    assert [exact(list(each)) for each in read(data)] == [exact(list(each)) for each in records]
+    assert exact(independently(data, vector["form"])) == exact([list(each) for each in records])
+    if not vector.get("loose"):
+        packed = [encode(each) for each in records]
+        assert b"".join(packed if vector["form"] == "bare" else map(frame, packed)) == data
+    for each in records:
+        decode(encode(each))
+
+
+def independently(data: bytes, form: str) -> list[Any]:
+    """Read a message without the codec: by the table of the document, and with msgpack's slow reader."""
+    found = []
+    while form == "framed" and data:
+        assert data[0] == 0xC1
+        end = HEAD_BYTES + int.from_bytes(data[1:4], "big")
+        assert zlib.crc32(data[HEAD_BYTES:end]) == int.from_bytes(data[4:HEAD_BYTES], "big")
+        found += independently(data[HEAD_BYTES:end], "bare")
+        data = data[end:]
+    if data:
+        unpacker = Unpacker()
+        unpacker.feed(data)
+        found += list(unpacker)
+    return found
+
+
+@pytest.mark.parametrize("vector", named(FILE["damaged"]))
+def test_of_a_damaged_message_the_rest_is_read(vector: dict[str, Any]) -> None:
+    expected = [part.get("damage") or untagged(part["record"]) for part in vector["parts"]]
+    assert [list(part) for part in read(bytes.fromhex(vector["hex"]))] == expected
+    assert any("damage" in part for part in vector["parts"])
+
+
+@pytest.mark.parametrize("vector", named(FILE["refused"]))
+def test_what_is_refused_has_its_code(vector: dict[str, Any]) -> None:
+    data = bytes.fromhex(vector["hex"])
+    assert code_of(data) == vector["code"]
+    with pytest.raises(RecordError):
+        decode(data)
