@@ -25,8 +25,8 @@ from tests.support import wait_until
 DOOR = "tcp://10.77.2.2:5757"
 
 LONGEST_CALL = 0.5
-"""Seconds. A call takes microseconds (tests/tools/benchmarks); one that waited for a network would take longer than this,
-and one on a busy machine does not."""
+"""Seconds. A call takes microseconds; one that waited for a network would take longer than this, and one on a busy
+machine does not."""
 
 
 OUTAGE = float(os.environ.get("NETWORK_OUTAGE_SECONDS", "20"))
