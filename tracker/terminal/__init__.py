@@ -1,1 +1,1 @@
-"""The only way to a terminal: messages, progress."""
+"""The only way to a terminal: messages, progress, text, colours, sparklines."""

@@ -1,17 +1,25 @@
-"""What is said to people on standard error, which may be full, closed or replaced: no training fails because of it."""
+"""Messages to people on standard error, which may be full, closed or replaced: no training fails because of one."""
 
 from __future__ import annotations
 
 import contextlib
+import shutil
 import sys
 from typing import TextIO
 
 
 def say(text: str, stream: TextIO | None = None) -> None:
-    """Write `text` as it is to `stream` (None: standard error), if that can be written to."""
+    """Write `text` as it is to `stream` (None: standard error), if possible.
+
+    Characters that the stream's encoding lacks are written as ``?``.
+    """
     with contextlib.suppress(OSError, ValueError, AttributeError):  # AttributeError: it is None, or a stand-in
         to = stream if stream is not None else sys.stderr
-        to.write(text)
+        try:
+            to.write(text)
+        except UnicodeEncodeError:
+            encoding = to.encoding or "ascii"
+            to.write(text.encode(encoding, "replace").decode(encoding))
         to.flush()
 
 
@@ -21,3 +29,8 @@ def is_terminal(stream: TextIO | None = None) -> bool:
         return (stream if stream is not None else sys.stderr).isatty()
     except (OSError, ValueError, AttributeError):
         return False
+
+
+def terminal_width(default: int = 100) -> int:
+    """Return the terminal's columns, from ``COLUMNS`` or the terminal; `default` if there is none."""
+    return max(20, shutil.get_terminal_size((default, 24)).columns)

@@ -1,4 +1,4 @@
-"""A progress bar on standard error, on a terminal only, and only for what takes longer than a second."""
+"""Progress: a bar on standard error, on a terminal only, and only for what takes longer than a second."""
 
 from __future__ import annotations
 
@@ -6,15 +6,20 @@ import time
 from types import TracebackType
 from typing import TextIO
 
-from tracker.terminal.messages import is_terminal, say
+from tracker.terminal.messages import is_terminal, say, terminal_width
+from tracker.terminal.text import clean, fit
 
-_PATIENCE = 1.0
-_EVERY = 0.1
+_DELAY = 1.0
+"""Seconds before the bar appears."""
+
+_INTERVAL = 0.1
+"""Seconds between two drawings."""
+
 _CELLS = 30
 
 
 class Progress:
-    """Call it with (done, total) as often as you like; leave the `with` block and it is gone from the screen.
+    """A progress bar. Call it with (done, total) as often as you like; leaving the ``with`` block removes it.
 
     Args:
         label: what is being done, such as ``"verify abc123"``.
@@ -23,31 +28,32 @@ class Progress:
     """
 
     def __init__(self, label: str, stream: TextIO | None = None, *, silent: bool = False) -> None:
-        self._label = label
+        self._label = clean(label)
         self._stream = stream
-        self._next = time.monotonic() + _PATIENCE
+        self._next = time.monotonic() + _DELAY
         self._drawn = 0
         self._wanted = not silent and is_terminal(stream)
 
     def __call__(self, done: int, total: int) -> None:
-        """Say that `done` of `total` is done; `total` 0 if nobody knows."""
+        """Show that `done` of `total` is done; `total` is 0 if unknown."""
         if not self._wanted:
             return
         now = time.monotonic()
         if now < self._next:
             return
-        self._next = now + _EVERY
+        self._next = now + _INTERVAL
         if total > 0:
             share = min(1.0, done / total)
             filled = round(share * _CELLS)
             line = f"{self._label}  [{'#' * filled}{'.' * (_CELLS - filled)}] {share:4.0%}"
         else:
             line = f"{self._label}  {done:,}"
+        line = fit(line, terminal_width() - 1)  # a line that wraps could not be wiped
         say("\r" + line.ljust(self._drawn), self._stream)
         self._drawn = len(line)
 
     def close(self) -> None:
-        """Wipe the bar. May be called twice."""
+        """Remove the bar. May be called twice."""
         if self._drawn:
             say("\r" + " " * self._drawn + "\r", self._stream)
             self._drawn = 0
