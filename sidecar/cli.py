@@ -285,7 +285,7 @@ def _connection(options: argparse.Namespace) -> tuple[str, str | None, Connectio
     if "://" in address:
         return address, key, None
     connection = read_connection(address)
-    return connection.door, key or connection.public_key, connection
+    return connection.control, key or connection.public_key, connection
 
 
 def _ask(options: argparse.Namespace, kind: str) -> dict[str, Any]:
@@ -357,10 +357,10 @@ def _drain(options: argparse.Namespace) -> int:
 
 
 def _stop(options: argparse.Namespace) -> int:
-    from sidecar.protocol.connection import place, process_lives
+    from sidecar.protocol.connection import machine_id, process_lives
 
     _, _, connection = _connection(options)
-    if connection is None or connection.place != place():
+    if connection is None or connection.machine_id != machine_id():
         _ask(options, "stop")
         return 0
     if not process_lives(connection) or not _is_sidecar(connection.pid):

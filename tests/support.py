@@ -23,7 +23,7 @@ from sidecar.protocol import PROTOCOL_VERSION, channels
 from sidecar.protocol.ask import ask
 from sidecar.protocol.channels import Channel
 from sidecar.protocol.codec import decode, encode
-from sidecar.protocol.connection import Connection, place, read_connection
+from sidecar.protocol.connection import Connection, machine_id, read_connection
 from sidecar.protocol.deadline import Deadline
 from sidecar.protocol.records import Record
 
@@ -289,7 +289,7 @@ class Launched:
     def ask(self, kind: str, body: dict[str, Any] | None = None, run: str = "", client: str = "") -> Record:
         """Ask at its door."""
         request = Record(kind, run, client, 0, time.time(), body or {})
-        return ask(self.connection.door, request, Deadline(PATIENCE))
+        return ask(self.connection.control, request, Deadline(PATIENCE))
 
     def status(self) -> dict[str, Any]:
         return self.ask("status").body
@@ -323,7 +323,7 @@ class RawClient:
         self.name = name
         self.seq = 0
         self.results: list[Record] = []
-        request = {"protocol": PROTOCOL_VERSION, "pid": os.getpid(), "place": place(), **body}
+        request = {"protocol": PROTOCOL_VERSION, "pid": os.getpid(), "place": machine_id(), **body}
         self.attached = sidecar.ask("attach", request, run, name).body
         self._records: Channel = channels.push()
         self._records.connect(self.attached["records"])

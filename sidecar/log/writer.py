@@ -10,6 +10,7 @@ from pathlib import Path
 from types import TracebackType
 
 from sidecar.log.reader import HEADER_BYTES, LogReader, header
+from sidecar.protocol.atomic import sync_directory
 
 
 class LogWriter:
@@ -85,11 +86,7 @@ class LogWriter:
         os.fsync(self._fd)
         if not self._named:
             for directory in (self.path.parent, self.path.parent.parent):
-                fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-                try:
-                    os.fsync(fd)
-                finally:
-                    os.close(fd)
+                sync_directory(directory)
             self._named = True
 
     def close(self) -> None:

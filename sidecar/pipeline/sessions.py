@@ -16,7 +16,7 @@ from sidecar.pipeline.messages import Append, Closing, Done, Opened, Question, W
 from sidecar.pipeline.oom import oom_count, oom_since
 from sidecar.protocol import PROTOCOL_VERSION
 from sidecar.protocol.codec import encode
-from sidecar.protocol.connection import place
+from sidecar.protocol.connection import machine_id
 from sidecar.protocol.deadline import Deadline
 from sidecar.protocol.errors import RefusedError
 from sidecar.protocol.frames import frame
@@ -85,7 +85,7 @@ class Attendance:
         self._on_sinks = on_sinks
         self._sync = sync
         self._local = local
-        self._place = place()
+        self._place = machine_id()
         self._searched = 0.0
         self._leaving: dict[Session, float] = {}
         self._draining = False

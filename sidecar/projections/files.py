@@ -11,9 +11,11 @@ import logging
 import os
 from pathlib import Path
 
+from sidecar.protocol.atomic import publish
 from sidecar.protocol.checks import check_file
 from sidecar.protocol.errors import RecordError
-from sidecar.protocol.layout import FILES_NAME, PART_PREFIX
+from sidecar.protocol.layout import FILES_NAME
+from sidecar.protocol.limits import PART_PREFIX
 from sidecar.protocol.records import Record
 
 _log = logging.getLogger("sidecar")
@@ -70,7 +72,7 @@ class Files:
             _log.error("run %s: file %s is not what its sum says; it is left out", self._run, name)
             return
         try:
-            os.replace(part, path)
+            publish(part, path)
         except IsADirectoryError:
             part.unlink(missing_ok=True)
             raise

@@ -49,7 +49,7 @@ def reached(endpoint: str, door: str) -> str:
     return join_tcp(split_tcp(door)[0], split_tcp(endpoint)[1])
 
 
-def is_local(endpoint: str) -> bool:
+def is_loopback(endpoint: str) -> bool:
     """Whether only this machine reaches it: a Unix socket, or TCP on a loopback address."""
     if not endpoint.startswith("tcp://"):
         return True

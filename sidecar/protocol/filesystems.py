@@ -12,7 +12,7 @@ _NETWORK = frozenset(
 """File systems of /proc/self/mountinfo (proc(5)) that are not on this machine; so is every ``fuse.*``."""
 
 
-def is_local(path: Path, mounts: str | None = None) -> bool:
+def on_local_disk(path: Path, mounts: str | None = None) -> bool:
     """Whether `path` (which need not be there yet) is on a disk of this machine; True where that cannot be seen.
 
     Args:

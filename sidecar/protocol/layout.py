@@ -21,9 +21,6 @@ LOCK_NAME = "lock"
 LOG_NAME = "transactions.log"
 STORE_NAME = "store.db"
 FILES_NAME = "files"
-PART_PREFIX = ".part-"
-"""How a file begins that is not yet whole, below the run's files."""
-
 SINKS_NAME = "sinks"
 """Below a run: how far it is on its way to each server."""
 

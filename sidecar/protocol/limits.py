@@ -54,6 +54,9 @@ def valid_name(name: object) -> bool:
     return isinstance(name, str) and _NAME.fullmatch(name) is not None
 
 
+PART_PREFIX = ".part-"
+"""How the name of a temporary file begins; no file of a run may be named so."""
+
 FILE_NAME_RULE = "parts with '/' between, none empty, '.', '..' or beginning with '.part-', no control character"
 
 
@@ -66,7 +69,7 @@ def valid_file_name(name: object) -> bool:
         short = len(name.encode()) <= MAX_FILE_NAME_BYTES and all(len(part.encode()) <= 255 for part in parts)
     except UnicodeEncodeError:
         return False
-    return short and not any(part in ("", ".", "..") or part.startswith(".part-") for part in parts)
+    return short and not any(part in ("", ".", "..") or part.startswith(PART_PREFIX) for part in parts)
 
 
 def new_id(length: int = 8) -> str:

@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from sidecar.protocol.atomic import replace_bytes
 from sidecar.protocol.codec import pack, unpack
 from sidecar.protocol.errors import RecordError
 from sidecar.protocol.layout import LOG_NAME, SINKS_NAME
@@ -69,9 +70,7 @@ def write_progress(run_directory: Path, progress: SinkProgress) -> None:
     name = parse_sink(progress.address).name
     directory = run_directory / SINKS_NAME
     directory.mkdir(exist_ok=True)
-    beside = directory / f".{name}.{os.getpid()}"
-    beside.write_bytes(pack(asdict(progress)))
-    os.replace(beside, directory / name)
+    replace_bytes(directory / name, pack(asdict(progress)))
 
 
 def _read(path: Path) -> SinkProgress | None:

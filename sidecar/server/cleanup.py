@@ -7,20 +7,20 @@ import os
 import shutil
 from pathlib import Path
 
-from sidecar.protocol.connection import Connection, place, process_lives, read_connection
+from sidecar.protocol.connection import Connection, machine_id, process_lives, read_connection
 from sidecar.protocol.errors import ConnectionFileError
 from sidecar.protocol.layout import SOCKETS_PREFIX, sockets_in
 
 
 def remove_leftovers(directory: Path) -> None:
     """Remove what dead sidecars of this machine have left beside their connection files in `directory`."""
-    here = place()
+    here = machine_id()
     for file in directory.glob("*.json"):
         try:
             connection = read_connection(file)
         except ConnectionFileError:
             continue
-        if connection.place != here or process_lives(connection):
+        if connection.machine_id != here or process_lives(connection):
             continue
         _remove_sockets(connection)
         log = file.with_suffix(".log")
@@ -32,7 +32,7 @@ def remove_leftovers(directory: Path) -> None:
 
 def _remove_sockets(connection: Connection) -> None:
     """Remove the directory of its door, if it is one that a sidecar of this user has made."""
-    scheme, _, path = connection.door.partition("://")
+    scheme, _, path = connection.control.partition("://")
     sockets = Path(path).parent
     if scheme == "ipc" and sockets.parent == sockets_in() and sockets.name.startswith(SOCKETS_PREFIX):
         with contextlib.suppress(OSError):

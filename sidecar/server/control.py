@@ -15,7 +15,7 @@ from sidecar.pipeline.sessions import Attendance
 from sidecar.protocol import PROTOCOL_VERSION, channels
 from sidecar.protocol.checks import check
 from sidecar.protocol.codec import decode_envelope, encode
-from sidecar.protocol.connection import place
+from sidecar.protocol.connection import machine_id
 from sidecar.protocol.errors import ChannelError, RecordError, RefusedError
 from sidecar.protocol.records import KINDS, Body, Record
 from sidecar.server.access import Guard
@@ -141,7 +141,7 @@ class Door:
             "resumed": session.resumed,
         }
         if self._endpoints.local:  # of no use to others, and none of their business
-            body |= {"directory": str(session.run.directory), "place": place()}
+            body |= {"directory": str(session.run.directory), "place": machine_id()}
         if found.get("error"):
             _log.warning("run %s: its state is not known: %s", session.run.id, found["error"])
         self._answer(envelope, request._replace(kind="attached", body=body))

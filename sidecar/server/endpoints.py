@@ -16,7 +16,7 @@ from pathlib import Path
 
 from sidecar.protocol.channels import Channel
 from sidecar.protocol.deadline import Deadline
-from sidecar.protocol.endpoints import ANY_PORT, advertised, is_local, join_tcp, numeric, split_tcp
+from sidecar.protocol.endpoints import ANY_PORT, advertised, is_loopback, join_tcp, numeric, split_tcp
 from sidecar.protocol.errors import ChannelError
 
 DEFAULT_PORT = 5757
@@ -42,7 +42,7 @@ class Endpoints:
 
     def __init__(self, door: str, beside: Path | Iterable[int] | None = None) -> None:
         self.door = door
-        self.local = is_local(door)
+        self.local = is_loopback(door)
         self._directory = beside if isinstance(beside, Path) else None
         self._ports = None if beside is None or isinstance(beside, Path) else deque(beside)
         self._range = f"{min(self._ports)}-{max(self._ports)}" if self._ports else ""

@@ -27,7 +27,7 @@ from sidecar.pipeline.writer import Writer
 from sidecar.projections.store.sink import StoreSink
 from sidecar.protocol import PROTOCOL_VERSION, channels
 from sidecar.protocol.codec import encode
-from sidecar.protocol.connection import Connection, place, write_connection
+from sidecar.protocol.connection import Connection, machine_id, write_connection
 from sidecar.protocol.deadline import Deadline
 from sidecar.protocol.endpoints import reached
 from sidecar.protocol.layout import RUNS_NAME
@@ -231,7 +231,7 @@ class Server:
         connection = Connection(
             reached(door_endpoint, "tcp://127.0.0.1:0"),  # the file is read on this machine
             os.getpid(),
-            place(),
+            machine_id(),
             platform.node(),
             __version__,
             self._started,

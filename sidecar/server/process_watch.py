@@ -1,6 +1,6 @@
 """Notices at once when a process ends: pidfd_open(2) where the system has it, psutil's polling elsewhere.
 
-Used on the HandlerThread. Knows only process ids that are valid here (see `sidecar.protocol.connection.place`).
+Used on the HandlerThread. Knows only process ids that are valid here (see `sidecar.protocol.connection.machine_id`).
 """
 
 from __future__ import annotations

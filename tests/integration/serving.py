@@ -16,7 +16,7 @@ from typing import Any
 from sidecar.protocol import PROTOCOL_VERSION, channels
 from sidecar.protocol.ask import ask
 from sidecar.protocol.codec import decode
-from sidecar.protocol.connection import Connection, place, read_connection
+from sidecar.protocol.connection import Connection, machine_id, read_connection
 from sidecar.protocol.deadline import Deadline
 from sidecar.protocol.endpoints import reached
 from sidecar.protocol.keys import KeyPair, Security, write_key_pair
@@ -115,7 +115,7 @@ class Serving:
 
     @property
     def door(self) -> str:
-        return self.connection.door
+        return self.connection.control
 
     def said(self) -> str:
         """Return what it wrote to its log."""
@@ -136,7 +136,7 @@ class Serving:
 
     def attach(self, run: str, client: str, security: Security | None = None, **body: Any) -> Record:
         """Attach a client, whose process is this one."""
-        told = {"protocol": PROTOCOL_VERSION, "pid": os.getpid(), "place": place(), **body}
+        told = {"protocol": PROTOCOL_VERSION, "pid": os.getpid(), "place": machine_id(), **body}
         return self.ask("attach", told, run, client, security)
 
     def status(self, security: Security | None = None) -> dict[str, Any]:

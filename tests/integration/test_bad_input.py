@@ -395,7 +395,7 @@ def test_an_unknown_kind_is_kept(sidecar: Launched, client: Attach, root: Path) 
 )
 def test_nonsense_at_the_door_is_refused(sidecar: Launched, client: Attach, request_bytes: bytes) -> None:
     with channels.dealer() as door:
-        door.connect(sidecar.connection.door)
+        door.connect(sidecar.connection.control)
         door.send(request_bytes)
         assert door.wait(10.0)
         answer = msgpack.unpackb(door.receive())

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from sidecar.protocol.layout import PART_PREFIX
+from sidecar.protocol.limits import PART_PREFIX
 from tests.integration.chain import Link, closed, files, run_directory
 from tests.support import ReadBack, Scripts, wait_until
 from tracker.reading.api import Api

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import pytest
 
 from sidecar.protocol.codec import encode
-from sidecar.protocol.connection import place
+from sidecar.protocol.connection import machine_id
 from sidecar.protocol.deadline import Deadline
 from sidecar.protocol.errors import RefusedError
 from sidecar.protocol.keys import read_key_pair, read_public_key
@@ -374,7 +374,9 @@ def test_what_is_said_of_windows_and_processes_is_believed_on_one_machine_only(
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as other:
         serving = Serving(root, "--insecure", listen="tcp://0.0.0.0:*") if far else Serving(root)
         try:
-            mallory = KeyedClient(serving, "run", "mallory", window=str(window.directory), pid=other.pid, place=place())
+            mallory = KeyedClient(
+                serving, "run", "mallory", window=str(window.directory), pid=other.pid, place=machine_id()
+            )
             assert mallory.attached.keys().isdisjoint({"directory", "place"}) is far
             window.close()  # its owner is gone, so the sidecar could have its lock
             other.communicate(b"\n")  # and so is the process that was named

@@ -20,7 +20,7 @@ import pytest
 
 from sidecar import cli
 from sidecar.log.reader import LogReader
-from sidecar.protocol.connection import Connection, place, read_connection, write_connection
+from sidecar.protocol.connection import Connection, machine_id, read_connection, write_connection
 from sidecar.protocol.endpoints import split_tcp
 from sidecar.protocol.errors import RefusedError
 from sidecar.protocol.layout import needs_recovery
@@ -107,9 +107,9 @@ def test_a_client_attaches_by_endpoint_by_file_and_by_environment(
     sockets.mkdir()
     serving = serve(listen=LOOPBACK if kind == "tcp" else f"ipc://{sockets}/door")
     found = serving.connection
-    assert (found.pid, found.place, found.public_key) == (serving.process.pid, place(), None)
+    assert (found.pid, found.machine_id, found.public_key) == (serving.process.pid, machine_id(), None)
     assert stat.S_IMODE(serving.file.stat().st_mode) == 0o600
-    assert found.door.startswith("tcp://127.0.0.1:") if kind == "tcp" else found.door == f"ipc://{sockets}/door"
+    assert found.control.startswith("tcp://127.0.0.1:") if kind == "tcp" else found.control == f"ipc://{sockets}/door"
 
     theirs = tmp_path / "theirs"
     done = scripts.run(THREE_RUNS, serving.door, serving.file, env={"TRACKER_DIR": str(theirs)})
@@ -567,7 +567,7 @@ def test_stop_ends_no_process_that_was_given_a_dead_sidecars_id(root: Path) -> N
     (root / "sidecars").mkdir(parents=True)
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as innocent:
         file = root / "sidecars" / "serve.json"
-        write_connection(file, Connection("tcp://127.0.0.1:1", innocent.pid, place(), "here", "0.1.0", 1.0))
+        write_connection(file, Connection("tcp://127.0.0.1:1", innocent.pid, machine_id(), "here", "0.1.0", 1.0))
         done = command("stop", "--dir", root)
         assert done.code == 1 and f"process {innocent.pid} is gone" in error_line(done.err)
         assert innocent.poll() is None

@@ -15,6 +15,7 @@ from itertools import islice
 from pathlib import Path
 from typing import IO, Any, TypeAlias
 
+from sidecar.protocol.atomic import replace
 from sidecar.protocol.limits import MIN_STEP
 from tracker.cli.common import CommandError, Commands, UsageError, api_of, json_line, key_list, plain, say, whole_number
 from tracker.cli.table import counted
@@ -129,17 +130,14 @@ def _to_file(write: Write, source: Source, path: Path, progress: Progress) -> in
         with open(path, "wb") as file:
             return write(source, file, progress)
     path = path.resolve()  # a link stays one
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with open(part, "wb") as file:
-            rows = write(source, file, progress)
-            if path.exists():
-                os.fchmod(file.fileno(), stat.S_IMODE(path.stat().st_mode))
-        os.replace(part, path)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
-    return rows
+
+    def whole(file: IO[bytes]) -> int:
+        rows = write(source, file, progress)
+        if path.exists():
+            os.fchmod(file.fileno(), stat.S_IMODE(path.stat().st_mode))
+        return rows
+
+    return replace(path, whole)
 
 
 class _LineFeeds(io.StringIO):

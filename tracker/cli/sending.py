@@ -16,7 +16,7 @@ from typing import Any
 from sidecar import __version__
 from sidecar.protocol.connection import process_lives, read_connection
 from sidecar.protocol.errors import ConnectionFileError
-from sidecar.protocol.filesystems import is_local
+from sidecar.protocol.filesystems import on_local_disk
 from sidecar.protocol.layout import RUNS_NAME, SIDECARS_NAME, needs_recovery
 from sidecar.protocol.sink_address import SinkAddress, parse_sink, parse_sinks
 from sidecar.protocol.sink_progress import all_progress
@@ -231,7 +231,7 @@ def _facts(api: Api) -> list[dict[str, str]]:
     left = [directory.name for directory in runs if needs_recovery(directory)]
     place = api.dir if api.dir.exists() else api.dir.parent
     writable = os.access(place, os.W_OK)
-    local = is_local(api.dir)
+    local = on_local_disk(api.dir)
     serving = list(_sidecars(api.dir))
     return [
         _fact("tracker", f"{__version__}, Python {platform.python_version()} on {platform.system()}"),
@@ -253,4 +253,4 @@ def _sidecars(root: Path) -> Iterator[str]:
         except ConnectionFileError:
             continue
         if process_lives(connection):
-            yield f"process {connection.pid} at {connection.door}"
+            yield f"process {connection.pid} at {connection.control}"

@@ -18,7 +18,8 @@ from sidecar.projections.store.blocks import Block
 from sidecar.projections.store.reader import StoreReader
 from sidecar.projections.store.rows import columns_for, history, rows
 from sidecar.protocol.errors import LogFormatError, StoreError
-from sidecar.protocol.layout import FILES_NAME, LOG_NAME, PART_PREFIX, STORE_NAME
+from sidecar.protocol.layout import FILES_NAME, LOG_NAME, STORE_NAME
+from sidecar.protocol.limits import PART_PREFIX
 from sidecar.protocol.sink_progress import all_progress
 
 if TYPE_CHECKING:

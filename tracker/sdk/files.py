@@ -7,16 +7,17 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shutil
+import stat
 import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
+from sidecar.protocol import atomic
 from sidecar.protocol.deadline import Deadline
-from sidecar.protocol.layout import FILES_NAME, PART_PREFIX
-from sidecar.protocol.limits import FILE_NAME_RULE, MAX_CHUNK_BYTES, new_id, valid_file_name
+from sidecar.protocol.layout import FILES_NAME
+from sidecar.protocol.limits import FILE_NAME_RULE, MAX_CHUNK_BYTES, valid_file_name
 from tracker.errors import TrackerError
 
 if TYPE_CHECKING:
@@ -50,19 +51,26 @@ def files_below(path: str | os.PathLike[str], name: str | None) -> list[tuple[Pa
     return found
 
 
-def copy_into(directory: Path, source: Path, name: str) -> dict[str, Any]:
-    """Copy a file into the run's directory, where it appears whole; return the body of its record."""
+def copy_into(directory: Path, source: Path, name: str, *, sync: bool = False) -> dict[str, Any]:
+    """Copy a file into the run's directory, where it appears whole; return the body of its record.
+
+    Args:
+        sync: return only when the file and its name are on the disk, so that the record may be written.
+    """
+
+    def write(out: IO[bytes]) -> dict[str, Any]:
+        body = _copy(source, out)
+        os.fchmod(out.fileno(), stat.S_IMODE(source.stat().st_mode))
+        return body
+
     target = directory / FILES_NAME / name
     target.parent.mkdir(parents=True, exist_ok=True)
-    part = target.with_name(f"{PART_PREFIX}{new_id(16)}")
-    try:
-        with open(part, "wb") as out:
-            body = _copy(source, out)
-        shutil.copymode(source, part)
-        os.replace(part, target)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
+    body = atomic.replace(target, write, sync=sync)
+    if sync:
+        for parent in target.parents[1:]:  # directories that were made for it
+            atomic.sync_directory(parent)
+            if parent == directory:
+                break
     return {"name": name, **body}
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from sidecar.protocol.deadline import Deadline
 from tracker.sdk import last_run
-from tracker.terminal.messages import say
+from tracker.terminal.messages import show
 from tracker.terminal.progress import Progress
 
 if TYPE_CHECKING:
@@ -84,6 +84,6 @@ def _say_goodbye(run: Run) -> None:
     lost = run.losses.counts()
     if lost:
         told = ", ".join(f"{count} ({reason})" for reason, count in sorted(lost.items()))
-        say(f"tracker: run {run.name}: not kept: {told}\n")
+        show(f"tracker: run {run.name}: not kept: {told}\n")
     if not run._settings.silent:
-        say(f"tracker: run {run.name} {run.state}, kept {run._kept()}\n")
+        show(f"tracker: run {run.name} {run.state}, kept {run._kept()}\n")

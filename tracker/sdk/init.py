@@ -21,7 +21,7 @@ from tracker.sdk.disabled import DisabledRun
 from tracker.sdk.run import Run
 from tracker.sdk.values import as_mapping, plain
 from tracker.settings import Settings, resolve
-from tracker.terminal.messages import say
+from tracker.terminal.messages import show
 
 if TYPE_CHECKING:
     from tracker.sdk.setup import Setup
@@ -165,7 +165,7 @@ def _start(setup: Setup, settings: Settings, config: dict[str, Any]) -> Run:
     if not settings.silent:
         going_on = attached.state.get("state") == "running"
         again = " joined" if going_on else " resumed" if attached.resumed else ""
-        say(f"tracker: run {run.name} ({run.id}){again}, kept {run._kept()}\n")
+        show(f"tracker: run {run.name} ({run.id}){again}, kept {run._kept()}\n")
     return run
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from pathlib import Path
+
+from sidecar.protocol.atomic import replace_bytes
 
 _NAME = "last-run"
 
@@ -19,12 +20,8 @@ def read(root: Path) -> str:
 
 def remember(root: Path, run_id: str) -> None:
     """`run_id` begins. Where that cannot be written, only ``resume="auto"`` misses it."""
-    beside = root / f".{_NAME}.{os.getpid()}"
-    try:
-        beside.write_text(run_id + "\n")
-        beside.rename(root / _NAME)
-    except OSError:
-        return
+    with contextlib.suppress(OSError):
+        replace_bytes(root / _NAME, f"{run_id}\n".encode())
 
 
 def forget(root: Path, run_id: str) -> None:

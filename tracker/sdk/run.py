@@ -20,7 +20,7 @@ from tracker.sdk.config import Config
 from tracker.sdk.exits import Exit, exit_of
 from tracker.sdk.summary import Summary
 from tracker.settings import Settings
-from tracker.terminal.messages import say
+from tracker.terminal.messages import show
 from tracker.transport.losses import Losses
 
 if TYPE_CHECKING:
@@ -229,7 +229,8 @@ class Run:
                 assert self._interface is not None
                 saving.send(self._interface, source, called, deadline)
             else:
-                self._publish("file", saving.copy_into(self.dir, source, called))
+                sync = self._settings.durability == "disk"
+                self._publish("file", saving.copy_into(self.dir, source, called, sync=sync))
         return [called for _, called in found]
 
     def define_metric(
@@ -332,7 +333,7 @@ class Run:
                 self._state = how.state
                 return
             with interface.window.lock:
-                self._append_end(how, interface.window.append_last)
+                self._append_end(how, interface.window.append_final)
                 self._state = how.state
                 self._plain = False
             from tracker.sdk.finish import drain
@@ -343,7 +344,7 @@ class Run:
                 drain(self, interface, deadline)
             except KeyboardInterrupt:  # Ctrl-C again, while it waits: the sidecar does the rest
                 deadline = Deadline(0.0)
-                say(f"tracker: run {self.name}: not waited for; its sidecar does the rest\n")
+                show(f"tracker: run {self.name}: not waited for; its sidecar does the rest\n")
             finally:
                 interface.close(Deadline(max(0.5, deadline.left() or 0.0)))
 

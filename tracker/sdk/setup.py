@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("tracker")
 
-_LAST_WORDS_SECONDS = 3.0
+_FINAL_RECORDS_SECONDS = 3.0
 """How long SIGTERM is held up for a sidecar on another machine: less than anybody waits before SIGKILL follows."""
 
 
@@ -150,12 +150,12 @@ class Setup:
         far = []
         for run in list(self.runs):
             if run._interface is not None and run.state == "running":
-                run._append_end(how, run._interface.window.append_at_death)
+                run._append_end(how, run._interface.window.append_final_in_signal_handler)
                 if run._far:
                     far.append(run._interface)
-        deadline = Deadline(_LAST_WORDS_SECONDS)
+        deadline = Deadline(_FINAL_RECORDS_SECONDS)
         for interface in far:
-            interface.send_last_words(deadline)
+            interface.send_final_records(deadline)
 
 
 _started: list[bool] = []

@@ -8,7 +8,7 @@ import sys
 from typing import TextIO
 
 
-def say(text: str, stream: TextIO | None = None) -> None:
+def show(text: str, stream: TextIO | None = None) -> None:
     """Write `text` as it is to `stream` (None: standard error), if possible.
 
     Characters that the stream's encoding lacks are written as ``?``.

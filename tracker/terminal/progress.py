@@ -6,7 +6,7 @@ import time
 from types import TracebackType
 from typing import TextIO
 
-from tracker.terminal.messages import is_terminal, say, terminal_width
+from tracker.terminal.messages import is_terminal, show, terminal_width
 from tracker.terminal.text import clean, fit
 
 _DELAY = 1.0
@@ -49,13 +49,13 @@ class Progress:
         else:
             line = f"{self._label}  {done:,}"
         line = fit(line, terminal_width() - 1)  # a line that wraps could not be wiped
-        say("\r" + line.ljust(self._drawn), self._stream)
+        show("\r" + line.ljust(self._drawn), self._stream)
         self._drawn = len(line)
 
     def close(self) -> None:
         """Remove the bar. May be called twice."""
         if self._drawn:
-            say("\r" + " " * self._drawn + "\r", self._stream)
+            show("\r" + " " * self._drawn + "\r", self._stream)
             self._drawn = 0
 
     def __enter__(self) -> Progress:

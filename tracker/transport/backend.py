@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from sidecar.protocol.connection import Connection, place, process_lives, read_connection
+from sidecar.protocol.connection import Connection, machine_id, process_lives, read_connection
 from sidecar.protocol.deadline import Deadline
 from sidecar.protocol.errors import ConnectionFileError, RefusedError, SidecarError, UnreachableError
 from sidecar.protocol.limits import new_id
@@ -182,7 +182,7 @@ class Backend:
             connection = read_connection(file)
         except ConnectionFileError:
             return None
-        here = connection.place == place()  # on another machine nobody can be reached by its file
+        here = connection.machine_id == machine_id()  # on another machine nobody can be reached by its file
         return connection if here and process_lives(connection) else None
 
     def forget_in_child(self) -> None:
@@ -209,10 +209,10 @@ class Backend:
         """
         from sidecar.protocol import PROTOCOL_VERSION
         from sidecar.protocol.ask import ask
-        from sidecar.protocol.endpoints import is_local, reached
+        from sidecar.protocol.endpoints import is_loopback, reached
         from sidecar.protocol.records import Record
 
-        request = {"protocol": PROTOCOL_VERSION, "pid": os.getpid(), "place": place(), **body}
+        request = {"protocol": PROTOCOL_VERSION, "pid": os.getpid(), "place": machine_id(), **body}
         elsewhere: str | None = None
         while True:
             connection, door = self._door(elsewhere, deadline)
@@ -239,7 +239,7 @@ class Backend:
                     raise LaunchError(str(error)) from error
                 raise
             found = answer.body
-            directory = Path(found["directory"]) if found.get("place") == place() else None
+            directory = Path(found["directory"]) if found.get("place") == machine_id() else None
             return Attached(
                 reached(found["records"], door),
                 reached(found["results"], door),
@@ -248,7 +248,7 @@ class Backend:
                 found["resumed"],
                 directory,
                 security,
-                far=not is_local(door),
+                far=not is_loopback(door),
             ), connection
 
     def made_up_pair(self) -> KeyPair | None:
@@ -289,7 +289,7 @@ class Backend:
             try:
                 connection = read_connection(elsewhere)
                 if process_lives(connection):
-                    return connection, connection.door
+                    return connection, connection.control
             except ConnectionFileError:
                 pass  # it has just gone: the run is free again
         if self.address is not None:
@@ -303,9 +303,9 @@ class Backend:
                         raise LaunchError(f"sidecar={self.address!r}: {error}") from error
                     time.sleep(min(0.05, deadline.left(0.05) or 0.0))  # it is there once the sidecar serves
                 else:
-                    return connection, connection.door
+                    return connection, connection.control
         connection = self.ensure_launched(deadline)
-        return connection, connection.door
+        return connection, connection.control
 
 
 def recover(root: Path, run_ids: list[str] | None = None, timeout: float = 60.0) -> None:

@@ -131,10 +131,10 @@ class Interface:
         """How many records are not yet known to be durable."""
         return self.window.seq - self.window.acked
 
-    def send_last_words(self, deadline: Deadline) -> None:
+    def send_final_records(self, deadline: Deadline) -> None:
         """From a signal handler that never returns: have all that is in the window sent, or leave it there."""
         while self.unacked() and not deadline.over():
-            self._pump.rouse()
+            self._pump.wake()
             time.sleep(0.005)
         if not self.unacked():
             self.close(deadline)

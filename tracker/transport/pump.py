@@ -146,20 +146,20 @@ class Pump:
         """Queue a request behind all that was logged; return its number in the mailbox."""
         number = self._mailbox.expect()
         self._requests.append((number, what))
-        self.rouse()
+        self.wake()
         return number
 
-    def rouse(self) -> None:
+    def wake(self) -> None:
         """Have it look at the window now; takes no lock, so that a signal handler may call it."""
         try:
             self._wake.release()
         except RuntimeError:
-            return  # it was roused before, and has not yet begun
+            return  # it was woken before, and has not yet begun
 
     def close(self, deadline: Deadline) -> None:
         """Say goodbye and end the thread."""
         self._closing = True
-        self.rouse()
+        self.wake()
         if self._thread is not None and self._thread is not threading.current_thread():
             self._thread.join(deadline.left())
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from sidecar.protocol.codec import new_packer
-from sidecar.protocol.filesystems import is_local, local_directory
+from sidecar.protocol.filesystems import local_directory, on_local_disk
 from sidecar.protocol.frames import HEAD, HEAD_BYTES, LENGTH_BITS, MARK_BITS
 from sidecar.protocol.layout import LOG_NAME
 from sidecar.protocol.limits import MAX_RECORD_BYTES
@@ -158,7 +158,7 @@ class Window:
         self._pos = self._size = 0
         named = base / WINDOWS_NAME / client
         named.parent.mkdir(parents=True, exist_ok=True)
-        windows = named.parent if is_local(named.parent) else local_directory(run)
+        windows = named.parent if on_local_disk(named.parent) else local_directory(run)
         self.directory = windows / f".{client}"  # nobody looks at it before it has its lock and its final name
         self.directory.mkdir(mode=0o700)
         self._owner = OwnerLock.make(self.directory, {"run": run, "client": client, **info})
@@ -216,16 +216,16 @@ class Window:
             if self._deferred:
                 self._append_deferred()
 
-    def append_last(self, kind: str, body: dict[str, Any]) -> None:
+    def append_final(self, kind: str, body: dict[str, Any]) -> None:
         """Append the last words of the run, for which a place is reserved. Call it with `lock` held."""
         self._ending = True
         self.append(kind, body)
 
-    def append_at_death(self, kind: str, body: dict[str, Any]) -> None:
-        """`append_last` from a signal handler that never returns: an append that it interrupted never happened."""
+    def append_final_in_signal_handler(self, kind: str, body: dict[str, Any]) -> None:
+        """`append_final` from a signal handler that never returns: an append that it interrupted never happened."""
         with self.lock:
             self._busy = False
-            self.append_last(kind, body)
+            self.append_final(kind, body)
 
     def _append_deferred(self) -> None:
         while self._deferred and not self._busy:

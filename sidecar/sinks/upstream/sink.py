@@ -23,7 +23,7 @@ from sidecar.protocol import PROTOCOL_VERSION
 from sidecar.protocol.ask import ask
 from sidecar.protocol.channels import Channel, Poll, new_key_pair, pull, push
 from sidecar.protocol.codec import decode, encode, pack
-from sidecar.protocol.connection import place
+from sidecar.protocol.connection import machine_id
 from sidecar.protocol.deadline import Deadline
 from sidecar.protocol.endpoints import reached
 from sidecar.protocol.errors import (
@@ -245,7 +245,13 @@ class UpstreamSink:
     def _attach(self, clients: set[str]) -> None:
         """Have all clients attached; learn what the sidecar there has of each."""
         for client in sorted(clients - self._results.keys()):
-            body = {"protocol": PROTOCOL_VERSION, "again": True, "relay": True, "pid": os.getpid(), "place": place()}
+            body = {
+                "protocol": PROTOCOL_VERSION,
+                "again": True,
+                "relay": True,
+                "pid": os.getpid(),
+                "place": machine_id(),
+            }
             found = self._ask(Record("attach", self._target.run, client, 0, time.time(), body)).body
             if self._records is None:
                 self._records = push(self._security)

@@ -273,7 +273,7 @@ class _Garbage:
 
     def _to_door(self, make: Make, each: int) -> None:
         with channels.dealer() as door:
-            door.connect(self._sidecar.connection.door)
+            door.connect(self._sidecar.connection.control)
             for _ in range(each):
                 self._push(door, make(self._chance, 1))
                 self.sent += 1
@@ -291,7 +291,7 @@ class _Garbage:
 
     def _bare(self, each: int) -> None:
         """Connect to every Unix socket there is, and send what no ZeroMQ peer would."""
-        directory = Path(self._sidecar.connection.door.removeprefix("ipc://")).parent
+        directory = Path(self._sidecar.connection.control.removeprefix("ipc://")).parent
         for path in sorted(directory.iterdir()):
             for _ in range(each):
                 with socket.socket(socket.AF_UNIX) as bare:

@@ -137,7 +137,7 @@ def serve(root: Path) -> tuple[subprocess.Popen[bytes], str]:
     os.close(write)
     with os.fdopen(read, "rb") as ready:
         assert ready.readline() == b"ready\n", "the sidecar does not serve"
-    return process, read_connection(root / "sidecars" / "serve.json").door
+    return process, read_connection(root / "sidecars" / "serve.json").control
 
 
 def client(index: int, clients: int, endpoint: str, rate: int, count: int, barrier: Barrier, ended: Event) -> None:

@@ -45,7 +45,7 @@ def flood(records: int) -> dict[str, Any]:
 
     run = tracker.init(project="benchmark")
     run.flush()
-    client = RawClient(connection_of(str(run.dir)).door, run.id)
+    client = RawClient(connection_of(str(run.dir)).control, run.id)
     messages = encode_messages(run.id, client.client, records, PER_MESSAGE)
     bare = flood_bare(messages, records)
     begin = time.perf_counter()

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from sidecar.projections.files import Files
-from sidecar.protocol.layout import FILES_NAME, PART_PREFIX
+from sidecar.protocol.layout import FILES_NAME
+from sidecar.protocol.limits import PART_PREFIX
 from sidecar.protocol.records import Body, Record
 
 CONTENT = bytes(range(256)) * 40

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sidecar.protocol.endpoints import advertised, connectable, is_local, join_tcp, numeric, reached, split_tcp
+from sidecar.protocol.endpoints import advertised, connectable, is_loopback, join_tcp, numeric, reached, split_tcp
 
 
 @pytest.mark.parametrize(
@@ -53,7 +53,7 @@ def test_what_is_no_tcp_endpoint(endpoint: str) -> None:
     ],
 )
 def test_what_only_this_machine_reaches(endpoint: str, local: bool) -> None:
-    assert is_local(endpoint) is local
+    assert is_loopback(endpoint) is local
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ from sidecar.projections.run_state import Writer as WriterState
 from sidecar.protocol import PROTOCOL_VERSION, limits
 from sidecar.protocol.channels import IPC_PATH_BYTES
 from sidecar.protocol.codec import decode_envelope, encode
-from sidecar.protocol.connection import Connection, parse_connection
+from sidecar.protocol.connection import FILE_KEYS, parse_connection
 from sidecar.protocol.frames import frame, scan
 from sidecar.protocol.records import KINDS, Kind, Record
 from sidecar.protocol.segments import header as segment_header
@@ -161,11 +161,11 @@ class TestLimits:
 
 class TestOtherTables:
     def test_the_connection_file(self) -> None:
-        assert sorted(names(section("## Finding a sidecar"))) == sorted(Connection._fields)
+        assert sorted(names(section("## Finding a sidecar"))) == sorted(FILE_KEYS.values())
         block = re.search(r"^```json connection\n(.*?)^```$", _TEXT, re.MULTILINE | re.DOTALL)
         assert block is not None
         found = json.loads(block[1])
-        assert list(parse_connection(found, "PROTOCOL.md")._asdict()) == list(found)
+        assert list(found) == [FILE_KEYS[field] for field in parse_connection(found, "PROTOCOL.md")._fields]
 
     def test_the_answer_to_status(self) -> None:
         source = ast.parse((_PACKAGE / "server" / "loop.py").read_text())

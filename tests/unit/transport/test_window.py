@@ -128,15 +128,15 @@ def test_it_goes_on_in_further_segments_and_uses_them_again(tmp_path: Path) -> N
 
 
 @pytest.mark.usefixtures("small")
-def test_the_last_words_find_a_place_when_the_window_is_full(tmp_path: Path) -> None:
+def test_the_final_records_are_kept_when_the_window_is_full(tmp_path: Path) -> None:
     window = make(tmp_path, limit_bytes=2 * SMALL_SEGMENT)
     while put(window, 500):
         pass
     lost_at = window.seq
     traceback = "x" * 400_000
     with window.lock:
-        window.append_last("losses", {"source": "client", "counts": {"window full": 1}})
-        window.append_last("exit", {"state": "failed", "traceback": traceback})
+        window.append_final("losses", {"source": "client", "counts": {"window full": 1}})
+        window.append_final("exit", {"state": "failed", "traceback": traceback})
     found = [kept.record for kept in read_window(window.directory)]
     assert [record.seq for record in found] == list(range(1, lost_at + 3))
     assert [record.kind for record in found[-2:]] == ["losses", "exit"] and found[-1].body["traceback"] == traceback
