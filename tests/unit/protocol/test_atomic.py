@@ -10,7 +10,6 @@ from typing import IO, Any
 
 import pytest
 
-from sidecar.protocol import atomic
 from sidecar.protocol.atomic import is_part, publish, replace, replace_bytes
 from sidecar.protocol.limits import valid_file_name
 
@@ -100,8 +99,8 @@ def note(monkeypatch: pytest.MonkeyPatch, top: Path) -> list[str]:
         real(source, target)
 
     real_sync, real_rename = os.fsync, os.replace
-    monkeypatch.setattr(atomic.os, "fsync", lambda fd: sync(real_sync, fd))
-    monkeypatch.setattr(atomic.os, "replace", lambda source, target: rename(real_rename, source, target))
+    monkeypatch.setattr(os, "fsync", lambda fd: sync(real_sync, fd))
+    monkeypatch.setattr(os, "replace", lambda source, target: rename(real_rename, source, target))
     return calls
 
 
@@ -130,7 +129,7 @@ def test_a_sync_that_fails_leaves_the_old_file(tmp_path: Path, monkeypatch: pyte
     def fail(fd: int) -> None:
         raise OSError(5, "Input/output error")
 
-    monkeypatch.setattr(atomic.os, "fsync", fail)
+    monkeypatch.setattr(os, "fsync", fail)
     with pytest.raises(OSError):
         replace_bytes(path, b"new", sync=True)
     assert path.read_bytes() == b"old"
