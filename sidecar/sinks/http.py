@@ -15,6 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
+from sidecar.protocol.sink_kinds import CA_VARIABLES
 from sidecar.sinks.contract import SinkRefusedError, SinkUnavailableError
 
 if TYPE_CHECKING:
@@ -22,10 +23,6 @@ if TYPE_CHECKING:
 
 TIMEOUT_SECONDS = 30.0
 """How long an answer may take, and each pause in it; a connection may take 5 seconds to be made."""
-
-CA_VARIABLES = ("REQUESTS_CA_BUNDLE", "SSL_CERT_FILE")
-"""What names a file with the certificates of authorities to trust, or a directory of them, before those that come with
-requests; known from requests and from OpenSSL (https://requests.readthedocs.io/en/latest/user/advanced/)."""
 
 _CONNECT_SECONDS = 5.0
 _SHOWN_CHARS = 300

@@ -19,6 +19,7 @@ from sidecar.protocol.connection import Connection, machine_id, process_lives, r
 from sidecar.protocol.deadline import Deadline
 from sidecar.protocol.errors import ConnectionFileError, RefusedError, SidecarError, UnreachableError
 from sidecar.protocol.limits import new_id
+from sidecar.protocol.sink_kinds import file_variables
 from tracker.errors import LaunchError, ResumeError
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ LAUNCHED_VARIABLE = "TRACKER_LAUNCHED"
 
 _DOOR_SECONDS = 2.0
 
-_PATHS = ("REQUESTS_CA_BUNDLE", "MLFLOW_TRACKING_SERVER_CERT_PATH", "TRACKER_SIDECAR_KEY", "TRACKER_CLIENT_KEY")
+_PATHS = frozenset({"TRACKER_SIDECAR_KEY", "TRACKER_CLIENT_KEY"})
 """Variables that name files, besides those that end in ``_FILE``."""
 
 
@@ -349,8 +350,9 @@ def sidecar_environment() -> dict[str, str]:
     import sidecar
 
     environment = dict(os.environ)
+    paths = _PATHS | file_variables()
     for name, value in os.environ.items():  # the sidecar runs in another directory than the program
-        if (name.endswith("_FILE") or name in _PATHS) and value and os.path.exists(value):
+        if name in paths and value and os.path.exists(value):
             environment[name] = os.path.abspath(value)
     # glibc gives each thread a heap of its own (mallopt(3), M_ARENA_MAX); the sidecar's threads take turns anyway.
     environment.setdefault("MALLOC_ARENA_MAX", "1")

@@ -18,6 +18,7 @@ from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
 
 from sidecar.protocol.sink_address import SinkAddress
+from sidecar.protocol.sink_kinds import SINK_KINDS
 from sidecar.sinks.clickhouse.schema import Schema
 from sidecar.sinks.contract import SinkRefusedError, SinkUnavailableError
 from sidecar.sinks.http import TIMEOUT_SECONDS, Answer, HttpServer, secret
@@ -96,7 +97,7 @@ class Clickhouse:
         except ValueError as error:
             raise SinkRefusedError(str(error)) from error
         self._server = HttpServer(url, timeout=timeout)
-        user, password = secret("CLICKHOUSE_USER"), secret("CLICKHOUSE_PASSWORD")
+        user, password = map(secret, SINK_KINDS["clickhouse"].secrets)
         given = {"X-ClickHouse-User": user or ("default" if password else None), "X-ClickHouse-Key": password}
         self._headers = {name: value for name, value in given.items() if value}
 

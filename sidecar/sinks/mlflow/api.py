@@ -15,10 +15,12 @@ from collections.abc import Iterator, Mapping
 from typing import IO, Any, NamedTuple
 from urllib.parse import quote
 
+from sidecar.protocol.sink_kinds import SINK_KINDS
 from sidecar.sinks.contract import SinkRefusedError, SinkUnavailableError
-from sidecar.sinks.http import CA_VARIABLES, Answer, HttpServer, secret
+from sidecar.sinks.http import Answer, HttpServer, secret
 from sidecar.sinks.mlflow.names import ARTIFACTS_PATH
 
+_KIND = SINK_KINDS["mlflow"]
 _API = "/api/2.0/mlflow/"
 _VERSION_CHARS = 50
 _REFUSED = (400, 413)
@@ -59,13 +61,8 @@ class MlflowApi:
         """
         self.close()
         self._refused.clear()
-        self._server = HttpServer(
-            self.url,
-            secret("MLFLOW_TRACKING_USERNAME"),
-            secret("MLFLOW_TRACKING_PASSWORD"),
-            secret("MLFLOW_TRACKING_TOKEN"),
-            ca_variables=("MLFLOW_TRACKING_SERVER_CERT_PATH", *CA_VARIABLES),
-        )
+        user, password, token = map(secret, _KIND.secrets)
+        self._server = HttpServer(self.url, user, password, token, ca_variables=_KIND.files)
 
     def close(self) -> None:
         """Let go of the connection; may be called twice."""

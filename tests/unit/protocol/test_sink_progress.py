@@ -150,9 +150,9 @@ def test_an_address(text: str, kind: str, url: str, options: dict[str, str]) -> 
         ("http://host:5000", ["http://host:5000", "mlflow+http://"]),
         ("wandb+https://host", ["wandb", "mlflow+http://"]),
         ("mlflow+tcp://host:5000", ["mlflow+http://"]),
-        ("mlflow+http://", ["names no host"]),
+        ("mlflow+http://", ["must name a host", "mlflow+http://host:5000"]),
         ("mlflow+http://host:port", ["host:port"]),
-        ("sidecar+tcp://host", ["names no port"]),
+        ("sidecar+tcp://host", ["must name a port", "sidecar+tcp://host:5757"]),
         ("mlflow+http://user:hunter2@host:5000", ["environment", "host"]),
     ],
 )

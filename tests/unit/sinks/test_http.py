@@ -18,8 +18,9 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from sidecar.protocol.sink_kinds import CA_VARIABLES
 from sidecar.sinks.contract import SinkRefusedError, SinkUnavailableError
-from sidecar.sinks.http import CA_VARIABLES, Answer, HttpServer, retry_after, secret
+from sidecar.sinks.http import Answer, HttpServer, retry_after, secret
 from sidecar.sinks.mlflow.api import MlflowApi
 from tests.unit.loopback import SECONDS, Loopback, Reply, reply
 
