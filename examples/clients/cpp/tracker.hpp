@@ -77,7 +77,7 @@ struct Error : std::runtime_error {
     using std::runtime_error::runtime_error;
 };
 
-// The door said no: `code` is one of "When the door says no" in PROTOCOL.md.
+// The sidecar refused: `code` is one of "Refusals" in PROTOCOL.md.
 struct Refused : Error {
     Refused(std::string code_, const std::string& what) : Error(what), code(std::move(code_)) {}
     std::string code;

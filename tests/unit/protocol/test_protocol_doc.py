@@ -36,7 +36,7 @@ _WAYS = {
     "Records: numbered, kept in the log": "record",
     "Requests: number 0, not kept": "request",
     "Results: from the sidecar to one client, number 0, bare": "result",
-    "At the door": "door",
+    "On the control socket": "door",
 }
 _TYPES = {type(None): "nil"}
 
@@ -132,11 +132,11 @@ class TestCodes:
         return codes
 
     def test_problems(self) -> None:
-        text = section("## The table of errors: what can go wrong with a record")
+        text = section("## Table of errors")
         assert sorted(names(text)) == sorted(self.raised("RecordError"))
 
     def test_refusals(self) -> None:
-        text = section("### When the door says no")
+        text = section("### Refusals")
         assert sorted(names(text)) == sorted(self.raised("RefusedError") | self.answered())
 
 
@@ -155,7 +155,7 @@ class TestLimits:
     def test_figures_in_the_text(self) -> None:
         assert f"has at most {IPC_PATH_BYTES} bytes" in _TEXT
         assert f"about {ACK_SECONDS * 1000:.0f} ms\n  after the write" in _TEXT
-        assert f"sends nothing for {UNSEEN_SECONDS:.0f} seconds is taken for gone" in _TEXT
+        assert f"sends nothing for {UNSEEN_SECONDS:.0f} seconds is considered gone" in _TEXT
         assert f"protocol, version {PROTOCOL_VERSION}\n" in _TEXT
 
 
@@ -181,6 +181,31 @@ class TestOtherTables:
         assert sorted(names(state)) == sorted(RunState().to_map())
         writers = state[state.index("Each of `writers` has") :]
         assert set(re.findall(r"`(\w+)`", writers.split("\n\n")[0])) == {*WriterState().to_map(), "losses", "writers"}
+
+
+class TestHardValues:
+    VALUES: tuple[tuple[Any, ...], ...] = (
+        (float("nan"),),
+        (float("inf"), float("-inf")),
+        (1.0,),
+        (-1,),
+        (256,),
+        (-(2**63), 2**64 - 1),
+        (None, False, True),
+        ("ö", ""),
+        (b"\x00\xff",),
+        ({}, []),
+    )
+
+    def test_their_bytes_are_what_the_codec_writes(self) -> None:
+        text = section("## A record")
+        rows = table_rows(text[text.index("Values that are easy to get wrong") :])
+        for row, values in zip(rows, self.VALUES, strict=True):
+            documented = [bytes.fromhex(dump) for dump in re.findall(r"`([^`]+)`", row[1])]
+            empty = encode(Record("config", "", "", 0, 0.0, {"": None}))[: -len(b"\xc0")]
+            assert [empty + dump for dump in documented] == [
+                encode(Record("config", "", "", 0, 0.0, {"": value})) for value in values
+            ], row[0]
 
 
 class Dump(NamedTuple):

@@ -44,7 +44,7 @@ public final class Run implements AutoCloseable {
     public static final class RefusedException extends TrackerException {
         private static final long serialVersionUID = 1;
 
-        /** One of "When the door says no" in PROTOCOL.md. */
+        /** One of "Refusals" in PROTOCOL.md. */
         public final String code;
 
         RefusedException(String code, String message) {

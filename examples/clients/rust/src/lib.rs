@@ -34,7 +34,7 @@ pub use wire::{Map, Value};
 /// What went wrong.
 #[derive(Clone, Debug)]
 pub enum Error {
-    /// The door said no: `code` is one of "When the door says no" in PROTOCOL.md.
+    /// The sidecar refused: `code` is one of "Refusals" in PROTOCOL.md.
     Refused { code: String, message: String },
     /// What was given cannot be logged.
     Invalid(String),
