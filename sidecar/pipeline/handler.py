@@ -13,7 +13,7 @@ from sidecar.pipeline.held_run import Session, reject
 from sidecar.pipeline.messages import Append, Post, Question, WriterItem
 from sidecar.pipeline.sessions import Attendance
 from sidecar.protocol.checks import check, check_envelope, is_usual
-from sidecar.protocol.codec import Part, decode_frames, read_bare, read_framed
+from sidecar.protocol.codec import Damage, Stretch, read_message
 from sidecar.protocol.deadline import Deadline
 from sidecar.protocol.errors import RecordError
 from sidecar.protocol.limits import MAX_MESSAGE_BYTES, MAX_RUN_KEYS, MAX_TIME
@@ -22,8 +22,10 @@ from sidecar.protocol.records import KINDS, Body, Record
 _log = logging.getLogger("sidecar")
 
 _SLICE_BYTES = 1 << 16
-_DAMAGED_MOST = 16
-"""Behind so many damaged stretches a message is not searched further: each may cost much time."""
+"""Bytes of a message that are decoded at a time."""
+
+_MAX_DAMAGE = 16
+"""Maximum number of damaged stretches in a message; the rest of it is not searched, since each may cost much time."""
 
 _SAID_EACH = 100
 """So many refusals are put into the log each; then every thousandth."""
@@ -71,21 +73,17 @@ class Handler:
         if len(message) > MAX_MESSAGE_BYTES:
             error = RecordError("size", f"a message of {len(message)} bytes, at most {MAX_MESSAGE_BYTES}")
             self._refuse_bytes(error)
-        elif message[:1] == b"\xc1":
-            start = damaged = 0
-            while start < len(message) and damaged < _DAMAGED_MOST:
-                taken = self._take_frames(message, start)
-                if taken == start:
-                    part = read_framed(message, start)
-                    if not self._take_part(part):
-                        return
-                    taken = part.end
-                    damaged += part.error is not None and part.error.code == "checksum"
-                start = taken
-        else:
-            for part in read_bare(message):
-                if not self._take_part(part):
+            return
+        damaged = 0
+        for part in read_message(message, _SLICE_BYTES):
+            if isinstance(part, Stretch):
+                if not self._take_stretch(part):
                     return
+                continue
+            self._take_damage(part)
+            damaged += part.error.code == "checksum"
+            if damaged == _MAX_DAMAGE:
+                return
 
     def _process_kept(self, message: bytes) -> None:
         """Take what was read from a window, with which no key comes."""
@@ -95,21 +93,21 @@ class Handler:
         finally:
             self.key = key
 
-    def _take_frames(self, message: bytes, start: int) -> int:
-        """Take good frames from `start` on, those of the usual records in whole stretches; return where to go on.
+    def _take_stretch(self, stretch: Stretch) -> bool:
+        """Take the records of a stretch, those of the usual form many at a time.
 
-        It takes nothing where the frame at `start` is not good.
+        Return False where the rest of the message is of no use.
         """
-        records, ends = decode_frames(message, start, _SLICE_BYTES)
+        data, start = stretch.data, stretch.start
         session: Session | None = None
         client = run = None
         keys: set[str] = set()
-        expected = 0
-        begun = start
-        for record, end in zip(records, ends, strict=True):
+        next_seq = 0
+        first = start  # of the records that are to be handed on together
+        for record, end in zip(stretch.records, stretch.ends, strict=True):
             if (
                 record[2] == client
-                and record[3] == expected
+                and record[3] == next_seq
                 and record[0] == "log"
                 and record[1] == run
                 and type(record[3]) is int
@@ -118,41 +116,39 @@ class Handler:
                 and type(record[5]) is dict
                 and is_usual(record[5], keys)
             ):
-                expected += 1
+                next_seq += 1
                 start = end
                 continue
-            if session is not None and start > begun:
-                self._hand_on(session, message[begun:start], expected - 1)
+            if session is not None and start > first:
+                self._hand_on(session, data[first:start], next_seq - 1)
             try:
                 check_envelope(record)
             except RecordError as error:
                 self._refuse_bytes(error)
             else:
-                if not self._take_one(record, message[start:end]):
-                    return len(message)
+                if not self._take_record(record, data[start:end]):
+                    return False
                 session = self._session(record.client)
                 if session is not None:
-                    client, run, keys, expected = session.client, session.run.id, session.keys, session.accepted + 1
-            begun = start = end
-        if session is not None and start > begun:
-            self._hand_on(session, message[begun:start], expected - 1)
-        return start
-
-    def _take_part(self, part: Part) -> bool:
-        if part.record is not None:
-            return self._take_one(part.record, part.frame)
-        error = part.error or RecordError("form", "no record")
-        found = error.record
-        session = self._session(found.client) if found is not None else None
-        if found is None or session is None or found.run != session.run.id or found.seq != session.accepted + 1:
-            self._refuse_bytes(error)
-            return True
-        session.seen = time.monotonic()  # its number is known: it is told of it, and the next may follow
-        self._refuse(session, found, error)
-        self._hand_on(session, reject(found, error), found.seq)
+                    client, run, keys, next_seq = session.client, session.run.id, session.keys, session.accepted + 1
+            first = start = end
+        if session is not None and start > first:
+            self._hand_on(session, data[first:start], next_seq - 1)
         return True
 
-    def _take_one(self, record: Record, framed: bytes) -> bool:
+    def _take_damage(self, damage: Damage) -> None:
+        """Count bytes that are not a record; where its client and number can be read, a `rejected` takes its place."""
+        error = damage.error
+        record = error.record
+        session = self._session(record.client) if record is not None else None
+        if record is None or session is None or record.run != session.run.id or record.seq != session.accepted + 1:
+            self._refuse_bytes(error)
+            return
+        session.seen = time.monotonic()
+        self._refuse(session, record, error)
+        self._hand_on(session, reject(record, error), record.seq)
+
+    def _take_record(self, record: Record, framed: bytes) -> bool:
         """Take any record; return False where the rest of its message is of no use."""
         session = self._session(record.client)
         if session is None:
@@ -243,9 +239,8 @@ class Handler:
 
     # -- what is wrong ------------------------------------------------------------------------------------------
 
-    def _refuse_bytes(self, error: RecordError | None) -> None:
-        code = error.code if error else "form"
-        self._count(f"refused: {code}")
+    def _refuse_bytes(self, error: RecordError) -> None:
+        self._count(f"refused: {error.code}")
         self._say("bytes were refused: %s", error)
 
     def _refuse(self, session: Session, record: Record, error: RecordError) -> None:

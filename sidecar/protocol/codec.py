@@ -18,6 +18,7 @@ from sidecar.protocol.limits import MAX_MESSAGE_BYTES, MAX_RECORD_BYTES, MAX_TIM
 from sidecar.protocol.records import Record
 
 _unpackb = msgpack.unpackb
+_MARK_BYTE = bytes([MARK])
 
 
 def _refuse_extension(code: int, data: bytes) -> Any:
@@ -102,13 +103,13 @@ def decode(payload: bytes | memoryview) -> Record:
 
 
 def decode_frames(data: bytes, start: int = 0, most: int = MAX_MESSAGE_BYTES) -> tuple[list[Record], list[int]]:
-    """Decode the good frames of `data` from `start` on, as fast as Python can; stop at the first that is not good.
+    """Decode frames of `data` from `start` on, as fast as Python can; stop at the first that is not valid.
 
-    The records' form is right (six elements), their envelopes and bodies are unchecked. Decoded records take several
-    times the memory of their bytes, so a caller may stop behind about `most` bytes and go on later.
+    The records have six elements; their envelopes and bodies are unchecked. Decoded records take several times the
+    memory of their bytes, so a caller may stop after about `most` bytes and continue later.
 
     Returns:
-        the records, and for each where its frame ends.
+        the records, and the offset in `data` where each frame ends.
     """
     records: list[Record] = []
     ends: list[int] = []
@@ -130,49 +131,93 @@ def decode_frames(data: bytes, start: int = 0, most: int = MAX_MESSAGE_BYTES) ->
             records.append(make(Record, value))
             ends.append(end)
             start = end
-    except Exception:  # no msgpack, by any of its errors: the frame that was not appended is not good
+    except Exception:  # msgpack raises many types; the frame that raised was not appended, so it counts as invalid
         pass
     return records, ends
 
 
-class Part(NamedTuple):
-    """One record of a message.
+class Stretch(NamedTuple):
+    """Valid frames in a row, decoded.
 
     Attributes:
-        frame: the bytes to append to a log: head and payload; empty where there is an error.
-        record: the record, its body not yet checked; None where there is an error.
-        error: what is wrong with these bytes, or None.
-        end: where it ends in the message.
+        data: the bytes that hold the frames: of a message with frames, the whole message.
+        start: offset in `data` of the first frame.
+        records: the records; they have six elements, but their envelopes and bodies are unchecked.
+        ends: for each record, the offset in `data` where its frame ends.
     """
 
-    frame: bytes
-    record: Record | None
-    error: RecordError | None
+    data: bytes
+    start: int
+    records: list[Record]
+    ends: list[int]
+
+
+class Damage(NamedTuple):
+    """Bytes of a message that are not a record.
+
+    Attributes:
+        start, end: their offsets in the message.
+        error: what is wrong with them; its `record` is the record's envelope where that can be read.
+    """
+
+    start: int
     end: int
+    error: RecordError
 
 
-def read_framed(message: bytes, start: int) -> Part:
-    """Read the frame at `start`, checking its envelope; where it is not good, skip to the next that is."""
+def read_message(message: bytes, most: int = MAX_MESSAGE_BYTES) -> Iterator[Stretch | Damage]:
+    """Yield what a message holds, in order: records as stretches of frames, and the damage between them.
+
+    A record without a frame is yielded as a stretch of its own, with a frame made for it.
+
+    Args:
+        message: the bytes; the first byte tells whether it has frames.
+        most: about how many bytes of frames to decode at a time.
+    """
+    return _read_framed(message, most) if message[:1] == _MARK_BYTE else _read_bare(message)
+
+
+def _read_framed(message: bytes, most: int) -> Iterator[Stretch | Damage]:
+    start = 0
+    while start < len(message):
+        records, ends = decode_frames(message, start, most)
+        if records:
+            yield Stretch(message, start, records, ends)
+            start = ends[-1]
+        else:
+            damage = _damage_at(message, start)
+            yield damage
+            start = damage.end
+
+
+def _damage_at(message: bytes, start: int) -> Damage:
+    """Return what is wrong at `start`, where `decode_frames` stopped; it ends where the next frame may begin."""
     head = HEAD.unpack_from(message, start)[0] if start + HEAD_BYTES <= len(message) else 0
     end = start + HEAD_BYTES + (head & LENGTH_BITS)
     if head >> 24 == MARK and head & LENGTH_BITS > MAX_RECORD_BYTES and end <= len(message):
         payload = message[start + HEAD_BYTES : end]
-        large = RecordError("size", f"a record of {len(payload)} bytes, at most {MAX_RECORD_BYTES}")
-        large.record = _what_can_be_read(payload)
-        return Part(b"", None, large, end)
-    for found in scan(message, start, most=4 * MAX_MESSAGE_BYTES):
-        if found.payload is None:
-            error = RecordError("checksum", f"{found.end - start} damaged bytes in a message")
-            return Part(b"", None, error, found.end)
-        try:
-            return Part(message[start : found.end], decode_envelope(found.payload), None, found.end)
-        except RecordError as error:
-            return Part(b"", None, error, found.end)
-    torn = RecordError("checksum", f"{len(message) - start} damaged bytes end a message")
-    return Part(b"", None, torn, len(message))
+        error = RecordError("size", f"a record of {len(payload)} bytes, at most {MAX_RECORD_BYTES}")
+        error.record = _what_can_be_read(payload)
+        return Damage(start, end, error)
+    for stretch in scan(message, start, most=4 * MAX_MESSAGE_BYTES):
+        if stretch.payload is None:
+            error = RecordError("checksum", f"{stretch.end - start} damaged bytes in a message")
+        else:
+            error = _refusal_of(stretch.payload)
+        return Damage(start, stretch.end, error)
+    return Damage(start, len(message), RecordError("checksum", f"{len(message) - start} damaged bytes end a message"))
 
 
-def read_bare(message: bytes) -> Iterator[Part]:
+def _refusal_of(payload: memoryview) -> RecordError:
+    """Return why the payload of a frame with a valid checksum could not be decoded."""
+    try:
+        decode_envelope(payload)
+    except RecordError as error:
+        return error
+    return RecordError("encoding", "the record could not be decoded")
+
+
+def _read_bare(message: bytes) -> Iterator[Stretch | Damage]:
     """Yield the records of a message without frames; after a bad one the rest of the message cannot be read."""
     unpacker = msgpack.Unpacker(max_buffer_size=MAX_MESSAGE_BYTES)
     unpacker.feed(message)
@@ -182,25 +227,29 @@ def read_bare(message: bytes) -> Iterator[Part]:
             unpacker.skip()
         except Exception as error:  # as in unpack()
             refused = RecordError("encoding", f"no msgpack: {type(error).__name__}: {error}")
-            yield Part(b"", None, refused, len(message))
+            yield Damage(start, len(message), refused)
             return
         payload = message[start : unpacker.tell()]
-        start += len(payload)
+        end = start + len(payload)
         try:
-            yield Part(frame(payload), decode_envelope(payload), None, start)
+            record = decode_envelope(payload)
         except RecordError as error:
-            yield Part(b"", None, error, start)
+            yield Damage(start, end, error)
+        else:
+            data = frame(payload)
+            yield Stretch(data, 0, [record], [len(data)])
+        start = end
 
 
 __all__ = [
-    "Part",
+    "Damage",
+    "Stretch",
     "decode",
     "decode_envelope",
     "decode_frames",
     "encode",
     "new_packer",
     "pack",
-    "read_bare",
-    "read_framed",
+    "read_message",
     "unpack",
 ]

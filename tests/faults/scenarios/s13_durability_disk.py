@@ -19,13 +19,13 @@ from pathlib import Path
 from typing import Any
 
 from sidecar.log.reader import HEADER_BYTES, LogReader
-from sidecar.protocol.codec import read_bare
-from sidecar.protocol.frames import scan
+from sidecar.protocol.frames import HEAD_BYTES, scan
 from sidecar.protocol.layout import LOG_NAME, RUNS_NAME
 from sidecar.protocol.records import Record
 from tests.faults.readback import read_back
 from tests.faults.scenario import Figures, Scenario
 from tests.faults.trainers import Trainer, find_sidecar
+from tests.parts import parts_of
 from tests.support import wait_until
 
 _CALLS = "pwrite64,write,writev,fsync,fdatasync,sendto,sendmsg"
@@ -120,8 +120,8 @@ class _Disk:
             assert not cut, "strace cut a message short"
             data += _bytes(text)
         for match in _SAID.finditer(data):
-            part = next(read_bare(data[match.start() :]))
-            if part.record is not None and match.start() + part.end > len(tail):
+            part = next(parts_of(data[match.start() :]))
+            if part.record is not None and match.start() + len(part.frame) - HEAD_BYTES > len(tail):
                 self._check(part.record)
         self._tails[file] = data[-_TAIL:]
 

@@ -14,10 +14,10 @@ from typing import NamedTuple
 
 import zmq
 
-from sidecar.protocol.codec import decode, encode, read_bare, read_framed
+from sidecar.protocol.codec import decode, encode
 from sidecar.protocol.errors import RecordError, SidecarError
-from sidecar.protocol.frames import MARK
 from sidecar.protocol.records import Body, Record
+from tests.parts import parts_of
 from tests.tools.conformance.processes import Sidecar, free_ports
 
 _LOOK_SECONDS = 0.05
@@ -209,14 +209,7 @@ class Tap:
 
     def _read(self, message: bytes) -> list[tuple[Record, bytes]]:
         """Return the records of a message and their bytes; note what cannot be read."""
-        parts = []
-        if message[:1] == bytes([MARK]):
-            end = 0
-            while end < len(message):
-                parts.append(part := read_framed(message, end))
-                end = part.end
-        else:
-            parts = list(read_bare(message))
+        parts = list(parts_of(message))
         if not parts:
             self.faults.append("It sent an empty message.")
         found = []

@@ -15,12 +15,12 @@ from typing import Any, NamedTuple
 
 from sidecar.log.reader import header as log_header
 from sidecar.protocol import PROTOCOL_VERSION, limits
-from sidecar.protocol.checks import check
-from sidecar.protocol.codec import encode, pack, read_bare, read_framed
+from sidecar.protocol.codec import decode, encode, pack
 from sidecar.protocol.errors import RecordError
 from sidecar.protocol.frames import HEAD_BYTES, frame
 from sidecar.protocol.records import KINDS, Record
 from sidecar.protocol.segments import header as segment_header
+from tests.parts import parts_of
 
 VECTORS = Path(__file__).with_name("vectors.json")
 
@@ -139,15 +139,7 @@ def untagged(value: Any) -> Any:
 
 def read(message: bytes) -> list[Record | tuple[int, int]]:
     """Return what is in a message: records, and the damaged stretches between them."""
-    if message[:1] != frame(b"x")[:1]:
-        return [part.record for part in read_bare(message) if part.record is not None]
-    found: list[Record | tuple[int, int]] = []
-    end = 0
-    while end < len(message):
-        part = read_framed(message, end)
-        found.append(part.record if part.record is not None else (end, part.end))
-        end = part.end
-    return found
+    return [part.record if part.record is not None else (part.start, part.end) for part in parts_of(message)]
 
 
 def record(kind: str, body: dict[str, Any], seq: int = 1) -> Record:
@@ -311,11 +303,7 @@ def refused() -> Iterator[tuple[str, bytes]]:
 def code_of(data: bytes) -> str:
     """Return the code with which the codec refuses a bare record."""
     try:
-        for part in read_bare(data):
-            if part.error is not None:
-                raise part.error
-            assert part.record is not None
-            check(part.record)
+        decode(data)
     except RecordError as error:
         return error.code
     raise AssertionError(f"nothing is wrong with {data.hex()}")

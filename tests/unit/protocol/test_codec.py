@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import zlib
 from typing import Any
 
 import msgpack
@@ -12,19 +13,20 @@ from hypothesis import strategies as st
 
 from sidecar.protocol import limits
 from sidecar.protocol.codec import (
-    Part,
+    Damage,
+    Stretch,
     decode,
     decode_envelope,
     decode_frames,
     encode,
     new_packer,
-    read_bare,
-    read_framed,
+    read_message,
     unpack,
 )
 from sidecar.protocol.errors import RecordError
-from sidecar.protocol.frames import HEAD_BYTES, frame
+from sidecar.protocol.frames import HEAD, HEAD_BYTES, MARK_BITS, frame
 from sidecar.protocol.records import KINDS, Record
+from tests.parts import Part, parts_of
 from tests.support import exact
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
@@ -59,20 +61,18 @@ def records(draw: st.DrawFn) -> Record:
     return Record(kind, draw(texts), draw(texts), seq, draw(st.floats(-1e14, 1e14)), body)
 
 
-def parts_of(message: bytes) -> list[Part]:
-    """All of a message, as a sidecar goes through it."""
-    if message[:1] != b"\xc1":
-        return list(read_bare(message))
-    found: list[Part] = []
-    while (start := found[-1].end if found else 0) < len(message):
-        found.append(read_framed(message, start))
-        assert start < found[-1].end <= len(message)
-    return found
+def checked_parts(message: bytes, most: int = 1 << 16) -> list[Part]:
+    """The parts of a message; those of one with frames leave no byte out."""
+    parts = list(parts_of(message, most))
+    if message[:1] == b"\xc1":
+        ends = [part.end for part in parts]
+        assert [part.start for part in parts] == [0, *ends[:-1]] and ends[-1] == len(message)
+    return parts
 
 
 def read(message: bytes) -> tuple[list[Record], list[str]]:
     """The records of a message, and the codes of what is wrong in it."""
-    parts = parts_of(message)
+    parts = checked_parts(message)
     assert all((part.record is None) == (part.error is not None) == (part.frame == b"") for part in parts)
     return [p.record for p in parts if p.record is not None], [p.error.code for p in parts if p.error is not None]
 
@@ -87,7 +87,7 @@ def test_a_record_comes_back(record: Record) -> None:
 def test_a_message_holds_records_one_after_another(found: list[Record], framed: bool) -> None:
     payloads = [encode(record) for record in found]
     message = b"".join(map(frame, payloads) if framed else payloads)
-    parts = parts_of(message)
+    parts = checked_parts(message)
     assert exact([list(part.record or ()) for part in parts]) == exact([list(record) for record in found])
     assert [part.frame for part in parts] == [frame(payload) for payload in payloads]
 
@@ -144,6 +144,41 @@ def test_frames_are_decoded_up_to_the_first_that_is_not_good(found: list[Record]
     some, where = decode_frames(data, 0, most)
     assert where == ends[: len(some)]
     assert len(some) == len(found) or most == 0 or where[-1] >= most
+
+
+@given(st.lists(records(), min_size=1, max_size=8), st.sets(st.integers(0, 7)), st.integers(1, 400))
+def test_a_message_is_stretches_of_valid_frames_with_damage_between(
+    written: list[Record], broken: set[int], most: int
+) -> None:
+    frames = [frame(encode(record)) for record in written]
+    message = b"".join(
+        data[:-1] + bytes([data[-1] ^ 1]) if index in broken else data for index, data in enumerate(frames)
+    )
+    good: list[Record] = []
+    taken = []
+    for part in read_message(message, most):
+        if isinstance(part, Stretch):
+            good += part.records
+            assert part.data is message and len(part.records) == len(part.ends)
+            assert part.ends[-1] - part.start < most + max(map(len, frames)), "no more is decoded than was asked for"
+            taken.append((part.start, part.ends[-1]))
+        else:
+            assert part.error.code == "checksum" and part.error.record is None
+            taken.append((part.start, part.end))
+    assert exact([list(r) for r in good]) == exact([list(r) for i, r in enumerate(written) if i not in broken])
+    assert [start for start, _ in taken] == [0, *(end for _, end in taken[:-1])] and taken[-1][1] == len(message)
+
+
+@pytest.mark.parametrize("framed", [True, False])
+@pytest.mark.parametrize(
+    ("body", "code"), [({"set": {1: 2}}, "encoding"), ({"x": b"\0" * limits.MAX_RECORD_BYTES}, "size")]
+)
+def test_a_record_that_cannot_be_used_says_whose_it_is(framed: bool, body: dict[Any, Any], code: str) -> None:
+    payload = msgpack.packb(["config", "run", "a", 7, 1.5, body])
+    data = HEAD.pack(MARK_BITS | len(payload), zlib.crc32(payload)) + payload if framed else payload
+    (damage,) = read_message(data)
+    assert isinstance(damage, Damage) and (damage.start, damage.end, damage.error.code) == (0, len(data), code)
+    assert damage.error.record == Record("config", "run", "a", 7, 1.5, {})
 
 
 def test_a_right_checksum_over_what_is_no_record_is_not_decoded() -> None:
