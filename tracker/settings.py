@@ -1,11 +1,16 @@
-"""Settings: argument over environment over ``<root>/settings`` over default. Nothing here starts or writes anything."""
+"""Settings: argument over environment over ``<root>/settings`` over default. Nothing here starts or writes anything.
+
+The fields of `Settings` are the one table of all settings: name, default, environment variable, check and text.
+``python -m tracker.settings`` prints it as Markdown, as it stands in ``tracker/README.md``.
+"""
 
 from __future__ import annotations
 
 import configparser
+import difflib
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -14,142 +19,427 @@ from sidecar.protocol.limits import NAME_RULE, valid_name
 from sidecar.protocol.sink_address import SinkAddress, parse_sinks
 from tracker.errors import SettingsError
 
-MODES = ("online", "offline", "disabled")
-RESUMES = ("allow", "must", "never", "auto")
-REINITS = ("finish_previous", "return_previous", "create_new")
-DURABILITIES = ("os", "disk")
 SETTINGS_NAME = "settings"
+"""The settings file's name below the root directory."""
 
-MIN_WINDOW_BYTES = 8 * 1024 * 1024
+_SECTION = "default"
+_PREFIX = "TRACKER_"
+_OTHER_VARIABLES = ("TRACKER_CONSOLE", "TRACKER_STRICT", "TRACKER_LAUNCHED")
+"""Variables without a setting: reserved ones, and the one that a process sets for its children."""
+
+_MAX_TEXT = 100_000
+_SHOWN_CHARACTERS = 100
 
 
 @dataclass(frozen=True)
-class Settings:
-    """What can be set; None means: not set here.
+class Check:
+    """What values a setting takes.
 
-    Args:
-        dir: the root directory that holds ``runs/``; default ``./.tracker``; environment ``TRACKER_DIR``.
-        project: default ``"uncategorized"``; ``TRACKER_PROJECT``.
-        name: the run's name for people; default: made up; ``TRACKER_NAME``.
-        run_id: default: random; ``TRACKER_RUN_ID``.
-        group: ``TRACKER_RUN_GROUP``.
-        job_type: what kind of job it is.
-        tags: ``TRACKER_TAGS``, separated by commas.
-        notes: free text.
-        mode: ``"online"`` (default), ``"offline"``, ``"disabled"``; ``TRACKER_MODE``.
-        resume: ``"allow"``, ``"must"``, ``"never"``, ``"auto"``; ``TRACKER_RESUME``.
-        reinit: what `init` does while a run is active: ``"finish_previous"``, ``"return_previous"``, ``"create_new"``;
-            default: an error, in a notebook ``"finish_previous"``.
-        label: names this writer of a run that several processes share; ``TRACKER_LABEL``.
-        sidecar: address of a sidecar to attach to: an endpoint or a connection file; ``TRACKER_SIDECAR``.
-        sidecar_key: the public key of that sidecar, or a file with it, if it encrypts; ``TRACKER_SIDECAR_KEY``.
-        client_key: a key file to be known by, if that sidecar lists its clients; ``TRACKER_CLIENT_KEY``.
-        sinks: servers that the run is sent to besides, such as ``"mlflow+http://host:5000"``; ``TRACKER_SINKS``,
-            separated by commas.
-        durability: ``"os"`` (default: survives the death of any process) or ``"disk"`` (survives power loss);
-            ``TRACKER_DURABILITY``.
-        silent: print nothing but warnings; default False; ``TRACKER_SILENT``.
-        init_timeout: seconds that `init` waits for a sidecar; default 30.
-        finish_timeout: seconds that `finish` waits; default 30.
-        window_bytes: how large the window of records without an ack may become; default 1 GiB.
-        pump_interval: seconds between two looks of the pump thread at the window; default 0.005.
-        stalled_after: a run that is going on and has logged nothing for so many seconds is shown as ``"stalled"``;
-            default 600.
+    Attributes:
+        must_be: completes "<setting> must be …"; empty: what `accept` raises says it.
+        accept: returns the value in its plain form; raises ValueError or TypeError for one that is not acceptable.
+        parse: returns the value for a text from the environment or the settings file; raises ValueError.
     """
 
-    dir: str | os.PathLike[str] | None = None
-    project: str | None = None
-    name: str | None = None
-    run_id: str | None = None
-    group: str | None = None
-    job_type: str | None = None
-    tags: tuple[str, ...] | None = None
-    notes: str | None = None
-    mode: str | None = None
-    resume: str | None = None
-    reinit: str | None = None
-    label: str | None = None
-    sidecar: str | None = None
-    sidecar_key: str | None = None
-    client_key: str | None = None
-    sinks: tuple[str, ...] | None = None
-    durability: str | None = None
-    silent: bool | None = None
-    init_timeout: float | None = None
-    finish_timeout: float | None = None
-    window_bytes: int | None = None
-    pump_interval: float | None = None
-    stalled_after: float | None = None
+    must_be: str
+    accept: Callable[[Any], Any]
+    parse: Callable[[str], Any] = str
 
 
-_VARIABLES = {
-    "dir": "TRACKER_DIR",
-    "project": "TRACKER_PROJECT",
-    "name": "TRACKER_NAME",
-    "run_id": "TRACKER_RUN_ID",
-    "group": "TRACKER_RUN_GROUP",
-    "tags": "TRACKER_TAGS",
-    "mode": "TRACKER_MODE",
-    "resume": "TRACKER_RESUME",
-    "sidecar": "TRACKER_SIDECAR",
-    "sidecar_key": "TRACKER_SIDECAR_KEY",
-    "client_key": "TRACKER_CLIENT_KEY",
-    "sinks": "TRACKER_SINKS",
-    "durability": "TRACKER_DURABILITY",
-    "label": "TRACKER_LABEL",
-    "silent": "TRACKER_SILENT",
+@dataclass(frozen=True)
+class Setting:
+    """One row of the table of settings.
+
+    Attributes:
+        default: the value where nothing else is given.
+        check: what values are acceptable.
+        doc: one sentence for users.
+        env: the environment variable.
+        shown: the default in words; None: derived from `default`.
+        in_file: whether the settings file may set it.
+    """
+
+    default: Any
+    check: Check
+    doc: str
+    env: str | None = None
+    shown: str | None = None
+    in_file: bool = True
+
+    @property
+    def default_text(self) -> str:
+        """The default in words."""
+        if self.shown is not None:
+            return self.shown
+        if self.default is None or self.default == ():
+            return "none"
+        if isinstance(self.default, bool):
+            return str(self.default).lower()
+        return f"{self.default:g}" if isinstance(self.default, float) else str(self.default)
+
+    def __repr__(self) -> str:  # in the signature that help(Settings) shows
+        return f"<{self.default_text}>"
+
+
+def setting(default: Any, **row: Any) -> Any:
+    """Return a row of the table, typed so that it can stand as the default of a field of `Settings`."""
+    return Setting(default, **row)
+
+
+# -- checks ---------------------------------------------------------------------------------------------------------
+
+
+def text() -> Check:
+    """A non-empty string."""
+
+    def accept(value: Any) -> str:
+        if not isinstance(value, str) or not 0 < len(value) <= _MAX_TEXT:
+            raise ValueError
+        return value
+
+    return Check(f"a non-empty string of at most {_MAX_TEXT:,} characters", accept)
+
+
+def path() -> Check:
+    """A path; an empty one counts as not given."""
+
+    def accept(value: Any) -> Any:
+        if not isinstance(value, str | os.PathLike):
+            raise TypeError
+        return value
+
+    return Check("a path", accept)
+
+
+def one_of(*choices: str, true: str | None = None, false: str | None = None) -> Check:
+    """One of some strings; `true` and `false` are what True and False stand for, as in Weights & Biases."""
+
+    def accept(value: Any) -> str:
+        if isinstance(value, bool) and true and false:
+            return true if value else false
+        if not isinstance(value, str) or value not in choices:
+            raise ValueError
+        return value
+
+    *most, last = (repr(choice) for choice in choices)
+    return Check(f"{', '.join(most)} or {last}", accept)
+
+
+def seconds() -> Check:
+    """A duration."""
+
+    def accept(value: Any) -> float:
+        if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
+            raise ValueError
+        return float(value)
+
+    return Check("a number of seconds greater than 0", accept, float)
+
+
+def at_least(least: int) -> Check:
+    """A size in bytes."""
+
+    def accept(value: Any) -> int:
+        if isinstance(value, bool) or not isinstance(value, int) or value < least:
+            raise ValueError
+        return value
+
+    return Check(f"a whole number of bytes, at least {least}", accept, int)
+
+
+def flag() -> Check:
+    """True or False."""
+    words = dict.fromkeys(("1", "true", "yes", "on"), True) | dict.fromkeys(("0", "false", "no", "off"), False)
+
+    def parse(value: str) -> bool:
+        if value.lower() not in words:
+            raise ValueError
+        return words[value.lower()]
+
+    def accept(value: Any) -> bool:
+        if isinstance(value, str):
+            return parse(value)
+        if value not in (True, False):
+            raise ValueError
+        return bool(value)
+
+    return Check("true or false", accept, parse)
+
+
+def run_name() -> Check:
+    """A string that can be a run's id."""
+
+    def accept(value: Any) -> str:
+        if not valid_name(value):
+            raise ValueError
+        return str(value)
+
+    return Check(f"a valid run id ({NAME_RULE})", accept)
+
+
+def strings() -> Check:
+    """A sequence of strings; in a text they are separated by commas."""
+
+    def accept(value: Any) -> tuple[str, ...]:
+        items = ("",) if isinstance(value, str) else tuple(value)
+        if not all(isinstance(item, str) and item for item in items):
+            raise ValueError
+        return tuple(dict.fromkeys(items))
+
+    def parse(value: str) -> tuple[str, ...]:
+        return tuple(item.strip() for item in value.split(",") if item.strip())
+
+    return Check("a sequence of non-empty strings", accept, parse)
+
+
+def addresses() -> Check:
+    """Addresses of servers; in a text they are separated by commas. A message names the address at fault."""
+    return Check("", lambda value: tuple(_with_absolute_key(address) for address in parse_sinks(value)))
+
+
+# -- the table ------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """All settings, complete: what is not given has its default. Keyword arguments only.
+
+    Attributes:
+        given: the settings that were given, by name; None counts as not given. Only these take precedence over the
+            environment and the settings file.
+
+    Raises:
+        SettingsError: a value that is not acceptable.
+    """
+
+    dir: str | os.PathLike[str] = setting(  # noqa: RUF009 (a row of the table, which is immutable)
+        ".tracker",
+        env="TRACKER_DIR",
+        check=path(),
+        in_file=False,
+        doc="Root directory, which holds `runs/`. Cannot be set in the settings file.",
+    )
+    project: str = setting("uncategorized", env="TRACKER_PROJECT", check=text(), doc="Project that the run belongs to.")
+    name: str | None = setting(
+        None, env="TRACKER_NAME", check=text(), shown="generated", doc="Display name of the run."
+    )
+    run_id: str | None = setting(
+        None,
+        env="TRACKER_RUN_ID",
+        check=run_name(),
+        shown="random",
+        doc="Id of the run, unique in its root directory; `id=` of `init()`.",
+    )
+    group: str | None = setting(None, env="TRACKER_RUN_GROUP", check=text(), doc="Group of runs that belong together.")
+    job_type: str | None = setting(None, check=text(), doc="Kind of job, such as `train` or `eval`.")
+    tags: Sequence[str] = setting(
+        (), env="TRACKER_TAGS", check=strings(), doc="Tags of the run; separated by commas in text."
+    )
+    notes: str | None = setting(None, check=text(), doc="Free text about the run.")
+    mode: str = setting(
+        "online",
+        env="TRACKER_MODE",
+        check=one_of("online", "offline", "disabled"),
+        doc="`online`; `offline`: send nothing to `sinks` until `tracker sync`; `disabled`: every call does nothing.",
+    )
+    resume: str | None = setting(
+        None,
+        env="TRACKER_RESUME",
+        check=one_of("allow", "must", "never", "auto", true="auto", false="never"),
+        doc="`allow` continues an existing run, `must` requires one, `never` refuses one; `auto` continues the last "
+        "run of this root directory unless it has finished. Default: share a running run, refuse an ended one.",
+    )
+    reinit: str | None = setting(
+        None,
+        check=one_of(
+            "finish_previous", "return_previous", "create_new", true="finish_previous", false="return_previous"
+        ),
+        shown="an error; `finish_previous` in a notebook",
+        doc="What `init()` does while a run is active in this process: `finish_previous`, `return_previous` or "
+        "`create_new`.",
+    )
+    label: str | None = setting(
+        None, env="TRACKER_LABEL", check=text(), doc="Label of this writer of a run that several processes share."
+    )
+    sidecar: str | None = setting(
+        None,
+        env="TRACKER_SIDECAR",
+        check=text(),
+        shown="launch one",
+        doc="Sidecar to attach to: an endpoint, or the path of a connection file. The window is then kept in "
+        "`<root>/remote/`; what remains there after a crash is sent by the next `init()` with the same `sidecar`.",
+    )
+    sidecar_key: str | None = setting(
+        None,
+        env="TRACKER_SIDECAR_KEY",
+        check=text(),
+        shown="from the connection file",
+        doc="Public key of that sidecar, or the path of a file that holds it.",
+    )
+    client_key: str | None = setting(
+        None,
+        env="TRACKER_CLIENT_KEY",
+        check=text(),
+        shown="generated",
+        doc="Path of this client's key file, if the sidecar admits listed clients only.",
+    )
+    sinks: Sequence[str] = setting(
+        (),
+        env="TRACKER_SINKS",
+        check=addresses(),
+        doc="Servers that the run is also sent to, such as `mlflow+http://host:5000`; separated by commas in text.",
+    )
+    durability: str = setting(
+        "os",
+        env="TRACKER_DURABILITY",
+        check=one_of("os", "disk"),
+        doc="`os`: an acked record survives the death of any process; `disk`: also a power failure (ack after fsync).",
+    )
+    silent: bool = setting(False, env="TRACKER_SILENT", check=flag(), doc="Print nothing but warnings.")
+    init_timeout: float = setting(
+        30.0, check=seconds(), doc="Maximum time that `init()` waits for a sidecar, in seconds."
+    )
+    finish_timeout: float = setting(30.0, check=seconds(), doc="Maximum time that `finish()` waits, in seconds.")
+    window_bytes: int = setting(
+        1 << 30,
+        check=at_least(8 << 20),
+        shown="1 GiB",
+        doc="Maximum size of the window of records without an ack, in bytes; at least 8 MiB.",
+    )
+    pump_interval: float = setting(
+        0.005,
+        check=seconds(),
+        doc="Interval at which the pump thread looks at the window while there is much to send, in seconds; up to 0.2 "
+        "otherwise.",
+    )
+    stalled_after: float = setting(
+        600.0,
+        check=seconds(),
+        doc="Time without new records after which a running run is shown as `stalled`, in seconds.",
+    )
+    given: Mapping[str, Any] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        values = {name: getattr(self, name) for name in SETTINGS}
+        given = {
+            name: _accept(name, value)
+            for name, value in values.items()
+            if value is not None and not isinstance(value, Setting)
+        }
+        for name, row in SETTINGS.items():
+            object.__setattr__(self, name, given.get(name, row.default))
+        object.__setattr__(self, "given", given)
+
+    @property
+    def root(self) -> Path:
+        """The root directory, absolute."""
+        return Path(self.dir).expanduser().absolute()
+
+
+SETTINGS: Mapping[str, Setting] = {
+    each.name: each.default for each in fields(Settings) if isinstance(each.default, Setting)
 }
+"""The table: name -> row."""
 
-_CHOICES = {"mode": MODES, "resume": RESUMES, "reinit": REINITS, "durability": DURABILITIES}
-_DEFAULTS: dict[str, Any] = {
-    "project": "uncategorized",
-    "tags": (),
-    "sinks": (),
-    "mode": "online",
-    "durability": "os",
-    "silent": False,
-    "init_timeout": 30.0,
-    "finish_timeout": 30.0,
-    "window_bytes": 1024 * 1024 * 1024,
-    "pump_interval": 0.005,
-    "stalled_after": 600.0,
-}
-_SECONDS = ("init_timeout", "finish_timeout", "pump_interval", "stalled_after")
-_NAMES = tuple(field.name for field in fields(Settings))
+Settings.__doc__ = (Settings.__doc__ or "").replace(
+    "    Attributes:\n",
+    "    Attributes:\n" + "".join(f"        {name}: {row.doc}\n" for name, row in SETTINGS.items()),
+)
 
 
 def root_dir(dir: str | os.PathLike[str] | None = None) -> Path:
     """Return the root directory, absolute: `dir`, else ``TRACKER_DIR``, else ``./.tracker``."""
-    return Path(dir or os.environ.get("TRACKER_DIR") or ".tracker").expanduser().absolute()
+    given = dir or os.environ.get("TRACKER_DIR") or SETTINGS["dir"].default
+    return Path(_accept("dir", given)).expanduser().absolute()
 
 
 def resolve(
-    arguments: Mapping[str, Any], given: Settings | None = None, environment: Mapping[str, str] | None = None
+    arguments: Mapping[str, Any],
+    given: Settings | Mapping[str, Any] | None = None,
+    environment: Mapping[str, str] | None = None,
 ) -> Settings:
     """Return complete settings: `arguments` over `given` over environment over file over default.
 
     Args:
-        arguments: what `init` was called with; None means not set.
-        given: the ``settings=`` argument.
+        arguments: the arguments of `init`; None means not given.
+        given: its argument ``settings=``.
         environment: default ``os.environ``.
 
     Raises:
-        SettingsError: a value that cannot be, naming it, where it was set, and what would be right.
+        SettingsError: an unknown setting, or a value that is not acceptable; the message says where it comes from.
     """
     environment = os.environ if environment is None else environment
-    found: dict[str, Any] = dict(_DEFAULTS)
-    root = root_dir(arguments.get("dir") or (given.dir if given else None) or environment.get("TRACKER_DIR"))
-    for name, value in _read_file(root / SETTINGS_NAME).items():
-        found[name] = _parse(name, value, f"{root / SETTINGS_NAME}: {name}")
-    for name, variable in _VARIABLES.items():
-        if environment.get(variable):
-            found[name] = _parse(name, environment[variable], variable)
-    for source in (given and vars(given), arguments):
-        for name, value in (source or {}).items():
-            if value is not None:
-                found[name] = _check(name, value, f"{name}=")
-    found["dir"] = root
-    return Settings(**found)
+    passed = {**_given(given), **{name: value for name, value in arguments.items() if value is not None}}
+    root = root_dir(passed.get("dir") or environment.get("TRACKER_DIR"))
+    values = _read_file(root / SETTINGS_NAME)
+    for name, row in SETTINGS.items():
+        if row.env and environment.get(row.env):
+            values[name] = _parse(name, environment[row.env], row.env)
+    return Settings(**{**values, **passed, "dir": root})
+
+
+def _given(given: object) -> Mapping[str, Any]:
+    """Return what the argument ``settings=`` of `init` sets, by name."""
+    if isinstance(given, Settings):
+        return given.given
+    if given is not None and not isinstance(given, Mapping):
+        raise SettingsError(f"settings must be a tracker.Settings or a dict, not {_shown(given)}")
+    values = {name: value for name, value in (given or {}).items() if value is not None}
+    for name in values:
+        _check_name(name, "settings=")
+    return values
+
+
+def unknown_variables(environment: Mapping[str, str] | None = None) -> list[str]:
+    """Return a sentence about each ``TRACKER_*`` variable that is not one of ours."""
+    known = [row.env for row in SETTINGS.values() if row.env] + list(_OTHER_VARIABLES)
+    endings = [name.removeprefix(_PREFIX) for name in known]
+    unknown = {name for name in (os.environ if environment is None else environment) if name.startswith(_PREFIX)}
+    sentences = []
+    for name in sorted(unknown - set(known)):
+        near = _nearest(name.removeprefix(_PREFIX), endings)
+        hint = f"; did you mean {_PREFIX}{near}?" if near else ""
+        sentences.append(f"environment variable {name} is unknown and ignored{hint}")
+    return sentences
+
+
+def _check_name(name: object, where: str) -> None:
+    if name not in SETTINGS:
+        near = _nearest(str(name), SETTINGS)
+        hint = f"did you mean {near!r}?" if near else f"the settings are {', '.join(SETTINGS)}"
+        raise SettingsError(f"unknown setting {name!r} (from {where}); {hint}")
+
+
+def _nearest(name: str, names: Iterable[str]) -> str | None:
+    return next(iter(difflib.get_close_matches(name, list(names), n=1)), None)
+
+
+def _parse(name: str, value: str, where: str) -> Any:
+    """Return the value that a text from the environment or the settings file stands for."""
+    try:
+        parsed = SETTINGS[name].check.parse(value)
+    except ValueError:
+        raise SettingsError(_complaint(name, value, where)) from None
+    return _accept(name, parsed, where)
+
+
+def _accept(name: str, value: Any, where: str = "") -> Any:
+    """Return `value` in its plain form, if the setting `name` takes it."""
+    try:
+        return SETTINGS[name].check.accept(value)
+    except (ValueError, TypeError) as error:
+        raise SettingsError(_complaint(name, value, where, str(error))) from None
+
+
+def _complaint(name: str, value: object, where: str, reason: str = "") -> str:
+    source = f" (from {where})" if where else ""
+    must_be = SETTINGS[name].check.must_be
+    return f"{name} must be {must_be}, not {_shown(value)}{source}" if must_be else f"{name}: {reason}{source}"
+
+
+def _shown(value: object) -> str:
+    shown = repr(value)
+    return shown if len(shown) <= _SHOWN_CHARACTERS else shown[:_SHOWN_CHARACTERS] + "…"
 
 
 def _with_absolute_key(address: SinkAddress) -> str:
@@ -162,89 +452,48 @@ def _with_absolute_key(address: SinkAddress) -> str:
     return f"{before}?{'&'.join(parts)}"
 
 
-def _read_file(path: Path) -> dict[str, str]:
-    """Return what a settings file says: an INI file, ``name = value`` lines below ``[default]``."""
+def _read_file(path: Path) -> dict[str, Any]:
+    """Return the values in a settings file: an INI file, ``name = value`` lines below ``[default]``."""
     try:
-        text = path.read_text()
+        content = path.read_text()
     except (FileNotFoundError, NotADirectoryError):
         return {}
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(f"settings file {path} cannot be read: {error}") from error
-    parser = configparser.ConfigParser(interpolation=None)
+    # The parser's own section of defaults has a name that no file can have, so that [DEFAULT] is a section like others.
+    parser = configparser.ConfigParser(interpolation=None, default_section="")
     try:
-        parser.read_string(text)
+        parser.read_string(content)
     except configparser.Error as error:
-        said = " ".join(str(error).split())
+        reason = " ".join(str(error).split())
         raise SettingsError(
-            f"settings file {path}: {said}; it is lines 'name = value' below a line '[default]'"
+            f"settings file {path}: {reason}; it must have lines 'name = value' below a line '[{_SECTION}]'"
         ) from error
-    found: dict[str, str] = {}
+    values: dict[str, Any] = {}
     for section in parser.sections():
-        if section != "default":
-            raise SettingsError(f"settings file {path}: section [{section}]; only [default] is read")
-        found.update(parser[section])
-    return found
+        if section != _SECTION:
+            raise SettingsError(f"settings file {path}: the section must be [{_SECTION}], not [{section}]")
+        for name, value in parser[section].items():
+            _check_name(name, str(path))
+            if not SETTINGS[name].in_file:
+                raise SettingsError(f"{name} cannot be set in the settings file (from {path})")
+            values[name] = _parse(name, value, str(path))
+    return values
 
 
-def _parse(name: str, text: str, where: str) -> Any:
-    """Return the value that `text`, from the environment or the file, stands for."""
-    if name not in _NAMES:
-        raise SettingsError(f"{where}: no such setting; there are {', '.join(_NAMES)}")
-    if name == "tags":
-        return tuple(tag.strip() for tag in text.split(",") if tag.strip())
-    if name == "sinks":
-        return _check(name, text, f"{where}=")
-    if name == "silent":
-        if text.lower() in ("1", "true", "yes", "on"):
-            return True
-        if text.lower() in ("0", "false", "no", "off"):
-            return False
-        raise SettingsError(f"{where}={text!r}; true or false")
-    if name in (*_SECONDS, "window_bytes"):
-        try:
-            number: float | int = int(text) if name == "window_bytes" else float(text)
-        except ValueError as error:
-            raise SettingsError(f"{where}={text!r}; a number") from error
-        return _check(name, number, f"{where}=")
-    return _check(name, text, f"{where}=")
+# -- the table as a document ----------------------------------------------------------------------------------------
 
 
-def _check(name: str, value: Any, where: str) -> Any:
-    """Return `value`, made plain, if the setting `name` may have it."""
-    if name in _CHOICES:
-        if name == "resume" and isinstance(value, bool):  # as Weights & Biases takes it
-            return "auto" if value else "never"
-        if name == "reinit" and isinstance(value, bool):
-            return "finish_previous" if value else "return_previous"
-        if value not in _CHOICES[name]:
-            choices = ", ".join(repr(choice) for choice in _CHOICES[name])
-            raise SettingsError(f"{where}{value!r}; one of {choices}")
-        return value
-    if name == "run_id":
-        if not valid_name(value):
-            raise SettingsError(f"run id {value!r}: {NAME_RULE}")
-        return value
-    if name == "tags":
-        if isinstance(value, str) or not all(isinstance(tag, str) and tag for tag in value):
-            raise SettingsError(f"{where}{value!r}; a sequence of strings that are not empty")
-        return tuple(dict.fromkeys(value))
-    if name == "sinks":
-        try:
-            return tuple(_with_absolute_key(address) for address in parse_sinks(value))
-        except (ValueError, TypeError) as error:
-            raise SettingsError(f"{where}{value!r}: {error}") from error
-    if name in _SECONDS:
-        if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
-            raise SettingsError(f"{where}{value!r}; seconds, over 0")
-        return float(value)
-    if name == "window_bytes":
-        if isinstance(value, bool) or not isinstance(value, int) or value < MIN_WINDOW_BYTES:
-            raise SettingsError(f"{where}{value!r}; bytes, at least {MIN_WINDOW_BYTES}")
-        return value
-    if name == "silent":
-        return bool(value)
-    if name == "dir":
-        return value
-    if not isinstance(value, str) or not value or len(value) > 100_000:
-        raise SettingsError(f"{where}{value!r}; a string that is not empty")
-    return value
+def markdown() -> str:
+    """Return the table of settings in Markdown."""
+    lines = ["| setting | environment variable | default | meaning |", "|---|---|---|---|"]
+    for name, row in SETTINGS.items():
+        variable = f"`{row.env}`" if row.env else ""
+        default = row.default_text
+        literal = row.shown is None and default != "none"
+        lines.append(f"| `{name}` | {variable} | {f'`{default}`' if literal else default} | {row.doc} |")
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    print(markdown(), end="")

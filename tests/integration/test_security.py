@@ -358,7 +358,7 @@ def test_files_that_are_in_each_others_way_harm_nobody(plain: Serving, tmp_path:
 
 def left_window(directory: Path, run: str, name: str, count: int) -> Window:
     """Leave a window on this machine, as a client that died."""
-    window = Window(directory / run, run, name, {"parent": None, "run": run, "client": name}, Losses())
+    window = Window(directory / run, run, name, {"parent": None, "run": run, "client": name}, Losses(), 1 << 30)
     for step in range(count):
         with window.lock:
             window.append("log", {"step": step, "data": {"secret": step}})

@@ -12,6 +12,7 @@ from tracker.cli.common import Commands, UsageError, api_of, key_list, print_jso
 from tracker.cli.table import Column, ago, clean, clean_lines, counted, duration, fit, number, size, table
 from tracker.reading.api import ServedRun, StoredRun
 from tracker.reading.filters import MISSING, fetcher
+from tracker.settings import SETTINGS
 
 _LS_ABOUT = """\
 A condition is a field, one of = != < <= > >= ~ (a regular expression), and a value; quote it for the shell. Fields:
@@ -28,6 +29,9 @@ _LS_EXAMPLES = """\
 _SHOW_EXAMPLES = """\
   tracker show 7f3k2m9q
   tracker show 7f3k2m9q --json | jq .summary"""
+
+
+_STALLED_AFTER = SETTINGS["stalled_after"]
 
 
 def add_to(commands: Commands) -> None:
@@ -47,7 +51,7 @@ def add_to(commands: Commands) -> None:
             "--stalled-after",
             metavar="SECONDS",
             type=float,
-            help="call a run stalled that goes on and logged nothing for so long (default: 600)",
+            help=f"mark a running run as stalled after this long without data (default: {_STALLED_AFTER.default_text})",
         )
 
 

@@ -77,7 +77,7 @@ def _given_sinks(args: argparse.Namespace) -> tuple[SinkAddress, ...]:
     """Return the servers that the command line and the settings name."""
     try:
         settings = resolve({"dir": getattr(args, "dir", None)})
-        return parse_sinks([*args.sink, *(settings.sinks or ())])
+        return parse_sinks([*args.sink, *settings.sinks])
     except ValueError as error:
         raise UsageError(str(error)) from error
 

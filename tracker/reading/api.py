@@ -20,7 +20,7 @@ from sidecar.protocol.limits import valid_name
 from tracker.errors import RunNotFoundError, TrackerError
 from tracker.reading.filters import Order, compile_filter
 from tracker.reading.remote_run import ServedRun
-from tracker.reading.stored_run import STALLED_AFTER, StoredFile, StoredRun
+from tracker.reading.stored_run import StoredFile, StoredRun
 
 if TYPE_CHECKING:
     from sidecar.sinks.clickhouse.reader import ClickhouseStore
@@ -37,7 +37,7 @@ class Api:
         dir: the root directory, which holds ``runs/``; or the address of a ClickHouse server that runs were sent to,
             ``clickhouse+http://host:8123/database``; None for `TRACKER_DIR`, else ``./.tracker``.
         stalled_after: a run that is going on and has logged nothing for so many seconds is ``"stalled"``; None for
-            the settings file's, else 600.
+            the setting of that name.
 
     Attributes:
         place: where the runs are, as a text: the root directory, or the server's address.
@@ -51,11 +51,11 @@ class Api:
 
         address = dir if isinstance(dir, str) and "://" in dir else None
         settings = resolve({"dir": None if address else dir, "stalled_after": stalled_after})
-        self.stalled_after = settings.stalled_after or STALLED_AFTER
+        self.stalled_after = settings.stalled_after
         self._shelf: _Shelf = (
             _Server(address, self.stalled_after)
             if address is not None
-            else _Directory(Path(settings.dir or ""), self.stalled_after)
+            else _Directory(settings.root, self.stalled_after)
         )
         self.place = self._shelf.place
 

@@ -25,9 +25,6 @@ from sidecar.protocol.sink_progress import all_progress
 if TYPE_CHECKING:
     import pandas
 
-STALLED_AFTER = 600.0
-"""A run that is going on and has not logged for so many seconds is shown as stalled, unless another time is set."""
-
 _PATIENCE_SECONDS = 5.0
 """How long a store is waited for that a live sidecar is about to make."""
 
@@ -81,7 +78,7 @@ class StoredRun:
         dir: its directory.
     """
 
-    def __init__(self, directory: Path, stalled_after: float = STALLED_AFTER) -> None:
+    def __init__(self, directory: Path, stalled_after: float) -> None:
         self._stalled_after = stalled_after
         self.id = directory.name
         self.dir = directory

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import time
-from pathlib import Path
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from sidecar.protocol.deadline import Deadline
@@ -29,7 +29,7 @@ def drain(run: Run, interface: Interface, deadline: Deadline) -> None:
     """Wait for everything, as long as the deadline allows, and say how the run ended."""
     settings = run._settings
     total = interface.unacked()
-    with Progress(f"tracker: run {run.name}", silent=bool(settings.silent)) as progress:
+    with Progress(f"tracker: run {run.name}", silent=settings.silent) as progress:
         answer = interface.ask("state", deadline, lambda: progress(total - interface.unacked(), total))
     if answer is not None and answer.get("state"):
         run.summary._load(answer["state"]["summary"])
@@ -48,16 +48,16 @@ def drain(run: Run, interface: Interface, deadline: Deadline) -> None:
     if answer is not None and settings.mode == "online" and settings.sinks:
         _wait_for_sinks(run, interface, answer.get("sinks", {}), deadline)
     if run.state == "finished":
-        last_run.forget(Path(settings.dir or ""), run.id)
+        last_run.forget(settings.root, run.id)
     _say_goodbye(run)
 
 
 def _wait_for_sinks(run: Run, interface: Interface, sinks: dict[str, Any], deadline: Deadline) -> None:
     """Wait until the servers that the run was given have it too; those that its sidecar adds are not waited for."""
-    given = run._settings.sinks or ()
+    given = run._settings.sinks
     left = _behind(sinks, given)
     total = sum(left.values())
-    with Progress(f"tracker: run {run.name} to its sinks", silent=bool(run._settings.silent)) as progress:
+    with Progress(f"tracker: run {run.name} to its sinks", silent=run._settings.silent) as progress:
         while left and not deadline.over():
             progress(max(0, total - sum(left.values())), total)
             time.sleep(deadline.left(_LOOK_SECONDS) or 0.0)
@@ -75,7 +75,7 @@ def _wait_for_sinks(run: Run, interface: Interface, sinks: dict[str, Any], deadl
         )
 
 
-def _behind(sinks: dict[str, Any], given: tuple[str, ...]) -> dict[str, int]:
+def _behind(sinks: dict[str, Any], given: Iterable[str]) -> dict[str, int]:
     """Return which of the given servers do not have all yet, and how many bytes of the log they lack."""
     return {name: sinks[name]["behind_bytes"] for name in given if name in sinks and sinks[name]["behind_bytes"]}
 

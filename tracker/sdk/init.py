@@ -20,7 +20,7 @@ from tracker.sdk import setup as setup_module
 from tracker.sdk.disabled import DisabledRun
 from tracker.sdk.run import Run
 from tracker.sdk.values import as_mapping, plain
-from tracker.settings import Settings, resolve
+from tracker.settings import Settings, resolve, unknown_variables
 from tracker.terminal.messages import show
 
 if TYPE_CHECKING:
@@ -31,6 +31,8 @@ _FIRST = "amber bold brisk calm clear deep early fair glad keen light lucid mild
 _SECOND = (
     "brook cedar cliff cloud comet delta dune ember fern field grove harbor lake maple meadow orbit peak river tide"
 )
+
+_warned: set[str] = set()
 
 
 def init(
@@ -78,7 +80,6 @@ def init(
         SettingsError: an argument, variable or settings file that cannot be, by name. RunActiveError: a run is
         active. ResumeError: the run is there, or is not. LaunchError: the sidecar did not start; the reason is in it.
     """
-    given = Settings(**settings) if isinstance(settings, dict) else settings
     resolved = resolve(
         {
             "project": project,
@@ -86,7 +87,7 @@ def init(
             "run_id": id,
             "group": group,
             "job_type": job_type,
-            "tags": tuple(tags) if tags is not None and not isinstance(tags, str) else tags,
+            "tags": tags,
             "notes": notes,
             "dir": dir,
             "mode": mode,
@@ -96,8 +97,9 @@ def init(
             "sidecar": sidecar,
             "sinks": sinks,
         },
-        given,
+        settings,
     )
+    _warn_of_unknown_variables()
     values = {key: plain(value) for key, value in as_mapping(config, "config").items()}
     if resolved.mode == "disabled":
         return _become_current(DisabledRun(resolved, values))
@@ -130,9 +132,8 @@ def _previous(setup: Setup, settings: Settings) -> Run | None:
 
 
 def _start(setup: Setup, settings: Settings, config: dict[str, Any]) -> Run:
-    assert settings.init_timeout is not None and settings.dir is not None
     deadline = Deadline(settings.init_timeout)
-    root = Path(settings.dir)
+    root = settings.root
     backend = setup.backend(settings)
     backend.begin_launch()  # it starts up while this process imports and makes what it needs
     run_id, resume = _choose(root, settings)
@@ -154,7 +155,7 @@ def _start(setup: Setup, settings: Settings, config: dict[str, Any]) -> Run:
 
         run.dir = attached.directory or run.dir
         run._far = attached.directory is None
-        send_in_background(root, backend, settings.sidecar)
+        send_in_background(root, backend, settings.sidecar, settings.pump_interval)
     _take_state(run, settings, attached)
     run._publish("run", _describe(run, settings, attached))
     if config:
@@ -234,6 +235,14 @@ def _remove_empty(directory: Path) -> None:
             path.rmdir()
         except OSError:
             return
+
+
+def _warn_of_unknown_variables() -> None:
+    """Warn of each unknown ``TRACKER_*`` variable, once per process."""
+    for warning in unknown_variables():
+        if warning not in _warned:
+            _warned.add(warning)
+            show(f"tracker: {warning}\n")
 
 
 def _become_current(run: Run) -> Run:

@@ -57,7 +57,7 @@ class Run:
         self.start_time = time.time()
         self.resumed = False
         self.losses = Losses()
-        self._tags: tuple[str, ...] = settings.tags or ()
+        self._tags: tuple[str, ...] = tuple(settings.tags)
         self._notes = settings.notes
         self._setup = setup
         self._settings = settings

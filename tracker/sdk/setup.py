@@ -65,8 +65,7 @@ class Setup:
 
     def backend(self, settings: Settings) -> Backend:
         """Return the backend for these settings."""
-        assert settings.dir is not None and settings.durability is not None
-        key = (Path(settings.dir), settings.sidecar, settings.durability, settings.sidecar_key, settings.client_key)
+        key = (settings.root, settings.sidecar, settings.durability, settings.sidecar_key, settings.client_key)
         with self.lock:
             if key not in self._backends:
                 self._backends[key] = Backend(*key)
@@ -84,9 +83,9 @@ class Setup:
             run.losses,
             label=run.label,
             parent=parent,
-            window_bytes=settings.window_bytes or 0,
-            pump_interval=settings.pump_interval or 0.0,
-            sinks=settings.sinks or (),
+            window_bytes=settings.window_bytes,
+            pump_interval=settings.pump_interval,
+            sinks=settings.sinks,
             offline=settings.mode == "offline",
         )
 

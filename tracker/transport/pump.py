@@ -23,14 +23,11 @@ from tracker.transport.mailbox import Mailbox
 
 _log = logging.getLogger("tracker")
 
-INTERVAL = 0.005
-"""Seconds between two looks at the window, while there is much new each time."""
-
 _MUCH_BYTES = 64 * 1024
 
 CALM_INTERVAL = 0.2
-"""What that grows to while there is little: a look takes some 300 µs from the training loop, and a record in the window
-is as safe as one that was sent."""
+"""Maximum interval between two looks at the window, in seconds, reached while there is little to send: a look takes
+some 300 µs from the training loop, and a record in the window is as safe as one that was sent."""
 
 _IN_FLIGHT_BYTES = 2 * 1024 * 1024
 """So much may be sent and not yet acked: it bounds what the sidecar must hold for this client."""
@@ -101,7 +98,7 @@ class Pump:
         mailbox: Mailbox,
         attach: Attach,
         alive: Callable[[], bool],
-        interval: float = INTERVAL,
+        interval: float,
     ) -> None:
         self._window = window
         self._mailbox = mailbox

@@ -79,12 +79,14 @@ class _Leftover:
         """Nothing is written, so nothing needs to be ready."""
 
 
-def send_in_background(root: Path, backend: Backend, address: str) -> threading.Thread | None:
+def send_in_background(root: Path, backend: Backend, address: str, pump_interval: float) -> threading.Thread | None:
     """Begin to send what was left for the sidecar at `address`; None where nothing was."""
     left = [path for path in (root / REMOTE_NAME).glob(f"*/{WINDOWS_NAME}/*") if _is_for(path, address)]
     if not left:
         return None
-    thread = threading.Thread(target=_send_all, args=(left, backend), name="tracker-leftovers", daemon=True)
+    thread = threading.Thread(
+        target=_send_all, args=(left, backend, pump_interval), name="tracker-leftovers", daemon=True
+    )
     thread.start()
     return thread
 
@@ -93,13 +95,13 @@ def _is_for(directory: Path, address: str) -> bool:
     return read_owner(directory).get("sidecar") == address
 
 
-def _send_all(directories: list[Path], backend: Backend) -> None:
+def _send_all(directories: list[Path], backend: Backend, pump_interval: float) -> None:
     for directory in directories:
         lock = OwnerLock.take(directory)
         if lock is None:
             continue  # its process lives
         try:
-            if _send(directory, lock, backend):
+            if _send(directory, lock, backend, pump_interval):
                 remove_window(directory)
                 with contextlib.suppress(OSError):  # not empty
                     directory.parent.rmdir()
@@ -111,7 +113,7 @@ def _send_all(directories: list[Path], backend: Backend) -> None:
             lock.release()
 
 
-def _send(directory: Path, lock: OwnerLock, backend: Backend) -> bool:
+def _send(directory: Path, lock: OwnerLock, backend: Backend, pump_interval: float) -> bool:
     """Send one window; return whether all of it is durable."""
     source = _Leftover(directory)
     if source.seq == 0:
@@ -123,7 +125,7 @@ def _send(directory: Path, lock: OwnerLock, backend: Backend) -> bool:
         return backend.attach(source.run, source.client, dict(about), deadline, pair)[0]
 
     mailbox = Mailbox()
-    pump = Pump(source, mailbox, attach, lambda: True)
+    pump = Pump(source, mailbox, attach, lambda: True, pump_interval)
     pump.start(attach(True, Deadline(_ATTACH_SECONDS)))
     deadline = Deadline(_SEND_SECONDS)
     while source.acked < source.seq and not deadline.over():

@@ -29,7 +29,6 @@ from tracker.transport.losses import Losses
 _log = logging.getLogger("tracker")
 
 SEGMENT_BYTES = 2 * 1024 * 1024
-DEFAULT_LIMIT_BYTES = 1024 * 1024 * 1024
 
 RESERVE_BYTES = 512 * 1024
 """Kept aside for the last words of a run, which must find a place when all else is full: losses, and how it ended."""
@@ -133,7 +132,7 @@ class Window:
         client: str,
         info: dict[str, Any],
         losses: Losses,
-        limit_bytes: int = DEFAULT_LIMIT_BYTES,
+        limit_bytes: int,
     ) -> None:
         self.lock = threading.RLock()
         self.seq = 0

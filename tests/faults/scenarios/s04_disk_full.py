@@ -94,7 +94,7 @@ def _full(root: Path, trainer: Trainer, disk: _Disk, chance: random.Random, call
 def _reader(root: Path) -> Iterator[object]:
     from tracker.reading.stored_run import StoredRun
 
-    return iter(StoredRun(root / RUNS_NAME / "run").scan_history())
+    return iter(StoredRun(root / RUNS_NAME / "run", stalled_after=600.0).scan_history())
 
 
 def _figures(back: Back, trainer: Trainer, note: str) -> Figures:

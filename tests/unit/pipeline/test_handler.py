@@ -353,7 +353,7 @@ def test_a_client_that_is_gone_without_a_word_has_crashed(stages: Stages) -> Non
 
 
 def window_of(stages: Stages, run: str, client: str, count: int) -> Window:
-    window = Window(stages.root / "runs" / run, run, client, {"parent": None}, Losses())
+    window = Window(stages.root / "runs" / run, run, client, {"parent": None}, Losses(), 1 << 30)
     for seq in range(1, count + 1):
         with window.lock:
             window.append("log", {"step": seq, "data": {"x": seq}})
