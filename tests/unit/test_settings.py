@@ -123,7 +123,7 @@ def test_a_file(tmp_path: Path) -> None:
         ({"durability": "much"}, "durability must be 'os' or 'disk', not 'much'"),
         ({"silent": 5}, "silent must be true or false, not 5"),
         ({"dir": 5}, "dir must be a path, not 5"),
-        ({"sinks": ["nothing+http://x"]}, "sinks: sink 'nothing+http://x'"),
+        ({"sinks": ["nothing+http://x"]}, "not 'nothing+http://x'"),
     ],
 )
 def test_a_value_that_is_not_acceptable_is_named(tmp_path: Path, arguments: dict[str, Any], message: str) -> None:
