@@ -174,10 +174,11 @@ class Handler:
     def _check(self, session: Session, record: Record) -> RecordError | None:
         """Return what is wrong with a record's body, or None; note what it says of the session."""
         try:
-            if record.kind in KINDS and KINDS[record.kind].way != "record":
+            kind = KINDS.get(record.kind)
+            if kind is not None and kind.way != "record":
                 raise RecordError("kind", f"a {record.kind!r} is not numbered and not kept; send it with seq 0")
-            if record.kind == "rejected" and not session.relay:
-                raise RecordError("kind", "a 'rejected' record comes from a sidecar only")
+            if kind is not None and kind.sender == "relay" and not session.relay:
+                raise RecordError("kind", f"a {record.kind!r} record must come from a relay")
             check(record)
             gone = record.body.get("writer", session.client) if record.kind == "exit" else session.client
             if gone != session.client and not session.relay:
@@ -224,7 +225,7 @@ class Handler:
             return
         kind = KINDS.get(record.kind)
         try:
-            if kind is not None and (kind.way != "record" or record.kind == "exit"):
+            if kind is not None and (kind.way != "record" or kind.sender != "any"):
                 raise RecordError("kind", f"a {record.kind!r} record must come from an attached client")
             check(record)
         except RecordError as error:

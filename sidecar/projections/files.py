@@ -12,15 +12,14 @@ import os
 from pathlib import Path
 
 from sidecar.protocol.atomic import publish
-from sidecar.protocol.checks import check_file
+from sidecar.protocol.bodies import check_file
+from sidecar.protocol.digests import digest_file
 from sidecar.protocol.errors import RecordError
 from sidecar.protocol.layout import FILES_NAME
 from sidecar.protocol.limits import PART_PREFIX
 from sidecar.protocol.records import Record
 
 _log = logging.getLogger("sidecar")
-
-_READ_BYTES = 1 << 20
 
 
 class Files:
@@ -67,7 +66,9 @@ class Files:
             file.write(data)
         if offset + len(data) < size:
             return
-        if _sum(part) != sha256:
+        with open(part, "rb") as whole:
+            digest = digest_file(whole)
+        if digest.sha256 != sha256:
             part.unlink(missing_ok=True)
             _log.error("run %s: file %s is not what its sum says; it is left out", self._run, name)
             return
@@ -76,11 +77,3 @@ class Files:
         except IsADirectoryError:
             part.unlink(missing_ok=True)
             raise
-
-
-def _sum(path: Path) -> str:
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while chunk := file.read(_READ_BYTES):
-            digest.update(chunk)
-    return digest.hexdigest()

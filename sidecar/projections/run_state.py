@@ -11,10 +11,7 @@ from typing import Any
 
 from sidecar.projections.summary import Summary, resolve
 from sidecar.protocol.limits import MAX_SEQ
-from sidecar.protocol.records import Record
-
-WORST_FIRST = ("crashed", "killed", "preempted", "failed", "finished")
-"""How a run of several writers ended: the worst of them says it."""
+from sidecar.protocol.records import END_STATES, Record
 
 _ABOUT = ("project", "name", "group", "job_type", "tags", "notes")
 _WRITER = ("label", "parent", "host", "pid", "program", "python")
@@ -91,7 +88,7 @@ class RunState:
         config: as it is now.
         summary: a `Summary`; ``summary.values`` is as users see it.
         metrics: pattern -> what was defined for it.
-        state: ``"running"``, or how it ended: one of `WORST_FIRST`.
+        state: ``"running"``, or how it ended: one of `END_STATES`.
         end: exit_code, signal, traceback and reason of the writer that decided it.
         start_time, end_time, last_time: Unix seconds; end_time is None while it runs.
         step: the largest step seen.
@@ -263,7 +260,7 @@ class RunState:
         state = body["state"]
         if writer.preempting and state in ("killed", "crashed"):
             state = "preempted"
-        writer.state = state if state in WORST_FIRST else "crashed"
+        writer.state = state if state in END_STATES else "crashed"
         writer.end = {key: body.get(key) for key in _END}
         if writer.primary:
             self._judge(record.time)
@@ -274,7 +271,7 @@ class RunState:
         if not primary or any(writer.state == "running" for writer in primary):
             return
         last = [writer for writer in primary if writer.session == self._session] or primary
-        worst = min(last, key=lambda writer: WORST_FIRST.index(writer.state))
+        worst = max(last, key=lambda writer: END_STATES.index(writer.state))
         self.state, self.end, self.end_time = worst.state, dict(worst.end), time
 
     def to_map(self) -> dict[str, Any]:

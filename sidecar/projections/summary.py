@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
-OPTIONS = ("last", "min", "max", "mean", "best", "first", "none")
+from sidecar.protocol.records import SUMMARIES
 
 _NUMBERS = (float, int, bool)
 
@@ -82,7 +82,7 @@ class Summary:
     def _look_up(self, key: str) -> list[str] | None:
         """The options of a metric, "best" as what it means; None for a plain last value."""
         found = resolve(self._metrics, key)
-        options = [option for option in dict.fromkeys(found.get("summary", ())) if option in OPTIONS]
+        options = [option for option in dict.fromkeys(found.get("summary", ())) if option in SUMMARIES]
         if "none" in options:
             options = []
         elif not options or options == ["last"]:

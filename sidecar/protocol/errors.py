@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from sidecar.protocol.records import Record
+    from sidecar.protocol.envelope import Record
 
 
 class SidecarError(Exception):

@@ -1,42 +1,29 @@
-"""Records and results: plain frozen data, and the one table of their kinds.
+"""Records and results, and the one table of their kinds.
 
-A record is ``[kind, run, client, seq, time, body]``; a result has the same form. The table says for each kind which
-keys its body has, of what type and meaning; unknown kinds and unknown keys are kept and otherwise ignored, so an old
-sidecar survives a new client. Knows nothing of bytes, files or sockets.
+A record is ``[kind, run, client, seq, time, body]``; a result has the same form. The table `KINDS` gives for each kind
+the keys of its body, its check, who may send it, and its projections. Unknown kinds and unknown keys are kept and
+otherwise ignored, so that an old sidecar works with a new client. Knows nothing of bytes, files or sockets.
+
+To add a kind, add a row here, describe it in PROTOCOL.md, and write its projection, see `sidecar.projections.registry`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
 
-Body = dict[str, Any]
-
-
-class Record(NamedTuple):
-    """One record, or one result.
-
-    Attributes:
-        kind: a name from `KINDS`, or one that this version does not know.
-        run: the run's id.
-        client: the id of the attachment it comes from, or for a result the one it goes to; empty for fire-and-forget.
-        seq: counts from 1 per client without gaps; 0 for what is not numbered (requests, fire-and-forget, results).
-        time: Unix seconds by the writer's clock.
-        body: the kind's keys.
-    """
-
-    kind: str
-    run: str
-    client: str
-    seq: int
-    time: float
-    body: Body
+from sidecar.protocol.bodies import check_file, check_metrics, check_run
+from sidecar.protocol.envelope import Body, Record
 
 
 class Field(NamedTuple):
-    """A key of a body: its types, what it means, whether it must be there, and which strings it, or its items, may be.
+    """A key of a body.
 
-    A list's items are strings, in every kind.
+    Attributes:
+        types: types of the value. The items of a list are strings, in every kind.
+        meaning: one line, as in PROTOCOL.md.
+        required: whether the key must be present.
+        choices: strings that the value, or each item of a list, may be; empty for any.
     """
 
     types: tuple[type, ...]
@@ -50,22 +37,30 @@ class Kind(NamedTuple):
 
     Attributes:
         way: ``"record"`` (client to sidecar, kept in the log), ``"request"`` (client to sidecar, answered, not kept),
-            ``"result"`` (sidecar to client), ``"door"`` (asked or answered at the door).
-        meaning: one line.
-        fields: the body's keys.
+            ``"result"`` (sidecar to client), ``"control"`` (request or answer on the control socket).
+        meaning: one line, as in PROTOCOL.md.
+        fields: the keys of the body.
+        projections: names of the projections that use records of this kind; see `sidecar.projections.registry`.
+        check: checks a body further, once all its fields have their types. Raises `RecordError`.
+        sender: who may send it: ``"any"``, ``"attached"`` (an attached client), ``"relay"`` (a relay).
     """
 
     way: str
     meaning: str
     fields: Mapping[str, Field]
+    projections: tuple[str, ...] = ()
+    check: Callable[[Body], None] | None = None
+    sender: str = "any"
 
 
 RELAY = "relay"
-"""What a client that passes on a sidecar's own records names as its parent, so that it has no say in how a run ends."""
+"""Parent named by a client that relays a sidecar's own records; such a client does not affect how the run ends."""
 
 SUMMARIES = ("last", "min", "max", "mean", "best", "first", "none")
 GOALS = ("minimize", "maximize")
-END_STATES = ("finished", "failed", "killed", "preempted", "crashed")
+END_STATES = ("finished", "failed", "preempted", "killed", "crashed")
+"""How a writer or a run can end, from best to worst. A run of several writers ends as the worst of them."""
+
 ASKS = ("flush", "state", "progress")
 RESUMES = ("allow", "must", "never")
 
@@ -82,186 +77,217 @@ KINDS: Mapping[str, Kind] = {
     # client -> sidecar, kept in the log
     "run": Kind(
         "record",
-        "what the run is; any of the keys, at any time, the later wins",
+        "attributes of the run and of this writer; may be sent at any time, later values replace earlier ones",
         {
-            "project": Field(_STR, "the project's name"),
-            "name": Field(_STR, "the run's name for people"),
-            "group": Field((str, _NONE), "runs that belong together"),
-            "job_type": Field((str, _NONE), "what kind of job it is, such as 'train' or 'eval'"),
-            "tags": Field(_LIST, "strings"),
+            "project": Field(_STR, "name of the project"),
+            "name": Field(_STR, "display name of the run"),
+            "group": Field((str, _NONE), "name of the group that the run belongs to"),
+            "job_type": Field((str, _NONE), "kind of job, such as 'train' or 'eval'"),
+            "tags": Field(_LIST, "tags, each a string"),
             "notes": Field((str, _NONE), "free text"),
-            "start_time": Field(_NUM, "Unix seconds at init(); no NaN, below 1e15 in size"),
-            "label": Field((str, _NONE), "names this writer among several of the run"),
-            "parent": Field((str, _NONE), "the client whose process this one was forked from"),
-            "host": Field((str, _NONE), "the writer's host name"),
-            "pid": Field((int, _NONE), "the writer's process id"),
-            "program": Field((str, _NONE), "the script that runs"),
-            "python": Field((str, _NONE), "the version of the interpreter, or of the client's language"),
+            "start_time": Field(_NUM, "time of init(), in Unix seconds; not NaN, magnitude below 1e15"),
+            "label": Field((str, _NONE), "name of this writer, to tell several writers of a run apart"),
+            "parent": Field((str, _NONE), "client id of the process that this one was forked from"),
+            "host": Field((str, _NONE), "host name of the writer"),
+            "pid": Field((int, _NONE), "process id of the writer"),
+            "program": Field((str, _NONE), "script that is running"),
+            "python": Field((str, _NONE), "version of the interpreter, or of the client's language"),
         },
+        ("state",),
+        check=check_run,
     ),
     "log": Kind(
         "record",
         "metrics of one step",
         {
-            "step": Field(_INT, "a signed 64-bit integer, in any order, repeated or not", required=True),
+            "step": Field(_INT, "signed 64-bit integer; steps may come in any order and may repeat", required=True),
             "data": Field(
                 _MAP,
                 "metric key -> number, boolean, string, or a map with '_type' (a media object)",
                 required=True,
             ),
         },
+        ("state", "store"),
+        check=check_metrics,
     ),
     "config": Kind(
         "record",
-        "changes of the run's configuration",
-        {
-            "set": Field(_MAP, "key -> value, plain data"),
-            "delete": Field(_LIST, "keys that are no longer there"),
-        },
+        "changes to the run's configuration",
+        {"set": Field(_MAP, "key -> new value, plain data"), "delete": Field(_LIST, "keys to remove")},
+        ("state",),
     ),
     "summary": Kind(
         "record",
-        "changes of the run's summary made by hand; they stay until the key is logged or set again",
-        {
-            "set": Field(_MAP, "key -> value, plain data"),
-            "delete": Field(_LIST, "keys that are no longer there"),
-        },
+        "changes to the run's summary made by hand; a value stays until the key is logged or set again",
+        {"set": Field(_MAP, "key -> new value, plain data"), "delete": Field(_LIST, "keys to remove")},
+        ("state",),
     ),
     "define": Kind(
         "record",
-        "how a metric is to be summed up and drawn",
+        "how to summarize and plot a metric",
         {
-            "metric": Field(_STR, "a key, or a pattern with '*'", required=True),
-            "step_metric": Field((str, _NONE), "the metric that is its x axis"),
-            "step_sync": Field(_BOOL, "whether rows that lack the step metric repeat its last value"),
-            "summary": Field(_LIST, "of 'last', 'min', 'max', 'mean', 'best', 'first', 'none'", choices=SUMMARIES),
+            "metric": Field(_STR, "metric key, or a pattern with '*'", required=True),
+            "step_metric": Field((str, _NONE), "metric to use as the x axis"),
+            "step_sync": Field(_BOOL, "whether rows without the step metric repeat its last value"),
+            "summary": Field(_LIST, "any of 'last', 'min', 'max', 'mean', 'best', 'first', 'none'", choices=SUMMARIES),
             "goal": Field((str, _NONE), "'minimize' or 'maximize'", choices=GOALS),
         },
+        ("state",),
     ),
     "file": Kind(
         "record",
-        "a file of the run, whole or a part of it; its parts come in order",
+        "a file of the run, or one part of it; parts come in order",
         {
-            "name": Field(_STR, "its path below the run's files, with '/'", required=True),
-            "size": Field(_INT, "of the whole file", required=True),
-            "sha256": Field(_STR, "of the whole file, in hex", required=True),
-            "offset": Field(_INT, "where 'data' begins in the file"),
-            "data": Field(_BYTES, "a part of the content; left out where the file is in its place already"),
-            "relayed": Field(_BOOL, "whether the content comes in records of a relay"),
+            "name": Field(_STR, "path below the run's files, with '/' as the separator", required=True),
+            "size": Field(_INT, "size of the whole file", required=True),
+            "sha256": Field(_STR, "SHA-256 of the whole file, in hex", required=True),
+            "offset": Field(_INT, "position of 'data' in the file"),
+            "data": Field(_BYTES, "part of the content; omitted if the file is already in place"),
+            "relayed": Field(_BOOL, "whether a relay sends the content, in records of its own"),
         },
+        ("files",),
+        check=check_file,
     ),
     "losses": Kind(
         "record",
-        "what its writer could not keep, as sums since the writer began",
+        "records that the writer could not keep, counted since it started",
         {
-            "counts": Field(_MAP, "reason -> how many records", required=True),
-            "source": Field(_STR, "who counted: a client's id, or 'sidecar'", required=True),
+            "counts": Field(_MAP, "reason -> number of records", required=True),
+            "source": Field(_STR, "who counted them: a client id, or 'sidecar'", required=True),
         },
+        ("losses",),
     ),
     "rejected": Kind(
         "record",
-        "stands in the log in the place of a record that could not be used, and keeps its number; no client sends it",
+        "takes the place and the number of a record that could not be used; only sidecars write it",
         {
-            "kind": Field(_STR, "the record's kind", required=True),
+            "kind": Field(_STR, "kind of the rejected record", required=True),
             "code": Field(_STR, "as in 'problem'", required=True),
             "message": Field(_STR, "as in 'problem'", required=True),
         },
+        ("losses",),
+        sender="relay",
     ),
-    "preempting": Kind("record", "the machine is about to be taken away", {}),
+    "preempting": Kind("record", "the machine is about to be preempted", {}, ("state",)),
     "exit": Kind(
         "record",
-        "the last record of a writer; one that says 'crashed' comes from the sidecar, with the writer in 'writer'",
+        "last record of a writer; for a writer that crashed the sidecar writes it and names the writer in 'writer'",
         {
-            "state": Field(_STR, "'finished', 'failed', 'killed', 'preempted' or 'crashed'", True, END_STATES),
-            "exit_code": Field((int, _NONE), "the process's exit code, where it is known"),
-            "signal": Field((int, _NONE), "the signal that ended it, where it is known"),
-            "traceback": Field((str, _NONE), "of the exception that ended it"),
-            "reason": Field((str, _NONE), "why, for people"),
-            "writer": Field(_STR, "the client that is gone, where the sidecar says it"),
+            "state": Field(_STR, "'finished', 'failed', 'preempted', 'killed' or 'crashed'", True, END_STATES),
+            "exit_code": Field((int, _NONE), "exit code of the process, if known"),
+            "signal": Field((int, _NONE), "signal that ended the process, if known"),
+            "traceback": Field((str, _NONE), "traceback of the exception that ended the process"),
+            "reason": Field((str, _NONE), "reason, for people"),
+            "writer": Field(_STR, "client id of the writer that is gone, if the sidecar reports it"),
         },
+        ("state",),
+        sender="attached",
     ),
     # client -> sidecar, not kept
     "request": Kind(
         "request",
-        "a question; its answer comes when all that the client sent before it is durable",
+        "a question, answered once everything that the client sent before it is durable",
         {
-            "id": Field(_INT, "chosen by the client, repeated in the answer", required=True),
-            "ask": Field(_STR, "'flush' (durable), 'state' (and readable in the store), 'progress'", True, ASKS),
+            "id": Field(_INT, "chosen by the client and repeated in the answer", required=True),
+            "ask": Field(_STR, "'flush' (durable), 'state' (also readable in the store), 'progress'", True, ASKS),
         },
     ),
-    "beat": Kind("request", "a sign of life; a client sends one a second when it has nothing else", {}),
-    "detach": Kind("request", "the client goes; its result channel is closed", {}),
+    "beat": Kind("request", "heartbeat, sent once a second while there is nothing else to send", {}),
+    "detach": Kind("request", "detaches the client and closes its result channel", {}),
     # sidecar -> client
-    "ack": Kind("result", "durable up to here", {"seq": Field(_INT, "the highest durable number", required=True)}),
+    "ack": Kind(
+        "result",
+        "all records up to this number are durable",
+        {"seq": Field(_INT, "highest durable number", required=True)},
+    ),
     "reattach": Kind(
         "result",
-        "a number is missing: attach again and send again from there",
-        {"expected": Field(_INT, "the number that should have come", required=True)},
+        "a number is missing: attach again and resend from there",
+        {"expected": Field(_INT, "number that was expected", required=True)},
     ),
     "problem": Kind(
         "result",
-        "a record was not used; it is counted, and nothing else is disturbed",
+        "a record could not be used; it is counted, and other records are not affected",
         {
             "code": Field(_STR, "short and stable, see the table of errors", required=True),
             "message": Field(_STR, "for people", required=True),
-            "seq": Field(_INT, "the record's number, 0 for one that is not numbered"),
+            "seq": Field(_INT, "number of the record, 0 if it has none"),
         },
     ),
     "answer": Kind(
         "result",
-        "to a request",
+        "answer to a request",
         {
-            "id": Field(_INT, "the request's", required=True),
-            "seq": Field(_INT, "the highest durable number of this client"),
-            "state": Field(_MAP, "the run's state, for 'state'"),
+            "id": Field(_INT, "id of the request", required=True),
+            "seq": Field(_INT, "highest durable number of this client"),
+            "state": Field(_MAP, "state of the run, for 'state'"),
             "sinks": Field(_MAP, "sink -> {'behind_bytes', 'error'}, for 'progress' and 'state'"),
-            "error": Field((str, _NONE), "why it could not be answered"),
+            "error": Field((str, _NONE), "why the request could not be answered"),
         },
     ),
-    # at the door
+    # on the control socket
     "attach": Kind(
-        "door",
-        "let this client in to a run",
+        "control",
+        "attach this client to a run",
         {
-            "protocol": Field(_INT, "the version the client speaks", required=True),
+            "protocol": Field(_INT, "protocol version of the client", required=True),
             "resume": Field(
-                (str, _NONE), "'allow', 'must', 'never'; nil: attach to a run that is open or new", choices=RESUMES
+                (str, _NONE), "'allow', 'must' or 'never'; nil: attach to a run that is open or new", choices=RESUMES
             ),
-            "again": Field(_BOOL, "whether this client was attached before (a re-attach)"),
-            "pid": Field((int, _NONE), "the client's process id"),
-            "place": Field((str, _NONE), "the pid namespace it is valid in; see PROTOCOL.md"),
-            "label": Field((str, _NONE), "names this writer"),
-            "parent": Field((str, _NONE), "the client whose process this one was forked from"),
-            "window": Field((str, _NONE), "directory of the client's window, if the sidecar may take the rest from it"),
-            "sinks": Field(_LIST, "addresses of servers that the run is to be sent to; only to a local sidecar"),
-            "offline": Field(_BOOL, "whether 'sinks' are only noted, for a later sync"),
-            "relay": Field(_BOOL, "whether this client is a sidecar that passes another client's records on"),
+            "again": Field(_BOOL, "whether this client was attached before"),
+            "pid": Field((int, _NONE), "process id of the client"),
+            "place": Field((str, _NONE), "pid namespace in which 'pid' is valid, see PROTOCOL.md"),
+            "label": Field((str, _NONE), "name of this writer"),
+            "parent": Field((str, _NONE), "client id of the process that this one was forked from"),
+            "window": Field(
+                (str, _NONE), "directory of the client's window, if the sidecar may recover records from it"
+            ),
+            "sinks": Field(_LIST, "addresses of servers to send the run to; only for a local sidecar"),
+            "offline": Field(_BOOL, "whether 'sinks' are only stored, for a later sync"),
+            "relay": Field(_BOOL, "whether this client is a sidecar that relays the records of another client"),
         },
     ),
     "attached": Kind(
-        "door",
-        "the client is in",
+        "control",
+        "the client is attached",
         {
-            "protocol": Field(_INT, "the version the sidecar speaks", required=True),
-            "records": Field(_STR, "the endpoint to push records to", required=True),
-            "results": Field(_STR, "the endpoint to pull this client's results from", required=True),
-            "last": Field(_INT, "the highest durable number of this client, 0 at first", required=True),
-            "state": Field(_MAP, "the run's state as it was kept so far", required=True),
-            "resumed": Field(_BOOL, "whether the run was there before"),
-            "version": Field(_STR, "the sidecar's version"),
-            "directory": Field(_STR, "the run's directory, on the sidecar's machine"),
-            "place": Field(_STR, "where that is, as in 'attach'"),
+            "protocol": Field(_INT, "protocol version of the sidecar", required=True),
+            "records": Field(_STR, "endpoint to push records to", required=True),
+            "results": Field(_STR, "endpoint to pull this client's results from", required=True),
+            "last": Field(_INT, "highest durable number of this client, 0 if there is none", required=True),
+            "state": Field(_MAP, "state of the run so far", required=True),
+            "resumed": Field(_BOOL, "whether the run existed before"),
+            "version": Field(_STR, "version of the sidecar"),
+            "directory": Field(_STR, "directory of the run, on the sidecar's machine"),
+            "place": Field(_STR, "pid namespace of the sidecar, as in 'attach'"),
         },
     ),
     "refused": Kind(
-        "door",
-        "the client is not in",
+        "control",
+        "the request was refused",
         {
             "code": Field(_STR, "short and stable, see the table of errors", required=True),
             "message": Field(_STR, "for people", required=True),
-            "where": Field((str, _NONE), "the connection file of the sidecar that holds the run"),
+            "where": Field((str, _NONE), "connection file of the sidecar that holds the run"),
         },
     ),
-    "status": Kind("door", "how is it going? answered by the same kind, see PROTOCOL.md for the keys", {}),
-    "stop": Kind("door", "drain and exit; answered by the same kind at once", {}),
+    "status": Kind("control", "asks for the sidecar's status; answered by the same kind, see PROTOCOL.md", {}),
+    "stop": Kind("control", "asks the sidecar to drain and exit; answered at once by the same kind", {}),
 }
+
+
+def kinds_of(projection: str) -> frozenset[str]:
+    """Return the kinds of records that the projection named `projection` uses."""
+    return frozenset(name for name, kind in KINDS.items() if projection in kind.projections)
+
+
+def uses(projection: str, kind: str) -> bool:
+    """Return whether the projection named `projection` uses records of `kind`, which may be unknown."""
+    row = KINDS.get(kind)
+    return row is not None and projection in row.projections
+
+
+__all__ = [
+    "ASKS", "END_STATES", "GOALS", "KINDS", "RELAY", "RESUMES", "SUMMARIES",
+    "Body", "Field", "Kind", "Record", "kinds_of", "uses",
+]  # fmt: skip

@@ -158,7 +158,7 @@ def read_request(payload: bytes) -> Record:
     """
     record = decode_envelope(payload)
     kind = KINDS.get(record.kind)
-    if kind is None or kind.way != "door":
+    if kind is None or kind.way != "control":
         raise RecordError("kind", f"a {record.kind!r} record at the door; it takes attach, status and stop")
     check(record)
     return record

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import sys
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
 from sidecar.protocol.limits import MAX_STEP
+from sidecar.protocol.plain import json_value
 from tracker.reading.api import Api
 
 Command: TypeAlias = Callable[[argparse.Namespace], int]
@@ -115,30 +115,17 @@ def whole_number(least: int, most: int = MAX_STEP) -> Callable[[str], int]:
     return read
 
 
-def plain(value: Any) -> Any:
-    """Return `value` as JSON can say it: NaN and infinities become ``"NaN"``, ``"Infinity"`` and ``"-Infinity"``."""
-    if isinstance(value, float) and not math.isfinite(value):
-        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
-    if isinstance(value, dict):
-        return {str(key): plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(item) for item in value]
-    if isinstance(value, bytes):
-        return value.hex()
-    return value
-
-
 def json_line(value: Any) -> str:
     """Return `value` as one line of JSON."""
     try:
         return json.dumps(value, ensure_ascii=False, allow_nan=False)
     except (ValueError, TypeError):
-        return json.dumps(plain(value), ensure_ascii=False, allow_nan=False, default=str)
+        return json.dumps(json_value(value), ensure_ascii=False, allow_nan=False, default=str)
 
 
 def print_json(value: Any) -> None:
     """Print `value` as JSON for people and programs."""
-    print(json.dumps(plain(value), ensure_ascii=False, allow_nan=False, default=str, indent=2))
+    print(json.dumps(json_value(value), ensure_ascii=False, allow_nan=False, default=str, indent=2))
 
 
 def say(line: str) -> None:

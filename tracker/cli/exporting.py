@@ -17,7 +17,8 @@ from typing import IO, Any, TypeAlias
 
 from sidecar.protocol.atomic import replace
 from sidecar.protocol.limits import MIN_STEP
-from tracker.cli.common import CommandError, Commands, UsageError, api_of, json_line, key_list, plain, say, whole_number
+from sidecar.protocol.plain import json_value
+from tracker.cli.common import CommandError, Commands, UsageError, api_of, json_line, key_list, say, whole_number
 from tracker.cli.table import counted
 from tracker.reading.api import StoredRun
 from tracker.terminal.progress import Progress
@@ -177,7 +178,7 @@ def _drain(text: io.StringIO, out: IO[bytes]) -> None:
 def _cell(value: Any) -> Any:
     if value is None or type(value) in (float, int, str):
         return value  # csv writes a float's repr, which reads back as the same float
-    return json.dumps(plain(value), ensure_ascii=False, default=str)
+    return json.dumps(json_value(value), ensure_ascii=False, default=str)
 
 
 def write_jsonl(source: Source, out: IO[bytes], progress: Progress) -> int:

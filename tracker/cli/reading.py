@@ -6,8 +6,10 @@ import argparse
 import re
 import sys
 import time
+from collections.abc import Iterable
 from typing import Any
 
+from sidecar.protocol.plain import flatten
 from tracker.cli.common import Commands, UsageError, api_of, key_list, print_json, say, whole_number
 from tracker.cli.table import Column, ago, clean, clean_lines, counted, duration, fit, number, size, table
 from tracker.reading.api import ServedRun, StoredRun
@@ -156,7 +158,7 @@ def run_show(args: argparse.Namespace) -> int:
 
 def _page(run: StoredRun, now: float) -> list[str]:
     lines = _facts(_head(run, now), "")
-    for title, values in (("config", flat(run.config)), ("summary", dict(sorted(run.summary.items())))):
+    for title, values in (("config", _by_name(flatten(run.config))), ("summary", dict(sorted(run.summary.items())))):
         if values:
             lines += ["", title, *_facts({key: number(value) for key, value in values.items()}, "  ")]
     if len(run.writers) > 1:
@@ -244,12 +246,6 @@ def _writers(run: StoredRun, now: float) -> list[str]:
     return table(heads, rows, 98)
 
 
-def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return nested maps as one, their keys joined with dots."""
-    found: dict[str, Any] = {}
-    for key, value in sorted(values.items()):
-        if isinstance(value, dict) and value and "_type" not in value:
-            found.update(flat(value, f"{prefix}{key}."))
-        else:
-            found[prefix + key] = value
-    return found
+def _by_name(leaves: Iterable[tuple[tuple[str, ...], Any]]) -> dict[str, Any]:
+    """Return the leaves of nested maps in the order of their paths, keys joined with dots."""
+    return {".".join(path): value for path, value in sorted(leaves, key=lambda leaf: leaf[0])}

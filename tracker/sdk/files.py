@@ -5,7 +5,6 @@ Runs on the caller's thread, and takes as long as copying takes; `log` of other 
 
 from __future__ import annotations
 
-import hashlib
 import os
 import stat
 import tempfile
@@ -16,6 +15,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from sidecar.protocol import atomic
 from sidecar.protocol.deadline import Deadline
+from sidecar.protocol.digests import digest_file
 from sidecar.protocol.layout import FILES_NAME
 from sidecar.protocol.limits import FILE_NAME_RULE, MAX_CHUNK_BYTES, valid_file_name
 from tracker.errors import TrackerError
@@ -94,14 +94,8 @@ def send(interface: Interface, source: Path, name: str, deadline: Deadline) -> N
 
 
 def _copy(source: Path, out: IO[bytes]) -> dict[str, Any]:
-    digest = hashlib.sha256()
-    size = 0
     with open(source, "rb") as file:
-        while chunk := file.read(MAX_CHUNK_BYTES):
-            digest.update(chunk)
-            out.write(chunk)
-            size += len(chunk)
-    return {"size": size, "sha256": digest.hexdigest()}
+        return digest_file(file, out)._asdict()
 
 
 def _parts(file: IO[bytes]) -> Iterator[tuple[int, bytes]]:

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
 
-from sidecar.protocol.checks import check_key
+from sidecar.protocol.bodies import check_key
 from sidecar.protocol.errors import RecordError
 from sidecar.protocol.limits import MAX_DEPTH, MAX_KEYS, MAX_STEP, MAX_TEXT_BYTES, MIN_STEP
 from tracker.media.histogram import Media

@@ -10,12 +10,12 @@ from __future__ import annotations
 import itertools
 import json
 import math
-from collections.abc import Iterator, Mapping
 from typing import Any
 
 from sidecar.projections.run_state import RunState
 from sidecar.protocol.codec import pack
 from sidecar.protocol.deadline import Deadline
+from sidecar.protocol.plain import flatten, json_default
 from sidecar.sinks.clickhouse.client import Clickhouse
 from sidecar.sinks.clickhouse.points import native_points
 from sidecar.sinks.clickhouse.schema import POINT_COLUMNS, POINTS, RUN_COLUMNS, RUNS, VALUE_KINDS, identifier, quoted
@@ -141,19 +141,10 @@ def _float64(value: float | None) -> bytes | None:
     return None if value is None else float64(value)
 
 
-def _values(kind: str, found: Mapping[str, Any]) -> list[tuple[int, str, float, str]]:
+def _values(kind: str, found: dict[str, Any]) -> list[tuple[int, str, float, str]]:
     """Return kind, key, number and text of each value, nested ones too."""
     code = VALUE_KINDS[kind]
-    return [(code, key, _number(value), _shown(value)) for key, value in flat(found)]
-
-
-def flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield the values of nested maps, their keys joined with dots; a media object stays whole."""
-    for key, value in values.items():
-        if isinstance(value, dict) and value and "_type" not in value:
-            yield from flat(value, f"{prefix}{key}.")
-        else:
-            yield prefix + key, value
+    return [(code, ".".join(path), _number(value), _shown(value)) for path, value in flatten(found)]
 
 
 def _number(value: Any) -> float:
@@ -161,11 +152,7 @@ def _number(value: Any) -> float:
 
 
 def _shown(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=_no_json)
-
-
-def _no_json(value: Any) -> str:
-    return value.hex() if isinstance(value, bytes) else str(value)
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=json_default)
 
 
 __all__ = ["ClickhouseSink", "make_tables", "run_row"]

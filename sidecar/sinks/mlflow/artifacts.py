@@ -19,6 +19,7 @@ from sidecar.projections.store.reader import StoreReader
 from sidecar.protocol.errors import StoreError
 from sidecar.protocol.layout import FILES_NAME, LOG_NAME, STORE_NAME
 from sidecar.protocol.limits import valid_file_name
+from sidecar.protocol.records import uses
 from sidecar.sinks.contract import Batch, SinkTarget, SinkUnavailableError
 from sidecar.sinks.mlflow.api import MlflowApi
 from sidecar.sinks.mlflow.names import (
@@ -99,7 +100,7 @@ class Artifacts:
             SinkUnavailableError: one is not there, and the thread that puts files together has not come so far.
         """
         directory = self._target.directory / FILES_NAME
-        names = [str(each.body.get("name")) for each in batch.records if each.kind == "file"]
+        names = [str(each.body.get("name")) for each in batch.records if uses("files", each.kind)]
         if state.state != "running":
             names += [path.relative_to(directory).as_posix() for path in sorted(directory.rglob("*")) if path.is_file()]
         sent = self._memory.setdefault("files", {})

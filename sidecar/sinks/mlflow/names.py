@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from sidecar.projections.run_state import RunState
+from sidecar.protocol import plain
 
 NAME_CHARS, PARAM_CHARS, TAG_CHARS, EXPERIMENT_CHARS = 250, 6000, 5000, 500
 
@@ -115,12 +116,8 @@ def flatten(config: dict[str, Any]) -> dict[str, str]:
     """
     found: dict[str, str] = {}
     dotted: list[tuple[str, str, str]] = []
-    stack: list[tuple[tuple[str, ...], Any]] = [((key,), value) for key, value in reversed(config.items())]
-    while stack:
-        path, value = stack.pop()
-        if isinstance(value, dict) and value:
-            stack += [((*path, key), item) for key, item in reversed(value.items())]
-        elif any("." in part for part in path):
+    for path, value in plain.flatten(config, open_media=True):
+        if any("." in part for part in path):
             dotted.append((".".join(path), digest("\0".join(path)), text(value)))
         else:
             found[".".join(path)] = text(value)
@@ -195,8 +192,8 @@ def digest(value: str) -> str:
 
 
 def to_json(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False, default=plain)
+    return json.dumps(value, ensure_ascii=False, default=_json_default)
 
 
-def plain(value: Any) -> Any:
+def _json_default(value: Any) -> Any:
     return {"_type": "bytes", "base64": base64.b64encode(value).decode()} if isinstance(value, bytes) else str(value)

@@ -15,7 +15,7 @@ import os
 import platform
 import time
 from collections.abc import Iterable, Iterator
-from typing import IO, NamedTuple
+from typing import NamedTuple
 
 from sidecar.log.reader import Batch, LogReader
 from sidecar.projections.run_state import RunState
@@ -25,6 +25,7 @@ from sidecar.protocol.channels import Channel, Poll, new_key_pair, pull, push
 from sidecar.protocol.codec import decode, encode, pack
 from sidecar.protocol.connection import machine_id
 from sidecar.protocol.deadline import Deadline
+from sidecar.protocol.digests import digest_file
 from sidecar.protocol.endpoints import reached
 from sidecar.protocol.errors import (
     ChannelError,
@@ -38,7 +39,7 @@ from sidecar.protocol.frames import frame
 from sidecar.protocol.keys import Security, read_key_pair, read_public_key
 from sidecar.protocol.layout import FILES_NAME, LOG_NAME
 from sidecar.protocol.limits import MAX_CHUNK_BYTES
-from sidecar.protocol.records import RELAY, Record
+from sidecar.protocol.records import RELAY, Record, uses
 from sidecar.sinks.contract import SinkRefusedError, SinkTarget, SinkUnavailableError
 
 _log = logging.getLogger("sidecar")
@@ -56,7 +57,6 @@ _MESSAGE_BYTES = 256 * 1024
 _GROUP_BYTES = 4 * 1024 * 1024
 """So much is on its way at once: files are passed on in parts, never whole."""
 
-_READ_BYTES = 1 << 20
 _DAMAGED = "damaged"
 """The code of a ``rejected`` record in the place of one that is damaged in this log."""
 
@@ -230,7 +230,7 @@ class UpstreamSink:
         offsets = iter(range(0, max(1, size), MAX_CHUNK_BYTES))
         try:
             with open(path, "rb") as file:
-                if _sum(file) == record.body["sha256"]:
+                if digest_file(file).sha256 == record.body["sha256"]:
                     file.seek(0)
                     for offset in offsets:
                         body = {**record.body, "offset": offset, "data": file.read(MAX_CHUNK_BYTES)}
@@ -338,14 +338,7 @@ class UpstreamSink:
 
 def _is_left_in_place(record: Record) -> bool:
     """Whether a record names a file whose content is in this machine's directory of the run, and in no record."""
-    return record.kind == "file" and "data" not in record.body and not record.body.get("relayed")
-
-
-def _sum(file: IO[bytes]) -> str:
-    digest = hashlib.sha256()
-    while chunk := file.read(_READ_BYTES):
-        digest.update(chunk)
-    return digest.hexdigest()
+    return uses("files", record.kind) and "data" not in record.body and not record.body.get("relayed")
 
 
 def _groups(items: Iterable[_Item]) -> Iterator[list[_Item]]:

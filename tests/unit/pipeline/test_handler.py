@@ -478,10 +478,10 @@ def test_draining(stages: Stages) -> None:
 
 @pytest.mark.parametrize("kind", sorted(KINDS))
 def test_at_the_door_only_its_own_kinds_are_taken(kind: str) -> None:
-    if KINDS[kind].way == "door" and kind in ("attach", "status", "stop"):
+    if KINDS[kind].way == "control" and kind in ("attach", "status", "stop"):
         body = {"protocol": 1} if kind == "attach" else {}
         assert read_request(encode(Record(kind, "", "", 0, 1.0, body))).kind == kind
-    elif KINDS[kind].way != "door":
+    elif KINDS[kind].way != "control":
         with pytest.raises(RecordError, match="attach, status and stop"):
             read_request(encode(Record(kind, "", "", 0, 1.0, {})))
 

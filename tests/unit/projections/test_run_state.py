@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar.projections.run_state import WORST_FIRST, RunState
+from sidecar.projections.run_state import RunState
 from sidecar.projections.summary import matches, resolve
 from sidecar.protocol.codec import pack, unpack
-from sidecar.protocol.records import Record
+from sidecar.protocol.records import END_STATES, Record
 
 
 def record(kind: str, client: str = "a", time: float = 1.0, seq: int = 1, **body: Any) -> Record:
@@ -181,7 +181,7 @@ def test_patterns_as_a_regular_expression_would(pattern: str, key: str) -> None:
     assert matches(pattern, key) == (re.fullmatch(pattern.replace("*", ".*"), key) is not None)
 
 
-@pytest.mark.parametrize("state", WORST_FIRST)
+@pytest.mark.parametrize("state", END_STATES)
 def test_one_writer_decides(state: str) -> None:
     found = state_of(
         log({"x": 1.0}), record("exit", time=8.0, state=state, exit_code=3, signal=None, traceback="t", reason="r")
@@ -282,7 +282,7 @@ bodies = st.one_of(
     ),
     st.tuples(st.just("summary"), st.fixed_dictionaries({"set": st.dictionaries(keys, values)})),
     st.tuples(st.just("run"), st.fixed_dictionaries({"parent": st.sampled_from([None, "a"]), "name": st.text()})),
-    st.tuples(st.just("exit"), st.fixed_dictionaries({"state": st.sampled_from(WORST_FIRST)})),
+    st.tuples(st.just("exit"), st.fixed_dictionaries({"state": st.sampled_from(END_STATES)})),
     st.tuples(st.just("exit"), st.fixed_dictionaries({"state": st.just("crashed"), "writer": clients})),
     st.tuples(st.just("preempting"), st.just({})),
 )

@@ -36,7 +36,7 @@ _WAYS = {
     "Records: numbered, kept in the log": "record",
     "Requests: number 0, not kept": "request",
     "Results: from the sidecar to one client, number 0, bare": "result",
-    "On the control socket": "door",
+    "On the control socket": "control",
 }
 _TYPES = {type(None): "nil"}
 
