@@ -21,7 +21,7 @@ from pathlib import Path
 from sidecar import __version__
 from sidecar.protocol.deadline import Deadline
 from sidecar.protocol.errors import SidecarError
-from sidecar.protocol.layout import SERVING_NAME, SIDECARS_NAME
+from sidecar.protocol.layout import SERVING_NAME, SIDECARS_NAME, make_root
 from sidecar.protocol.sink_address import parse_sinks
 from sidecar.server.endpoints import Endpoints
 from sidecar.server.loop import Server
@@ -129,8 +129,9 @@ def serve(
         )
     guard = Guard(read_key_pair(key), clients) if key is not None else None
     addresses = parse_sinks(sinks)
+    make_root(root)
     directory = root / SIDECARS_NAME
-    directory.mkdir(parents=True, exist_ok=True)
+    directory.mkdir(exist_ok=True)
     file = connection_file or directory / SERVING_NAME
     with _alone(directory, root):
         server = Server(root, file, endpoints, None, durability, guard, addresses)

@@ -28,10 +28,18 @@ class RunFinishedError(TrackerError):
 
 
 class RunNotFoundError(TrackerError, KeyError):
-    """No such run; the message names those whose ids are alike."""
+    """No run fits the reference; the message names similar ones."""
 
     def __str__(self) -> str:
         return str(self.args[0]) if self.args else ""
+
+
+class AmbiguousRunError(RunNotFoundError):
+    """Several runs fit the reference; the message lists them."""
+
+
+class RootNotFoundError(RunNotFoundError):
+    """The directory to read runs from does not exist."""
 
 
 class ConfigChangeError(TrackerError):

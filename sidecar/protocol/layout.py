@@ -7,6 +7,7 @@ has flocked was left by a sidecar that died.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import tempfile
@@ -41,6 +42,23 @@ _LONGEST_TMPDIR = 60
 
 _LOCK_TRIES = 5
 _LOCK_WAIT = 0.01
+
+
+IGNORE_NAME = ".gitignore"
+
+
+def make_root(root: Path) -> None:
+    """Make a root directory, with a ``.gitignore`` that keeps git away from it; one that exists stays as it is.
+
+    Raises:
+        OSError: the directory cannot be made.
+    """
+    try:
+        root.mkdir(parents=True)
+    except FileExistsError:
+        return
+    with contextlib.suppress(OSError), open(root / IGNORE_NAME, "x") as file:
+        file.write("*\n")
 
 
 def sockets_in() -> Path:

@@ -175,9 +175,9 @@ def test_what_a_run_is(api: Api) -> None:
 
 
 def test_a_run_that_is_not_there(api: Api) -> None:
-    with pytest.raises(RunNotFoundError, match=r"no run 'plain002' in .*near: plain001 \(one\)"):
+    with pytest.raises(RunNotFoundError, match=r"run 'plain002' not found in .*did you mean plain001 \(one\)"):
         api.run("plain002")
-    with pytest.raises(RunNotFoundError, match=r"no run '\.\./x'"):
+    with pytest.raises(RunNotFoundError, match=r"run '\.\./x' not found"):
         api.run("../x")
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from sidecar.protocol.plain import flatten
 from tracker.cli.common import Commands, UsageError, api_of, key_list, print_json, say, whole_number
 from tracker.cli.table import Column, ago, clean, clean_lines, counted, duration, fit, number, size, table
-from tracker.reading.api import ServedRun, StoredRun
+from tracker.reading.api import RemoteRun, StoredRun
 from tracker.reading.filters import MISSING, fetcher
 from tracker.settings import SETTINGS
 
@@ -206,7 +206,7 @@ def _head(run: StoredRun, now: float) -> dict[str, str]:
         "last heard": _moment(run.last_time, now) if run.state in ("running", "stalled") else None,
         "step": None if run.step is None else f"{run.step:,}",
         "logged": f"{counted(run.records, 'row')}, {counted(run.points, 'value')}",
-        "server" if isinstance(run, ServedRun) else "directory": run.place,
+        "server" if isinstance(run, RemoteRun) else "directory": run.place,
     }
     return {name: fact for name, fact in facts.items() if fact}
 

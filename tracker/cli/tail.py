@@ -23,7 +23,7 @@ from sidecar.protocol.limits import MIN_STEP
 from sidecar.protocol.records import Record
 from tracker.cli.common import CommandError, Commands, api_of, json_line, key_list, say, whole_number
 from tracker.cli.table import clean, counted, duration, fit, number
-from tracker.reading.api import ServedRun, StoredRun, recover
+from tracker.reading.api import RemoteRun, StoredRun, recover
 
 _EVERY_SECONDS = 0.2
 _SILENT_SECONDS = 5.0
@@ -76,7 +76,7 @@ def run_tail(args: argparse.Namespace) -> int:
         def emit(row: Row) -> None:
             print(show(row), flush=True)
 
-        if isinstance(run, ServedRun):
+        if isinstance(run, RemoteRun):
             state = Poller(run, state, offset, args.keys, emit).follow()
         else:
             Follower(run, state, offset, args.keys, emit).follow()
@@ -203,7 +203,7 @@ class Poller:
     """
 
     def __init__(
-        self, run: ServedRun, state: RunState, offset: int, keys: list[str] | None, emit: Callable[[Row], None]
+        self, run: RemoteRun, state: RunState, offset: int, keys: list[str] | None, emit: Callable[[Row], None]
     ) -> None:
         self._store = run.store()
         self._state = state

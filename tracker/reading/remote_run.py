@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from sidecar.sinks.clickhouse.reader import ClickhouseReader
 
 
-class ServedRun(StoredRun):
+class RemoteRun(StoredRun):
     """A run of `tracker.Api` that is kept by a server. It has no directory, and no files here.
 
     Args:
@@ -63,4 +63,4 @@ class ServedRun(StoredRun):
         return self._reader.state()
 
     def __repr__(self) -> str:
-        return f"<ServedRun {self.id!r} at {self._address!r}>"
+        return f"<RemoteRun {self.id!r} at {self._address!r}>"

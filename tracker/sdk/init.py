@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 import random
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sidecar.protocol.deadline import Deadline
-from sidecar.protocol.layout import REMOTE_NAME, RUNS_NAME
+from sidecar.protocol.layout import REMOTE_NAME, RUNS_NAME, make_root
 from sidecar.protocol.limits import new_id
 from tracker.errors import LaunchError, RunActiveError
 from tracker.sdk import last_run
@@ -134,6 +135,8 @@ def _previous(setup: Setup, settings: Settings) -> Run | None:
 def _start(setup: Setup, settings: Settings, config: dict[str, Any]) -> Run:
     deadline = Deadline(settings.init_timeout)
     root = settings.root
+    with contextlib.suppress(OSError):  # what makes directories below it says why
+        make_root(root)
     backend = setup.backend(settings)
     backend.begin_launch()  # it starts up while this process imports and makes what it needs
     run_id, resume = _choose(root, settings)

@@ -96,7 +96,7 @@ def test_bad_usage_is_exit_code_2(root: Path, capsys: Captured) -> None:
 
 def test_a_failure_is_exit_code_1_and_one_line(root: Path, capsys: Captured) -> None:
     line = fails(capsys, 1, "show", "first002")
-    assert line.startswith("tracker show: there is no run 'first002'")
+    assert line.startswith("tracker show: run 'first002' not found")
     assert "first001 (one)" in line
 
 
@@ -439,7 +439,7 @@ def test_rm(root: Path, monkeypatch: pytest.MonkeyPatch, capsys: Captured) -> No
     assert (root / "runs" / "first001").exists()
     assert main(["rm", "--yes", "first001"]) == 0
     assert [path.name for path in (root / "runs").iterdir()] == ["second02"]
-    assert "there is no run 'first001'" in fails(capsys, 1, "rm", "--yes", "second02", "first001")
+    assert "run 'first001' not found" in fails(capsys, 1, "rm", "--yes", "second02", "first001")
     assert (root / "runs" / "second02").exists(), "one that is not there keeps all from being removed"
 
 

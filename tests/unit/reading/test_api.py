@@ -10,7 +10,7 @@ import pytest
 
 from sidecar.protocol.errors import StoreError
 from tests.unit.run_builder import START, RunBuilder
-from tracker.errors import RunNotFoundError
+from tracker.errors import RootNotFoundError, RunNotFoundError
 from tracker.reading.api import Api, StoredRun
 from tracker.reading.filters import MISSING, compile_filter, lookup
 
@@ -61,10 +61,23 @@ def test_runs_reads_nothing_before_it_is_used(tmp_path: Path) -> None:
     assert len(runs) == 1, "what was read is kept"
 
 
-def test_a_root_that_is_not_there_has_no_runs(tmp_path: Path) -> None:
-    assert len(Api(tmp_path / "nowhere").runs()) == 0
-    with pytest.raises(RunNotFoundError, match="holds no runs"):
-        Api(tmp_path / "nowhere").run("abc")
+def test_a_directory_that_does_not_exist_is_an_error(tmp_path: Path) -> None:
+    api = Api(tmp_path / "nowhere")
+    with pytest.raises(RootNotFoundError, match=f"there is no directory {tmp_path}/nowhere"):
+        len(api.runs())
+    for ref in ("abc", "last"):
+        with pytest.raises(RunNotFoundError, match="there is no directory"):
+            api.run(ref)
+    RunBuilder(tmp_path / "nowhere", "run00001").finish()
+    assert len(api.runs()) == 1, "made since then"
+
+
+def test_the_usual_root_may_not_exist_yet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert len(Api().runs()) == 0
+    with pytest.raises(RunNotFoundError, match=r"run 'abc' not found in .*\.tracker, which has no runs"):
+        Api().run("abc")
 
 
 @pytest.mark.parametrize(
@@ -158,14 +171,14 @@ def test_lookup_takes_dots_as_part_of_a_key_or_as_a_way() -> None:
     assert compile_filter(None)(object()) is True
 
 
-def test_a_run_that_is_not_there_names_those_that_are_near(root: Path) -> None:
+def test_a_run_that_is_not_there_names_similar_ones(root: Path) -> None:
     api = Api(root)
-    for wanted in ("aaaa0002", "aaaa", "run-0", "run_0"):
-        with pytest.raises(RunNotFoundError, match=r"there is no run .*near: .*aaaa0001 \(run-0\)"):
+    for wanted in ("aaaa0002", "run_0", "aa0001"):
+        with pytest.raises(RunNotFoundError, match=r"run .* not found in .*; did you mean .*aaaa0001 \(run-0\)"):
             api.run(wanted)
-    with pytest.raises(RunNotFoundError, match="it holds 3 others"):
+    with pytest.raises(RunNotFoundError, match=r"run 'zzzzzzzz' not found in .*, which has 3 runs"):
         api.run("zzzzzzzz")
-    for wanted in ("", "../runs/aaaa0001", ".", "aaaa0001/"):
+    for wanted in ("", "../runs/aaaa0001", ".", "aaaa0001/", "/aaaa0001", "a/../b", "\0"):
         with pytest.raises(RunNotFoundError):
             api.run(wanted)
 

@@ -1,0 +1,206 @@
+"""Where runs are read from: a root directory, or a ClickHouse database. What a run holds is `stored_run`'s matter.
+
+Used on any thread. Of sidecars it only knows that one may have to recover what another left.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from bisect import insort
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from sidecar.protocol.errors import SidecarError
+from sidecar.protocol.layout import LOG_NAME, RUNS_NAME, STORE_NAME
+from sidecar.protocol.limits import valid_name
+from tracker.errors import RootNotFoundError, TrackerError
+from tracker.reading.remote_run import RemoteRun
+from tracker.reading.stored_run import StoredRun
+
+if TYPE_CHECKING:
+    from sidecar.sinks.clickhouse.reader import ClickhouseStore
+
+_log = logging.getLogger("tracker")
+
+
+class Source(Protocol):
+    """A place that runs are read from."""
+
+    @property
+    def place(self) -> str:
+        """The root directory or the server's address, for people."""
+
+    def run(self, id: str) -> StoredRun | None:
+        """Return the run with this valid id; None if there is none. Reads no other run."""
+
+    def runs(self, project: str | None = None) -> list[StoredRun]:
+        """Return the runs of a project, or all."""
+
+    def names(self, project: str | None = None) -> dict[str, str]:
+        """Return id -> name of the runs of a project, or of all."""
+
+    def newest(self, project: str | None = None) -> StoredRun | None:
+        """Return the run that was started last, of a project or of all."""
+
+    def close(self) -> None:
+        """Close connections; they are opened again on demand."""
+
+
+class DirectorySource:
+    """The runs below a root directory.
+
+    Args:
+        root: the root directory.
+        stalled_after: see `StoredRun`.
+        required: whether a root that does not exist is an error, instead of one without runs.
+    """
+
+    def __init__(self, root: Path, stalled_after: float, *, required: bool = False) -> None:
+        self.root = root
+        self._stalled_after = stalled_after
+        self._required = required
+
+    @property
+    def place(self) -> str:
+        return str(self.root)
+
+    def run(self, id: str) -> StoredRun | None:
+        self._check()
+        recover(self.root, [id])
+        directory = self.root / RUNS_NAME / id
+        return self._stored(directory) if is_run(directory) else None
+
+    def runs(self, project: str | None = None) -> list[StoredRun]:
+        self._check()
+        recover(self.root)
+        runs = [self._stored(directory) for directory in run_directories(self.root)]
+        return [run for run in runs if project is None or run.project == project]
+
+    def names(self, project: str | None = None) -> dict[str, str]:
+        return {run.id: run.name for run in self.runs(project)}
+
+    def newest(self, project: str | None = None) -> StoredRun | None:
+        self._check()
+        return next(self.newest_first(project), None)
+
+    def newest_first(self, project: str | None = None) -> Iterator[StoredRun]:
+        """Yield the runs by their start, the last first.
+
+        Reads a run only when one that was written to earlier cannot come before it: nothing starts after its last
+        change.
+        """
+        changed = [(_last_change(directory), directory) for directory in run_directories(self.root)]
+        changed.sort(key=lambda pair: pair[0])
+        read: list[tuple[float, str, StoredRun]] = []
+        while changed or read:
+            while changed and (not read or changed[-1][0] >= read[-1][0]):
+                run = self._stored(changed.pop()[1])
+                if project is None or run.project == project:
+                    insort(read, (run.start_time or 0.0, run.id, run), key=lambda entry: entry[:2])
+            if read:
+                yield read.pop()[2]
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+    def _stored(self, directory: Path) -> StoredRun:
+        return StoredRun(directory, self._stalled_after)
+
+    def _check(self) -> None:
+        if self._required and not self.root.is_dir():
+            raise RootNotFoundError(f"there is no directory {self.root}")
+
+
+class ServerSource:
+    """The runs of a ClickHouse database.
+
+    Args:
+        address: ``clickhouse+http://host:8123/database``.
+        stalled_after: see `StoredRun`.
+
+    Raises:
+        ValueError: `address` is of a kind that cannot be read from.
+    """
+
+    def __init__(self, address: str, stalled_after: float) -> None:
+        self._store = _store_at(address)
+        self._stalled_after = stalled_after
+
+    @property
+    def place(self) -> str:
+        return self._store.address
+
+    def run(self, id: str) -> StoredRun | None:
+        reader = self._store.run(id)
+        state = reader.find()
+        return None if state is None else RemoteRun(reader, self.place, self._stalled_after, state)
+
+    def runs(self, project: str | None = None) -> list[StoredRun]:
+        return [
+            RemoteRun(self._store.run(id), self.place, self._stalled_after, state)
+            for id, state in self._store.runs(project)
+        ]
+
+    def names(self, project: str | None = None) -> dict[str, str]:
+        return self._store.names() if project is None else {run.id: run.name for run in self.runs(project)}
+
+    def newest(self, project: str | None = None) -> StoredRun | None:
+        return max(self.runs(project), key=lambda run: (run.start_time or 0.0, run.id), default=None)
+
+    def close(self) -> None:
+        self._store.close()
+
+
+def _store_at(address: str) -> ClickhouseStore:
+    if not address.startswith("clickhouse+"):
+        kind = address.partition("://")[0]
+        raise ValueError(
+            f"Api reads a directory, or clickhouse+http://host:8123/database, and cannot read from {kind}:// addresses"
+        )
+    from sidecar.sinks.clickhouse.reader import ClickhouseStore
+
+    return ClickhouseStore(address)
+
+
+def is_run(directory: Path) -> bool:
+    """Whether `directory` is a run's: it holds a log or a store, or this user may not look."""
+    try:
+        return (directory / LOG_NAME).is_file() or (directory / STORE_NAME).is_file()
+    except PermissionError:
+        return True
+
+
+def run_directories(root: Path) -> list[Path]:
+    """Return the directories of all runs below `root`, sorted by id; empty if there is no root."""
+    try:
+        paths = sorted((root / RUNS_NAME).iterdir())
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    return [path for path in paths if valid_name(path.name) and is_run(path)]
+
+
+def _last_change(directory: Path) -> float:
+    """Return when the run was last written to, Unix seconds; infinity if unknown."""
+    moments = []
+    for name in (LOG_NAME, STORE_NAME):
+        try:
+            moments.append(os.stat(directory / name).st_mtime)
+        except FileNotFoundError:
+            continue
+        except OSError:
+            return float("inf")
+    return max(moments, default=float("inf"))
+
+
+def recover(root: Path, run_ids: Sequence[str] | None = None) -> None:
+    """Have a sidecar recover what one that died has left, in these runs or in all. Never raises: reading continues."""
+    try:
+        from tracker.transport.backend import recover as recover_runs
+    except ImportError:
+        return
+    try:
+        recover_runs(root, None if run_ids is None else list(run_ids))
+    except (TrackerError, SidecarError, OSError) as error:
+        _log.warning("runs that a dead sidecar left are read as they are: %s", error)
