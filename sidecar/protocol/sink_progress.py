@@ -1,10 +1,10 @@
-"""How far a run is on its way to a server: a small file per server in ``<run>/sinks/``. Both sides read it; whoever
-holds its lock writes it. Knows no server and no thread.
+"""The progress of a run on its way to a server: a small file per server in ``<run>/sinks/``. Both sides read it; the
+process that holds its lock writes it. Knows no server and no thread.
 
-``<name>`` (`SinkAddress.name`) is a msgpack map: ``format``, ``address``, ``checkpoint`` (the offset in the log up to
-which the server has everything), ``memory`` (what the sink wants to remember), ``error`` (why it does not get on, or
-nil), ``offline`` (whether only ``tracker sync`` sends), ``state`` and ``state_end`` (the run's state at an offset not
-behind the checkpoint). ``<name>.lock`` is locked (``flock``) by who sends.
+``<name>`` (`SinkAddress.name`) is a msgpack map: ``format``, ``address``, ``checkpoint`` (the log offset up to which
+the server has everything), ``memory`` (`SinkTarget.memory`), ``error`` (why sending fails, or nil), ``offline``
+(whether only ``tracker sync`` sends), ``state`` and ``state_end`` (the run's state, and the log offset it belongs to,
+not beyond the checkpoint). ``<name>.lock`` is locked (``flock``) by the process that sends.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _LOCK_SUFFIX = ".lock"
 
 @dataclass
 class SinkProgress:
-    """What stands in the file; see the module."""
+    """The content of a progress file; the module's docstring describes the fields."""
 
     address: str
     checkpoint: int = 0
@@ -39,7 +39,7 @@ class SinkProgress:
     format: int = FORMAT
 
     def behind_bytes(self, run_directory: Path) -> int:
-        """How much of the run's log the server does not have yet."""
+        """Return how many bytes of the run's log the server does not have yet."""
         try:
             return max(0, (run_directory / LOG_NAME).stat().st_size - self.checkpoint)
         except OSError:
@@ -47,22 +47,22 @@ class SinkProgress:
 
 
 def read_progress(run_directory: Path, address: SinkAddress) -> SinkProgress:
-    """Return how far a run is; nothing was sent where there is no such file, or none that can be read."""
+    """Return the progress; that of a run of which nothing was sent, if there is no valid file."""
     return _read(run_directory / SINKS_NAME / address.name) or SinkProgress(address.text)
 
 
 def all_progress(run_directory: Path) -> list[SinkProgress]:
-    """Return how far a run is to every server that it goes to."""
+    """Return the progress of a run to each server that it goes to."""
     try:
         paths = sorted((run_directory / SINKS_NAME).iterdir())
     except OSError:
         return []
     read = [_read(path) for path in paths if path.suffix == "" and not path.name.startswith(".")]
-    return [found for found in read if found is not None]
+    return [progress for progress in read if progress is not None]
 
 
 def write_progress(run_directory: Path, progress: SinkProgress) -> None:
-    """Write the file: beside it, then renamed, so that it is always whole.
+    """Write the file, atomically.
 
     Raises:
         OSError: it cannot be written.
@@ -75,8 +75,8 @@ def write_progress(run_directory: Path, progress: SinkProgress) -> None:
 
 def _read(path: Path) -> SinkProgress | None:
     try:
-        found = unpack(path.read_bytes())
-        known = {name: found[name] for name in (each.name for each in fields(SinkProgress)) if name in found}
+        content = unpack(path.read_bytes())
+        known = {each.name: content[each.name] for each in fields(SinkProgress) if each.name in content}
         progress = SinkProgress(**known)
         parse_sink(progress.address)
         if not (_is_offset(progress.checkpoint) and _is_offset(progress.state_end) and type(progress.offline) is bool):
@@ -93,14 +93,14 @@ def _is_offset(value: object) -> bool:
 
 
 class SinkLock:
-    """The right to send one run to one server; the system gives it back however its holder ends."""
+    """The right to send one run to one server. The system releases it when its holder dies."""
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
 
     @classmethod
     def take(cls, run_directory: Path, address: SinkAddress) -> SinkLock | None:
-        """Return the lock, or None while another process sends.
+        """Return the lock, or None if another process holds it.
 
         Raises:
             OSError: the directory cannot be written.

@@ -40,7 +40,7 @@ from sidecar.server.control import Door
 from sidecar.server.endpoints import Endpoints
 from sidecar.server.process_watch import Watch
 from sidecar.server.results import UNSENT_PAUSE, ResultSockets
-from sidecar.sinks.senders import Couriers, Said
+from sidecar.sinks.senders import SinkSenders, SinkStatus
 
 _log = logging.getLogger("sidecar")
 
@@ -50,7 +50,7 @@ _BACKLOG_BYTES = 8 * 1024 * 1024
 _RECORDS_QUEUED = 8
 """Messages that ZeroMQ holds for each client before the sidecar reads them; they may be large."""
 
-_COURIER_SECONDS = 5.0
+_SINK_SECONDS = 5.0
 """What is under way to a server when the sidecar stops is waited for no longer; it is sent again."""
 
 _BURST_SECONDS = 0.02
@@ -93,8 +93,8 @@ class Server:
         self._parent = parent
         self._pressed_until = 0.0
         self._parent_lives = parent is not None
-        self._couriers = Couriers(sinks)
-        self._sender = Sender(StoreSink, self._pressed, others=self._couriers.progress)
+        self._sink_senders = SinkSenders(sinks)
+        self._sender = Sender(StoreSink, self._pressed, others=self._sink_senders.progress)
         self._sender_thread: StageThread[SenderItem] = StageThread("SenderThread", self._sender)
         self._writer = Writer(self._sender_thread.put, self._post, durability)
         self._writer_thread: StageThread[WriterItem] = StageThread("WriterThread", self._writer)
@@ -104,7 +104,7 @@ class Server:
             str(connection_file),
             self._to_writer,
             self._on_closed,
-            lambda run, sinks: self._couriers.begin(run.directory, sinks),
+            lambda run, sinks: self._sink_senders.add(run.directory, sinks),
             sync=sync,
             local=endpoints.local,
         )
@@ -137,7 +137,7 @@ class Server:
         self._writer_thread.put(item)
 
     def _on_closed(self, run: Run) -> None:
-        self._couriers.ended(run.id)
+        self._sink_senders.closed(run.id)
         self.call(lambda: self.attendance.forget(run))
 
     @property
@@ -155,7 +155,7 @@ class Server:
         for directory in sorted((root / RUNS_NAME).glob("*")):
             for progress in all_progress(directory):
                 if not progress.offline and progress.behind_bytes(directory):
-                    begin = partial(self._couriers.begin, directory, [parse_sink(progress.address)], held=False)
+                    begin = partial(self._sink_senders.add, directory, [parse_sink(progress.address)], held=False)
                     self.call(begin)
 
     def _pressed(self) -> bool:
@@ -263,7 +263,7 @@ class Server:
                 self._on_gone(key)
             self._forget_left()
             self._regulate()
-            failed = self._writer_thread.failed or self._sender_thread.failed or self._couriers.failed()
+            failed = self._writer_thread.failed or self._sender_thread.failed or self._sink_senders.failed()
             if failed is not None:
                 raise failed
 
@@ -275,7 +275,7 @@ class Server:
             and not self._parent_lives
             and not self.attendance.sessions
             and self.attendance.drained()
-            and not self._couriers.waiting()
+            and not self._sink_senders.pending()
         )
 
     def _shut_down(self, deadline: Deadline) -> None:
@@ -284,7 +284,7 @@ class Server:
         self._connection_file.unlink(missing_ok=True)
         self._writer_thread.close(deadline)
         self._sender_thread.close(deadline)
-        self._couriers.close(Deadline(deadline.left(_COURIER_SECONDS)))
+        self._sink_senders.close(Deadline(deadline.left(_SINK_SECONDS)))
         self._calls.make()  # the last acks and answers
 
     def _release(self) -> None:
@@ -397,14 +397,14 @@ class Server:
             "records_per_second": handler.records / uptime,
             "unwritten_bytes": self._writer.backlog_bytes,
             "log_error": self._writer.error or _unwritable(self._root),
-            "sinks": _merged(self._sender.backlog(), self._couriers.backlog()),
+            "sinks": _merged(self._sender.backlog(), self._sink_senders.backlog()),
             "refused": dict(handler.losses),
             "handshakes_refused": self._handshakes_refused(),
             "encrypted": self._guard is not None,
         }
 
 
-def _merged(one: dict[str, Said], other: dict[str, Said]) -> dict[str, Said]:
+def _merged(one: dict[str, SinkStatus], other: dict[str, SinkStatus]) -> dict[str, SinkStatus]:
     return {run: {**one.get(run, {}), **other.get(run, {})} for run in sorted({*one, *other})}
 
 

@@ -1,7 +1,7 @@
-"""The sinks: a run's log as others want it. Each is a projection: it has a checkpoint, may lag, and sending it the same
-records twice changes nothing.
+"""Sinks: servers that a sidecar sends runs to. Each is a projection of the log: it has a checkpoint, may lag, and
+receiving the same records twice changes nothing.
 
-``store`` is the embedded store, which every run has. The others are servers: ``contract`` says what such a sink must
-do, ``http`` is how those that speak HTTP do (the only file that imports requests). Which run goes to which server, and
-how far it is, is `sidecar.sinks.delivery`'s.
+``contract`` is what every sink must do; ``delivery`` brings one run to one server, ``senders`` runs deliveries on a
+thread per server, ``sync`` runs them for ``tracker sync``. ``http`` is what the sinks that speak HTTP share, and the
+only file that imports requests. The registry is `sidecar.protocol.sink_kinds`.
 """

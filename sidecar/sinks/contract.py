@@ -1,4 +1,4 @@
-"""What a sink is that sends a run to a server, and what goes wrong with one. Knows no server, no file, no thread."""
+"""The contract of a sink, which sends one run to one server, and its errors. Knows no server, no file, no thread."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from sidecar.protocol.sink_address import SinkAddress
 
 
 class SinkError(SidecarError):
-    """The root of what a sink raises; anything else that leaves one is a defect of this program."""
+    """Base of the errors that a sink raises; any other exception from a sink is a bug."""
 
 
 class SinkUnavailableError(SinkError):
-    """The server cannot be reached, is busy or broken: the same batch is sent again later.
+    """The server cannot be reached, is busy or failed: the batch is retried later.
 
     Attributes:
         retry_after: seconds the server asked to wait (HTTP's ``Retry-After``), or None.
@@ -30,19 +30,19 @@ class SinkUnavailableError(SinkError):
 
 
 class SinkRefusedError(SinkError):
-    """The server does not want what it got (a wrong password, no such database): somebody must mend it. The same batch
-    is tried again, seldom, since that may have happened meanwhile."""
+    """The server rejects the request (a wrong password, no such database) until somebody fixes the cause. The batch is
+    retried at long intervals, in case that has happened."""
 
 
 class SinkTarget(NamedTuple):
-    """What a sink is made for: one run and one server.
+    """One run and one server: what a sink is made for.
 
     Attributes:
         address: the server.
         run: the run's id.
-        directory: the run's directory; ``files/`` is in it.
-        memory: plain data that the sink may keep over restarts, such as the server's own id of the run. What stands in
-            it when `Sink.send` returns is kept with the checkpoint, after a kill perhaps that of a second before.
+        directory: the run's directory, which contains ``files/``.
+        memory: plain data that the sink keeps across restarts, such as the server's own id of the run. Its content when
+            `Sink.send` returns is saved with the checkpoint; after a kill it may be that of a second earlier.
     """
 
     address: SinkAddress
@@ -52,45 +52,45 @@ class SinkTarget(NamedTuple):
 
 
 class Sink(Protocol):
-    """Takes one run's log, batch by batch, to one server. Used by one thread at a time.
+    """Sends one run's log to one server, batch by batch. Used by one thread at a time.
 
     Attributes:
-        batch_bytes: how much of the log a batch should be, about; a run that is going on is sent smaller ones.
+        batch_bytes: preferred size of a batch in bytes of the log; batches of a live run are usually smaller.
     """
 
     batch_bytes: int
 
     def open(self) -> None:
-        """Reach the server, and make there what is needed (an experiment, tables). Called again after an error.
+        """Connect, and create what the server needs (an experiment, tables). Called again after an error.
 
         Raises:
-            SinkError: it cannot be done.
+            SinkError: it failed.
         """
 
     def send(self, batch: Batch, state: RunState) -> int:
-        """Return when the server keeps the batch for good.
+        """Send a batch; return when the server has stored it durably.
 
         Args:
-            batch: what comes next in the log; after an error or a kill some of it may have been sent before.
-            state: what the run is with the batch applied; only to be read.
+            batch: the next records of the log. After an error or a kill, some of them may have been sent before.
+            state: the run's state after the batch; read only.
 
         Returns:
-            the checkpoint: the offset in the log up to which the server has everything, so ``batch.end``; an earlier
-            one where it has lost what it had, and is to be sent that again.
+            the checkpoint: the log offset up to which the server has everything. Normally ``batch.end``; an earlier
+            offset if the server has lost records, which are then resent from there.
 
         Raises:
-            SinkError: not all of it; the server may have kept a part.
+            SinkError: the batch was not stored completely; the server may have stored a part.
         """
 
     def version(self) -> str:
-        """Ask the server for its version; `open` need not have been called.
+        """Return the server's version; works without `open`.
 
         Raises:
-            SinkError: it cannot be reached, or does not say.
+            SinkError: the server cannot be reached, or does not report a version.
         """
 
     def close(self, deadline: Deadline) -> None:
-        """Let go of connections. Sends nothing."""
+        """Close connections, without sending anything. May be called twice."""
 
 
 OpenSink = Callable[[SinkTarget], Sink]

@@ -1,7 +1,7 @@
-"""Delivery: one run's way from its log to one server, from checkpoint to checkpoint, whatever the server does.
+"""Delivery: brings one run's log to one server, checkpoint by checkpoint, whatever the server does.
 
-Stepped by one thread at a time: a `Courier`'s in a sidecar, or ``tracker sync``'s. It only reads the run's log, so the
-run need not be held, and may be written meanwhile. Knows no particular server.
+Stepped by one thread at a time: a `SinkSender`'s in a sidecar, or that of ``tracker sync``. It only reads the run's
+log, so the run need not be held, and may be written at the same time. Knows no particular server.
 """
 
 from __future__ import annotations
@@ -24,47 +24,52 @@ from sidecar.sinks.registry import open_sink
 _log = logging.getLogger("sidecar")
 
 GATHER_SECONDS = 1.0
-"""A run that is going on is sent what came in so much time at once, unless somebody waits."""
+"""Interval between batches of a live run, in seconds; `Delivery.wake` cuts it short."""
 
 SAVE_SECONDS = 1.0
-"""How often the progress is written down: what a kill takes of it is sent again, which changes nothing."""
+"""Interval between saves of the progress, in seconds. Progress lost in a crash is resent; sinks are idempotent."""
 
 LARGE_STATE_KEYS = 10_000
 LARGE_STATE_SECONDS = 30.0
-"""The state of a run with more metrics is written down more seldom: it takes some milliseconds."""
+"""Interval between saves of the state of a run with more metrics than that, in seconds: each takes milliseconds."""
 
 FIRST_RETRY_SECONDS = 0.5
 QUICK_RETRIES = 3
-"""So many pauses are as short as the first, for a bad link; each after them is twice as long as the one before."""
+"""Number of retries at the first interval, for an unreliable connection; each later interval is twice the previous."""
 
 LAST_RETRY_SECONDS = 60.0
+"""Maximum interval between retries, in seconds."""
+
 REFUSED_RETRY_SECONDS = 30.0
-"""After what somebody must mend, such as a wrong password."""
+"""Interval between retries after an error that somebody must fix, such as a wrong password, in seconds."""
+
+MAX_RETRY_AFTER_SECONDS = 3600.0
+"""Maximum wait that a server can ask for, in seconds."""
 
 MOST_HALVINGS = 6
 LEAST_BATCH_BYTES = 16 * 1024
-"""Where sending fails, batches become smaller, down to a 64th or to this: so that some gets through a bad link."""
+"""After failures, batches shrink to a 64th of their size, but not below this: small ones may pass a bad connection."""
 
 _HELD_SECONDS = 0.5
 
 
 class _HeldError(SinkUnavailableError):
-    """Another process sends this run to this server: nothing is wrong."""
+    """Another process is sending this run to this server. Not a failure."""
 
 
 class Delivery:
-    """One run and one server.
+    """One run on its way to one server.
 
     Args:
-        directory: the run's.
+        directory: the run's directory.
         address: the server.
         open_sink: makes the sink.
 
     Attributes:
-        progress: how far it is.
-        failing_since: since when nothing got through, monotonic seconds; None while it does.
-        tail_bytes: so much at the end of the log was no whole record when it was last looked at: one that is being
-            written, or what a death has left of one.
+        progress: what has been sent.
+        failing_since: monotonic time of the first of the current failures; None if the last attempt succeeded.
+        tail_bytes: size of the incomplete record at the end of the log when it was last read: one that is being
+            written, or that was cut off when its writer died.
     """
 
     def __init__(self, directory: Path, address: SinkAddress, open_sink: OpenSink = open_sink) -> None:
@@ -73,7 +78,7 @@ class Delivery:
         self.progress: SinkProgress = read_progress(directory, address)
         self.failing_since: float | None = None
         self.tail_bytes = 0
-        self._open_sink = open_sink
+        self._make_sink = open_sink
         self._lock: SinkLock | None = None
         self._sink: Sink | None = None
         self._ready = False
@@ -85,27 +90,29 @@ class Delivery:
         self._saved_at = 0.0
         self._state_saved_at = 0.0
         self._unsaved = False
-        self._again = False
+        self._resend = False
 
     @property
     def run(self) -> str:
         return self.directory.name
 
     def behind_bytes(self) -> int:
-        """How much of the log the server does not have yet, as far as that is known here."""
+        """Return how many bytes of the log the server does not have yet, as far as this process knows."""
         return self.progress.behind_bytes(self.directory)
 
-    def hurry(self) -> None:
-        """Somebody waits: what there is, is sent at the next step, unless the server asked to be left alone."""
+    def wake(self) -> None:
+        """Make the next step send what is there, without gathering more. A back-off after a failure still applies."""
         if self._failures == 0:
             self._due = 0.0
 
-    def again(self) -> None:
-        """Send all of the log once more, as to a server that is new or has lost the run."""
-        self._again = True
+    def resend(self) -> None:
+        """Resend the whole log, to a server that is new or has lost the run."""
+        self._resend = True
+
+    # -- a step ---------------------------------------------------------------------------------------------------
 
     def step(self, now: float) -> float:
-        """Send a batch if one is due; return in how many seconds to be called again at the latest."""
+        """Send a batch if one is due; return the longest time to wait before the next step, in seconds."""
         if now < self._due:
             return self._due - now
         try:
@@ -113,8 +120,8 @@ class Delivery:
         except SinkError as error:
             return self._failed(error, now)
         except (OSError, LogFormatError) as error:
-            return self._failed(SinkUnavailableError(f"{type(error).__name__}: {error}"), now)
-        except Exception as error:  # a defect of a sink must not end the others' thread
+            return self._failed(SinkUnavailableError(_describe(error)), now)
+        except Exception as error:  # a bug in one sink must not end the thread that serves other runs
             _log.exception("run %s: sending to %s failed", self.run, self.address.text)
             return self._failed(SinkUnavailableError(f"{type(error).__name__}: {error}"), now)
         if self._unsaved and now - self._saved_at >= SAVE_SECONDS:
@@ -123,131 +130,165 @@ class Delivery:
         return 0.0 if more else GATHER_SECONDS
 
     def _send(self) -> bool:
-        """Send one batch; return whether more is there already."""
-        if self._lock is None:
-            self._lock = SinkLock.take(self.directory, self.address)
-            self.progress = read_progress(self.directory, self.address)
-            if self._lock is None:
-                raise _HeldError("another process sends it", _HELD_SECONDS)
-            if self._again:
-                self._again = False
-                self.progress = SinkProgress(self.address.text, offline=self.progress.offline)
-            if self.progress.checkpoint == 0:
-                self._save(time.monotonic())  # whoever comes next must know that it goes there
+        """Send one batch; return whether the log has more."""
+        self._take_lock()
         if self._reader is None:
-            self._reader = self._at_checkpoint()
+            self._reader = self._reader_at_checkpoint()
+        reader = self._reader
+        sink = self._opened_sink()
+        batch = next(reader.batches(self._batch_bytes(sink)), None)
+        if batch is None:
+            self._recovered()  # there is nothing to send, but the server was reached
+            self.tail_bytes = max(0, reader.size() - self.progress.checkpoint)
+            return False
+        self._apply(batch)
+        checkpoint = sink.send(batch, self._state)
+        if checkpoint < batch.end:
+            self.progress.checkpoint, self._unsaved = checkpoint, True
+            raise SinkUnavailableError(f"the server has lost records; resending from byte {checkpoint} of the log")
+        self._succeeded(checkpoint)
+        return reader.size() > batch.end
+
+    def _take_lock(self) -> None:
+        """Become the only process that sends this run there, starting from the progress as saved.
+
+        Raises:
+            _HeldError: another process is sending it.
+        """
+        if self._lock is not None:
+            return
+        self._lock = SinkLock.take(self.directory, self.address)
+        self.progress = read_progress(self.directory, self.address)
+        if self._lock is None:
+            raise _HeldError("another process is sending this run", _HELD_SECONDS)
+        if self._resend:
+            self._resend = False
+            self.progress = SinkProgress(self.address.text, offline=self.progress.offline)
+        if self.progress.checkpoint == 0:
+            self._save(time.monotonic())  # so that a later process knows that the run goes to this server
+
+    def _opened_sink(self) -> Sink:
         if self._sink is None:
-            self._sink = self._open_sink(SinkTarget(self.address, self.run, self.directory, self.progress.memory))
+            self._sink = self._make_sink(SinkTarget(self.address, self.run, self.directory, self.progress.memory))
         if not self._ready:
             self._sink.open()
             self._ready = True
-            self._save(time.monotonic())  # what it learned in open() must not be learned twice
-        size = self._sink.batch_bytes
-        for batch in self._reader.batches(max(min(size, LEAST_BATCH_BYTES), size >> self._halvings)):
-            self._apply(batch)
-            checkpoint = self._sink.send(batch, self._state)
-            if checkpoint < batch.end:
-                self.progress.checkpoint, self._unsaved = checkpoint, True
-                raise SinkUnavailableError(f"it has lost what it had; it gets it again, from byte {checkpoint} on")
-            self._succeeded(checkpoint)
-            return self._reader.size() > batch.end
-        self._let_go_of_trouble()  # there is nothing to send, and the server was reached
-        self.tail_bytes = max(0, self._reader.size() - self.progress.checkpoint)
-        return False
+            self._save(time.monotonic())  # so that open() need not repeat what it did
+        return self._sink
+
+    def _batch_bytes(self, sink: Sink) -> int:
+        return max(min(sink.batch_bytes, LEAST_BATCH_BYTES), sink.batch_bytes >> self._halvings)
+
+    # -- the log and the state ------------------------------------------------------------------------------------
 
     def _apply(self, batch: Batch) -> None:
         for record in batch.records:
             self._state.apply(record)
 
-    def _at_checkpoint(self) -> LogReader:
-        """Return a reader at the checkpoint, with the state of the run there."""
+    def _reader_at_checkpoint(self) -> LogReader:
+        """Return a reader positioned at the checkpoint, and bring the run's state to it."""
         progress = self.progress
         log = self.directory / LOG_NAME
         if progress.checkpoint > log.stat().st_size:
-            _log.warning("run %s: %s is ahead of its log; all is sent again", self.run, self.address.text)
+            _log.warning("run %s: %s is ahead of its log; resending all of it", self.run, self.address.text)
             progress.checkpoint = 0
-        self._state, begin = self._kept_state(progress)
+        self._state, begin = self._saved_state(progress)
         reader = LogReader(log, begin or None)
-        while progress.checkpoint > reader.offset:
+        if reader.offset < progress.checkpoint:
             for batch in reader.batches():
                 if batch.end > progress.checkpoint:
-                    inside = [end for end in batch.ends if end <= progress.checkpoint]
-                    self._apply(Batch(batch.records[: len(inside)], progress.checkpoint, inside))
+                    ends = [end for end in batch.ends if end <= progress.checkpoint]
+                    self._apply(Batch(batch.records[: len(ends)], progress.checkpoint, ends))
                     reader.offset = progress.checkpoint
-                    return reader
+                    break
                 self._apply(batch)
-            break
         return reader
 
     @staticmethod
-    def _kept_state(progress: SinkProgress) -> tuple[RunState, int]:
-        """Return the state that was written down and where in the log it is; the beginning where it is of no use."""
+    def _saved_state(progress: SinkProgress) -> tuple[RunState, int]:
+        """Return the saved state and its log offset; an empty state and 0 if it cannot be used."""
         if progress.state_end <= progress.checkpoint:
             try:
                 return RunState.from_map(progress.state), progress.state_end
             except (KeyError, TypeError, ValueError, AttributeError):
-                pass  # of another version
+                pass  # written by another version
         return RunState(), 0
 
+    # -- success and failure --------------------------------------------------------------------------------------
+
     def _succeeded(self, checkpoint: int) -> None:
-        self._let_go_of_trouble()
+        self._recovered()
         self._halvings = max(0, self._halvings - 1)
         self.progress.checkpoint = checkpoint
         self.tail_bytes = 0
         self._unsaved = True
 
-    def _let_go_of_trouble(self) -> None:
+    def _recovered(self) -> None:
+        """The server was reached: end the back-off, and clear the error."""
         if self.progress.error is not None:
-            _log.info("run %s: %s takes records again", self.run, self.address.text)
+            _log.info("run %s: sending to %s works again", self.run, self.address.text)
             self.progress.error = None
             self._unsaved = True
         self.failing_since = None
         self._failures = 0
 
     def _failed(self, error: SinkError, now: float) -> float:
-        """Begin again at the checkpoint, later."""
+        """Note a failure, and prepare to start again at the checkpoint; return the back-off in seconds."""
         self._failures += 1
         self._halvings = min(MOST_HALVINGS, self._halvings + 1)
-        held = isinstance(error, _HeldError)
         if self.failing_since is None:
             self.failing_since = now
-        if isinstance(error, SinkUnavailableError):
-            doublings = min(10, max(0, self._failures - QUICK_RETRIES))
-            wait = min(LAST_RETRY_SECONDS, FIRST_RETRY_SECONDS * 2.0**doublings)
-            wait *= random.uniform(0.5, 1.0)  # so that many runs do not all come back at the same moment
-            if error.retry_after is not None:
-                wait = error.retry_after if held else min(3600.0, max(wait, error.retry_after))
-        else:
-            wait = REFUSED_RETRY_SECONDS
-        if self.progress.error is None and not held:
-            _log.warning("run %s: %s does not take it: %s; it is tried again", self.run, self.address.text, error)
-        kept = self._sink if isinstance(error, SinkUnavailableError) else None  # it knows what of the batch is there
-        said = self.progress.error
-        if not held:  # else it is what the other process says
-            self.progress.error = str(error)
-        self._drop()
-        self._sink = kept
-        if said != self.progress.error or self._unsaved:
+        self._note(error)
+        sink = self._sink if isinstance(error, SinkUnavailableError) else None  # it knows what of the batch was stored
+        self._disconnect()
+        self._sink = sink
+        if self._unsaved:
             self._save(now)
+        wait = self._back_off(error)
         self._due = now + wait
         return wait
 
+    def _note(self, error: SinkError) -> None:
+        """Record and log an error; while another process sends, the error is what that process has recorded."""
+        if isinstance(error, _HeldError):
+            return
+        if self.progress.error is None:
+            _log.warning("run %s: cannot send to %s: %s; retrying", self.run, self.address.text, error)
+        if self.progress.error != str(error):
+            self.progress.error = str(error)
+            self._unsaved = True
+
+    def _back_off(self, error: SinkError) -> float:
+        """Return how long to wait before the next attempt, in seconds."""
+        if isinstance(error, _HeldError):
+            return _HELD_SECONDS
+        if not isinstance(error, SinkUnavailableError):
+            return REFUSED_RETRY_SECONDS
+        doublings = min(10, max(0, self._failures - QUICK_RETRIES))
+        wait = min(LAST_RETRY_SECONDS, FIRST_RETRY_SECONDS * 2.0**doublings)
+        wait *= random.uniform(0.5, 1.0)  # so that many runs do not all retry at the same moment
+        return wait if error.retry_after is None else min(MAX_RETRY_AFTER_SECONDS, max(wait, error.retry_after))
+
+    # -- the progress file, and the end ---------------------------------------------------------------------------
+
     def _save(self, now: float) -> None:
+        """Save the progress, if this process holds the lock; the state only as often as its size allows."""
         if self._lock is None:
             return
         large = len(self._state.summary.values) > LARGE_STATE_KEYS
-        pause = LARGE_STATE_SECONDS if large else SAVE_SECONDS
-        if self._reader is not None and now - self._state_saved_at >= pause:
+        interval = LARGE_STATE_SECONDS if large else SAVE_SECONDS
+        if self._reader is not None and now - self._state_saved_at >= interval:
             self.progress.state, self.progress.state_end = self._state.to_map(), self._reader.offset
             self._state_saved_at = now
         try:
             write_progress(self.directory, self.progress)
             self._unsaved = False
         except OSError as error:
-            _log.warning("run %s: how far %s is cannot be written down: %s", self.run, self.address.text, error)
+            _log.warning("run %s: cannot save the progress to %s: %s", self.run, self.address.text, error)
         self._saved_at = now
 
-    def _drop(self, deadline: Deadline | None = None) -> None:
+    def _disconnect(self, deadline: Deadline | None = None) -> None:
+        """Close the sink and the reader."""
         sink, self._sink, self._ready = self._sink, None, False
         reader, self._reader = self._reader, None
         if sink is not None:
@@ -259,11 +300,18 @@ class Delivery:
             reader.close()
 
     def close(self, deadline: Deadline) -> None:
-        """Write down how far it is, and let go; whoever comes next goes on from there. May be called twice."""
+        """Save the progress and release the run, which another process can then send. May be called twice."""
         if self._lock is not None:
             if self._unsaved:
                 self._state_saved_at = 0.0
                 self._save(time.monotonic())
-            self._drop(deadline)
+            self._disconnect(deadline)
             self._lock.release()
             self._lock = None
+
+
+def _describe(error: OSError | LogFormatError) -> str:
+    """Return what went wrong with the run's own files."""
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename or 'the run'}: {error.strerror}"
+    return str(error)

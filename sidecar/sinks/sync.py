@@ -1,7 +1,8 @@
-"""Sends runs that wait to their servers, several at once, and says how far it is: what ``tracker sync`` calls.
+"""What ``tracker sync`` and ``tracker doctor`` run in a process of their own: sends runs to their servers, several at
+once, and checks servers.
 
-A process of its own. What it prints are lines of JSON, one for each step of a run: ``run``, ``sink``, ``done_bytes``,
-``all_bytes``, ``error``, and ``end`` (true in a pair's last line).
+`sync` prints lines of JSON about a *pair*, a run and a server: ``run``, ``sink``, ``done_bytes``, ``all_bytes``,
+``error``, and ``end`` (true in the last line of a pair).
 """
 
 from __future__ import annotations
@@ -21,17 +22,20 @@ from sidecar.sinks.contract import SinkError, SinkTarget
 from sidecar.sinks.delivery import Delivery
 from sidecar.sinks.registry import open_sink
 
-AT_ONCE = 4
-"""Runs that are sent at the same time."""
+MAX_CONCURRENT = 4
+"""Maximum number of pairs that are sent at the same time."""
 
 WATCH_SECONDS = 5.0
-_SAY_SECONDS = 0.2
+"""Pause between passes with ``--watch``, in seconds."""
 
-Say = Callable[[dict[str, object]], None]
+_REPORT_SECONDS = 0.2
+_CLOSE_SECONDS = 5.0
+
+Report = Callable[[dict[str, object]], None]
 
 
 def pairs(root: Path, run_ids: Iterable[str] | None, sinks: Iterable[SinkAddress]) -> list[tuple[Path, SinkAddress]]:
-    """Return which run goes to which server: to those given, and to those that were noted when it was made."""
+    """Return the pairs to send: each run with the servers in `sinks`, and with those that it was started with."""
     given = list(sinks)
     names = sorted(path.name for path in (root / RUNS_NAME).glob("*")) if run_ids is None else list(run_ids)
     found = []
@@ -39,59 +43,74 @@ def pairs(root: Path, run_ids: Iterable[str] | None, sinks: Iterable[SinkAddress
         directory = root / RUNS_NAME / name
         if not (directory / LOG_NAME).exists():
             continue
-        noted = [parse_sink(progress.address) for progress in all_progress(directory)]
-        found += [(directory, address) for address in {each.name: each for each in (*noted, *given)}.values()]
+        recorded = [parse_sink(progress.address) for progress in all_progress(directory)]
+        found += [(directory, address) for address in {each.name: each for each in (*recorded, *given)}.values()]
     return found
 
 
-def send_all(todo: list[tuple[Path, SinkAddress]], patience: float, say: Say, *, again: bool = False) -> bool:
-    """Send what is in the logs now; return whether all of it arrived.
+def send_all(todo: list[tuple[Path, SinkAddress]], patience: float, report: Report, *, again: bool = False) -> bool:
+    """Send what the logs contain now; return whether all of it was sent.
 
     Args:
-        todo: which run to which server.
+        todo: the pairs.
         patience: seconds without progress after which a pair is given up.
-        say: takes the lines, from several threads.
-        again: send all of each log once more.
+        report: takes the lines; called from several threads.
+        again: resend all of each log.
     """
-    with ThreadPoolExecutor(AT_ONCE) as pool:
-        return all(list(pool.map(lambda pair: _send(pair[0], pair[1], patience, say, again), todo)))
+    with ThreadPoolExecutor(MAX_CONCURRENT) as pool:
+        return all(list(pool.map(lambda pair: _Pair(pair[0], pair[1], report, again).send(patience), todo)))
 
 
-def _send(directory: Path, address: SinkAddress, patience: float, say: Say, again: bool) -> bool:
-    wanted = (directory / LOG_NAME).stat().st_size
-    delivery = Delivery(directory, address)
-    said_at = 0.0
-    moved_at = time.monotonic()
-    if again:
-        delivery.again()
-    before = -1 if again else delivery.progress.checkpoint
-    tail = 0
+class _Pair:
+    """A run and a server while `send_all` is at it."""
 
-    def line(*, end: bool) -> None:
-        done = min(delivery.progress.checkpoint, wanted)
-        about: dict[str, object] = {"run": directory.name, "sink": address.text, "done_bytes": done}
-        say({**about, "all_bytes": wanted, "error": delivery.progress.error, "end": end})
+    def __init__(self, directory: Path, address: SinkAddress, report: Report, again: bool) -> None:
+        self._directory = directory
+        self._address = address
+        self._report = report
+        self._size = (directory / LOG_NAME).stat().st_size
+        self._delivery = Delivery(directory, address)
+        if again:
+            self._delivery.resend()
+        # A checkpoint behind the end of the log belongs to another log, so only one at its end means "nothing to do".
+        self._position = -1 if again else self._delivery.progress.checkpoint
 
-    try:
-        while before != wanted:  # one that is behind the end of the log is of another log
+    def send(self, patience: float) -> bool:
+        """Send to the end of the log, or until there is no progress for `patience` seconds; return whether all was
+        sent."""
+        try:
+            if self._position != self._size:
+                self._step_until_done(patience)
+        finally:
+            self._delivery.close(Deadline(_CLOSE_SECONDS))
+        self._print(end=True)
+        return self._delivery.progress.checkpoint >= self._size
+
+    def _step_until_done(self, patience: float) -> None:
+        reported_at = 0.0
+        moved_at = time.monotonic()
+        tail = 0
+        while True:
             now = time.monotonic()
-            delivery.hurry()
-            wait = delivery.step(now)
-            if delivery.progress.checkpoint != before:
-                before, moved_at = delivery.progress.checkpoint, now
-            if tail and tail == delivery.tail_bytes and is_held(directory) is None:
-                wanted = before  # what is behind it is no record, and nobody is about to write one
-            tail = delivery.tail_bytes
-            if before >= wanted or now - moved_at > patience:
-                break
-            if now - said_at > _SAY_SECONDS:
-                said_at = now
-                line(end=False)
+            self._delivery.wake()
+            wait = self._delivery.step(now)
+            if self._delivery.progress.checkpoint != self._position:
+                self._position, moved_at = self._delivery.progress.checkpoint, now
+            if tail and tail == self._delivery.tail_bytes and is_held(self._directory) is None:
+                self._size = self._position  # the rest is an incomplete record, which no process is writing
+            tail = self._delivery.tail_bytes
+            if self._position >= self._size or now - moved_at > patience:
+                return
+            if now - reported_at > _REPORT_SECONDS:
+                reported_at = now
+                self._print(end=False)
             time.sleep(min(wait, 1.0))
-    finally:
-        delivery.close(Deadline(5.0))
-    line(end=True)
-    return delivery.progress.checkpoint >= wanted
+
+    def _print(self, *, end: bool) -> None:
+        progress = self._delivery.progress
+        sent = min(progress.checkpoint, self._size)
+        pair: dict[str, object] = {"run": self._directory.name, "sink": self._address.text, "done_bytes": sent}
+        self._report({**pair, "all_bytes": self._size, "error": progress.error, "end": end})
 
 
 def sync(
@@ -103,32 +122,33 @@ def sync(
     watch: bool = False,
     again: bool = False,
 ) -> int:
-    """Send (with `again` all of it once more), print, and with `watch` go on for ever; return the exit status."""
+    """Send runs and print the progress; return the exit status. With `watch`, repeat forever; with `again`, the first
+    pass resends everything."""
     printing = threading.Lock()
 
-    def say(line: dict[str, object]) -> None:
+    def report(line: dict[str, object]) -> None:
         with printing:
             print(json.dumps(line), flush=True)
 
     given = list(sinks)
     while True:
-        arrived = send_all(pairs(root, run_ids, given), patience, say, again=again)
+        complete = send_all(pairs(root, run_ids, given), patience, report, again=again)
         again = False
         if not watch:
-            return 0 if arrived else 1
+            return 0 if complete else 1
         time.sleep(WATCH_SECONDS)
 
 
 def check(addresses: Iterable[SinkAddress]) -> Iterator[dict[str, object]]:
-    """Yield, for each server, its version, or why it cannot be reached."""
+    """Yield for each server its address, and its version or the error that prevented asking for it."""
     for address in addresses:
-        said: dict[str, object] = {"sink": address.text, "version": None, "error": None}
+        answer: dict[str, object] = {"sink": address.text, "version": None, "error": None}
         try:
             sink = open_sink(SinkTarget(address, "none", Path(), {}))
             try:
-                said["version"] = sink.version()
+                answer["version"] = sink.version()
             finally:
                 sink.close(Deadline(1.0))
         except SinkError as error:
-            said["error"] = str(error)
-        yield said
+            answer["error"] = str(error)
+        yield answer

@@ -1,4 +1,4 @@
-"""How far a run is to a server, as it is written down; who may send it; and how servers are named."""
+"""The progress of a run to a server as saved, the lock of the process that sends it, and addresses of servers."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_what_was_written_is_read(run: Path) -> None:
     assert read_progress(run, MLFLOW) == written
     assert written.behind_bytes(run) == 300
     assert read_progress(run, UPSTREAM) == SinkProgress(UPSTREAM.text)
-    assert [path.name for path in (run / SINKS_NAME).iterdir()] == [MLFLOW.name], "nothing is left beside it"
+    assert [path.name for path in (run / SINKS_NAME).iterdir()] == [MLFLOW.name], "no temporary file stays"
 
 
 def test_all_servers_of_a_run_are_found_and_nothing_else(run: Path) -> None:
@@ -54,7 +54,7 @@ def test_all_servers_of_a_run_are_found_and_nothing_else(run: Path) -> None:
     lock.release()
 
 
-def test_a_log_that_is_shorter_or_gone_is_not_behind(run: Path) -> None:
+def test_a_log_that_is_shorter_or_missing_is_not_behind(run: Path) -> None:
     assert SinkProgress(MLFLOW.text, 2000).behind_bytes(run) == 0
     (run / LOG_NAME).unlink()
     assert SinkProgress(MLFLOW.text, 10).behind_bytes(run) == 0
@@ -73,14 +73,14 @@ def test_a_log_that_is_shorter_or_gone_is_not_behind(run: Path) -> None:
         pack({"format": 1, "address": MLFLOW.text, "checkpoint": 5})[:-1],
     ],
 )
-def test_a_file_that_is_of_no_use_is_as_none(run: Path, content: bytes) -> None:
+def test_an_invalid_file_is_treated_as_missing(run: Path, content: bytes) -> None:
     (run / SINKS_NAME).mkdir()
     (run / SINKS_NAME / MLFLOW.name).write_bytes(content)
     assert read_progress(run, MLFLOW) == SinkProgress(MLFLOW.text)
     assert all_progress(run) == []
 
 
-def test_keys_of_later_versions_are_passed_over(run: Path) -> None:
+def test_keys_of_later_versions_are_ignored(run: Path) -> None:
     (run / SINKS_NAME).mkdir()
     told = {"format": 1, "address": MLFLOW.text, "checkpoint": 5, "mood": "good"}
     (run / SINKS_NAME / MLFLOW.name).write_bytes(pack(told))
@@ -90,12 +90,12 @@ def test_keys_of_later_versions_are_passed_over(run: Path) -> None:
 # -- the lock -----------------------------------------------------------------------------------------------------
 
 
-def test_one_sends_a_run_to_a_server_at_a_time(run: Path) -> None:
+def test_one_process_sends_a_run_to_a_server_at_a_time(run: Path) -> None:
     lock = SinkLock.take(run, MLFLOW)
     assert lock is not None
     assert SinkLock.take(run, MLFLOW) is None
     other = SinkLock.take(run, UPSTREAM)
-    assert other is not None, "to another server it may go meanwhile"
+    assert other is not None, "another server has another lock"
     other.release()
     lock.release()
     lock.release()
@@ -104,7 +104,7 @@ def test_one_sends_a_run_to_a_server_at_a_time(run: Path) -> None:
     again.release()
 
 
-def test_the_lock_of_who_is_killed_is_free(run: Path) -> None:
+def test_the_lock_of_a_killed_process_is_released(run: Path) -> None:
     code = (
         "import sys, time; from pathlib import Path\n"
         "from sidecar.protocol.sink_address import parse_sink\n"
@@ -156,7 +156,7 @@ def test_an_address(text: str, kind: str, url: str, options: dict[str, str]) -> 
         ("mlflow+http://user:hunter2@host:5000", ["environment", "host"]),
     ],
 )
-def test_an_address_that_cannot_be_says_what_would_be_right(text: object, words: list[str]) -> None:
+def test_the_error_for_an_invalid_address_says_what_is_valid(text: object, words: list[str]) -> None:
     with pytest.raises(ValueError) as caught:
         parse_sink(text)
     for word in words:

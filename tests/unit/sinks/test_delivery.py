@@ -1,26 +1,22 @@
-"""A Delivery, stepped by hand over real logs: whatever the server does, it has all of a run in the end, in effect once.
-
-The server is a sink of the contract that keeps what it gets in memory, and fails as it is told.
-"""
+"""A Delivery stepped by hand over real logs: whatever the server does, in the end it has everything, in effect once."""
 
 from __future__ import annotations
 
 import logging
 import time
-from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from sidecar.log.reader import Batch, LogReader
+from sidecar.log.reader import LogReader
 from sidecar.projections.run_state import RunState
 from sidecar.protocol.deadline import Deadline
 from sidecar.protocol.layout import SINKS_NAME
 from sidecar.protocol.records import Record
 from sidecar.protocol.sink_address import parse_sink
 from sidecar.protocol.sink_progress import read_progress, write_progress
-from sidecar.sinks.contract import SinkRefusedError, SinkTarget, SinkUnavailableError
+from sidecar.sinks.contract import SinkRefusedError, SinkUnavailableError
 from sidecar.sinks.delivery import (
     GATHER_SECONDS,
     LAST_RETRY_SECONDS,
@@ -31,103 +27,35 @@ from sidecar.sinks.delivery import (
 )
 from tests.support import exact, wait_until
 from tests.unit.run_builder import RunBuilder
+from tests.unit.sinks.memory_server import MemoryServer
 
 ADDRESS = parse_sink("mlflow+http://host:5000")
 
 
-class Server:
-    """What a server has got, and what it does next.
-
-    Attributes:
-        batch_bytes: what its sinks ask for.
-        open_error, error: raised by each `open` or `send` until it is None.
-        lost: whether `send` says that nothing is there any more.
-        after: whether `error` comes when the batch is kept already, as where an answer is lost.
-        got: the batches that were sent to it, also those that it did not take.
-        kept: client and number of each record that it keeps -> how often it was sent; so is `records`.
-        states: what the run's state was said to be with each batch.
-        made, opened, closed: how often a sink was.
-    """
-
-    def __init__(self, batch_bytes: int = 1 << 20) -> None:
-        self.batch_bytes = batch_bytes
-        self.open_error: Exception | None = None
-        self.error: Exception | None = None
-        self.after = self.lost = False
-        self.got: list[Batch] = []
-        self.kept: Counter[tuple[str, int]] = Counter()
-        self.records: list[Record] = []
-        self.states: list[RunState] = []
-        self.memories: list[dict[str, object]] = []
-        self.made = self.opened = self.closed = 0
-
-    def sink(self, target: SinkTarget) -> Sink:
-        self.made += 1
-        return Sink(self, target)
-
-
-class Sink:
-    """See `sidecar.sinks.contract.Sink`."""
-
-    def __init__(self, server: Server, target: SinkTarget) -> None:
-        self.server = server
-        self.target = target
-        self.batch_bytes = server.batch_bytes
-
-    def open(self) -> None:
-        self.server.opened += 1
-        self.server.memories.append(dict(self.target.memory))
-        if self.server.open_error is not None:
-            raise self.server.open_error
-        self.target.memory.setdefault("id", f"made{self.server.opened}")
-
-    def send(self, batch: Batch, state: RunState) -> int:
-        server = self.server
-        server.got.append(batch)
-        if server.error is not None and not server.after:
-            raise server.error
-        if server.lost:
-            return 0
-        for record in batch.records:
-            server.kept[record.client, record.seq] += 1
-            if server.kept[record.client, record.seq] == 1:
-                server.records.append(record)
-        server.states.append(RunState.from_map(state.to_map()))
-        if server.error is not None:
-            raise server.error
-        return batch.end
-
-    def version(self) -> str:
-        return "1.0"
-
-    def close(self, deadline: Deadline) -> None:
-        self.server.closed += 1
-
-
 class Clock:
-    """Steps a delivery, and moves its time on."""
+    """Steps deliveries, and advances their time."""
 
     def __init__(self) -> None:
         self.now = time.monotonic() + 1000.0
         self.made: list[Delivery] = []
 
-    def begin(self, run: RunBuilder, server: Server) -> Delivery:
+    def begin(self, run: RunBuilder, server: MemoryServer) -> Delivery:
         self.made.append(Delivery(run.dir, ADDRESS, server.sink))
         return self.made[-1]
 
     def step(self, delivery: Delivery) -> float:
-        """Step when it is due; return in how many seconds it wants to be stepped again."""
+        """Step, and advance the time to the next step; return the wait in seconds."""
         wait = delivery.step(self.now)
         self.now += wait
         return wait
 
     def all_sent(self, delivery: Delivery) -> None:
-        """Step until everything is there."""
+        """Step until everything is sent."""
         for _ in range(1000):
             self.step(delivery)
             if delivery.behind_bytes() == 0:
                 return
-        raise AssertionError(f"{delivery.behind_bytes()} bytes are still on their way: {delivery.progress.error}")
+        raise AssertionError(f"{delivery.behind_bytes()} bytes are pending: {delivery.progress.error}")
 
 
 @pytest.fixture
@@ -140,7 +68,7 @@ def clock() -> Iterator[Clock]:
 
 @pytest.fixture
 def run(root: Path) -> RunBuilder:
-    """A run of two clients and of records without a number, that has ended."""
+    """A finished run of two clients."""
     made = RunBuilder(root, "run1", project="p")
     made.write("config", {"set": {"lr": 0.1}})
     made.write("run", {"label": "other"}, "client000002")
@@ -159,7 +87,7 @@ def records(run: RunBuilder) -> list[Record]:
 
 
 def state_at(run: RunBuilder, end: int) -> dict[str, object]:
-    """Return the state up to an offset, made of the log alone."""
+    """Return the run's state at an offset, computed from the log alone."""
     state = RunState()
     for record, behind in zip(records(run), ends(run), strict=True):
         if behind <= end:
@@ -168,21 +96,21 @@ def state_at(run: RunBuilder, end: int) -> dict[str, object]:
 
 
 def ends(run: RunBuilder) -> list[int]:
-    """Return for each record the offset behind it."""
+    """Return the end offset of each record."""
     with LogReader(run.log_path) as reader:
         return [end for batch in reader.batches() for end in batch.ends]
 
 
-def said(run: RunBuilder) -> str | None:
-    """Return what another process reads of why it does not get on."""
+def saved_error(run: RunBuilder) -> str | None:
+    """Return the error as another process reads it."""
     return read_progress(run.dir, ADDRESS).error
 
 
 # -- from checkpoint to checkpoint --------------------------------------------------------------------------------
 
 
-def test_all_of_a_log_is_sent_once_and_in_order(run: RunBuilder, clock: Clock) -> None:
-    server = Server(1000)
+def test_a_whole_log_is_sent_once_and_in_order(run: RunBuilder, clock: Clock) -> None:
+    server = MemoryServer(1000)
     delivery = clock.begin(run, server)
     clock.all_sent(delivery)
     assert server.records == records(run)
@@ -191,18 +119,18 @@ def test_all_of_a_log_is_sent_once_and_in_order(run: RunBuilder, clock: Clock) -
     assert delivery.progress.checkpoint == run.log_path.stat().st_size
 
 
-def test_each_batch_comes_with_the_state_of_the_run_behind_it(run: RunBuilder, clock: Clock) -> None:
-    server = Server(3000)
+def test_each_batch_comes_with_the_state_after_it(run: RunBuilder, clock: Clock) -> None:
+    server = MemoryServer(3000)
     clock.all_sent(clock.begin(run, server))
     for batch, state in zip(server.got, server.states, strict=True):
         assert exact(state.to_map()) == exact(state_at(run, batch.end))
 
 
 @pytest.mark.parametrize("batches", [1, 2, 5])
-def test_another_process_goes_on_at_the_checkpoint_with_the_same_state(
+def test_another_process_continues_at_the_checkpoint_with_the_same_state(
     run: RunBuilder, clock: Clock, batches: int
 ) -> None:
-    server = Server(1000)
+    server = MemoryServer(1000)
     first = clock.begin(run, server)
     for _ in range(batches):
         clock.step(first)
@@ -211,36 +139,36 @@ def test_another_process_goes_on_at_the_checkpoint_with_the_same_state(
 
     clock.all_sent(clock.begin(run, server))
     assert server.records == records(run)
-    assert set(server.kept.values()) == {1}, "nothing of it is sent again"
+    assert set(server.kept.values()) == {1}, "nothing is resent"
     assert exact(server.states[batches].to_map()) == exact(state_at(run, server.got[batches].end))
     assert exact(server.states[-1].to_map()) == exact(state_at(run, run.log_path.stat().st_size))
-    assert server.memories == [{}, {"id": "made1"}], "what the sink learned is kept"
+    assert server.memories == [{}, {"id": "made1"}], "the memory of the sink is saved"
 
 
-def test_what_was_sent_after_the_last_save_before_a_kill_is_sent_again(run: RunBuilder, clock: Clock) -> None:
-    server = Server(1000)
+def test_progress_lost_in_a_kill_is_resent(run: RunBuilder, clock: Clock) -> None:
+    server = MemoryServer(1000)
     first = clock.begin(run, server)
     file = run.dir / SINKS_NAME / ADDRESS.name
     clock.step(first)
     clock.now += SAVE_SECONDS
     clock.step(first)
-    saved = file.read_bytes()  # what a kill leaves: nothing is written after it
+    saved = file.read_bytes()  # as after a kill: nothing is saved after this
     clock.all_sent(first)
     first.close(Deadline(1.0))
     file.write_bytes(saved)
 
     clock.all_sent(clock.begin(run, server))
-    assert server.records == records(run), "what is sent twice is there once"
+    assert server.records == records(run), "what is sent twice is stored once"
     again = [times for times in server.kept.values() if times == 2]
     assert again and set(server.kept.values()) == {1, 2}
     assert exact(server.states[-1].to_map()) == exact(state_at(run, run.log_path.stat().st_size))
 
 
-def test_progress_is_written_down_at_most_every_second(run: RunBuilder, clock: Clock) -> None:
-    delivery = clock.begin(run, Server(300))
+def test_progress_is_saved_at_most_every_second(run: RunBuilder, clock: Clock) -> None:
+    delivery = clock.begin(run, MemoryServer(300))
     written = set()
     for _ in range(20):
-        assert clock.step(delivery) == 0.0, "there is more"
+        assert clock.step(delivery) == 0.0, "the log has more"
         written.add(read_progress(run.dir, ADDRESS).checkpoint)
     assert len(written) == 1
     clock.now += SAVE_SECONDS
@@ -250,29 +178,29 @@ def test_progress_is_written_down_at_most_every_second(run: RunBuilder, clock: C
 
 def test_a_log_that_grows_is_followed(root: Path, clock: Clock) -> None:
     run = RunBuilder(root, "run1")
-    server = Server()
+    server = MemoryServer()
     delivery = clock.begin(run, server)
     clock.all_sent(delivery)
     for step in range(5):
         run.row(step, x=step)
         assert delivery.behind_bytes() > 0
-        assert clock.step(delivery) == GATHER_SECONDS, "what comes is gathered"
+        assert clock.step(delivery) == GATHER_SECONDS, "records are gathered for a second"
     run.row(5, x=5)
-    delivery.hurry()
-    assert delivery.step(clock.now - GATHER_SECONDS) == GATHER_SECONDS, "unless somebody waits"
+    delivery.wake()
+    assert delivery.step(clock.now - GATHER_SECONDS) == GATHER_SECONDS, "unless it is woken"
     assert delivery.behind_bytes() == 0
     run.log.close()
     assert server.records == records(run)
     assert server.opened == 1
 
 
-def test_a_frame_that_is_half_written_is_sent_when_it_is_whole(root: Path, clock: Clock) -> None:
+def test_an_incomplete_frame_is_sent_when_it_is_complete(root: Path, clock: Clock) -> None:
     run = RunBuilder(root, "run1")
     offset = run.row(0, x=1.0)
     run.log.close()
     whole = run.log_path.read_bytes()
     run.log_path.write_bytes(whole[: offset + 7])
-    server = Server()
+    server = MemoryServer()
     delivery = clock.begin(run, server)
     clock.step(delivery)
     clock.step(delivery)
@@ -282,21 +210,21 @@ def test_a_frame_that_is_half_written_is_sent_when_it_is_whole(root: Path, clock
     assert [record.kind for record in server.records] == ["run", "log"] and delivery.tail_bytes == 0
 
 
-def test_a_damaged_stretch_costs_only_itself(run: RunBuilder, clock: Clock) -> None:
+def test_a_damaged_range_costs_only_its_records(run: RunBuilder, clock: Clock) -> None:
     size = run.log_path.stat().st_size
     run.damage(size // 2, size // 2 + 10)
-    server = Server(1000)
+    server = MemoryServer(1000)
     clock.all_sent(clock.begin(run, server))
     assert server.records == records(run)
     assert 395 < len(server.records) < 406
 
 
-# -- what is written down is of no use ----------------------------------------------------------------------------
+# -- saved progress that cannot be used ---------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("content", [b"", b"\x00" * 100, b"no msgpack at all", b"\x80", b"\x81\xa6format\x63"])
-def test_progress_that_cannot_be_read_sends_all_again(run: RunBuilder, clock: Clock, content: bytes) -> None:
-    server = Server(1000)
+def test_unreadable_progress_resends_everything(run: RunBuilder, clock: Clock, content: bytes) -> None:
+    server = MemoryServer(1000)
     first = clock.begin(run, server)
     clock.all_sent(first)
     first.close(Deadline(1.0))
@@ -306,16 +234,16 @@ def test_progress_that_cannot_be_read_sends_all_again(run: RunBuilder, clock: Cl
     assert server.records == records(run)
 
 
-def test_progress_that_is_ahead_of_its_log_sends_all_again(
+def test_a_checkpoint_beyond_the_log_resends_everything(
     run: RunBuilder, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    server = Server(1000)
+    server = MemoryServer(1000)
     first = clock.begin(run, server)
     clock.all_sent(first)
     first.close(Deadline(1.0))
     whole = run.log_path.read_bytes()
     end = ends(run)[50]
-    run.log_path.write_bytes(whole[:end])  # the machine died, and the end of the log was not on its disk
+    run.log_path.write_bytes(whole[:end])  # the machine crashed before the end of the log was on disk
 
     with caplog.at_level(logging.WARNING):
         clock.all_sent(clock.begin(run, server))
@@ -325,8 +253,8 @@ def test_progress_that_is_ahead_of_its_log_sends_all_again(
 
 
 @pytest.mark.parametrize("harm", ["behind the checkpoint", "of another version"])
-def test_a_state_that_is_of_no_use_is_made_of_the_log(run: RunBuilder, clock: Clock, harm: str) -> None:
-    server = Server(1000)
+def test_an_unusable_state_is_recomputed_from_the_log(run: RunBuilder, clock: Clock, harm: str) -> None:
+    server = MemoryServer(1000)
     first = clock.begin(run, server)
     for _ in range(3):
         clock.step(first)
@@ -344,11 +272,11 @@ def test_a_state_that_is_of_no_use_is_made_of_the_log(run: RunBuilder, clock: Cl
     assert exact(server.states[-1].to_map()) == exact(state_at(run, run.log_path.stat().st_size))
 
 
-# -- a server that does not take it -------------------------------------------------------------------------------
+# -- a server that fails ------------------------------------------------------------------------------------------
 
 
-def test_a_batch_that_failed_is_sent_again_with_the_same_state(run: RunBuilder, clock: Clock) -> None:
-    server = Server(1000)
+def test_a_failed_batch_is_resent_with_the_same_state(run: RunBuilder, clock: Clock) -> None:
+    server = MemoryServer(1000)
     delivery = clock.begin(run, server)
     clock.step(delivery)
     for server.after in (False, True):
@@ -356,20 +284,20 @@ def test_a_batch_that_failed_is_sent_again_with_the_same_state(run: RunBuilder, 
         clock.step(delivery)
         server.error = None
         clock.step(delivery)
-        assert server.got[-1].records == server.got[-2].records[: len(server.got[-1].records)], "the same again"
+        assert server.got[-1].records == server.got[-2].records[: len(server.got[-1].records)], "the same batch"
         assert exact(server.states[-1].to_map()) == exact(state_at(run, server.got[-1].end))
     clock.all_sent(delivery)
-    assert (server.made, server.opened, server.closed) == (1, 3, 2), "the sink knows what of the batch is there"
+    assert (server.made, server.opened, server.closed) == (1, 3, 2), "the sink knows what of the batch was stored"
     assert server.records == records(run)
     assert server.memories[1:] == [{"id": "made1"}] * 2
 
 
-def test_batches_become_small_while_sending_fails_and_large_again(root: Path, clock: Clock) -> None:
+def test_batches_shrink_while_sending_fails_and_grow_again(root: Path, clock: Clock) -> None:
     run = RunBuilder(root, "run1")
     for step in range(600):
         run.row(step, text="x" * 2000)
     run.log.close()
-    server = Server(1 << 20)
+    server = MemoryServer(1 << 20)
     delivery = clock.begin(run, server)
     server.error = SinkUnavailableError("cut")
     for _ in range(8):
@@ -382,10 +310,8 @@ def test_batches_become_small_while_sending_fails_and_large_again(root: Path, cl
     assert server.records == records(run)
 
 
-def test_who_is_not_reached_is_tried_again_ever_more_seldom_and_not_all_at_the_same_moment(
-    root: Path, clock: Clock
-) -> None:
-    server = Server()
+def test_retries_back_off_exponentially_with_jitter(root: Path, clock: Clock) -> None:
+    server = MemoryServer()
     server.open_error = SinkUnavailableError("connection refused")
     waits = []
     for number in range(8):
@@ -394,11 +320,11 @@ def test_who_is_not_reached_is_tried_again_ever_more_seldom_and_not_all_at_the_s
     for position, found in enumerate(zip(*waits, strict=True)):
         longest = min(LAST_RETRY_SECONDS, 0.5 * 2 ** max(0, position + 1 - QUICK_RETRIES))
         assert all(longest / 2 <= wait <= longest for wait in found)
-        assert len(set(found)) > 4, "they do not come back together"
+        assert len(set(found)) > 4, "runs do not retry at the same moment"
 
 
-def test_the_back_off_ends_with_the_trouble(run: RunBuilder, clock: Clock) -> None:
-    server = Server()
+def test_the_back_off_ends_when_the_server_is_back(run: RunBuilder, clock: Clock) -> None:
+    server = MemoryServer()
     delivery = clock.begin(run, server)
     server.open_error = SinkUnavailableError("connection refused")
     for _ in range(8):
@@ -414,122 +340,118 @@ def test_the_back_off_ends_with_the_trouble(run: RunBuilder, clock: Clock) -> No
     assert clock.step(delivery) <= 0.5
 
 
-def test_a_step_that_comes_too_early_asks_nobody(run: RunBuilder, clock: Clock) -> None:
-    server = Server()
+def test_a_step_that_is_too_early_sends_nothing(run: RunBuilder, clock: Clock) -> None:
+    server = MemoryServer()
     server.open_error = SinkUnavailableError("connection refused")
     delivery = clock.begin(run, server)
     wait = delivery.step(clock.now)
     for _ in range(10):
-        delivery.hurry()
+        delivery.wake()
         assert delivery.step(clock.now + wait / 2) == pytest.approx(wait / 2)
     assert server.opened == 1
 
 
 @pytest.mark.parametrize("asked", [7.0, 300.0])
-def test_a_server_that_says_when_to_come_back_is_left_alone_until_then(
-    run: RunBuilder, clock: Clock, asked: float
-) -> None:
-    server = Server()
+def test_retry_after_is_respected(run: RunBuilder, clock: Clock, asked: float) -> None:
+    server = MemoryServer()
     server.error = SinkUnavailableError("429 Too Many Requests", retry_after=asked)
     delivery = clock.begin(run, server)
     assert delivery.step(clock.now) == asked
     server.error = None
-    delivery.hurry()
+    delivery.wake()
     assert delivery.step(clock.now + asked - 0.5) == pytest.approx(0.5)
     assert len(server.got) == 1
     delivery.step(clock.now + asked)
     assert delivery.behind_bytes() == 0
 
 
-def test_a_server_that_asks_for_days_is_asked_every_hour(run: RunBuilder, clock: Clock) -> None:
-    server = Server()
+def test_a_retry_after_of_days_is_capped_at_an_hour(run: RunBuilder, clock: Clock) -> None:
+    server = MemoryServer()
     server.error = SinkUnavailableError("503", retry_after=1e9)
     assert clock.begin(run, server).step(clock.now) == 3600.0
 
 
-def test_what_is_refused_is_tried_again_seldom_and_everybody_can_read_why(
+def test_a_refusal_is_retried_at_long_intervals_and_its_reason_saved(
     run: RunBuilder, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    server = Server()
+    server = MemoryServer()
     server.open_error = SinkRefusedError("401 Unauthorized")
     delivery = clock.begin(run, server)
     with caplog.at_level(logging.WARNING):
         assert [clock.step(delivery) for _ in range(3)] == [REFUSED_RETRY_SECONDS] * 3
-    assert server.made == 3, "what is to be mended may be what a sink reads when it is made"
-    assert len(caplog.messages) == 1 and "401 Unauthorized" in caplog.messages[0], "it is said once"
-    assert said(run) == delivery.progress.error == "401 Unauthorized"
+    assert server.made == 3, "what must be fixed may be something that a sink reads when it is made"
+    assert len(caplog.messages) == 1 and "401 Unauthorized" in caplog.messages[0], "it is logged once"
+    assert saved_error(run) == delivery.progress.error == "401 Unauthorized"
     server.open_error = None
     clock.all_sent(delivery)
     delivery.close(Deadline(1.0))
-    assert said(run) is None
+    assert saved_error(run) is None
 
 
-def test_an_error_goes_when_the_server_is_there_again_though_nothing_is_left_to_send(
-    run: RunBuilder, clock: Clock
-) -> None:
-    server = Server()
+def test_an_error_is_cleared_when_the_server_is_back_even_with_nothing_to_send(run: RunBuilder, clock: Clock) -> None:
+    server = MemoryServer()
     first = clock.begin(run, server)
     clock.all_sent(first)
     first.close(Deadline(1.0))
     again = clock.begin(run, server)
     server.open_error = SinkUnavailableError("connection refused")
     clock.step(again)
-    assert said(run) == "connection refused"
+    assert saved_error(run) == "connection refused"
     server.open_error = None
     clock.step(again)
     clock.now += SAVE_SECONDS
     clock.step(again)
-    assert said(run) is None and again.failing_since is None
+    assert saved_error(run) is None and again.failing_since is None
 
 
-def test_a_server_that_has_lost_what_it_had_gets_it_again(run: RunBuilder, clock: Clock) -> None:
-    server = Server(1000)
+def test_a_server_that_has_lost_records_gets_them_again(run: RunBuilder, clock: Clock) -> None:
+    server = MemoryServer(1000)
     delivery = clock.begin(run, server)
     for _ in range(3):
         clock.step(delivery)
     server.lost = True
     clock.step(delivery)
-    assert "has lost what it had" in (said(run) or "") and delivery.progress.checkpoint == 0
+    assert "has lost records" in (saved_error(run) or "") and delivery.progress.checkpoint == 0
     server.lost = False
     clock.all_sent(delivery)
     assert set(server.kept.values()) == {1, 2} and server.records == records(run)
     assert exact(server.states[-1].to_map()) == exact(state_at(run, run.log_path.stat().st_size))
 
 
-def test_a_defect_of_a_sink_is_noted_and_tried_again(run: RunBuilder, clock: Clock) -> None:
-    server = Server(1000)
-    server.error = ZeroDivisionError("not thought of")
+def test_a_bug_in_a_sink_is_recorded_and_retried(run: RunBuilder, clock: Clock) -> None:
+    server = MemoryServer(1000)
+    server.error = ZeroDivisionError("unforeseen")
     delivery = clock.begin(run, server)
     assert clock.step(delivery) <= 0.5
-    assert said(run) == "ZeroDivisionError: not thought of"
+    assert saved_error(run) == "ZeroDivisionError: unforeseen"
     server.error = None
     clock.all_sent(delivery)
     assert server.records == records(run)
 
 
-def test_a_directory_that_cannot_be_written_is_an_error_that_is_said(run: RunBuilder, clock: Clock) -> None:
+def test_a_directory_that_cannot_be_written_is_a_recorded_error(run: RunBuilder, clock: Clock) -> None:
     (run.dir / SINKS_NAME).write_text("in the way")
-    server = Server()
+    server = MemoryServer()
     delivery = clock.begin(run, server)
     clock.step(delivery)
-    assert delivery.progress.error is not None and SINKS_NAME in delivery.progress.error
+    assert delivery.progress.error == f"{run.dir / SINKS_NAME}: File exists"
     (run.dir / SINKS_NAME).unlink()
     clock.all_sent(delivery)
     assert delivery.progress.error is None
 
 
-def test_a_log_that_is_none_is_an_error_that_is_said(run: RunBuilder, clock: Clock) -> None:
+def test_an_invalid_log_is_a_recorded_error(run: RunBuilder, clock: Clock) -> None:
     run.log_path.write_bytes(b"no log" * 100)
-    delivery = clock.begin(run, Server())
+    delivery = clock.begin(run, MemoryServer())
     clock.step(delivery)
-    assert "no transaction log" in (said(run) or "")
+    assert "no transaction log" in (saved_error(run) or "")
 
 
-# -- two who want to send the same --------------------------------------------------------------------------------
+# -- two deliveries of the same run -------------------------------------------------------------------------------
 
 
-def test_of_two_who_send_a_run_to_the_same_server_one_waits(run: RunBuilder, clock: Clock) -> None:
-    server = Server(1000)
+def test_one_of_two_deliveries_of_a_run_to_the_same_server_waits(run: RunBuilder, clock: Clock) -> None:
+    server = MemoryServer(1000)
     first, second = clock.begin(run, server), clock.begin(run, server)
     clock.step(first)
     assert 0 < second.step(clock.now) <= 1.0
@@ -539,15 +461,15 @@ def test_of_two_who_send_a_run_to_the_same_server_one_waits(run: RunBuilder, clo
     clock.step(first)
     clock.now += SAVE_SECONDS
     second.step(clock.now)
-    assert second.progress.checkpoint > 0, "it sees how far the other is"
+    assert second.progress.checkpoint > 0, "it reads the progress of the other"
     first.close(Deadline(1.0))
     clock.all_sent(second)
     assert server.records == records(run)
     assert set(server.kept.values()) == {1}
 
 
-def test_who_waits_for_another_says_what_the_other_says(run: RunBuilder, clock: Clock) -> None:
-    server = Server()
+def test_a_waiting_delivery_reports_the_error_of_the_other(run: RunBuilder, clock: Clock) -> None:
+    server = MemoryServer()
     server.open_error = SinkUnavailableError("connection refused")
     first, second = clock.begin(run, server), clock.begin(run, server)
     clock.step(first)
@@ -556,7 +478,7 @@ def test_who_waits_for_another_says_what_the_other_says(run: RunBuilder, clock: 
 
 
 def test_a_run_goes_to_two_servers_at_once(run: RunBuilder, clock: Clock) -> None:
-    one, other = Server(1000), Server(3000)
+    one, other = MemoryServer(1000), MemoryServer(3000)
     first = clock.begin(run, one)
     second = Delivery(run.dir, parse_sink("clickhouse+http://host:8123/db"), other.sink)
     clock.made.append(second)
@@ -566,12 +488,12 @@ def test_a_run_goes_to_two_servers_at_once(run: RunBuilder, clock: Clock) -> Non
     assert one.records == other.records == records(run)
 
 
-def test_close_may_be_called_twice_and_gives_the_run_back(run: RunBuilder, clock: Clock) -> None:
-    server = Server(1000)
+def test_close_may_be_called_twice_and_releases_the_run(run: RunBuilder, clock: Clock) -> None:
+    server = MemoryServer(1000)
     delivery = clock.begin(run, server)
     clock.step(delivery)
     for _ in range(2):
         delivery.close(Deadline(1.0))
     assert server.closed == 1
     another = clock.begin(run, server)
-    wait_until(lambda: clock.step(another) == 0.0 and len(server.got) > 1, "it is sent by another")
+    wait_until(lambda: clock.step(another) == 0.0 and len(server.got) > 1, "another delivery sends it")
