@@ -425,7 +425,7 @@ def test_commands_that_need_a_directory_say_so(
 ) -> None:
     address = clickhouse.address("anything")
     assert main([*command, "--dir", address]) == 1
-    expected = f"tracker {command[0]}: it works on a directory of runs, and {address} is a server\n"
+    expected = f"tracker {command[0]}: needs a directory of runs, and {address} is a server\n"
     assert capsys.readouterr().err == expected
 
 

@@ -1,5 +1,5 @@
 """The command ``tracker``: a thin skin over `tracker.Api`, `tracker.init` and the readers.
 
-``main`` is the entry; ``reading`` has ls and show, ``tail``, ``exporting`` and ``log_command`` a command each,
-``keeping`` verify, rebuild and rm; ``common``, ``table`` and ``progress`` what they share.
+Each command is a module of its name with ``add(commands)`` (its arguments and help) and ``run(args)`` (its body), and a
+row in ``main.COMMANDS``. ``common``, ``select``, ``table`` and ``curves`` hold what they share.
 """

@@ -1,100 +1,202 @@
-"""What the commands share: their errors, their common options, JSON that every program can read."""
+"""What the commands share: their parsers, errors and common options, and JSON that every program can read."""
 
 from __future__ import annotations
 
 import argparse
+import difflib
 import json
+import math
+import os
 import sys
-from collections.abc import Callable
-from typing import Any, TypeAlias
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, TypeAlias
 
 from sidecar.protocol.limits import MAX_STEP
 from sidecar.protocol.plain import json_value
-from tracker.reading.api import Api
 
-Command: TypeAlias = Callable[[argparse.Namespace], int]
+if TYPE_CHECKING:
+    from tracker.reading.api import Api
+
+Run: TypeAlias = Callable[[argparse.Namespace], int]
 """Runs a command and returns its exit code."""
 
 
 class CommandError(Exception):
-    """A command cannot do what it was asked: one clear line, exit code 1."""
+    """The command failed: one clear line, exit code 1."""
 
 
 class UsageError(Exception):
-    """A command was asked in a way it does not understand: one clear line, exit code 2."""
+    """The command line is not valid: one clear line, exit code 2."""
+
+
+class Command(NamedTuple):
+    """A row of the table of commands.
+
+    Attributes:
+        name: as it is typed, and the name of its module in ``tracker.cli``.
+        line: what it does, in one sentence.
+        aliases: other names for it.
+    """
+
+    name: str
+    line: str
+    aliases: tuple[str, ...] = ()
+
+
+class Parser(argparse.ArgumentParser):
+    """The parser of one command. Unlike argparse's, it accepts values that begin with "-" where an option allows them,
+    and suggests an option for one that does not exist.
+
+    Attributes:
+        signed: options whose value may begin with "-", such as ``--order -start_time``.
+        overflow: the positional list that also takes the words after an option, which argparse leaves over.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter, **options)
+        self.signed: set[str] = set()
+        self.overflow: str | None = None
+
+    def parse(self, words: Sequence[str], namespace: argparse.Namespace | None = None) -> argparse.Namespace:
+        """Parse the words of a command line; exit with code 2 and the usage if they are not valid."""
+        args, rest = self.parse_known_args(self._joined(words), namespace)
+        if self.overflow is not None and not any(word.startswith("-") for word in rest):
+            getattr(args, self.overflow).extend(rest)
+        elif rest:
+            self.error(f"unrecognized arguments: {' '.join(rest)}{self._suggestion(rest)}")
+        return args
+
+    def _joined(self, words: Sequence[str]) -> list[str]:
+        """Return `words` with each signed option and its value as one word."""
+        joined: list[str] = []
+        for word in words:
+            is_value = word.startswith("-") and word not in self._option_string_actions
+            if joined and joined[-1] in self.signed and is_value:
+                joined[-1] = f"{joined[-1]}={word}"
+            else:
+                joined.append(word)
+        return joined
+
+    def _suggestion(self, rest: Sequence[str]) -> str:
+        for word in rest:
+            near = difflib.get_close_matches(word.partition("=")[0], self._option_string_actions, 1)
+            if word.startswith("--") and near:
+                return f"; did you mean {near[0]}?"
+        return ""
+
+    def error(self, message: str) -> NoReturn:
+        """Print the usage and `message` on standard error; exit with code 2."""
+        super().error(" ".join(message.split()))
 
 
 class Commands:
-    """Adds commands to a parser, all in the same form."""
+    """Makes the parsers of commands, all in the same form."""
 
-    def __init__(self, parser: argparse.ArgumentParser) -> None:
-        self._commands = parser.add_subparsers(title="commands", metavar="COMMAND", dest="command")
+    def __init__(self, table: Sequence[Command]) -> None:
+        self._table = {command.name: command for command in table}
+        self.parsers: dict[str, Parser] = {}
 
-    def add(
-        self, name: str, run: Command, line: str, *, about: str = "", examples: str = "", json_data: bool = False
-    ) -> argparse.ArgumentParser:
-        """Add a command; return its parser, for its own arguments.
+    def add(self, name: str, run: Run, *, about: str = "", examples: str = "", json_data: bool = False) -> Parser:
+        """Make the parser of the command `name`; return it, for its own arguments.
 
         Args:
-            name: as it is typed.
-            run: what it does.
-            line: what it is for, in one line.
+            name: its name in the table, which has its one line.
+            run: its body.
             about: more about it.
-            examples: command lines with what they do.
+            examples: command lines, each with what it does.
             json_data: whether it prints data, and so has ``--json``.
         """
-        parser = self._commands.add_parser(
-            name,
-            help=line[0].lower() + line[1:].rstrip("."),
-            description=f"{line}\n\n{about}".rstrip(),
+        command = self._table[name]
+        also = f"\n\nAlso: tracker {', tracker '.join(command.aliases)}" if command.aliases else ""
+        parser = Parser(
+            prog=f"tracker {name}",
+            description=f"{command.line}\n\n{about}".rstrip() + also,
             epilog=f"examples:\n{examples}".rstrip() if examples else None,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
         )
-        parser.set_defaults(run=run)
+        parser.set_defaults(run=run, command=name)
         if json_data:
             parser.add_argument("--json", action="store_true", help="print JSON, for programs")
         add_dir(parser)
+        self.parsers[name] = parser
         return parser
 
 
 def add_dir(parser: argparse.ArgumentParser) -> None:
-    """Add ``--dir``; it may stand before or after the command's name."""
+    """Add ``--dir``, which may stand before or after the command's name."""
     parser.add_argument(
         "--dir",
         metavar="PATH",
         default=argparse.SUPPRESS,
-        help="the directory that holds the runs (default: $TRACKER_DIR, else ./.tracker); to look at runs also "
-        "clickhouse+http://HOST:8123/DATABASE",
+        help="the directory that holds the runs (default: $TRACKER_DIR, else the nearest .tracker)",
     )
 
 
+RUN_HELP = "the run's id, a unique prefix of it, its name, or 'last'"
+
+
 def api_of(args: argparse.Namespace) -> Api:
-    """Return the Api for the directory, or the server, that the command line names."""
+    """Return the Api for the directory, or the server, that the command line names.
+
+    Raises:
+        CommandError: it names a directory that does not exist.
+    """
+    from tracker.reading.api import Api
+
+    named = getattr(args, "dir", None)
+    if not is_address(named):
+        _check_directory(named or os.environ.get("TRACKER_DIR"), "" if named else " (from TRACKER_DIR)")
     try:
-        return Api(getattr(args, "dir", None), getattr(args, "stalled_after", None))
+        return Api(named, getattr(args, "stalled_after", None))
     except ValueError as error:
         raise UsageError(str(error)) from error
+
+
+def _check_directory(named: str | None, origin: str) -> None:
+    path = Path(named).expanduser() if named else None
+    if path is None or path.is_dir():
+        return
+    if path.exists():
+        raise CommandError(f"{named} is not a directory{origin}")
+    raise CommandError(f"there is no directory {named}{origin}")
 
 
 def directory_api_of(args: argparse.Namespace) -> Api:
     """Return the Api for a directory, for a command that needs what lies in one.
 
     Raises:
-        CommandError: the command line names a server.
+        CommandError: the command line names a server, or a directory that does not exist.
     """
     refuse_server(args)
     return api_of(args)
 
 
+def directories(api: Api, ref: str | None) -> list[Path]:
+    """Return the directory of the run that `ref` names, or those of all runs, after what dead processes left of them
+    was recovered.
+    """
+    from tracker.reading.api import recover, run_directories
+
+    if ref is not None:
+        return [api.run(ref).dir]
+    recover(api.dir)
+    return run_directories(api.dir)
+
+
+def is_address(named: Any) -> bool:
+    """Whether `named` is the address of a server, not a path."""
+    return isinstance(named, str) and "://" in named
+
+
 def refuse_server(args: argparse.Namespace) -> None:
-    """Raise `CommandError` where the command line names a server in the place of a directory."""
-    place = getattr(args, "dir", None)
-    if isinstance(place, str) and "://" in place:
-        raise CommandError(f"it works on a directory of runs, and {place} is a server")
+    """Raise `CommandError` if the command line names a server in the place of a directory."""
+    named = getattr(args, "dir", None)
+    if is_address(named):
+        raise CommandError(f"needs a directory of runs, and {named} is a server")
 
 
 def key_list(text: str) -> list[str]:
-    """Read ``"a,b"`` as the list of names that it is."""
+    """Read ``"a,b"`` as a list of names."""
     return [name.strip() for name in text.split(",") if name.strip()]
 
 
@@ -107,12 +209,23 @@ def whole_number(least: int, most: int = MAX_STEP) -> Callable[[str], int]:
         except ValueError:
             raise argparse.ArgumentTypeError(f"{text!r} is not an integer") from None
         if value < least:
-            raise argparse.ArgumentTypeError(f"{value} is too small; at least {least}")
+            raise argparse.ArgumentTypeError(f"{value} is too small; it must be at least {least}")
         if value > most:
-            raise argparse.ArgumentTypeError(f"{value} is too large; at most {most}")
+            raise argparse.ArgumentTypeError(f"{value} is too large; it must be at most {most}")
         return value
 
     return read
+
+
+def seconds(text: str) -> float:
+    """Read a positive number of seconds, for argparse."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds over 0")
+    return value
 
 
 def json_line(value: Any) -> str:
@@ -124,10 +237,10 @@ def json_line(value: Any) -> str:
 
 
 def print_json(value: Any) -> None:
-    """Print `value` as JSON for people and programs."""
+    """Print `value` as indented JSON."""
     print(json.dumps(json_value(value), ensure_ascii=False, allow_nan=False, default=str, indent=2))
 
 
 def say(line: str) -> None:
-    """Print a line for people on standard error, where it does not get into the data."""
+    """Print a line for people on standard error, out of the way of the data."""
     print(line, file=sys.stderr)

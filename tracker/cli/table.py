@@ -1,61 +1,120 @@
-"""Aligned tables for people. Pure functions, no I/O. Cells that come from a run are cleaned of control characters."""
+"""Aligned tables for people, and the short texts that tables of runs have in common. Pure functions, no I/O but the
+width of the terminal.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
-from tracker.terminal.text import ago, clean, clean_lines, counted, duration, fit, number, size, some, width
+from sidecar.protocol.plain import flatten
+from tracker.terminal.messages import is_terminal, terminal_width
+from tracker.terminal.text import clean, fit, pad, width
 
-WIDTH = 100
-"""Columns that a table takes at most."""
+GAP = "  "
+"""Space between two columns."""
 
 
 class Column(NamedTuple):
-    """A column of a table: its head, whether its cells stand to the right, how narrow it may become."""
+    """A column of a table.
+
+    Attributes:
+        head: its heading.
+        right: whether its cells are aligned to the right.
+        least: the width to which it may shrink; 0 if it may not.
+        paint: colours a cell of its text, such as `Style.state`; None for no colour.
+    """
 
     head: str
     right: bool = False
     least: int = 0
+    paint: Callable[[str], str] | None = None
 
 
-def table(columns: Sequence[Column], rows: Sequence[Sequence[str]], total: int = WIDTH) -> list[str]:
-    """Return the lines of a table, its head first, each at most `total` wide.
+def screen_width() -> int | None:
+    """Return the width that tables on standard output must fit, in columns; None for a file or a pipe."""
+    return terminal_width() if is_terminal(sys.stdout) else None
 
-    Columns with a `least` give way, the widest first, until the table fits.
+
+def table(columns: Sequence[Column], rows: Sequence[Sequence[str]], total: int | None = None) -> list[str]:
+    """Return the lines of a table, its heading first, each at most `total` wide if that is given.
+
+    Columns with a `least` shrink, the widest first, until the table fits.
     """
     cells = [[clean(cell) for cell in row] for row in rows]
     widths = [max([width(column.head), *(width(row[i]) for row in cells)]) for i, column in enumerate(columns)]
-    over = sum(widths) + 2 * (len(columns) - 1) - total
-    while over > 0:
+    if total is not None:
+        _shrink(columns, widths, total)
+    lines = [_line(columns, widths, [column.head for column in columns], total, heading=True)]
+    return lines + [_line(columns, widths, row, total) for row in cells]
+
+
+def table_width(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> int:
+    """Return the width that a table takes if nothing shrinks."""
+    widths = [max([width(column.head), *(width(row[i]) for row in rows)]) for i, column in enumerate(columns)]
+    return sum(widths) + len(GAP) * (len(columns) - 1)
+
+
+def _shrink(columns: Sequence[Column], widths: list[int], total: int) -> None:
+    excess = sum(widths) + len(GAP) * (len(columns) - 1) - total
+    while excess > 0:
         shrinkable = [i for i, column in enumerate(columns) if column.least and widths[i] > column.least]
         if not shrinkable:
             break
-        widest = max(shrinkable, key=lambda i: widths[i])
-        widths[widest] -= 1
-        over -= 1
+        widths[max(shrinkable, key=lambda i: widths[i])] -= 1
+        excess -= 1
+
+
+def _line(
+    columns: Sequence[Column], widths: Sequence[int], cells: Sequence[str], total: int | None, heading: bool = False
+) -> str:
+    fitted = [fit(cell, columns_wide) for cell, columns_wide in zip(cells, widths, strict=True)]
+    padded = [
+        pad(cell, columns_wide, right=column.right)
+        for cell, columns_wide, column in zip(fitted, widths, columns, strict=True)
+    ]
+    line = GAP.join(padded).rstrip()
+    if total is not None and width(line) > total:
+        return fit(line, total)  # no column can shrink further: cut, without colours
+    if heading or not any(column.paint for column in columns):
+        return line
+    painted = [
+        cell if column.paint is None else cell.replace(text, column.paint(text), 1) if text else cell
+        for cell, text, column in zip(padded, fitted, columns, strict=True)
+    ]
+    return GAP.join(painted).rstrip()
+
+
+def short_heads(names: Sequence[str]) -> list[str]:
+    """Return the shortest dotted endings of `names` that differ: ``["TRAIN.LOSS", "VAL.LOSS", "LR"]``."""
+    parts = [name.split(".") for name in names]
+    taken = [1] * len(names)
+    while True:
+        heads = [".".join(part[-count:]) for part, count in zip(parts, taken, strict=True)]
+        grown = False
+        for i, head in enumerate(heads):
+            if taken[i] < len(parts[i]) and heads.count(head) > 1:
+                taken[i] += 1
+                grown = True
+        if not grown:
+            return [head.upper() for head in heads]
+
+
+def flat(values: dict[str, Any]) -> dict[str, Any]:
+    """Return nested maps as one, sorted, their keys joined with dots."""
+    leaves = sorted(flatten(values), key=lambda leaf: leaf[0])
+    return {".".join(path): value for path, value in leaves}
+
+
+def facts(values: dict[str, str], indent: str = "", total: int | None = None) -> list[str]:
+    """Return a line per fact: its name, then its text, aligned and at most `total` wide if that is given."""
+    names = min(40, max((width(clean(name)) for name in values), default=0))
     lines = []
-    for row in [[column.head for column in columns], *cells]:
-        padded = []
-        for i, column in enumerate(columns):
-            cell = fit(row[i], widths[i])
-            space = " " * (widths[i] - width(cell))
-            padded.append(space + cell if column.right else cell + space)
-        lines.append(fit("  ".join(padded).rstrip(), total))
+    for name, text in values.items():
+        line = f"{indent}{pad(clean(name), names)}{GAP}{clean(text)}".rstrip()
+        lines.append(line if total is None else fit(line, total))
     return lines
 
 
-__all__ = [
-    "Column",
-    "ago",
-    "clean",
-    "clean_lines",
-    "counted",
-    "duration",
-    "fit",
-    "number",
-    "size",
-    "some",
-    "table",
-    "width",
-]
+__all__ = ["GAP", "Column", "facts", "flat", "screen_width", "short_heads", "table", "table_width"]

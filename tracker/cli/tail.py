@@ -1,94 +1,126 @@
-"""The command tail: what a run logged last, and what it logs from now on, until it ends.
+"""``tracker tail``: the last rows of a run, and those it logs from now on, until it ends.
 
-Rows that are there come from the store, new ones from the log, where they are first; the store's checkpoint is where
-one ends and the other begins, so that no row is missing or there twice. A server that keeps the run is asked every so
-often for what came since the last checkpoint.
+Past rows come from the store, new ones from the log, where they appear first; the store's checkpoint is where one ends
+and the other begins, so that no row is missing or there twice. A server that keeps the run is polled for what came
+after the last checkpoint.
 """
 
 from __future__ import annotations
 
 import argparse
-import shutil
 import sys
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from sidecar.log.reader import LogReader
-from sidecar.projections.run_state import RunState
-from sidecar.protocol.errors import StoreError
 from sidecar.protocol.layout import LOG_NAME, is_held
 from sidecar.protocol.limits import MIN_STEP
-from sidecar.protocol.records import Record
-from tracker.cli.common import CommandError, Commands, api_of, json_line, key_list, say, whole_number
-from tracker.cli.table import clean, counted, duration, fit, number
-from tracker.reading.api import RemoteRun, StoredRun, recover
+from tracker.cli.common import RUN_HELP, CommandError, Commands, api_of, json_line, say, whole_number
+from tracker.cli.select import add_keys, never_logged, read_keys
+from tracker.cli.table import screen_width
+from tracker.terminal.style import Style
+from tracker.terminal.text import clean, counted, duration, fit, number, some
 
-_EVERY_SECONDS = 0.2
+if TYPE_CHECKING:
+    from sidecar.log.reader import LogReader
+    from sidecar.projections.run_state import RunState
+    from sidecar.protocol.records import Record
+    from tracker.reading.api import RemoteRun, StoredRun
+
+_POLL_SECONDS = 0.2
+"""Interval at which the log is read."""
+
 _SILENT_SECONDS = 5.0
-"""After so long without a record it is asked whether anybody still holds the run."""
+"""Time without a record after which it is checked whether a process still holds the run, in seconds."""
 
-_POLL_SECONDS = 1.0
-"""How often a server is asked. A run that is going on is sent to it about as often."""
+_SERVER_POLL_SECONDS = 1.0
+"""Interval at which a server is asked, in seconds; a running run is sent to it about as often."""
+
+_ABOUT = """\
+A row is what one call of log() recorded. Ctrl-C ends the command and leaves the run alone."""
 
 _EXAMPLES = """\
-  tracker tail 7f3k2m9q                     the last 10 rows, then each new one
-  tracker tail 7f3k2m9q -n 0 --keys loss    only new rows, only the loss
-  tracker tail 7f3k2m9q --no-follow         the last 10 rows, and that is all
-  tracker tail 7f3k2m9q --json | jq .loss   rows for a program, one a line
+  tracker tail last                    the last 10 rows, then each new one
+  tracker tail 7f3k -n 0 --keys loss   only new rows, only the loss
+  tracker tail 7f3k --no-follow        the last 10 rows and nothing else
+  tracker tail 7f3k --json | jq .loss  rows for a program, one a line
   tracker tail 7f3k2m9q --dir clickhouse+http://host:8123/database   as a server has it"""
+
+_OWN = frozenset({"_step", "_timestamp", "_label"})
 
 Row = dict[str, Any]
 
 
-def add_to(commands: Commands) -> None:
-    """Add tail."""
-    tail = commands.add(
-        "tail",
-        run_tail,
-        "Print what a run logged last, and follow it until it ends.",
-        about="A row is what was logged at once. Ctrl-C stops the command, and does nothing to the run.",
-        examples=_EXAMPLES,
-        json_data=True,
-    )
-    tail.add_argument("id", metavar="RUN", help="the run's id")
-    tail.add_argument("-n", metavar="N", type=whole_number(0), default=10, help="begin with the last N rows (10)")
-    tail.add_argument("--keys", metavar="KEYS", type=key_list, help="only these metrics, with commas between")
-    tail.add_argument(
+def add(commands: Commands) -> None:
+    """Add the command."""
+    parser = commands.add("tail", run, about=_ABOUT, examples=_EXAMPLES, json_data=True)
+    parser.add_argument("run_ref", metavar="RUN", help=RUN_HELP)
+    parser.add_argument("-n", metavar="N", type=whole_number(0), default=10, help="start with the last N rows (10)")
+    add_keys(parser)
+    parser.add_argument(
+        "-f",
         "--follow",
         action=argparse.BooleanOptionalAction,
         default=True,
-        help="go on until the run ends (the default), or do not",
+        help="keep printing new rows until the run ends (the default), or not",
     )
 
 
-def run_tail(args: argparse.Namespace) -> int:
+def run(args: argparse.Namespace) -> int:
     """Print the last rows of a run and follow it."""
-    run = api_of(args).run(args.id)
-    state, offset, last = _begin(run, args.n, args.keys)
-    show = _json_row if args.json else _text_row
+    from tracker.reading.api import RemoteRun
+
+    run = api_of(args).run(args.run_ref)
+    keys = _keys(run, args)
+    state, offset, last = _begin(run, args.n, keys)
+    shown = json_line if args.json else _text_row
     for row in last:
-        print(show(row))
+        print(shown(row))
     sys.stdout.flush()
     if args.follow:
 
         def emit(row: Row) -> None:
-            print(show(row), flush=True)
+            print(shown(row), flush=True)
 
         if isinstance(run, RemoteRun):
-            state = Poller(run, state, offset, args.keys, emit).follow()
+            state = Poller(run, state, offset, keys, emit).follow()
         else:
-            Follower(run, state, offset, args.keys, emit).follow()
+            Follower(run, state, offset, keys, emit).follow()
         say(_end(run.id, state))
     return 0
 
 
+def _keys(run: StoredRun, args: argparse.Namespace) -> list[str] | None:
+    """Return the metrics to print; None for all.
+
+    Raises:
+        CommandError: the run has ended, or is not followed, and never logged one of them.
+    """
+    from sidecar.protocol.errors import StoreError
+
+    if args.keys is None:
+        return None
+    try:
+        logged = run.keys()
+    except StoreError:  # the run has just begun and has no store yet
+        logged = []
+    keys, unknown = read_keys(args.keys, logged)
+    if unknown and not (args.follow and run.state in ("running", "stalled")):
+        raise never_logged(run, unknown, logged)
+    if unknown:
+        say(f"run {run.id} has not logged {some(unknown)} yet; it logged {some(logged, 10)}")
+    return keys
+
+
 def _begin(run: StoredRun, n: int, keys: list[str] | None) -> tuple[RunState, int, list[Row]]:
-    """Return what the store says of one moment: the state, its place in the log, and the last rows."""
+    """Return what the store holds at one moment: the state, its offset in the log, and the last rows."""
+    from sidecar.projections.run_state import RunState
+    from sidecar.protocol.errors import StoreError
+
     try:
         store = run.store()
-    except StoreError:  # a run that has just begun, and has no store yet
+    except StoreError:  # the run has just begun and has no store yet
         return RunState(), 0, []
     while True:
         version = store.version()
@@ -99,11 +131,11 @@ def _begin(run: StoredRun, n: int, keys: list[str] | None) -> tuple[RunState, in
 
 
 def last_rows(run: StoredRun, n: int, keys: list[str] | None, step: int | None) -> list[Row]:
-    """Return the `n` rows with the highest steps, without reading more of the run than needed.
+    """Return the `n` rows with the highest steps, without reading more of the run than necessary.
 
     Args:
-        run: whose.
-        n: how many.
+        run: the run.
+        n: how many rows.
         keys: only these metrics.
         step: the run's highest step.
     """
@@ -119,11 +151,11 @@ def last_rows(run: StoredRun, n: int, keys: list[str] | None, step: int | None) 
 
 
 class Follower:
-    """Reads a run's log from `offset` on, and hands on each row, until the run has ended.
+    """Reads a run's log from `offset` on and emits each row, until the run has ended.
 
     Args:
-        run: which.
-        state: the run's state at `offset`; moved on with each record.
+        run: the run.
+        state: the run's state at `offset`; every record is applied to it.
         offset: where in the log to begin.
         keys: only these metrics; None for all.
         emit: takes a row.
@@ -142,26 +174,28 @@ class Follower:
         """Return when the run has ended.
 
         Raises:
-            CommandError: the run has no log, or nobody writes to it any more and nobody says how it ended.
+            CommandError: the run has no log, or its process died and how it ended is not known.
         """
+        from sidecar.log.reader import LogReader
+
         try:
             reader = LogReader(self._run.dir / LOG_NAME, self._offset)
         except FileNotFoundError as error:
             raise CommandError(f"run {self._run.id!r} has no transaction log to follow") from error
         with reader:
-            heard = time.monotonic()
+            active = time.monotonic()
             while True:
                 if self.step(reader):
-                    heard = time.monotonic()
+                    active = time.monotonic()
                 if self._state.state != "running":
                     return
-                if time.monotonic() - heard > _SILENT_SECONDS:
-                    self._ask_who_writes(reader)
-                    heard = time.monotonic()
-                time.sleep(_EVERY_SECONDS)
+                if time.monotonic() - active > _SILENT_SECONDS:
+                    self._check_holder(reader)
+                    active = time.monotonic()
+                time.sleep(_POLL_SECONDS)
 
     def step(self, reader: LogReader) -> int:
-        """Hand on what is in the log now; return how many records it was."""
+        """Emit the rows that are in the log now; return the number of records read."""
         count = 0
         for batch in reader.batches():
             count += len(batch.records)
@@ -182,22 +216,24 @@ class Follower:
         label = None if writer is None else writer.name
         self._emit({"_step": record.body["step"], "_timestamp": record.time, "_label": label, **data})
 
-    def _ask_who_writes(self, reader: LogReader) -> None:
-        """Where nobody holds the run any more, have it finished; its last records then are in the log."""
+    def _check_holder(self, reader: LogReader) -> None:
+        """Have the run recovered if no process holds it any more; its last records are in the log then."""
+        from tracker.reading.api import recover
+
         if is_held(self._run.dir) is not None:
             return
         recover(self._run.dir.parent.parent, [self._run.id])
         if self.step(reader) == 0 and self._state.state == "running" and is_held(self._run.dir) is None:
-            raise CommandError(f"nobody writes to run {self._run.id!r} any more, and it did not say how it ended")
+            raise CommandError(f"no process writes to run {self._run.id!r} any more, and how it ended is not known")
 
 
 class Poller:
-    """Asks a server for what came of a run since `offset`, and hands on each row, until the run has ended.
+    """Polls a server for what came of a run after `offset` and emits each row, until the run has ended.
 
     Args:
-        run: which.
+        run: the run.
         state: the run's state at `offset`.
-        offset: the checkpoint up to which everything was handed on.
+        offset: the checkpoint up to which everything was emitted.
         keys: only these metrics; None for all.
         emit: takes a row.
     """
@@ -214,30 +250,32 @@ class Poller:
     def follow(self) -> RunState:
         """Return the run's state when it has ended.
 
-        A server that does not answer is asked again; of a run that nobody writes to any more it cannot tell.
+        A server that does not answer is asked again. It cannot tell that the process of a run has died.
 
         Raises:
-            StoreError: the server's answer cannot be used, or it has the run no more.
+            StoreError: the server's answer cannot be used, or it no longer has the run.
         """
         from sidecar.sinks.clickhouse.reader import UnreachableStoreError
 
-        silent = False
+        warned = False
         while self._state.state == "running":
             try:
                 self.step()
-                silent = False
+                warned = False
             except UnreachableStoreError as error:
-                if not silent:
-                    say(f"{error}; it is asked again")
-                silent = True
+                if not warned:
+                    say(f"{error}; retrying")
+                warned = True
             if self._state.state == "running":
-                time.sleep(_POLL_SECONDS)
+                time.sleep(_SERVER_POLL_SECONDS)
         return self._state
 
     def step(self) -> None:
-        """Hand on what has come since."""
-        checkpoint, found = self._store.moment()
-        state = RunState.from_map(found)
+        """Emit the rows that have come since."""
+        from sidecar.projections.run_state import RunState
+
+        checkpoint, state_map = self._store.moment()
+        state = RunState.from_map(state_map)
         for record in self._store.arrived(self._offset, checkpoint, self._keys):
             writer = state.writers.get(record.client)
             label = None if writer is None else writer.name
@@ -247,25 +285,22 @@ class Poller:
         self._state = state
 
 
-def _json_row(row: Row) -> str:
-    return json_line(row)
-
-
 def _text_row(row: Row) -> str:
-    parts = [time.strftime("%H:%M:%S", time.localtime(row["_timestamp"])), f"step {row['_step']}"]
+    moment = time.strftime("%H:%M:%S", time.localtime(row["_timestamp"]))
+    parts = [f"step {row['_step']}"]
     if row["_label"] is not None:
         parts.append(f"[{clean(row['_label'])}]")
-    parts += [f"{clean(key)}={number(value)}" for key, value in row.items() if key[0] != "_" or key not in _OWN]
-    line = "  ".join(parts)
-    return fit(line, shutil.get_terminal_size().columns) if sys.stdout.isatty() else line
-
-
-_OWN = frozenset({"_step", "_timestamp", "_label"})
+    parts += [f"{clean(key)}={number(value)}" for key, value in row.items() if key not in _OWN]
+    text, total = "  ".join(parts), screen_width()
+    if total is not None:
+        text = fit(text, total - len(moment) - 2)
+    return f"{Style.of(sys.stdout).paint(moment, 'dim')}  {text}"
 
 
 def _end(run_id: str, state: RunState) -> str:
-    """Say how it ended, by the log: the store may not have it yet."""
+    """Return how the run ended, by the log: the store may not have it yet."""
     length = (state.end_time or 0.0) - (state.start_time or 0.0)
-    line = f"run {run_id} {state.state} after {duration(length)}, {counted(state.records, 'row')}"
+    ended = Style.of(sys.stderr).state(state.state)
+    line = f"run {run_id} {ended} after {duration(length)}, {counted(state.records, 'row')}"
     lost = sum(state.losses.values())
     return line + (f"; {counted(lost, 'record')} lost" if lost else "")

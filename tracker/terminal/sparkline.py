@@ -31,7 +31,13 @@ def shows_blocks(stream: TextIO | None) -> bool:
 
 
 def sparkline(
-    values: Sequence[Any], width: int = 20, *, at: Sequence[float] | None = None, ascii_only: bool = False
+    values: Sequence[Any],
+    width: int = 20,
+    *,
+    at: Sequence[float] | None = None,
+    low: float | None = None,
+    high: float | None = None,
+    ascii_only: bool = False,
 ) -> str:
     """Return `values` as at most `width` characters, the lowest as the smallest block.
 
@@ -43,6 +49,8 @@ def sparkline(
         values: numbers in order; what is not a number is a gap.
         width: most characters; fewer values give a shorter line.
         at: where each value stands on the x axis, ascending; None: evenly spaced.
+        low, high: the numbers that the smallest and the largest block stand for, to give several lines one scale;
+            None: the lowest and the highest of what is drawn.
         ascii_only: use ASCII characters only.
     """
     columns = [_Column(stretch) for stretch in _stretches(values, width, at)]
@@ -50,7 +58,8 @@ def sparkline(
     threshold = _SPIKE * median(usual) if usual else 0.0
     heights = [column.height(threshold) for column in columns]
     finite = [height for height in heights if height is not None and math.isfinite(height)]
-    low, high = (min(finite), max(finite)) if finite else (0.0, 0.0)
+    low = low if low is not None else min(finite, default=0.0)
+    high = high if high is not None else max(finite, default=0.0)
     blocks, nan = (ASCII_BLOCKS, ASCII_NAN) if ascii_only else (BLOCKS, NAN)
     return "".join(GAP if height is None else _block(height, low, high, blocks, nan) for height in heights)
 
@@ -64,7 +73,7 @@ def _block(height: float, low: float, high: float, blocks: str, nan: str) -> str
         return blocks[0]
     # Halves, since the difference of two finite numbers may be infinite.
     share = (height / 2 - low / 2) / (high / 2 - low / 2) if high / 2 != low / 2 else 0.0
-    return blocks[round(share * (len(blocks) - 1))]
+    return blocks[round(min(1.0, max(0.0, share)) * (len(blocks) - 1))]
 
 
 def _stretches(values: Sequence[Any], width: int, at: Sequence[float] | None) -> list[Sequence[Any]]:

@@ -1,4 +1,4 @@
-"""The command export: a run's history as CSV, JSON lines or Parquet, row by row, to a file or down a pipe."""
+"""``tracker export``: the history of a run as CSV, JSON lines or Parquet, streamed to a file or a pipe."""
 
 from __future__ import annotations
 
@@ -13,50 +13,50 @@ from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
-from typing import IO, Any, TypeAlias
+from typing import IO, TYPE_CHECKING, Any, TypeAlias
 
 from sidecar.protocol.atomic import replace
 from sidecar.protocol.limits import MIN_STEP
 from sidecar.protocol.plain import json_value
-from tracker.cli.common import CommandError, Commands, UsageError, api_of, json_line, key_list, say, whole_number
-from tracker.cli.table import counted
-from tracker.reading.api import StoredRun
+from tracker.cli.common import RUN_HELP, CommandError, Commands, UsageError, api_of, json_line, say, whole_number
+from tracker.cli.select import add_keys, never_logged, read_keys
 from tracker.terminal.progress import Progress
+from tracker.terminal.text import counted
+
+if TYPE_CHECKING:
+    from tracker.reading.api import StoredRun
 
 _ABOUT = """\
 A row has _step, _timestamp (Unix seconds), _label (the writer, if the run has several) and the metrics logged at that
 step; in CSV and Parquet a metric that was not logged there is empty. In JSON, NaN and infinities are the strings "NaN",
-"Infinity" and "-Infinity", since JSON has no other way to say them. Parquet needs: pip install pyarrow"""
+"Infinity" and "-Infinity", since JSON has no numbers for them. Parquet needs: pip install pyarrow"""
 
 _EXAMPLES = """\
-  tracker export 7f3k2m9q > run.csv
+  tracker export last > run.csv
   tracker export 7f3k2m9q -o run.parquet
-  tracker export 7f3k2m9q --format jsonl --keys loss,val.acc | jq .loss
-  tracker export 7f3k2m9q --min-step 1000 --max-step 2000 | head"""
+  tracker export lr=0.1 --format jsonl --keys loss,val.acc | jq .loss
+  tracker export 7f3k --min-step 1000 --max-step 2000 | head"""
 
 _BATCH_ROWS = 16_384
 _OWN = ("_step", "_timestamp", "_label")
+_SUFFIXES = {".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".parquet": "parquet"}
 
 Row = dict[str, Any]
 
 
-def add_to(commands: Commands) -> None:
-    """Add export."""
-    export = commands.add(
-        "export", run_export, "Write a run's history as a table, every point.", about=_ABOUT, examples=_EXAMPLES
-    )
-    export.add_argument("id", metavar="RUN", help="the run's id")
-    export.add_argument(
-        "--format", choices=sorted(_WRITERS), help="the form (default: by the ending of FILE, else csv)"
-    )
-    export.add_argument("-o", "--output", metavar="FILE", type=Path, help="where to (default: standard output)")
-    export.add_argument("--keys", metavar="KEYS", type=key_list, help="only these metrics, with commas between")
-    export.add_argument("--min-step", metavar="N", type=whole_number(MIN_STEP), help="from this step on")
-    export.add_argument("--max-step", metavar="N", type=whole_number(MIN_STEP), help="up to this step")
+def add(commands: Commands) -> None:
+    """Add the command."""
+    parser = commands.add("export", run, about=_ABOUT, examples=_EXAMPLES)
+    parser.add_argument("run_ref", metavar="RUN", help=RUN_HELP)
+    parser.add_argument("--format", choices=sorted(_WRITERS), help="format (default: by the suffix of FILE, else csv)")
+    parser.add_argument("-o", "--output", metavar="FILE", type=Path, help="output file (default: standard output)")
+    add_keys(parser)
+    parser.add_argument("--min-step", metavar="N", type=whole_number(MIN_STEP), help="first step")
+    parser.add_argument("--max-step", metavar="N", type=whole_number(MIN_STEP), help="last step")
 
 
 class Source:
-    """The rows that are to be exported.
+    """The rows to export.
 
     Attributes:
         keys: the metrics, in the order of the columns.
@@ -66,10 +66,9 @@ class Source:
         self._run = run
         self._bounds = {"min_step": args.min_step, "max_step": args.max_step}
         logged = run.keys()
-        unknown = [key for key in args.keys or () if key not in set(logged)]
+        self.keys, unknown = (logged, []) if args.keys is None else read_keys(args.keys, logged)
         if unknown:
-            raise CommandError(f"run {run.id!r} never logged {', '.join(unknown)}; it logged {_some(logged)}")
-        self.keys: list[str] = args.keys if args.keys is not None else logged
+            raise never_logged(run, unknown, logged)
 
     def rows(self, progress: Progress) -> Iterator[Row]:
         """Yield the rows."""
@@ -81,32 +80,26 @@ class Source:
             yield row
 
     def types(self) -> dict[str, set[type]]:
-        """Return which types of values each metric has."""
-        found: dict[str, set[type]] = {key: set() for key in self.keys}
+        """Return the types of each metric's values."""
+        types: dict[str, set[type]] = {key: set() for key in self.keys}
         for block in self._run.store().columns(self.keys, **self._bounds):
             for key, (_, values) in block.columns.items():
                 if isinstance(values, array):
-                    found[key].add(float if values.typecode == "d" else int)
+                    types[key].add(float if values.typecode == "d" else int)
                 else:
-                    found[key].update(map(type, values))
-        return found
+                    types[key].update(map(type, values))
+        return types
 
 
-def _some(keys: list[str]) -> str:
-    if not keys:
-        return "nothing"
-    return ", ".join(keys[:10]) + (f" and {len(keys) - 10} more" if len(keys) > 10 else "")
-
-
-def run_export(args: argparse.Namespace) -> int:
+def run(args: argparse.Namespace) -> int:
     """Export a run."""
     form = args.format or _form_of(args.output)
-    run = api_of(args).run(args.id)
+    run = api_of(args).run(args.run_ref)
     write = _WRITERS[form]
     with Progress(f"export {run.id}") as progress:
         if args.output is None:
             if form == "parquet" and sys.stdout.isatty():
-                raise UsageError("parquet is not for a terminal; name a file with -o, or use a pipe")
+                raise UsageError("Parquet cannot be printed on a terminal; name a file with -o, or use a pipe")
             write(Source(run, args), sys.stdout.buffer, progress)
             sys.stdout.buffer.flush()
         else:
@@ -119,9 +112,9 @@ def run_export(args: argparse.Namespace) -> int:
 def _form_of(path: Path | None) -> str:
     if path is None or not path.suffix:
         return "csv"
-    form = {".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".parquet": "parquet"}.get(path.suffix.lower())
+    form = _SUFFIXES.get(path.suffix.lower())
     if form is None:
-        raise UsageError(f"{path.name!r} does not end in .csv, .jsonl or .parquet; say which with --format")
+        raise UsageError(f"{path.name!r} does not end in .csv, .jsonl or .parquet; name the format with --format")
     return form
 
 

@@ -1,0 +1,54 @@
+"""tracker rm."""
+
+from __future__ import annotations
+
+import fcntl
+import io
+import os
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.unit.cli.commands import Captured, fails
+from tests.unit.run_builder import RunBuilder
+from tracker.cli.main import main
+
+
+def test_rm(root: Path, monkeypatch: pytest.MonkeyPatch, capsys: Captured) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO("y\n"))
+    assert "--yes" in fails(capsys, 2, "rm", "first001")
+    assert (root / "runs" / "first001").exists()
+    assert main(["rm", "--yes", "first001"]) == 0
+    assert "removed 1 run, " in capsys.readouterr().err
+    assert [path.name for path in (root / "runs").iterdir()] == ["second02"]
+    assert "run 'first001' not found" in fails(capsys, 1, "rm", "--yes", "second02", "first001")
+    assert (root / "runs" / "second02").exists(), "one that is not there keeps all from being removed"
+
+
+@pytest.mark.parametrize(
+    ("answer", "removed"), [("y\n", True), ("YES\n", True), ("n\n", False), ("\n", False), ("", False)]
+)
+def test_rm_asks_on_a_terminal(
+    root: Path, answer: str, removed: bool, monkeypatch: pytest.MonkeyPatch, capsys: Captured
+) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    monkeypatch.setattr("sys.stdin", Terminal(answer))
+    assert main(["rm", "first001"]) == (0 if removed else 1)
+    assert (root / "runs" / "first001").exists() is not removed
+    assert re.search(r"Remove this run \([\d.]+ KiB\) for good\? \[y/N\]", capsys.readouterr().err)
+
+
+def test_rm_refuses_a_live_run_unless_forced(root: Path, capsys: Captured) -> None:
+    live = RunBuilder(root, "live0001")
+    fd = os.open(live.dir / "lock", os.O_RDWR | os.O_CREAT)
+    fcntl.flock(fd, fcntl.LOCK_EX)
+    assert "held by a live sidecar" in fails(capsys, 1, "rm", "--yes", "live0001")
+    assert live.dir.exists()
+    assert main(["rm", "--yes", "--force", "live0001"]) == 0
+    assert not live.dir.exists()
+    os.close(fd)
+    live.log.close()

@@ -1,0 +1,125 @@
+"""Choosing runs and metrics on a command line: conditions, projects, the keys of ``--keys``."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from tracker.cli.common import CommandError, UsageError
+from tracker.terminal.text import some
+
+if TYPE_CHECKING:
+    from tracker.reading.api import Api, Runs, StoredRun
+
+WHERE_HELP = """\
+A condition is a field, one of = != < <= > >= ~ (a regular expression), and a value; quote it for the shell. Repeat
+--where, or write "and", for several. Fields: id, name, project, group, job_type, tags, notes, state, step, start_time,
+end_time, exit_code, and any key of the config or the summary: lr, or config.lr where both have it. Times are dates
+(2026-05-01) or ages (7d: seven days ago)."""
+
+_CONDITION = re.compile(r"(.+?)\s*(<=|>=|!=|==|=|~|<|>)\s*(.*)", re.DOTALL)
+_OPERATORS = {"=": "$eq", "==": "$eq", "!=": "$ne", "<": "$lt", "<=": "$lte", ">": "$gt", ">=": "$gte", "~": "$regex"}
+_JOINED = re.compile(r"\s+(and|or|&&|\|\|)\s+(?=[\w.\-/]+\s*(?:<=|>=|!=|==|=|~|<|>))", re.IGNORECASE)
+
+
+def add_selection(parser: argparse.ArgumentParser) -> None:
+    """Add ``--project`` and ``--where``."""
+    parser.add_argument("-p", "--project", metavar="NAME", help="only runs of this project")
+    parser.add_argument(
+        "-w", "--where", metavar="CONDITION", action="append", default=[], help="only runs that meet this condition"
+    )
+
+
+def is_selected(args: argparse.Namespace) -> bool:
+    """Whether the command line narrows the runs down."""
+    return bool(args.where or args.project)
+
+
+def selected(api: Api, args: argparse.Namespace, order: str | None = None) -> Runs:
+    """Return the runs that ``--project`` and ``--where`` select.
+
+    Raises:
+        UsageError: a condition or an order that is not valid.
+    """
+    conditions = [condition for text in args.where for condition in read_conditions(text)]
+    try:
+        runs = api.runs(args.project, {"$and": conditions} if conditions else None, order)
+        len(runs)  # compares the values, and so finds conditions that do not fit them
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    return runs
+
+
+def nothing_selected(api: Api, args: argparse.Namespace) -> str:
+    """Return the message for an empty list of runs."""
+    if is_selected(args):
+        return f"no runs match ({len(api.runs())} in {api.place})"
+    return f"no runs in {api.place}"
+
+
+def read_value(text: str) -> Any:
+    """Read a number, true or false, else the text itself; ``"…"`` makes it a text."""
+    if text in ("true", "false"):
+        return text == "true"
+    if len(text) > 1 and text[0] == text[-1] == '"':
+        return text[1:-1]
+    for read in (int, float):
+        try:
+            return read(text)
+        except ValueError:
+            continue
+    return text
+
+
+def read_conditions(text: str) -> list[dict[str, Any]]:
+    """Read ``"summary.loss<0.1 and config.lr=0.1"`` as filters of `Api.runs`, all of which must pass."""
+    parts = _JOINED.split(text.strip())
+    for word in parts[1::2]:
+        if word.lower() not in ("and", "&&"):
+            raise UsageError(f"a condition cannot contain {word!r}: {text!r}; conditions are joined by 'and' only")
+    return [_read_condition(part) for part in parts[::2]]
+
+
+def _read_condition(text: str) -> dict[str, Any]:
+    match = _CONDITION.fullmatch(text.strip())
+    if match is None:
+        raise UsageError(f"{text!r} is not a condition; try state=finished or 'summary.loss<0.1'")
+    field, operator, value = match.groups()
+    return {field: {_OPERATORS[operator]: value if operator == "~" else read_value(value)}}
+
+
+def add_keys(parser: argparse.ArgumentParser) -> None:
+    """Add ``--keys``."""
+    parser.add_argument(
+        "--keys", metavar="KEYS", action="append", help="only these metrics, separated by commas; may be repeated"
+    )
+
+
+def read_keys(texts: Sequence[str], logged: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Return the metrics that ``--keys`` names, in its order, and those of them that are not among `logged`.
+
+    A metric whose name contains commas is recognized.
+    """
+    known = set(logged)
+    keys: list[str] = []
+    for text in texts:
+        parts = text.split(",")
+        at = 0
+        while at < len(parts):
+            ends = range(len(parts), at, -1)
+            names = (",".join(parts[at:end]).strip() for end in ends)
+            end, name = next(
+                ((end, name) for end, name in zip(ends, names, strict=True) if name in known),
+                (at + 1, parts[at].strip()),
+            )
+            keys += [name] if name else []
+            at = end
+    keys = list(dict.fromkeys(keys))
+    return keys, [key for key in keys if key not in known]
+
+
+def never_logged(run: StoredRun, unknown: Sequence[str], logged: Sequence[str]) -> CommandError:
+    """Return the error for metrics that a run does not have."""
+    return CommandError(f"run {run.id!r} never logged {', '.join(unknown)}; it logged {some(logged, 10)}")
