@@ -454,8 +454,8 @@ def test_logging_from_a_shell_and_reading_while_it_goes_on(
     serving = serve()
     theirs = {"TRACKER_SIDECAR": serving.door, "TRACKER_DIR": str(tmp_path / "theirs")}
     lines = "".join(json.dumps({"loss": step / 4, "_step": step}) + "\n" for step in range(30))
-    assert command("log", "shell", "--jsonl", program="tracker", given=lines, **theirs) == (0, "", "")
-    assert command("log", "shell", "acc=0.5", "note=end", program="tracker", **theirs) == (0, "", "")
+    assert command("log", "shell", "--jsonl", program="tracker", given=lines, **theirs) == (0, "", "made run shell\n")
+    assert command("log", "shell", "acc=0.5", "note=end", program="tracker", **theirs) == (0, "", "resumed run shell\n")
     going = attach(serving, "going", "client")
     going.say("run", {"project": "live"})
     for step in range(5):

@@ -7,8 +7,9 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from sidecar.projections.summary import OPTIONS, resolve
+from sidecar.projections.summary import resolve
 from sidecar.protocol.errors import SidecarError
+from sidecar.protocol.records import SUMMARIES
 from tracker.cli.common import RUN_HELP, CommandError, Commands, UsageError, api_of, key_list, print_json, say
 from tracker.cli.curves import Curve, read_curves
 from tracker.cli.ls import length
@@ -129,7 +130,7 @@ def _direction(runs: list[StoredRun], key: str, args: argparse.Namespace) -> int
         return 1 if key in args.max else -1
     base, _, option = key.rpartition(".")
     for run in runs:
-        for name in (key, base) if option in OPTIONS else (key,):
+        for name in (key, base) if option in SUMMARIES else (key,):
             goal = resolve(run.metrics, name).get("goal")
             if goal in ("maximize", "minimize"):
                 return 1 if goal == "maximize" else -1

@@ -6,13 +6,15 @@ import argparse
 import json
 import sys
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sidecar.protocol.limits import MIN_STEP, valid_name
 from tracker.cli.common import CommandError, Commands, UsageError, refuse_server, say, whole_number
 from tracker.cli.select import read_value
-from tracker.errors import RunNotFoundError
-from tracker.terminal.text import clean
+from tracker.errors import AmbiguousRunError, RunNotFoundError
+
+if TYPE_CHECKING:
+    from tracker.reading.api import Api
 
 _ABOUT = """\
 Creates the run if none has this id, and resumes it if it has ended; while other processes write to it, this one is
@@ -88,21 +90,22 @@ def run(args: argparse.Namespace) -> int:
     metrics = _checked(read_pairs(args.values))
     refuse_server(args)
     import tracker
+    from tracker.reading.api import Api
 
-    run_id = _run_id(args)
+    api = Api(getattr(args, "dir", None))
     try:
         run = tracker.init(
-            id=run_id,
+            id=_run_id(api, args),
             resume="must" if args.must_exist else "allow",
             project=args.project,
             label=args.label,
-            dir=getattr(args, "dir", None),
+            dir=api.dir,
             settings={"silent": True},
         )
     except (TypeError, ValueError) as error:
         raise CommandError(str(error)) from error
     with run:
-        say(f"{'resumed' if run.resumed else 'made'} run {run.id}{_named(run)}")
+        say(f"{'resumed' if run.resumed else 'made'} run {run.id}")
         try:
             if args.jsonl:
                 _log_lines(run)
@@ -117,20 +120,23 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _run_id(args: argparse.Namespace) -> str:
-    """Return the id of the run that the command line names; a text that names none is the id of a new one."""
-    from tracker.reading.api import Api
+def _run_id(api: Api, args: argparse.Namespace) -> str:
+    """Return the id of the run to log to: of one that exists, or a new one.
 
+    Without ``--must-exist`` the beginning of an id is a new id, so that "exp1" is never taken for "exp10".
+    """
+    ref = str(args.run_ref)
     try:
-        return Api(getattr(args, "dir", None)).run(args.run_ref).id
+        run = api.run(ref)
     except RunNotFoundError:
-        if args.must_exist or not valid_name(args.run_ref):
+        if args.must_exist or not valid_name(ref):
             raise
-        return str(args.run_ref)
-
-
-def _named(run: Any) -> str:
-    return "" if not run.name or run.name == run.id else f" ({clean(run.name)})"
+        return ref
+    except AmbiguousRunError:
+        if args.must_exist or any(run.name == ref for run in api.runs()):
+            raise
+        return ref
+    return run.id if args.must_exist or ref in (run.id, run.name, "last") or not valid_name(ref) else ref
 
 
 def _checked(metrics: dict[str, Any]) -> dict[str, Any]:

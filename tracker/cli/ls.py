@@ -61,11 +61,14 @@ def add(commands: Commands) -> None:
 
 def add_stalled_after(parser: argparse.ArgumentParser) -> None:
     """Add ``--stalled-after``."""
+    from tracker.settings import SETTINGS
+
+    default = SETTINGS["stalled_after"].default_text
     parser.add_argument(
         "--stalled-after",
         metavar="SECONDS",
         type=seconds,
-        help="mark a running run as stalled after this long without data (default: 600)",
+        help=f"mark a running run as stalled after this long without data (default: {default})",
     )
 
 
