@@ -1,1 +1,1 @@
-"""The transaction log, the truth of a run: `writer` appends to it, `reader` reads it while it grows."""
+"""The transaction log of a run: `writer` appends to it, `reader` reads it while it grows, `verify` checks it."""

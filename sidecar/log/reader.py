@@ -1,7 +1,7 @@
 """Reads a transaction log, from any process, also while it grows. Knows nothing of stores, sockets or threads.
 
-The file: a header of 16 bytes, then frames (`sidecar.protocol.frames`), each one record. Corruption is data here: a
-damaged stretch is skipped and named in `damage`, a torn tail is a normal end.
+The file: a header of 16 bytes, then frames (`sidecar.protocol.frames`), each holding one record. Corruption is data
+here: a damaged stretch is skipped and listed in `damage`, a torn tail is a normal end.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from sidecar.protocol.codec import decode_envelope, decode_frames
 from sidecar.protocol.errors import LogFormatError, RecordError
-from sidecar.protocol.frames import HEAD_BYTES, find_frame, scan
+from sidecar.protocol.frames import HEAD_BYTES, MARK, find_frame, scan
 from sidecar.protocol.limits import MAX_RECORD_BYTES
 from sidecar.protocol.records import Record
 
@@ -25,20 +25,27 @@ VERSION = 1
 _HEADER = struct.Struct(">8sII")
 HEADER_BYTES = _HEADER.size
 
+BATCH_BYTES = 1 << 20
+"""Approximate size of a batch, in bytes of the log."""
+
+_FRAME_BYTES = MAX_RECORD_BYTES + HEAD_BYTES
+_SEARCH_BYTES = 2 * _FRAME_BYTES
+"""Most bytes read at once to find the next valid frame: every frame that begins in the first half is whole in them."""
+
 
 def header() -> bytes:
-    """Return the 16 bytes a log begins with: magic, version, and the CRC-32 of both."""
+    """Return the 16 bytes that a log begins with: magic, version, and the CRC-32 of both."""
     start = MAGIC + VERSION.to_bytes(4, "big")
     return start + zlib.crc32(start).to_bytes(4, "big")
 
 
 class Batch(NamedTuple):
-    """Records that stand one after another in the log.
+    """Consecutive records of a log.
 
     Attributes:
         records: the records.
-        end: the offset after the last: a checkpoint.
-        ends: for each record the offset after it.
+        end: the offset after the last record: a checkpoint.
+        ends: the offset after each record.
     """
 
     records: list[Record]
@@ -47,18 +54,18 @@ class Batch(NamedTuple):
 
 
 class LogReader:
-    """Reads records from `path`, from `offset` on.
+    """Reads records from a log; a context manager.
 
     Args:
         path: the log.
-        offset: where to begin, a `Batch.end` of before; None for the beginning.
+        offset: where to begin, an earlier `Batch.end`; None or 0 for the first record.
 
     Attributes:
-        offset: after the last record that was read.
+        offset: the offset after the last record that was read.
         damage: the stretches ``(start, end)`` that were skipped, in bytes of the file.
 
     Raises:
-        LogFormatError: the file is there and is no transaction log, or of a later format. FileNotFoundError: no file.
+        LogFormatError: the file is not a transaction log, or has a later format. FileNotFoundError: there is no file.
     """
 
     def __init__(self, path: str | os.PathLike[str], offset: int | None = None) -> None:
@@ -72,55 +79,54 @@ class LogReader:
             raise
 
     def _check_header(self) -> int:
-        """Return where the frames begin."""
-        found = os.pread(self._file.fileno(), HEADER_BYTES, 0)
-        if found == header() or header().startswith(found):
+        """Return the offset of the first frame."""
+        start = self._read(HEADER_BYTES, 0)
+        if start == header() or header().startswith(start):
             return HEADER_BYTES
-        if found[:8] == MAGIC and zlib.crc32(found[:12]) == int.from_bytes(found[12:], "big"):
-            version = int.from_bytes(found[8:12], "big")
-            raise LogFormatError(f"{self.path}: a transaction log of format {version}; this program reads {VERSION}")
-        first = find_frame(os.pread(self._file.fileno(), 2 * MAX_RECORD_BYTES, 0), 0)
+        if start[:8] == MAGIC and zlib.crc32(start[:12]) == int.from_bytes(start[12:], "big"):
+            version = int.from_bytes(start[8:12], "big")
+            raise LogFormatError(f"{self.path} has log format {version}; this program reads format {VERSION}")
+        first = find_frame(self._read(_SEARCH_BYTES, 0), 0)
         if first < 0:
-            raise LogFormatError(f"{self.path}: no transaction log: it begins with {found!r} and has no whole record")
+            raise LogFormatError(
+                f"{self.path} is not a transaction log: it begins with {start!r} and holds no valid record"
+            )
         self.damage.append((0, min(HEADER_BYTES, first)))
         return min(HEADER_BYTES, first)
 
+    def _read(self, size: int, offset: int) -> bytes:
+        return os.pread(self._file.fileno(), size, offset)
+
     def size(self) -> int:
-        """Return the file's size in bytes, now."""
+        """Return the current size of the file in bytes."""
         return os.fstat(self._file.fileno()).st_size
 
-    def batches(self, max_bytes: int = 1 << 20) -> Iterator[Batch]:
-        """Yield batches of about `max_bytes` up to the end that is there now. Call it again for what came since."""
-        wanted = max_bytes
-        while data := os.pread(self._file.fileno(), wanted, self.offset):
-            records, ends = decode_frames(data)
-            end = ends[-1] if ends else 0
-            if end < len(data):
-                end = self._look_behind(data, end, final=len(data) < wanted)
-            if end > 0:
-                wanted = max_bytes
-                start = self.offset
-                self.offset += end
-                yield Batch(records, self.offset, [start + each for each in ends])
-            elif len(data) < wanted:
-                return
-            else:
-                wanted = max(4 * wanted, 2 * (MAX_RECORD_BYTES + HEAD_BYTES))
+    def batches(self, max_bytes: int = BATCH_BYTES) -> Iterator[Batch]:
+        """Yield batches of about `max_bytes` up to the current end. Call it again for what was appended since.
 
-    def _look_behind(self, data: bytes, end: int, *, final: bool) -> int:
-        """Skip the damage at `end`, if a good frame follows it in `data`; return where to go on.
-
-        What is at `end` may also be a frame that `data` does not hold to its end, a torn tail, or one that is being
-        written: then there is nothing to skip.
+        Memory is bounded by a few records of the largest size, however long a damaged stretch is.
         """
-        for start, stop, payload in scan(data, end, final=final):
-            if payload is not None and not _decodes(payload):
-                payload = None  # a right checksum over what is no record
-            if payload is not None:
-                break
-            self._skip(self.offset + start, self.offset + stop)
-            end = stop
-        return end
+        position, wanted = self.offset, max_bytes  # no valid frame begins between `self.offset` and `position`
+        while data := self._read(wanted, position):
+            records, ends = _decode(data)
+            if records:
+                if position > self.offset:
+                    self._skip(self.offset, position)
+                self.offset = position + ends[-1]
+                yield Batch(records, self.offset, [position + end for end in ends])
+                position, wanted = self.offset, max_bytes
+                continue
+            at_end = len(data) < wanted
+            found, searched = _find_record(data, at_end=at_end)
+            if found is not None:
+                position += found
+            elif at_end:
+                return  # a torn tail, or a record that is still being written
+            elif wanted < _SEARCH_BYTES:
+                wanted = _SEARCH_BYTES
+            else:
+                position += searched
+            data = b""  # so that memory holds one search at a time
 
     def _skip(self, start: int, end: int) -> None:
         if self.damage and self.damage[-1][1] == start:
@@ -139,7 +145,31 @@ class LogReader:
         self.close()
 
 
-def _decodes(payload: memoryview) -> bool:
+def _decode(data: bytes) -> tuple[list[Record], list[int]]:
+    """Decode the records at the beginning of `data`: the one place where a reader's records come from."""
+    return decode_frames(data)
+
+
+def _find_record(data: bytes, *, at_end: bool) -> tuple[int | None, int]:
+    """Find the first valid record in `data`, which does not begin with one.
+
+    Args:
+        data: bytes of the log.
+        at_end: whether the log ends with them; if not, a frame at their beginning may continue behind them.
+
+    Returns:
+        where the record begins, or None; if there is none, how many bytes need not be searched again.
+    """
+    searched = 0
+    for start, end, payload in scan(data, final=at_end):
+        if payload is not None and _is_record(payload):
+            return start, start
+        searched = end  # damage, or a right checksum over what is not a record
+    cut = data.find(MARK, max(searched, len(data) - _FRAME_BYTES))
+    return None, cut if cut >= 0 else len(data)
+
+
+def _is_record(payload: memoryview) -> bool:
     try:
         decode_envelope(payload)
     except RecordError:

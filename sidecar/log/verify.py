@@ -1,38 +1,43 @@
-"""Checks a transaction log: every checksum, and every client's numbers. Reads only; knows nothing of stores.
+"""Checks a transaction log: every checksum, and the numbers of every client. Reads only; knows nothing of stores.
 
-Findings are data: `LogCheck.problems` is empty if all is right. A torn tail is a normal end and no problem.
+Findings are data: `LogCheck.problems` is empty if nothing is wrong. A torn tail is a normal end, not a problem.
 """
 
 from __future__ import annotations
 
 import os
+from bisect import bisect_right
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sidecar.log.reader import LogReader
+from sidecar.log.reader import Batch, LogReader
 from sidecar.protocol.errors import LogFormatError
 from sidecar.protocol.frames import HEAD, HEAD_BYTES, LENGTH_BITS, MARK
-from sidecar.protocol.limits import MAX_RECORD_BYTES
+from sidecar.protocol.limits import MAX_RECORD_BYTES, MAX_SEQ
 
 Report = Callable[[int, int], None]
-"""Called now and then with (bytes done, bytes in all)."""
+"""Progress callback, called with (bytes done, total bytes)."""
 
-_SHOWN = 5
+_MAX_LISTED = 5
+"""Maximum number of ranges that a message lists."""
 
-
-def _ranges(ranges: list[tuple[int, int]]) -> str:
-    shown = ", ".join(str(first) if first == last else f"{first} to {last}" for first, last in ranges[:_SHOWN])
-    left = len(ranges) - _SHOWN
-    return shown + (f" and {left} more stretches" if left > 0 else "")
+Ranges = list[tuple[int, int]]
+"""Ranges of numbers, each ``(first, last)``, both included."""
 
 
-def _count(ranges: list[tuple[int, int]]) -> int:
+def _listed(ranges: Ranges) -> str:
+    listed = ", ".join(str(first) if first == last else f"{first} to {last}" for first, last in ranges[:_MAX_LISTED])
+    remaining = len(ranges) - _MAX_LISTED
+    return listed + (f" and {remaining} more ranges" if remaining > 0 else "")
+
+
+def _count(ranges: Ranges) -> int:
     return sum(last - first + 1 for first, last in ranges)
 
 
-def _add(ranges: list[tuple[int, int]], number: int) -> None:
+def _append(ranges: Ranges, number: int) -> None:
     if ranges and ranges[-1][1] == number - 1:
         ranges[-1] = (ranges[-1][0], number)
     else:
@@ -41,24 +46,24 @@ def _add(ranges: list[tuple[int, int]], number: int) -> None:
 
 @dataclass
 class Numbers:
-    """The numbers of one client's records, in the order in which they stand in the log.
+    """The numbers of one client's records, taken in the order in which they appear in the log.
 
     Attributes:
-        records: how many there are.
-        last: the highest.
-        missing: ranges ``(first, last)`` below `last` that are not there.
-        repeated: ranges that are there again.
-        late: ranges that stand behind a higher one.
+        records: count of the records.
+        last: the highest number.
+        missing: ranges below `last` that do not appear, in ascending order.
+        repeated: ranges that appear again.
+        late: ranges that appear after a higher number.
     """
 
     records: int = 0
     last: int = 0
-    missing: list[tuple[int, int]] = field(default_factory=list)
-    repeated: list[tuple[int, int]] = field(default_factory=list)
-    late: list[tuple[int, int]] = field(default_factory=list)
+    missing: Ranges = field(default_factory=list)
+    repeated: Ranges = field(default_factory=list)
+    late: Ranges = field(default_factory=list)
 
     def take(self, seq: int) -> None:
-        """Take in the next record's number."""
+        """Take the number of the next record."""
         self.records += 1
         if seq == self.last + 1:
             self.last = seq
@@ -66,43 +71,47 @@ class Numbers:
             self.missing.append((self.last + 1, seq - 1))
             self.last = seq
         elif self._fill(seq):
-            _add(self.late, seq)
+            _append(self.late, seq)
         else:
-            _add(self.repeated, seq)
+            _append(self.repeated, seq)
 
     def _fill(self, seq: int) -> bool:
-        for position, (first, last) in enumerate(self.missing):
-            if first <= seq <= last:
-                parts = [(first, seq - 1), (seq + 1, last)]
-                self.missing[position : position + 1] = [part for part in parts if part[0] <= part[1]]
-                return True
-        return False
+        """Remove `seq` from the missing numbers; return whether it was one of them."""
+        position = bisect_right(self.missing, (seq, MAX_SEQ)) - 1  # the last range that does not begin after `seq`
+        if position < 0:
+            return False
+        first, last = self.missing[position]
+        if seq > last:
+            return False
+        parts = [(first, seq - 1), (seq + 1, last)]
+        self.missing[position : position + 1] = [part for part in parts if part[0] <= part[1]]
+        return True
 
     def problems(self, client: str) -> list[str]:
-        """Return what is wrong with the numbers of `client`, a line each."""
-        found = []
+        """Return what is wrong with the numbers of `client`, one line each."""
+        lines = []
         for what, ranges in (("missing", self.missing), ("there twice", self.repeated), ("out of order", self.late)):
             if ranges:
-                verb = "is" if _count(ranges) == 1 else "are"
-                noun = "number" if _count(ranges) == 1 else "numbers"
-                found.append(f"client {client}: {noun} {_ranges(ranges)} {verb} {what} ({_count(ranges)} in all)")
-        return found
+                count = _count(ranges)
+                noun, verb = ("number", "is") if count == 1 else ("numbers", "are")
+                lines.append(f"client {client}: {noun} {_listed(ranges)} {verb} {what} ({count} in all)")
+        return lines
 
 
 @dataclass
 class LogCheck:
-    """What is in a log, and what is wrong with it.
+    """The content of a log, and what is wrong with it.
 
     Attributes:
         path: the log.
-        size: of the file, in bytes.
-        end: the offset after the last good record.
-        records: good records of all kinds.
-        log_records: those of kind ``log``.
-        points: the values in them.
-        clients: client -> its numbers; the nameless ones, who do not count, are left out.
-        damage: byte ranges ``(start, end)`` that hold no good record.
-        tail: ``"none"``, ``"torn"`` (a record that was begun and not ended) or ``"damaged"``.
+        size: size of the file, in bytes.
+        end: the offset after the last valid record.
+        records: count of valid records of all kinds.
+        log_records: count of those of kind ``log``.
+        points: count of the values in them.
+        clients: client -> its numbers; records without a client are not numbered.
+        damage: byte ranges ``(start, end)`` without a valid record.
+        tail: ``"none"``, ``"torn"`` (the last record is incomplete) or ``"damaged"``.
         error: why the file could not be read at all, or None.
     """
 
@@ -113,21 +122,34 @@ class LogCheck:
     log_records: int = 0
     points: int = 0
     clients: dict[str, Numbers] = field(default_factory=dict)
-    damage: list[tuple[int, int]] = field(default_factory=list)
+    damage: Ranges = field(default_factory=list)
     tail: str = "none"
     error: str | None = None
 
+    def apply(self, batch: Batch) -> None:
+        """Count the records of a batch, and take their numbers."""
+        self.records += len(batch.records)
+        for record in batch.records:
+            if record.kind == "log":
+                self.log_records += 1
+                self.points += len(record.body["data"])
+            if record.seq and record.client:
+                numbers = self.clients.get(record.client)
+                if numbers is None:
+                    numbers = self.clients[record.client] = Numbers()
+                numbers.take(record.seq)
+
     @property
     def problems(self) -> list[str]:
-        """What is wrong, a line each; empty if nothing is."""
+        """What is wrong, one line each; empty if nothing is."""
         if self.error is not None:
             return [self.error]
-        found = [f"bytes {start} to {end} are damaged ({end - start} bytes)" for start, end in self.damage]
+        lines = [f"bytes {start} to {end} are damaged ({end - start} bytes)" for start, end in self.damage]
         if self.tail == "damaged":
-            found.append(f"bytes {self.end} to {self.size}, at the end, are damaged ({self.size - self.end} bytes)")
+            lines.append(f"bytes {self.end} to {self.size}, at the end, are damaged ({self.size - self.end} bytes)")
         for client in sorted(self.clients):
-            found.extend(self.clients[client].problems(client))
-        return found
+            lines.extend(self.clients[client].problems(client))
+        return lines
 
     def to_map(self) -> dict[str, Any]:
         """Return the same as plain data."""
@@ -137,15 +159,15 @@ class LogCheck:
             "records": self.records,
             "log_records": self.log_records,
             "points": self.points,
-            "damage": [list(stretch) for stretch in self.damage],
+            "damage": [list(one) for one in self.damage],
             "tail": self.tail,
             "clients": {
                 client: {
                     "records": numbers.records,
                     "last": numbers.last,
-                    "missing": [list(stretch) for stretch in numbers.missing],
-                    "repeated": [list(stretch) for stretch in numbers.repeated],
-                    "out_of_order": [list(stretch) for stretch in numbers.late],
+                    "missing": [list(one) for one in numbers.missing],
+                    "repeated": [list(one) for one in numbers.repeated],
+                    "out_of_order": [list(one) for one in numbers.late],
                 }
                 for client, numbers in sorted(self.clients.items())
             },
@@ -153,14 +175,21 @@ class LogCheck:
 
 
 def check_log(path: str | os.PathLike[str], report: Report | None = None) -> LogCheck:
-    """Read the log at `path` from its beginning to the end that is there now, and return what was found.
+    """Check the log at `path` from its beginning to its current end.
 
-    Never raises for what is in the file, nor for a missing one: both are findings.
+    Never raises for the content of the file, nor for a missing file: both are findings.
     """
     check = LogCheck(Path(path))
     try:
         with LogReader(path) as reader:
-            _read(reader, check, report)
+            for batch in reader.batches():
+                check.apply(batch)
+                if report is not None:
+                    report(batch.end, reader.size())
+            check.end = reader.offset
+            check.damage = list(reader.damage)
+            check.size = reader.size()
+        check.tail = _tail(check.path, check.end)
     except FileNotFoundError:
         check.error = f"there is no transaction log at {path}"
     except (LogFormatError, OSError) as error:
@@ -168,28 +197,8 @@ def check_log(path: str | os.PathLike[str], report: Report | None = None) -> Log
     return check
 
 
-def _read(reader: LogReader, check: LogCheck, report: Report | None) -> None:
-    for batch in reader.batches():
-        check.records += len(batch.records)
-        for record in batch.records:
-            if record.kind == "log":
-                check.log_records += 1
-                check.points += len(record.body["data"])
-            if record.seq and record.client:
-                numbers = check.clients.get(record.client)
-                if numbers is None:
-                    numbers = check.clients[record.client] = Numbers()
-                numbers.take(record.seq)
-        if report is not None:
-            report(batch.end, reader.size())
-    check.end = reader.offset
-    check.damage = list(reader.damage)
-    check.size = reader.size()
-    check.tail = _tail(check.path, check.end)
-
-
 def _tail(path: Path, end: int) -> str:
-    """Say what stands after the last good record."""
+    """Return what follows the last valid record."""
     with open(path, "rb") as file:
         file.seek(end)
         head = file.read(HEAD_BYTES)
@@ -201,5 +210,5 @@ def _tail(path: Path, end: int) -> str:
     if len(head) < HEAD_BYTES:
         return "torn"
     length = HEAD.unpack(head)[0] & LENGTH_BITS
-    begun = 0 < length <= MAX_RECORD_BYTES and end + HEAD_BYTES + length > size
-    return "torn" if begun else "damaged"
+    incomplete = 0 < length <= MAX_RECORD_BYTES and end + HEAD_BYTES + length > size
+    return "torn" if incomplete else "damaged"

@@ -1,6 +1,6 @@
-"""Appends to a transaction log. Knows nothing of what a record says, of stores, sockets or threads.
+"""Appends to a transaction log. Knows nothing of the content of records, of stores, sockets or threads.
 
-One process writes a run's log: whoever holds the run's lock.
+One process writes a run's log: the one that holds the run's lock.
 """
 
 from __future__ import annotations
@@ -8,52 +8,62 @@ from __future__ import annotations
 import os
 from pathlib import Path
 from types import TracebackType
+from typing import TypeVar
 
 from sidecar.log.reader import HEADER_BYTES, LogReader, header
 from sidecar.protocol.atomic import sync_directory
 
+_Self = TypeVar("_Self", bound="LogWriter")
+
 
 class LogWriter:
-    """Appends framed records to `path`; makes the file, with its header, if there is none.
-
-    A torn tail, left by a death in the middle of a write, is cut before the first append: it was never acked.
-
-    Args:
-        path: the log.
-        end: the offset after the last good record, where the caller has read the log already; None: it is read here.
+    """Appends framed records to a log; made by `open`. A context manager; `close` may be called twice.
 
     Attributes:
+        path: the log.
         offset: where the next record will begin.
-
-    Raises:
-        LogFormatError: the file is there and is no transaction log. OSError: it cannot be made or written.
     """
 
-    def __init__(self, path: str | os.PathLike[str], end: int | None = None) -> None:
-        self.path = Path(path)
-        if end is None and self.path.exists():
-            with LogReader(self.path) as reader:
-                for _ in reader.batches():
-                    pass
-                end = reader.offset
-        self._fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    def __init__(self, path: Path, fd: int, offset: int) -> None:
+        self.path = path
+        self.offset = offset
+        self._fd = fd
         self._named = False
+
+    @classmethod
+    def open(cls: type[_Self], path: str | os.PathLike[str], end: int | None = None) -> _Self:
+        """Open the log at `path` for appending; create it, with its header, if there is none.
+
+        A torn tail, which a crash in the middle of a write leaves behind, is cut off: it was never acked.
+
+        Args:
+            path: the log.
+            end: the offset after the last valid record, if the caller has read the log; None to read it here.
+
+        Raises:
+            LogFormatError: the file is not a transaction log. OSError: it cannot be created or written.
+        """
+        path = Path(path)
+        if end is None:
+            end = _end_of(path) if path.exists() else 0
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        log = cls(path, fd, max(end, HEADER_BYTES))
         try:
-            self.offset = max(end or 0, HEADER_BYTES)
-            if os.fstat(self._fd).st_size < HEADER_BYTES:
-                self._write(header(), 0)
-            os.ftruncate(self._fd, self.offset)
+            if os.fstat(fd).st_size < HEADER_BYTES:
+                log._write(header(), 0)
+            os.ftruncate(fd, log.offset)
         except BaseException:
-            os.close(self._fd)
+            log.close()
             raise
+        return log
 
     def append(self, data: bytes | memoryview, *, sync: bool = False) -> None:
-        """Append whole frames. After an error nothing of `data` is in the log, and it can be tried again.
+        """Append whole frames. After an error nothing of `data` is in the log, and the call can be repeated.
 
         Args:
             data: the frames.
-            sync: return when they are on the disk. After an fsync that failed Linux takes what it could not write for
-                written, so only writing it once more makes the next fsync's word worth something.
+            sync: return when they are on the disk. After a failed fsync, Linux treats the pages that it could not
+                write as written, so only writing them again makes the next fsync meaningful.
 
         Raises:
             OSError: such as no space left.
@@ -75,14 +85,14 @@ class LogWriter:
             offset += written
 
     def _cut(self) -> None:
-        """Take back a part that was written; if that fails too, the next append writes over it."""
+        """Remove a partial write; if that fails too, the next append overwrites it."""
         try:
             os.ftruncate(self._fd, self.offset)
         except OSError:
             return
 
     def sync(self) -> None:
-        """Return when all that was appended is on the disk (fsync); the first time the file's name too."""
+        """Return when everything appended is on the disk (fsync), the first time with the name of the file."""
         os.fsync(self._fd)
         if not self._named:
             for directory in (self.path.parent, self.path.parent.parent):
@@ -94,10 +104,18 @@ class LogWriter:
             os.close(self._fd)
             self._fd = -1
 
-    def __enter__(self) -> LogWriter:
+    def __enter__(self: _Self) -> _Self:
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _end_of(path: Path) -> int:
+    """Return the offset after the last valid record of a log."""
+    with LogReader(path) as reader:
+        for _ in reader.batches():
+            pass
+        return reader.offset

@@ -163,7 +163,7 @@ class Run:
                 end = reader.offset
                 for start, stop in reader.damage:
                     _log.error("run %s: bytes %d to %d of its log are damaged and skipped", self.id, start, stop)
-        self.log = LogWriter(path, end)
+        self.log = LogWriter.open(path, end)
         self.losses = state.losses_by("", "sidecar")
         writers = state.writers
         self.last = {client: writer.seq for client, writer in writers.items()}

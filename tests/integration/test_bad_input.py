@@ -223,7 +223,7 @@ def test_a_log_that_is_none_is_refused_with_what_was_found_and_left_as_it_is(scr
     path.parent.mkdir(parents=True)
     path.write_bytes(b"my precious notes, which are no log")
     said = fails(scripts, "tracker.init(id='run', resume='allow')")
-    assert "no transaction log" in said and "my precious" in said
+    assert "not a transaction log" in said and "my precious" in said
     assert path.read_bytes() == b"my precious notes, which are no log"
 
 

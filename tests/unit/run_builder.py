@@ -38,7 +38,7 @@ class RunBuilder:
         self.client = client
         self.last: dict[str, int] = {}
         self.clock = float(about.get("start_time", START))
-        self.log = LogWriter(self.log_path)
+        self.log = LogWriter.open(self.log_path)
         self.write("run", {"project": "demo", "name": run_id, "start_time": self.clock, **about})
 
     def write(self, kind: str, body: dict[str, Any], client: str | None = None, seq: int | None = None) -> int:

@@ -139,5 +139,5 @@ class FailingLog(LogWriter):
 def let_fail(run: Run) -> FailingLog:
     """Give a run a log that can fail."""
     run.log.close()
-    run.log = FailingLog(run.log.path)
+    run.log = FailingLog.open(run.log.path)
     return run.log

@@ -115,7 +115,7 @@ def _cut(log: _Log) -> int:
             if chance.random() < 0.05:
                 again.write_bytes(log.data[:size])
                 following = log.frames[len(whole)] if len(whole) < len(log.frames) else None
-                with LogWriter(again) as writer:
+                with LogWriter.open(again) as writer:
                     if following is not None:
                         writer.append(log.data[following.start : following.end])
                 end = following.end if following else len(log.data)

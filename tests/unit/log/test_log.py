@@ -6,6 +6,7 @@ import errno
 import os
 import resource
 import signal
+import tracemalloc
 import zlib
 from pathlib import Path
 
@@ -18,7 +19,8 @@ from sidecar.log.reader import HEADER_BYTES, MAGIC, LogReader, header
 from sidecar.log.writer import LogWriter
 from sidecar.protocol.codec import encode
 from sidecar.protocol.errors import LogFormatError
-from sidecar.protocol.frames import frame
+from sidecar.protocol.frames import HEAD_BYTES, MARK, frame
+from sidecar.protocol.limits import MAX_RECORD_BYTES
 from sidecar.protocol.records import Record
 
 function_scoped = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -35,7 +37,7 @@ def framed(seq: int, **data: float | str) -> bytes:
 def make(path: Path, frames: list[bytes]) -> bytes:
     """Write a log with these frames; return what is in the file."""
     path.unlink(missing_ok=True)
-    with LogWriter(path) as log:
+    with LogWriter.open(path) as log:
         for one in frames:
             log.append(one)
     return path.read_bytes()
@@ -104,7 +106,7 @@ def test_cut_at_every_length_whole_records_are_there_and_it_can_be_appended_to(p
         path.write_bytes(data[:length])
         whole = sum(end <= length for end in ENDS[1:])
         assert numbers(path) == (list(range(1, whole + 1)), [])
-        with LogWriter(path) as log:
+        with LogWriter.open(path) as log:
             assert log.offset == ENDS[whole]
             log.append(framed(99))
         assert numbers(path) == ([*range(1, whole + 1), 99], [])
@@ -144,7 +146,7 @@ def test_a_damaged_stretch_costs_itself(path: Path, junk: bytes, max_bytes: int)
     data = make(path, FRAMES)
     path.write_bytes(data[: ENDS[2]] + junk + data[ENDS[2] :])
     assert numbers(path, max_bytes) == ([1, 2, 3, 4, 5], [(ENDS[2], ENDS[2] + len(junk))])
-    with LogWriter(path) as log:
+    with LogWriter.open(path) as log:
         log.append(framed(6))
     assert numbers(path)[0] == [1, 2, 3, 4, 5, 6]
 
@@ -173,7 +175,7 @@ def test_a_large_record_that_is_being_written_is_waited_for(path: Path) -> None:
 @pytest.mark.parametrize("content", [b"PK\x03\x04 a zip file, not a log", b"\0" * 4096, b"x"])
 def test_a_file_that_is_no_log_is_refused_with_what_was_found(path: Path, content: bytes) -> None:
     path.write_bytes(content)
-    for opened in (LogReader, LogWriter):
+    for opened in (LogReader, LogWriter.open):
         with pytest.raises(LogFormatError) as caught:
             opened(path)
         assert str(path) in str(caught.value) and repr(content[:16]) in str(caught.value)
@@ -184,8 +186,8 @@ def test_a_later_format_is_refused_with_its_number(path: Path) -> None:
     start = MAGIC + (7).to_bytes(4, "big")
     content = start + zlib.crc32(start).to_bytes(4, "big") + framed(1)
     path.write_bytes(content)
-    for opened in (LogReader, LogWriter):
-        with pytest.raises(LogFormatError, match="format 7; this program reads 1"):
+    for opened in (LogReader, LogWriter.open):
+        with pytest.raises(LogFormatError, match="format 7; this program reads format 1"):
             opened(path)
     assert path.read_bytes() == content
 
@@ -193,11 +195,11 @@ def test_a_later_format_is_refused_with_its_number(path: Path) -> None:
 def test_a_missing_log_is_no_log_to_a_reader_and_a_new_one_to_a_writer(path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         LogReader(path)
-    with LogWriter(path) as log:
+    with LogWriter.open(path) as log:
         assert log.offset == HEADER_BYTES
     assert path.read_bytes() == header()
     with pytest.raises(OSError, match="transactions"):
-        LogWriter(path / "transactions.log")
+        LogWriter.open(path / "transactions.log")
 
 
 def test_a_payload_that_is_no_record_is_damage(path: Path) -> None:
@@ -211,7 +213,7 @@ def test_after_a_failed_append_nothing_of_it_is_there_and_it_can_be_tried_again(
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     try:
-        with LogWriter(path) as log:
+        with LogWriter.open(path) as log:
             log.append(framed(1))
             resource.setrlimit(resource.RLIMIT_FSIZE, (log.offset + 30, hard))
             for _ in range(3):
@@ -228,8 +230,48 @@ def test_after_a_failed_append_nothing_of_it_is_there_and_it_can_be_tried_again(
         signal.signal(signal.SIGXFSZ, before)
 
 
+def test_a_long_hole_is_read_over_in_bounded_memory(path: Path) -> None:
+    """As after a crash of the machine: 200 MiB that were allocated and never written, between good records."""
+    hole = 200 << 20
+    make(path, FRAMES[:2])
+    with open(path, "r+b") as file:
+        file.seek(ENDS[2] + hole)
+        file.write(b"".join(FRAMES[2:]))
+    tracemalloc.start()
+    try:
+        assert numbers(path) == ([1, 2, 3, 4, 5], [(ENDS[2], ENDS[2] + hole)])
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 3 * MAX_RECORD_BYTES
+
+
+def test_a_long_hole_at_the_end_is_a_tail(path: Path) -> None:
+    make(path, FRAMES)
+    os.truncate(path, ENDS[-1] + (50 << 20))
+    with LogReader(path) as reader:
+        assert [batch.end for batch in reader.batches()] == [ENDS[-1]]
+        assert (reader.offset, reader.damage) == (ENDS[-1], [])
+
+
+@pytest.mark.parametrize("shift", [-9, -8, -1, 0, 1, 8])
+def test_a_record_of_the_largest_size_behind_a_long_hole(path: Path, shift: int) -> None:
+    """Wherever the searched stretches end, the record is whole in one of them."""
+    large = framed(3, text="x")
+    large = framed(3, text="x" * (MAX_RECORD_BYTES + HEAD_BYTES - len(large) - 3))
+    assert MAX_RECORD_BYTES - 8 < len(large) - HEAD_BYTES <= MAX_RECORD_BYTES
+    make(path, FRAMES[:1])
+    start = ENDS[1] + 2 * (MAX_RECORD_BYTES + HEAD_BYTES) + shift
+    with open(path, "r+b") as file:
+        file.seek(ENDS[1])
+        file.write(bytes([MARK]))  # what could be the beginning of a record
+        file.seek(start)
+        file.write(large + framed(4))
+    assert numbers(path) == ([1, 3, 4], [(ENDS[1], start)])
+
+
 def test_closing_twice(path: Path) -> None:
-    log = LogWriter(path)
+    log = LogWriter.open(path)
     log.append(framed(1))
     log.sync()
     log.close()

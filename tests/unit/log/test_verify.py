@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 from pathlib import Path
 
 import pytest
@@ -69,6 +70,33 @@ def test_numbers(
     assert bool(taken.problems("c")) is bool(missing or repeated or late)
 
 
+def test_numbers_of_a_log_with_many_gaps() -> None:
+    """Half a million gaps, then the missing numbers from the highest to the lowest, then all numbers again."""
+    count = 1_000_000
+    numbers = Numbers()
+    for seq in range(2, count + 1, 2):
+        numbers.take(seq)
+    assert len(numbers.missing) == count // 2
+    for seq in range(count - 1, 0, -2):
+        numbers.take(seq)
+    assert (numbers.missing, len(numbers.late), numbers.repeated) == ([], count // 2, [])
+    for seq in range(1, count + 1):
+        numbers.take(seq)
+    assert numbers.repeated == [(1, count)]
+
+
+def test_missing_numbers_that_come_in_any_order_are_found() -> None:
+    numbers = Numbers()
+    for seq in range(10, 200_001, 10):
+        numbers.take(seq)
+    missing = [seq for seq in range(1, 200_000) if seq % 10]
+    random.Random(1).shuffle(missing)
+    for seq in missing[1:]:
+        numbers.take(seq)
+    assert numbers.missing == [(missing[0], missing[0])]
+    assert numbers.repeated == []
+
+
 def test_fire_and_forget_records_have_no_numbers(tmp_path: Path) -> None:
     run = RunBuilder(tmp_path, "run00001")
     for step in range(5):
@@ -105,7 +133,7 @@ def test_a_missing_log_a_foreign_log_and_a_missing_store_are_findings(tmp_path: 
     run.store_path.unlink()
     assert any("no store" in line for line in verify(run.dir).problems)
     run.log_path.write_bytes(b"this is not a log at all, by any means")
-    assert "no transaction log" in verify(run.dir).problems[0]
+    assert "not a transaction log" in verify(run.dir).problems[0]
     run.log_path.unlink()
     assert "there is no transaction log" in verify(run.dir).problems[0]
 

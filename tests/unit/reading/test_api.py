@@ -340,8 +340,8 @@ def test_a_run_that_cannot_be_read_says_so_and_hides_no_other(root: Path) -> Non
     runs = Api(root).runs(order="+id")
     assert ids(runs) == ["aaaa0001", "bbbb0002", "cccc0003"]
     assert runs[1].state == "unreadable"
-    assert "no transaction log" in str(runs[1].reason)
-    with pytest.raises(StoreError, match="no transaction log"):
+    assert "not a transaction log" in str(runs[1].reason)
+    with pytest.raises(StoreError, match="not a transaction log"):
         runs[1].history()
 
 

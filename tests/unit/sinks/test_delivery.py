@@ -444,7 +444,7 @@ def test_an_invalid_log_is_a_recorded_error(run: RunBuilder, clock: Clock) -> No
     run.log_path.write_bytes(b"no log" * 100)
     delivery = clock.begin(run, MemoryServer())
     clock.step(delivery)
-    assert "no transaction log" in (saved_error(run) or "")
+    assert "not a transaction log" in (saved_error(run) or "")
 
 
 # -- two deliveries of the same run -------------------------------------------------------------------------------
