@@ -13,7 +13,7 @@ from sidecar.protocol.errors import ConnectionFileError
 from sidecar.protocol.layout import needs_recovery
 from tests.support import Leaks, ReadBack, Scripts, processes, wait_until
 from tracker.reading.api import Api
-from tracker.transport import backend
+from tracker.transport import launcher
 
 BURST = """
 import os, sys, tracker
@@ -186,12 +186,12 @@ def test_both_are_killed_and_the_next_who_looks_finds_everything(
     kill_both(scripts, root, temporary, leaks, 30_000)
     directory = root / "runs" / "run"
     wait_until(lambda: needs_recovery(directory), "the dead sidecar's lock is free")
-    backend.recover(root)
+    launcher.recover(root)
     found = closed(directory)
     assert found.stored() == expected(30_000)
     assert found.state["state"] == "crashed"
     before = (directory / "transactions.log").read_bytes()
-    backend.recover(root)
+    launcher.recover(root)
     assert (directory / "transactions.log").read_bytes() == before, "there is nothing left to do"
 
 
@@ -227,7 +227,7 @@ def test_a_recovery_leaves_a_living_run_alone(scripts: Scripts, root: Path) -> N
     assert script.line() == "begun"
     script.tell()
     assert script.line() == "returned"
-    backend.recover(root)
+    launcher.recover(root)
     Api(root).runs()[0].history()
     script.tell()
     assert script.wait().err == ""
@@ -243,7 +243,7 @@ def test_a_torn_log_and_a_lost_store_after_a_kill(scripts: Scripts, root: Path, 
     with open(directory / "transactions.log", "ab") as log:
         log.write(b"\xc1\x00\x10\x00torn")
     (directory / "store.db").write_bytes(b"no store")
-    backend.recover(root, ["run"])
+    launcher.recover(root, ["run"])
     assert closed(directory).stored() == expected(3000)
 
 
@@ -253,7 +253,7 @@ def test_sidecars_that_died_leave_nothing_behind_in_the_end(
     before = set(temporary.glob("tracker-*"))
     kill_both(scripts, root, temporary, leaks, 10)
     scripts.run("import tracker; run = tracker.init(id='next'); run.log({'x': 1}); run.finish()")
-    backend.recover(root)
+    launcher.recover(root)
     closed(root / "runs" / "run")
     wait_until(lambda: not list((root / "sidecars").glob("*.json")), "no connection file of a dead sidecar is left")
     wait_until(lambda: set(temporary.glob("tracker-*")) <= before, "no sockets of a dead sidecar are left")

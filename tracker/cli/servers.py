@@ -38,7 +38,7 @@ def sidecar_lines(command: list[str]) -> Iterator[dict[str, Any]]:
     Raises:
         CommandError: it failed before it printed a line, or died; the message is the last line of its log.
     """
-    from tracker.transport.backend import sidecar_environment
+    from tracker.transport.launcher import sidecar_environment
 
     with tempfile.TemporaryFile("w+", errors="replace") as log:  # not a pipe, which would fill up unread
         process = subprocess.Popen(

@@ -66,7 +66,7 @@ def add(commands: Commands) -> None:
 def run(args: argparse.Namespace) -> int:
     """Finish runs that were left behind, then send."""
     from tracker.reading.api import run_directories
-    from tracker.transport.backend import recover
+    from tracker.transport.launcher import recover
 
     api = directory_api_of(args)
     chosen = run_directories(api.dir) if args.run_ref is None else [_directory(api, args.run_ref)]

@@ -197,7 +197,7 @@ def _last_change(directory: Path) -> float:
 def recover(root: Path, run_ids: Sequence[str] | None = None) -> None:
     """Have a sidecar recover what one that died has left, in these runs or in all. Never raises: reading continues."""
     try:
-        from tracker.transport.backend import recover as recover_runs
+        from tracker.transport.launcher import recover as recover_runs
     except ImportError:
         return
     try:

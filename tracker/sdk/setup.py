@@ -125,7 +125,7 @@ class Setup:
             self.lock = threading.RLock()
             self._hooks.in_child()
             for backend in self._backends.values():
-                backend.forget_in_child()
+                backend.reset_in_child()
             for run in self.runs:
                 run._forked()
         finally:

@@ -1,4 +1,4 @@
-"""The interface of a run to its sidecar: window, pump and mailbox behind four verbs. Any thread may call them."""
+"""The interface of a run to its sidecar: window, pump and mailbox in one object. Any thread may call its methods."""
 
 from __future__ import annotations
 
@@ -15,26 +15,30 @@ from sidecar.protocol.limits import new_id
 from tracker.transport.backend import Attached, Backend
 from tracker.transport.losses import Losses
 from tracker.transport.mailbox import Mailbox
-from tracker.transport.pump import Pump
+from tracker.transport.pump import Handler, Pump
 from tracker.transport.window import Window
+
+_POLL_INTERVAL = 0.1
+"""Interval between two calls of `waiting` in `Interface.ask`, in seconds."""
 
 
 class Interface:
     """One attachment of this process to a run.
 
     Args:
-        backend: finds the sidecar.
+        backend: finds or launches the sidecar.
         run: the run's id.
         directory: the run's directory; the window is made in it.
-        losses: where what cannot be kept is counted.
+        losses: counts the records that cannot be stored.
         label: names this writer.
         parent: the client whose process this one was forked from.
         window_bytes, pump_interval, sinks: see `tracker.Settings`.
-        offline: whether the sinks are only noted, for a later sync.
+        offline: whether the sinks are only noted, for ``tracker sync``.
 
     Attributes:
         client: this attachment's id.
-        window: where records are appended; `log` does so itself.
+        window: where records are appended; `log` appends to it directly.
+        open: whether `close` and `abandon` were not yet called.
 
     Raises:
         OSError: the window cannot be made.
@@ -64,14 +68,18 @@ class Interface:
         self._connection: Connection | None = None
         info: dict[str, Any] = {"label": label, "parent": parent, "pid": os.getpid(), "host": platform.node()}
         info["sidecar"] = backend.address
-        info["pair"] = backend.made_up_pair()
+        info["pair"] = backend.generated_pair()
         self.window = Window(directory, run, self.client, info, losses, window_bytes)
         self.mailbox = Mailbox()
         self._pump = Pump(self.window, self.mailbox, self._attach_again, self._alive, pump_interval)
         self.open = True
 
+    def on(self, kind: str, handler: Handler) -> None:
+        """Have `handler` called with the body of each result of a kind, on the pump thread. It must not wait."""
+        self._pump.on(kind, handler)
+
     def attach(self, resume: str | None, deadline: Deadline) -> Attached:
-        """Attach for the first time, and begin to send.
+        """Attach for the first time, and start sending.
 
         Raises:
             LaunchError, ResumeError: as `Backend.attach`.
@@ -81,7 +89,7 @@ class Interface:
         return attached
 
     def attach_later(self) -> None:
-        """Begin to send as soon as the sidecar is reached, without waiting for it: a forked child, in its first log."""
+        """Start sending as soon as the sidecar is reached, without waiting for it: used by forked children."""
         self._pump.start_detached()
 
     def _attach_again(self, again: bool, deadline: Deadline) -> Attached:
@@ -101,24 +109,24 @@ class Interface:
             self.window.append(kind, body)
 
     def publish_if_room(self, kind: str, body: dict[str, Any]) -> bool:
-        """Append a large record if the window is not half full, so that metrics find room; return whether it was."""
+        """Append a large record unless the window is half full, so that metrics find room; return whether it was."""
         with self.window.lock:
             if not self.window.half_empty():
                 return False
             return self.window.append(kind, body)
 
     def ask(self, what: str, deadline: Deadline, waiting: Callable[[], None] | None = None) -> dict[str, Any] | None:
-        """Ask the sidecar, behind everything published before; None where no answer came by the deadline.
+        """Send a request behind all that was published before, and return the answer; None if it did not come in time.
 
         Args:
             what: ``"flush"``, ``"state"`` or ``"progress"``.
-            deadline: how long to wait.
+            deadline: when to give up.
             waiting: called every tenth of a second while there is no answer.
         """
-        number = self._pump.ask(what)
+        number = self._pump.ask(what, deadline)
         try:
             while not deadline.over():
-                answer = self.mailbox.wait(number, Deadline(deadline.left(0.1)))
+                answer = self.mailbox.wait(number, Deadline(deadline.left(_POLL_INTERVAL)))
                 if answer is not None:
                     return answer
                 if waiting is not None:
@@ -128,11 +136,11 @@ class Interface:
         return None
 
     def unacked(self) -> int:
-        """How many records are not yet known to be durable."""
+        """Return the number of records that are not yet known to be durable."""
         return self.window.seq - self.window.acked
 
     def send_final_records(self, deadline: Deadline) -> None:
-        """From a signal handler that never returns: have all that is in the window sent, or leave it there."""
+        """In a signal handler that never returns: send what is in the window, or leave it there at the deadline."""
         while self.unacked() and not deadline.over():
             self._pump.wake()
             time.sleep(0.005)
@@ -140,13 +148,15 @@ class Interface:
             self.close(deadline)
 
     def close(self, deadline: Deadline) -> None:
-        """Say goodbye, end the pump, and remove the window if nothing is left in it."""
+        """Detach, and close the window, which is removed if it is empty. May be called twice.
+
+        What is not done by the deadline the pump thread does as soon as it is able to.
+        """
         if self.open:
             self.open = False
             self._pump.close(deadline)
-            self.window.close()
 
     def abandon(self) -> None:
-        """In a forked child: let go of what is the parent's."""
+        """In a forked child: close this process's copies of what belongs to the parent."""
         self.open = False
         self.window.abandon()

@@ -1,4 +1,4 @@
-"""What could not be kept, counted by reason. Any thread may add; nothing here waits."""
+"""Counts of records that could not be stored, by reason. Any thread may add to them; nothing here waits."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ import threading
 
 
 class Losses:
-    """Counts of records that are lost, by reason, since the writer began."""
+    """Counts of lost records by reason, since the writer started."""
 
     def __init__(self) -> None:
-        self._lock = threading.RLock()  # a signal handler may count, too
+        self._lock = threading.RLock()  # reentrant, since a signal handler may count, too
         self._counts: dict[str, int] = {}
 
     def add(self, reason: str, count: int = 1) -> None:
+        """Count `count` more records as lost."""
         with self._lock:
             self._counts[reason] = self._counts.get(reason, 0) + count
 
@@ -22,11 +23,12 @@ class Losses:
             return dict(self._counts)
 
     def total(self) -> int:
+        """Return the sum over all reasons."""
         with self._lock:
             return sum(self._counts.values())
 
     def merge(self, counts: dict[str, int]) -> None:
-        """Take over sums that include these and more, such as the sidecar's over all writers of a run."""
+        """Take over counts that include these and more, such as the sidecar's over all writers of a run."""
         with self._lock:
             for reason, count in counts.items():
                 self._counts[reason] = max(count, self._counts.get(reason, 0))

@@ -1,6 +1,7 @@
-"""The pump thread: sends what is new in the window, takes acks and answers, attaches again when that is needed.
+"""The pump thread: sends new records from the window, takes acks and answers, and attaches again when needed.
 
-It owns the client's two sockets. It knows nothing of metrics: it moves bytes. `log()` never wakes it.
+It owns the client's two sockets, and closes the window when it ends. It knows nothing of metrics: it moves bytes.
+`log()` never wakes it.
 """
 
 from __future__ import annotations
@@ -23,41 +24,49 @@ from tracker.transport.mailbox import Mailbox
 
 _log = logging.getLogger("tracker")
 
-_MUCH_BYTES = 64 * 1024
+_BUSY_BYTES = 64 * 1024
+"""New bytes in one step from which on the next step follows after the shortest interval."""
 
-CALM_INTERVAL = 0.2
-"""Maximum interval between two looks at the window, in seconds, reached while there is little to send: a look takes
+_IDLE_INTERVAL = 0.2
+"""Maximum interval between two steps, in seconds. The interval grows to it while there is little to send: a step takes
 some 300 µs from the training loop, and a record in the window is as safe as one that was sent."""
 
 _IN_FLIGHT_BYTES = 2 * 1024 * 1024
-"""So much may be sent and not yet acked: it bounds what the sidecar must hold for this client."""
+"""Maximum of bytes sent and not yet acked; it bounds what the sidecar must hold for this client."""
 
-_ACK_EVERY = 0.02
-"""Acks are looked for at most so often, unless somebody waits."""
+_RECEIVE_INTERVAL = 0.02
+"""Minimum interval between two reads of acks, in seconds, unless a request waits for its answer."""
 
-_CHECK_SECONDS = 0.5
-"""How often the sidecar's process is looked for; five times as often while somebody waits."""
+_PROCESS_CHECK_INTERVAL = 0.5
+"""Interval between two checks of the sidecar's process, in seconds; a fifth of it while a request waits."""
 
-_SILENCE_SECONDS = 2.0
-"""Without an ack for so long, with something to ack, the sidecar is asked at its door."""
+_ACK_TIMEOUT = 2.0
+"""Seconds without an ack, while one is due, after which the client attaches again."""
 
-_FAR_SILENCE_SECONDS = 8.0
-"""The same where a network is in between, which may stall for seconds and lose nothing."""
+_REMOTE_ACK_TIMEOUT = 8.0
+"""The same across a network, which may stall for seconds and lose nothing."""
 
-_ANSWER_SECONDS = 10.0
-"""An answer may take longer than an ack: the store may have much to catch up with."""
+_ANSWER_TIMEOUT = 10.0
+"""Seconds without an answer after which a request is sent again. The store may have much to catch up with."""
 
-_BEAT_SECONDS = 1.0
+_BEAT_INTERVAL = 1.0
+"""Seconds without sending after which a ``beat`` is sent."""
 
-_GOODBYE_SECONDS = 1.0
-"""So long a ``detach`` may be on its way in the background; the process may end meanwhile."""
+_DETACH_LINGER = 1.0
+"""Seconds that a ``detach`` may take in the background after the sockets are closed; the process may end meanwhile."""
+
+_ATTACH_TIMEOUT = 5.0
+_MAX_RETRY_DELAY = 2.0
 
 Attach = Callable[[bool, Deadline], Attached]
-"""Attaches at the door; the first argument says that it is a re-attach."""
+"""Attaches to the run; the first argument says whether it is a re-attach."""
+
+Handler = Callable[[dict[str, Any]], None]
+"""Takes the body of a result."""
 
 
 class Source(Protocol):
-    """What a pump takes records from: a `Window`, or what is left of one."""
+    """What a pump takes records from: a `Window`, or an orphaned one."""
 
     run: str
     client: str
@@ -66,62 +75,64 @@ class Source(Protocol):
 
     @property
     def sent(self) -> int:
-        """The number of the last record that `take` gave."""
+        """The number of the last record that `take` returned."""
 
     def take(self) -> tuple[bytes, int] | None:
-        """Return frames that were not taken yet, and the number of the last; None where there are none."""
+        """Return the frames that follow those taken last, and the number of the last one; None if there are none."""
 
     def rewind(self, acked: int) -> None:
-        """Take again from the record after `acked` on."""
+        """Let `take` continue with the record after `acked`."""
 
     def release(self, acked: int) -> None:
         """Records up to `acked` are durable."""
 
     def prepare(self) -> None:
-        """Called at every look."""
+        """Called once a step."""
+
+    def close(self) -> None:
+        """Called once, when the pump has ended."""
 
 
 class Pump:
-    """Moves records from a window to a sidecar.
+    """Moves records from a window to a sidecar, and results from the sidecar to whoever handles their kind.
 
     Args:
-        window: where they are.
-        mailbox: where answers go.
+        window: the records to send.
+        mailbox: the requests that wait for an answer.
         attach: attaches again; called on the pump thread.
         alive: whether the sidecar's process is known to live; cheap.
-        interval: seconds between two looks at the window.
+        interval: minimum interval between two steps, in seconds.
     """
 
     def __init__(
-        self,
-        window: Source,
-        mailbox: Mailbox,
-        attach: Attach,
-        alive: Callable[[], bool],
-        interval: float,
+        self, window: Source, mailbox: Mailbox, attach: Attach, alive: Callable[[], bool], interval: float
     ) -> None:
         self._window = window
         self._mailbox = mailbox
         self._attach = attach
         self._alive = alive
         self._interval = interval
+        self._routes: dict[str, Callable[[Record, float], None]] = {
+            "ack": self._on_ack,
+            "answer": self._on_answer,
+            "reattach": self._on_reattach,
+            "problem": self._on_problem,
+        }
         self._wake = threading.Lock()  # held; released to wake the thread: a third of what a Semaphore costs
         self._wake.acquire()
         self._closing = False
         self._records: Channel | None = None
         self._results: Channel | None = None
         self._unsent: bytes | None = None
-        self._flight: deque[tuple[int, int]] = deque()
-        self._in_flight = 0
+        self._in_flight: deque[tuple[int, int]] = deque()
+        self._in_flight_bytes = 0
         self._requests: deque[tuple[int, str]] = deque()
         self._asked: dict[int, str] = {}
-        self._acks_at = 0.0
-        self._heard = time.monotonic()
-        self._sent_at = time.monotonic()
-        self._checked_at = 0.0
-        self._retry_at = 0.0
+        self._received_at = self._checked_at = self._retry_at = 0.0
+        self._heard_at = self._sent_at = time.monotonic()
         self._retries = 0
-        self._silence = _SILENCE_SECONDS
+        self._ack_timeout = _ACK_TIMEOUT
+        self._attach_deadline = Deadline(None)
         self._warned: set[str] = set()
         self._first: Attached | None = None
         self._thread: threading.Thread | None = None
@@ -129,35 +140,45 @@ class Pump:
 
     # -- from any thread ----------------------------------------------------------------------------------------
 
+    def on(self, kind: str, handler: Handler) -> None:
+        """Have `handler` called on the pump thread with the body of each result of a kind. It must not wait."""
+        self._routes[kind] = lambda result, now: self._call(handler, result)
+
     def start(self, attached: Attached) -> None:
-        """Begin, with an attachment that was made already."""
+        """Start the thread with an attachment that was made already."""
         self._first = attached
         self.start_detached()
 
     def start_detached(self) -> None:
-        """Begin without one: the thread attaches itself, as after a loss of the connection."""
+        """Start the thread without an attachment: it attaches itself, as after the loss of a connection."""
         self._thread = threading.Thread(target=self._run, name="tracker-pump", daemon=True)
         self._thread.start()
 
-    def ask(self, what: str) -> int:
-        """Queue a request behind all that was logged; return its number in the mailbox."""
-        number = self._mailbox.expect()
+    def ask(self, what: str, deadline: Deadline) -> int:
+        """Queue a request behind all that was logged, to be dropped at `deadline`; return its number in the mailbox."""
+        number = self._mailbox.expect(deadline)
         self._requests.append((number, what))
         self.wake()
         return number
 
     def wake(self) -> None:
-        """Have it look at the window now; takes no lock, so that a signal handler may call it."""
+        """Have the thread take a step now; takes no lock, so that a signal handler may call it."""
         try:
             self._wake.release()
         except RuntimeError:
             return  # it was woken before, and has not yet begun
 
     def close(self, deadline: Deadline) -> None:
-        """Say goodbye and end the thread."""
+        """Ask the thread to detach, close the window and end; wait for that until `deadline`.
+
+        After the deadline the thread ends by itself, as soon as it is able to.
+        """
         self._closing = True
+        self._attach_deadline.expire()
         self.wake()
-        if self._thread is not None and self._thread is not threading.current_thread():
+        if self._thread is None:
+            self._window.close()
+        elif self._thread is not threading.current_thread():
             self._thread.join(deadline.left())
 
     # -- the thread ---------------------------------------------------------------------------------------------
@@ -165,35 +186,40 @@ class Pump:
     def _run(self) -> None:
         try:
             while not self._closing:
-                self._wake.acquire(timeout=self._careful_step(time.monotonic()))
+                self._wake.acquire(timeout=self._guarded_step(time.monotonic()))
             self._send_unnumbered("detach", {})
         finally:
-            self._let_go(_GOODBYE_SECONDS)
+            self._close_sockets(_DETACH_LINGER)
+            try:
+                self._window.close()
+            except OSError as error:
+                self._warn("window", f"run {self._window.run}: its window could not be removed: {error}")
 
-    def _careful_step(self, now: float) -> float:
-        """A step that survives what nobody thought of: it is said once, and begun again with a new attachment."""
+    def _guarded_step(self, now: float) -> float:
+        """Take a step. An unexpected exception is logged once, and sending starts again with a new attachment."""
         try:
             return self.step(now)
         except Exception as error:
             if "step" not in self._warned:
-                _log.warning("sending failed and is begun again", exc_info=True)
+                _log.warning("sending failed and is tried again", exc_info=True)
             self._warn("step", f"{type(error).__name__}: {error}")
             self._retries += 1
             self._lose_connection(now)
             return self._delay()
 
     def step(self, now: float) -> float:
-        """Do what is due; return in how many seconds to be called again at the latest."""
+        """Do what is due at `now`; return the maximum number of seconds until the next step."""
+        self._drop_requests()
         try:
             if self._records is None and not self._reattach(now):
                 self._window.prepare()
                 return min(0.05, max(0.001, self._retry_at - now))
             moved = self._send(now)
             waiting = bool(self._asked)
-            if waiting or now - self._acks_at >= _ACK_EVERY:
-                self._acks_at = now
+            if waiting or now - self._received_at >= _RECEIVE_INTERVAL:
+                self._received_at = now
                 self._receive(now)
-                self._look_after(now)
+                self._check_sidecar(now)
             self._window.prepare()
         except SidecarError as error:
             self._warn("socket", f"{error}; attaching again")
@@ -203,27 +229,34 @@ class Pump:
             return 0.0
         if waiting:
             return 0.0 if self._results.wait(self._interval) else self._interval / 5
-        self._pause = self._interval if moved >= _MUCH_BYTES else min(CALM_INTERVAL, self._pause * 1.5)
+        self._pause = self._interval if moved >= _BUSY_BYTES else min(_IDLE_INTERVAL, self._pause * 1.5)
         return self._pause
+
+    def _drop_requests(self) -> None:
+        """Drop the requests whose answers are not expected any more."""
+        while self._requests and not self._mailbox.expects(self._requests[0][0]):
+            self._requests.popleft()
+        if self._asked:
+            self._asked = {number: what for number, what in self._asked.items() if self._mailbox.expects(number)}
 
     # -- sending ------------------------------------------------------------------------------------------------
 
     def _send(self, now: float) -> int:
-        """Send what is new, as far as the bound on bytes in flight allows; then the requests. Return the bytes."""
+        """Send new records up to the bound on bytes in flight, then requests. Return the number of record bytes."""
         assert self._records is not None
         moved = 0
-        while self._in_flight < _IN_FLIGHT_BYTES:
+        while self._in_flight_bytes < _IN_FLIGHT_BYTES:
             if self._unsent is None:
                 taken = self._window.take()
                 if taken is None:
                     break
                 self._unsent, last = taken
-                self._flight.append((last, len(self._unsent)))
+                self._in_flight.append((last, len(self._unsent)))
             if not self._records.send(self._unsent):
                 return moved
-            if self._in_flight == 0:
-                self._heard = now  # from now on an ack is expected
-            self._in_flight += len(self._unsent)
+            if self._in_flight_bytes == 0:
+                self._heard_at = now  # from now on an ack is expected
+            self._in_flight_bytes += len(self._unsent)
             moved += len(self._unsent)
             self._unsent = None
             self._sent_at = now
@@ -233,7 +266,7 @@ class Pump:
                 break
             self._asked[number] = what
             self._requests.popleft()
-        if now - self._sent_at >= _BEAT_SECONDS and self._send_unnumbered("beat", {}):
+        if now - self._sent_at >= _BEAT_INTERVAL and self._send_unnumbered("beat", {}):
             self._sent_at = now
         return moved
 
@@ -245,102 +278,122 @@ class Pump:
     # -- receiving ----------------------------------------------------------------------------------------------
 
     def _receive(self, now: float) -> None:
-        results = self._results
-        while results is not None and (message := results.receive()) is not None:
-            self._heard = now
+        """Pass the results that have come to the handlers of their kinds; unknown kinds are ignored."""
+        while self._results is not None and (message := self._results.receive()) is not None:
+            self._heard_at = now
             try:
                 result = decode(message)
             except RecordError as error:
-                self._warn("result", f"a result of the sidecar's cannot be read: {error}")
+                self._warn("result", f"a result from the sidecar is not valid: {error}")
                 continue
-            if result.client != self._window.client:  # taken for gone meanwhile, our port was given to another client
+            if result.client != self._window.client:  # our session was closed, and its port is another client's now
                 self._lose_connection(now)
                 return
-            if result.kind == "ack":
-                self._on_ack(result.body["seq"])
-            elif result.kind == "answer":
-                self._asked.pop(result.body["id"], None)
-                self._on_ack(result.body.get("seq", 0))
-                self._mailbox.deliver(result.body)
-            elif result.kind == "reattach":
-                self._lose_connection(now)
-                return
-            elif result.kind == "problem":
-                self._warn(result.body["code"], f"the sidecar refused a record: {result.body['message']}")
+            handle = self._routes.get(result.kind)
+            if handle is not None:
+                handle(result, now)
 
-    def _on_ack(self, seq: int) -> None:
-        while self._flight and self._flight[0][0] <= seq:
-            self._in_flight -= self._flight.popleft()[1]
-        self._window.release(seq)
+    def _call(self, handler: Handler, result: Record) -> None:
+        try:
+            handler(result.body)
+        except Exception:
+            _log.warning("the handler of '%s' failed", result.kind, exc_info=True)
 
-    # -- the sidecar's health -----------------------------------------------------------------------------------
+    def _on_ack(self, result: Record, now: float) -> None:
+        self._release(result.body["seq"])
 
-    def _look_after(self, now: float) -> None:
-        """Notice a sidecar that is gone, by its process or by its silence."""
-        if now - self._checked_at >= (_CHECK_SECONDS / 5 if self._asked else _CHECK_SECONDS):
+    def _on_answer(self, result: Record, now: float) -> None:
+        self._asked.pop(result.body["id"], None)
+        self._release(result.body.get("seq", 0))
+        self._mailbox.deliver(result.body)
+
+    def _on_reattach(self, result: Record, now: float) -> None:
+        self._lose_connection(now)
+
+    def _on_problem(self, result: Record, now: float) -> None:
+        self._warn(result.body["code"], f"the sidecar refused a record: {result.body['message']}")
+
+    def _release(self, acked: int) -> None:
+        while self._in_flight and self._in_flight[0][0] <= acked:
+            self._in_flight_bytes -= self._in_flight.popleft()[1]
+        self._window.release(acked)
+
+    # -- the connection -----------------------------------------------------------------------------------------
+
+    def _check_sidecar(self, now: float) -> None:
+        """Detect a sidecar that is gone, by its process or by its silence."""
+        if now - self._checked_at >= _PROCESS_CHECK_INTERVAL / (5 if self._asked else 1):
             self._checked_at = now
             if not self._alive():
                 self._warn("gone", "the sidecar is gone; another one is started, nothing is lost")
                 self._lose_connection(now)
                 return
-        silence = now - self._heard
-        if self._in_flight > 0 and silence > self._silence:
-            self._warn("silent", "the sidecar does not answer; what is logged is kept in the window meanwhile")
+        silence = now - self._heard_at
+        if self._in_flight_bytes > 0 and silence > self._ack_timeout:
+            self._warn("silent", "the sidecar does not answer; records stay in the window meanwhile")
             self._lose_connection(now)
-        elif self._asked and silence > _ANSWER_SECONDS:
-            self._lose_connection(now)  # the question may be lost: it is asked again
+        elif self._asked and silence > _ANSWER_TIMEOUT:
+            self._lose_connection(now)  # the request may be lost: it is sent again
 
     def _lose_connection(self, now: float) -> None:
-        self._let_go()
+        self._close_sockets()
         self._retry_at = min(now + self._delay(), self._retry_at + 2.0) if self._retry_at > now else now
 
     def _delay(self) -> float:
-        return float(min(2.0, 0.02 * 2.0 ** min(self._retries, 7)))
+        """Return the back-off after the failures so far, in seconds."""
+        return float(min(_MAX_RETRY_DELAY, 0.02 * 2.0 ** min(self._retries, 7)))
 
     def _reattach(self, now: float) -> bool:
-        if now < self._retry_at:
+        if self._closing or now < self._retry_at:
             return False
         first, self._first = self._first, None
         try:
-            attached = first if first is not None else self._attach(True, Deadline(5.0))
+            attached = first if first is not None else self._attach_again()
         except (SidecarError, TrackerError) as error:
             self._retries += 1
             self._retry_at = time.monotonic() + self._delay()
-            self._warn("attach", f"{error}; trying again, what is logged is kept in the window meanwhile")
+            if not self._closing:
+                self._warn("attach", f"{error}; trying again, records stay in the window meanwhile")
             return False
         self._retries = 0
         self._open(attached)
         return True
 
+    def _attach_again(self) -> Attached:
+        self._attach_deadline = deadline = Deadline(_ATTACH_TIMEOUT)
+        if self._closing:  # since it was checked last; `close` may have expired the deadline before this one
+            deadline.expire()
+        return self._attach(True, deadline)
+
     def _open(self, attached: Attached) -> None:
-        self._silence = _FAR_SILENCE_SECONDS if attached.far else _SILENCE_SECONDS
+        self._ack_timeout = _REMOTE_ACK_TIMEOUT if attached.far else _ACK_TIMEOUT
         self._records = push(attached.security)
         self._records.connect(attached.records)
         self._results = pull(security=attached.security)
         self._results.connect(attached.results)
-        self._flight.clear()
-        self._in_flight = 0
+        self._in_flight.clear()
+        self._in_flight_bytes = 0
         self._unsent = None
         if attached.last < self._window.acked:
             self._warn(
                 "lost tail",
-                f"run {self._window.run}: its sidecar has lost records {attached.last + 1} to {self._window.acked}, "
-                "which it had kept, and takes none that come behind them; begin a new run, or resume this one",
+                f"run {self._window.run}: its sidecar lost records {attached.last + 1} to {self._window.acked}, which "
+                "it had acked, and will reject later ones; start a new run, or resume this one",
             )
         self._window.rewind(attached.last)
         for number, what in sorted(self._asked.items(), reverse=True):
             self._requests.appendleft((number, what))
         self._asked.clear()
-        self._heard = self._sent_at = time.monotonic()
+        self._heard_at = self._sent_at = time.monotonic()
 
-    def _let_go(self, linger: float = 0.0) -> None:
+    def _close_sockets(self, linger: float = 0.0) -> None:
         for channel in (self._records, self._results):
             if channel is not None:
                 channel.close(linger)
         self._records = self._results = None
 
-    def _warn(self, about: str, message: str) -> None:
-        """Say it once per run; the log file of the sidecar has the rest."""
-        if about not in self._warned:
-            self._warned.add(about)
+    def _warn(self, topic: str, message: str) -> None:
+        """Log a warning once per topic; the sidecar's log file has the rest."""
+        if topic not in self._warned:
+            self._warned.add(topic)
             _log.warning("%s", message)

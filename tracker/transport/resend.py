@@ -1,6 +1,6 @@
-"""Sends what an earlier process here left for a sidecar that it was attached to, and that it could not send any more.
+"""Resends what an earlier process on this machine could not send to the sidecar that it was attached to.
 
-Only windows below ``<root>/remote/`` are looked at: what is left of a run of this root is taken by its own sidecar.
+Only orphaned windows below ``<root>/remote/`` are resent: a window of a run in this root is taken by its own sidecar.
 Runs on a thread of its own, in the background of a run that is attached to the same sidecar.
 """
 
@@ -29,64 +29,77 @@ from tracker.transport.pump import Pump
 _log = logging.getLogger("tracker")
 
 _MESSAGE_BYTES = 256 * 1024
-_ATTACH_SECONDS = 10.0
-_SEND_SECONDS = 600.0
+"""Size from which on a message takes no further record, in bytes."""
+
+_ATTACH_TIMEOUT = 10.0
+_SEND_TIMEOUT = 600.0
+_FLUSH_TIMEOUT = 5.0
+_CLOSE_TIMEOUT = 5.0
 
 
-class _Leftover:
-    """A dead client's window, as a pump's source; its last record is that its process is gone."""
+class OrphanedWindow:
+    """A dead client's window as the source of a pump. A crash record is added if the run was not finished."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         self.run = directory.parent.parent.name
         self.client = directory.name
         self.seq = self.sent = self.acked = 0
-        self._tail = b""
+        self._crash_record = b""
+        self._unsent: Iterator[Kept] = iter(())
         last = None
-        for kept in read_window(directory):
-            last = kept.record
+        for stored in read_window(directory):
+            last = stored.record
         if last is not None:
             self.seq = last.seq
             if last.kind != "exit":
                 self.seq += 1
-                body = {"state": "crashed", "reason": "its process died; the next one here has sent what it left"}
-                self._tail = frame(encode(Record("exit", self.run, self.client, self.seq, time.time(), body)))
-        self._kept: Iterator[Kept] = iter(())
+                body = {"state": "crashed", "reason": "the process died; a later one on its machine sent its records"}
+                self._crash_record = frame(encode(Record("exit", self.run, self.client, self.seq, time.time(), body)))
 
     def take(self) -> tuple[bytes, int] | None:
+        """Return the next frames, at most one message, and the number of the last one; None if all were taken."""
         frames: list[bytes] = []
         size = 0
-        for kept in self._kept:
-            frames.append(kept.frame)
-            size += len(kept.frame)
-            self.sent = kept.record.seq
+        for stored in self._unsent:
+            frames.append(stored.frame)
+            size += len(stored.frame)
+            self.sent = stored.record.seq
             if size >= _MESSAGE_BYTES:
                 break
         else:
-            if self._tail and self.sent < self.seq:
-                frames.append(self._tail)
+            if self._crash_record and self.sent < self.seq:
+                frames.append(self._crash_record)
                 self.sent = self.seq
         return (b"".join(frames), self.sent) if frames else None
 
     def rewind(self, acked: int) -> None:
+        """Let `take` continue with the record after `acked`."""
         self.acked = self.sent = acked
-        self._kept = read_window(self._directory, acked)
+        self._unsent = read_window(self._directory, acked)
 
     def release(self, acked: int) -> None:
+        """Records up to `acked` are durable."""
         self.acked = max(self.acked, acked)
 
     def prepare(self) -> None:
-        """Nothing is written, so nothing needs to be ready."""
+        """Nothing: the window is only read."""
+
+    def close(self) -> None:
+        """Nothing: the files are removed by the owner of the window's lock."""
 
 
-def send_in_background(root: Path, backend: Backend, address: str, pump_interval: float) -> threading.Thread | None:
-    """Begin to send what was left for the sidecar at `address`; None where nothing was."""
-    left = [path for path in (root / REMOTE_NAME).glob(f"*/{WINDOWS_NAME}/*") if _is_for(path, address)]
-    if not left:
+def send_in_background(root: Path, backend: Backend, address: str, interval: float) -> threading.Thread | None:
+    """Start to resend the orphaned windows for the sidecar at `address`; return None if there are none.
+
+    Args:
+        interval: see `Pump`.
+    """
+    windows = [path for path in (root / REMOTE_NAME).glob(f"*/{WINDOWS_NAME}/*") if _is_for(path, address)]
+    if not windows:
         return None
-    thread = threading.Thread(
-        target=_send_all, args=(left, backend, pump_interval), name="tracker-leftovers", daemon=True
-    )
+    arguments = (windows, backend, interval)
+    thread = threading.Thread(target=_send_all, args=arguments, name="tracker-resend", daemon=True)
     thread.start()
     return thread
 
@@ -95,43 +108,46 @@ def _is_for(directory: Path, address: str) -> bool:
     return read_owner(directory).get("sidecar") == address
 
 
-def _send_all(directories: list[Path], backend: Backend, pump_interval: float) -> None:
+def _send_all(directories: list[Path], backend: Backend, interval: float) -> None:
     for directory in directories:
         lock = OwnerLock.take(directory)
         if lock is None:
             continue  # its process lives
         try:
-            if _send(directory, lock, backend, pump_interval):
+            if _send(directory, lock, backend, interval):
                 remove_window(directory)
                 with contextlib.suppress(OSError):  # not empty
                     directory.parent.rmdir()
                     directory.parent.parent.rmdir()
         except (SidecarError, TrackerError, OSError) as error:
             run = directory.parent.parent.name
-            _log.warning("what %s left for run %s could not be sent: %s", directory.name, run, error)
+            _log.warning("run %s: the records left by client %s could not be sent: %s", run, directory.name, error)
         finally:
             lock.release()
 
 
-def _send(directory: Path, lock: OwnerLock, backend: Backend, pump_interval: float) -> bool:
+def _send(directory: Path, lock: OwnerLock, backend: Backend, interval: float) -> bool:
     """Send one window; return whether all of it is durable."""
-    source = _Leftover(directory)
+    source = OrphanedWindow(directory)
     if source.seq == 0:
         return True
     pair = KeyPair(*lock.info["pair"]) if lock.info.get("pair") else None
-    about = {"label": lock.info.get("label"), "parent": lock.info.get("parent"), "again": True}
+    body = {"label": lock.info.get("label"), "parent": lock.info.get("parent"), "again": True}
 
     def attach(again: bool, deadline: Deadline) -> Attached:
-        return backend.attach(source.run, source.client, dict(about), deadline, pair)[0]
+        return backend.attach(source.run, source.client, dict(body), deadline, pair)[0]
 
     mailbox = Mailbox()
-    pump = Pump(source, mailbox, attach, lambda: True, pump_interval)
-    pump.start(attach(True, Deadline(_ATTACH_SECONDS)))
-    deadline = Deadline(_SEND_SECONDS)
-    while source.acked < source.seq and not deadline.over():
-        number = pump.ask("flush")
-        mailbox.wait(number, Deadline(deadline.left(5.0)))
-        mailbox.forget(number)
-    pump.close(Deadline(5.0))
-    _log.info("run %s: %d records that %s had left were sent", source.run, source.seq, source.client)
+    pump = Pump(source, mailbox, attach, lambda: True, interval)
+    pump.start(attach(True, Deadline(_ATTACH_TIMEOUT)))
+    try:
+        deadline = Deadline(_SEND_TIMEOUT)
+        while source.acked < source.seq and not deadline.over():
+            patience = Deadline(deadline.left(_FLUSH_TIMEOUT))
+            number = pump.ask("flush", patience)
+            mailbox.wait(number, patience)
+            mailbox.forget(number)
+    finally:
+        pump.close(Deadline(_CLOSE_TIMEOUT))
+    _log.info("run %s: %d records left by client %s were sent", source.run, source.seq, source.client)
     return source.acked >= source.seq

@@ -1,13 +1,14 @@
 """The window: every record from `append` until its ack, in memory-mapped segment files that outlive the process.
 
-`append` is the hot path, called by any thread that holds `lock`; everything else is called by the pump thread (or, at
-the beginning and the end of a run, by its owner). Knows nothing of sockets. The files: `sidecar.protocol.segments`.
+`append` is the hot path, called by any thread that holds `lock`; everything else is called on the pump thread, and by
+the owner before that thread starts. Knows nothing of sockets. `sidecar.protocol.segments` describes the files.
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
+import itertools
 import logging
 import mmap
 import os
@@ -23,103 +24,41 @@ from sidecar.protocol.filesystems import local_directory, on_local_disk
 from sidecar.protocol.frames import HEAD, HEAD_BYTES, LENGTH_BITS, MARK_BITS
 from sidecar.protocol.layout import LOG_NAME
 from sidecar.protocol.limits import MAX_RECORD_BYTES
-from sidecar.protocol.segments import HEADER_BYTES, SEGMENT_SUFFIX, WINDOWS_NAME, OwnerLock, header, remove_window
+from sidecar.protocol.segments import HEADER_BYTES, SEGMENT_SUFFIX, WINDOWS_NAME, OwnerLock, remove_window
 from tracker.transport.losses import Losses
+from tracker.transport.segment import Segment
 
 _log = logging.getLogger("tracker")
 
 SEGMENT_BYTES = 2 * 1024 * 1024
+"""Size of a segment, in bytes; a larger record gets a larger one."""
 
 RESERVE_BYTES = 512 * 1024
-"""Kept aside for the last words of a run, which must find a place when all else is full: losses, and how it ended."""
+"""Size of the segment reserved for the final records of a run, its losses and its exit, when all else is full."""
 
-_AGAIN_SECONDS = 0.1
-"""After a segment that could not be made so long passes before `append` tries again: on a full disk that takes 1 ms."""
+_ALLOCATION_BACKOFF = 0.1
+"""Back-off after a failed segment allocation, in seconds: on a full disk an attempt takes 1 ms."""
 
-_MADV_POPULATE_WRITE = 23  # Linux 5.14, madvise(2); Python's mmap has no name for it before 3.13
 _pack_head = HEAD.pack_into
 _crc32 = zlib.crc32
 _now = time.time
-
-
-class Segment:
-    """One file of the window.
-
-    Attributes:
-        first: the number of its first record.
-        last, end: the number of its last record and where that ends, once the segment is no longer written to.
-        memory: the mapping, while it is written to.
-    """
-
-    __slots__ = ("end", "fd", "first", "last", "memory", "path", "size")
-
-    def __init__(self, path: Path, size: int) -> None:
-        self.path = path
-        self.size = size
-        self.first = self.last = self.end = 0
-        self.fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        self.memory: mmap.mmap | None = None
-        try:
-            _allocate(self.fd, size)
-            self.map()
-        except BaseException:
-            os.close(self.fd)
-            path.unlink(missing_ok=True)
-            raise
-
-    def map(self) -> None:
-        """Map it, its pages present and writable, so that the hot path meets no page fault."""
-        if self.memory is None:
-            self.memory = mmap.mmap(self.fd, self.size)
-            try:
-                self.memory.madvise(_MADV_POPULATE_WRITE)
-            except (OSError, ValueError, AttributeError):
-                return  # an older kernel: the first write to each page costs a fault
-
-    def begin(self, first: int) -> None:
-        """Make it the segment that begins with the record `first`."""
-        self.map()
-        assert self.memory is not None
-        self.memory[:HEADER_BYTES] = header(first)
-        self.first, self.last, self.end = first, 0, 0
-
-    def close(self, *, remove: bool) -> None:
-        if self.memory is not None:
-            self.memory.close()
-            self.memory = None
-        if self.fd >= 0:
-            os.close(self.fd)
-            self.fd = -1
-        if remove:
-            self.path.unlink(missing_ok=True)
-
-
-def _allocate(fd: int, size: int) -> None:
-    """Give the file its blocks now, so that a full disk is an error here and never a SIGBUS in the hot path."""
-    if hasattr(os, "posix_fallocate"):
-        os.posix_fallocate(fd, 0, size)
-        return
-    zeros = bytes(1 << 20)
-    for offset in range(0, size, len(zeros)):
-        part = zeros[: size - offset]
-        if os.pwrite(fd, part, offset) < len(part):
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 class Window:
     """The records of one client that are not yet acked.
 
     Args:
-        base: the run's directory, in which the window's own is made.
+        base: the run's directory; the window's own directory is made in it.
         run: the run's id.
         client: the client's id.
-        info: what the ``owner`` file says besides these two.
-        losses: where what cannot be kept is counted.
-        limit_bytes: how large all segments together may become.
+        info: the content of the ``owner`` file besides these two.
+        losses: counts the records that cannot be stored.
+        limit_bytes: maximum size of all segments together.
 
     Attributes:
         lock: to be held around `append`; reentrant, since a signal handler may log in the middle of a log.
         seq: the number of the last record.
+        acked: the number of the last record that is durable in the log.
 
     Raises:
         OSError: the directory cannot be made, or the disk is full.
@@ -135,61 +74,77 @@ class Window:
         limit_bytes: int,
     ) -> None:
         self.lock = threading.RLock()
-        self.seq = 0
+        self.seq = self.acked = 0
         self.run = run
         self.client = client
-        self.acked = 0
         self._losses = losses
         self._limit_bytes = limit_bytes
         self._pack = new_packer()
         self._busy = False
         self._deferred: deque[tuple[str, dict[str, Any]]] = deque()
-        self._made = 0
-        self._retired: list[mmap.mmap] = []
-        self._refusal = ""
-        self._said_lost = False
-        self._again_at = 0.0
+        self._numbers = itertools.count(1)
+        self._size_bytes = 0
+        self._segments: deque[Segment] = deque()
         self._spare: Segment | None = None
         self._reserve: Segment | None = None
-        self._ending = False
-        self._segments: deque[Segment] = deque()
+        self._retired: list[mmap.mmap] = []
+        self._refusal = ""
+        self._loss_warned = False
+        self._allocate_after = 0.0
+        self._final = False
         self._memory: mmap.mmap
         self._pos = self._size = 0
-        named = base / WINDOWS_NAME / client
-        named.parent.mkdir(parents=True, exist_ok=True)
-        windows = named.parent if on_local_disk(named.parent) else local_directory(run)
-        self.directory = windows / f".{client}"  # nobody looks at it before it has its lock and its final name
-        self.directory.mkdir(mode=0o700)
+        self._named = base / WINDOWS_NAME / client
+        self.directory = self._make_directory()
         self._owner = OwnerLock.make(self.directory, {"run": run, "client": client, **info})
+        self._make_segments()
+        self._publish_directory()
+        self._sent_segment = self._segments[0]
+        self._sent_pos = HEADER_BYTES
+        self._sent_seq = 0
+
+    def _make_directory(self) -> Path:
+        """Make the window's directory on a local disk. Its name begins with a dot until it has its lock and files."""
+        windows = self._named.parent
+        windows.mkdir(parents=True, exist_ok=True)
+        if not on_local_disk(windows):
+            windows = local_directory(self.run)
+        directory = windows / f".{self.client}"
+        directory.mkdir(mode=0o700)
+        return directory
+
+    def _make_segments(self) -> None:
+        """Make the first segment and the reserve. After an error nothing of the window remains."""
         try:
-            segment = self._new_segment(SEGMENT_BYTES)
+            self._segments.append(self._new_segment(SEGMENT_BYTES))
             self._reserve = self._new_segment(RESERVE_BYTES)
         except BaseException:
+            self._close_segments()
             self._owner.release()
             remove_window(self.directory)
             raise
-        self.directory = self.directory.rename(windows / client)
-        if self.directory != named:
-            named.symlink_to(self.directory)  # so that whoever opens the run finds it
-        for made in (segment, self._reserve):
-            made.path = self.directory / made.path.name
-        segment.begin(1)
-        self._named = named
-        self._segments.append(segment)
-        self._use(segment)
-        self._sent_segment = segment
-        self._sent_pos = HEADER_BYTES
-        self._sent_seq = 0
+        first = self._segments[0]
+        first.begin(1)
+        self._use(first)
+        self._size_bytes = first.size
+
+    def _publish_directory(self) -> None:
+        """Give the directory its final name, by which a sidecar finds it."""
+        self.directory = self.directory.rename(self.directory.with_name(self.client))
+        if self.directory != self._named:
+            self._named.symlink_to(self.directory)
+        for segment in self._all_segments():
+            segment.path = self.directory / segment.path.name
 
     # -- the hot path -------------------------------------------------------------------------------------------
 
     def append(self, kind: str, body: dict[str, Any]) -> bool:
-        """Number a record and keep it; return False where it had to be counted as lost. Call it with `lock` held.
+        """Number a record and store it; return False if it was counted as lost. Call with `lock` held.
 
         Raises:
-            TypeError, OverflowError, ValueError: the body cannot be packed, or is too large; nothing was kept.
+            TypeError, OverflowError, ValueError: the body cannot be packed, or is too large; nothing was stored.
         """
-        if self._busy:  # a signal handler, or a finalizer, on the thread that is in the middle of an append
+        if self._busy:  # a signal handler or a finalizer, on the thread that is in the middle of an append
             self._deferred.append((kind, body))
             return True
         self._busy = True
@@ -207,7 +162,7 @@ class Window:
             memory = self._memory
             _pack_head(memory, start, MARK_BITS | length, _crc32(payload))
             memory[start + HEAD_BYTES : end] = payload
-            self.seq = seq  # these two lines are one step: no signal handler and no other thread runs between them
+            self.seq = seq  # no signal handler and no other thread runs between these two lines
             self._pos = end
             return True
         finally:
@@ -216,12 +171,12 @@ class Window:
                 self._append_deferred()
 
     def append_final(self, kind: str, body: dict[str, Any]) -> None:
-        """Append the last words of the run, for which a place is reserved. Call it with `lock` held."""
-        self._ending = True
+        """Append a final record of the run, for which space is reserved. Call with `lock` held."""
+        self._final = True
         self.append(kind, body)
 
     def append_final_in_signal_handler(self, kind: str, body: dict[str, Any]) -> None:
-        """`append_final` from a signal handler that never returns: an append that it interrupted never happened."""
+        """`append_final` in a signal handler that never returns: an append that it interrupted is discarded."""
         with self.lock:
             self._busy = False
             self.append_final(kind, body)
@@ -231,9 +186,9 @@ class Window:
             self.append(*self._deferred.popleft())
 
     def _roll(self, length: int) -> bool:
-        """Go on in another segment that holds a record of `length`; return False where there is none to be had."""
+        """Switch to a segment that has room for a record of `length` bytes; return False if there is none."""
         if length > MAX_RECORD_BYTES:
-            raise ValueError(f"a record of {length} bytes, at most {MAX_RECORD_BYTES}")
+            raise ValueError(f"a record must have at most {MAX_RECORD_BYTES} bytes, not {length}")
         segment = self._next_segment(HEADER_BYTES + HEAD_BYTES + length)
         if segment is None:
             self._losses.add(self._refusal)
@@ -249,22 +204,26 @@ class Window:
         return True
 
     def _next_segment(self, needed: int) -> Segment | None:
-        """Return a segment of `needed` bytes: the spare one, a new one, for last words the reserve; else None."""
+        """Return a segment of at least `needed` bytes: the spare, a new one, or the reserve for a final record."""
         spare, reserve = self._spare, self._reserve
         if spare is not None and spare.size >= needed:
             self._spare = None
             return spare
         size = max(SEGMENT_BYTES, -(-needed // 4096) * 4096)
-        if self.size_bytes() + size > self._limit_bytes:
+        if self._size_bytes + size > self._limit_bytes:
             self._refusal = "window full"
-        elif time.monotonic() >= self._again_at:
+        elif time.monotonic() >= self._allocate_after:
             try:
-                return self._new_segment(size)
+                segment = self._new_segment(size)
             except OSError as error:
                 self._refusal = "disk full" if error.errno == errno.ENOSPC else "window cannot grow"
-                self._again_at = time.monotonic() + _AGAIN_SECONDS
-        if self._ending and reserve is not None and reserve.size >= needed:
+                self._allocate_after = time.monotonic() + _ALLOCATION_BACKOFF
+            else:
+                self._size_bytes += size
+                return segment
+        if self._final and reserve is not None and reserve.size >= needed:
             self._reserve = None
+            self._size_bytes += reserve.size
             return reserve
         return None
 
@@ -275,28 +234,27 @@ class Window:
         self._pos = HEADER_BYTES
 
     def _new_segment(self, size: int) -> Segment:
-        self._made += 1
-        return Segment(self.directory / f"{self._made:08d}{SEGMENT_SUFFIX}", size)
+        return Segment(self.directory / f"{next(self._numbers):08d}{SEGMENT_SUFFIX}", size)
 
     # -- the pump -----------------------------------------------------------------------------------------------
 
     def size_bytes(self) -> int:
-        """Return what all segments take, in bytes, the reserve aside."""
-        return sum(segment.size for segment in self._segments) + (self._spare.size if self._spare else 0)
+        """Return the size of all segments without the reserve, in bytes. Any thread may call it."""
+        return self._size_bytes
 
     def half_empty(self) -> bool:
-        """Whether another segment would leave half of what the window may take."""
+        """Whether at least half of the limit remains after another segment. Any thread may call it."""
         return 2 * (self.size_bytes() + SEGMENT_BYTES) <= self._limit_bytes
 
     @property
     def sent(self) -> int:
-        """The number of the last record that `take` gave."""
+        """The number of the last record that `take` returned."""
         return self._sent_seq
 
     def take(self) -> tuple[bytes, int] | None:
-        """Return frames that were not taken yet, and the number of the last of them; None where there are none.
+        """Return the frames that follow those taken last, and the number of the last one; None if there are none.
 
-        At most one segment's content at a time. They stay in the window until `release`.
+        At most one segment's content at a time. Its records stay in the window until `release`.
         """
         while True:
             segment = self._sent_segment
@@ -313,7 +271,7 @@ class Window:
             self._sent_pos = HEADER_BYTES
 
     def rewind(self, acked: int) -> None:
-        """Take again from the record after `acked` on: the sidecar says it has no more."""
+        """Release the records up to `acked`, and let `take` continue behind it: the sidecar has no more than that."""
         self.release(acked)
         with self.lock:
             segment = next((s for s in self._segments if s.last > acked or s is self._segments[-1]), self._segments[-1])
@@ -326,7 +284,7 @@ class Window:
         self._sent_segment, self._sent_pos, self._sent_seq = segment, position, number - 1
 
     def release(self, acked: int) -> None:
-        """Let go of what is durable in the log: every record up to the number `acked`."""
+        """Release every record up to the number `acked`: they are durable in the log."""
         if acked <= self.acked:
             return
         self.acked = min(acked, self.seq)
@@ -338,18 +296,19 @@ class Window:
                 self._sent_pos = HEADER_BYTES
                 self._sent_seq = self._sent_segment.first - 1
             if self._spare is None and segment.size == SEGMENT_BYTES:
-                os.pwrite(segment.fd, bytes(HEADER_BYTES), 0)  # else its records would be taken for the window's first
+                os.pwrite(segment.fd, bytes(HEADER_BYTES), 0)  # else a reader would take its records for current ones
                 self._spare = segment
             else:
+                with self.lock:
+                    self._size_bytes -= segment.size
                 segment.close(remove=True)
 
     def prepare(self) -> None:
-        """Have the next segment ready before the hot path needs it, and unmap those it has left."""
-        lost = self._losses.total()
-        if lost and not self._said_lost:
-            self._said_lost = True
+        """Prepare the next segment before the hot path needs it, and unmap the complete ones."""
+        if not self._loss_warned and self._losses.total():
+            self._loss_warned = True
             reasons = ", ".join(self._losses.counts())
-            _log.warning("run %s: records are being lost (%s); finish() says how many", self.run, reasons)
+            _log.warning("run %s: records are being lost (%s); finish() reports how many", self.run, reasons)
         retired, self._retired = self._retired, []
         for memory in retired:
             memory.close()
@@ -358,34 +317,38 @@ class Window:
         spare = self._spare
         if spare is not None:
             spare.map()
-        elif self.size_bytes() + SEGMENT_BYTES <= self._limit_bytes:
+        elif self._size_bytes + SEGMENT_BYTES <= self._limit_bytes:
             try:
                 segment = self._new_segment(SEGMENT_BYTES)
             except OSError:
-                return  # the hot path will try it too, and count what it cannot keep
+                return  # the hot path tries too, and counts what it cannot store
             with self.lock:
-                if self._spare is None:
-                    self._spare = segment
-                    return
-            segment.close(remove=True)
+                self._size_bytes += segment.size
+                self._spare = segment
 
     # -- the end ------------------------------------------------------------------------------------------------
 
     def close(self) -> None:
-        """Remove the files if everything is acked; else leave them to whoever opens the run next."""
-        for segment in self._all_segments():
-            segment.close(remove=False)
-        self._spare = self._reserve = None
+        """Remove the files if every record is acked; else leave them to the next process that opens the run.
+
+        Called on the pump thread when it ends, or by the owner of a window whose pump was never started.
+        """
+        self._close_segments()
         if self.acked >= self.seq:
             remove_window(self._named)
-            if not (self._named.parent.parent / LOG_NAME).exists():  # a run that another machine's directory keeps
+            if not (self._named.parent.parent / LOG_NAME).exists():  # the run itself is on another machine
                 with contextlib.suppress(OSError):
                     self._named.parent.rmdir()
                     self._named.parent.parent.rmdir()
         self._owner.release()
 
+    def _close_segments(self) -> None:
+        for segment in self._all_segments():
+            segment.close(remove=False)
+        self._spare = self._reserve = None
+
     def abandon(self) -> None:
-        """In a forked child: let go of what belongs to the parent, without touching it."""
+        """In a forked child: close this process's descriptors; the files belong to the parent."""
         self._owner.release()
         for segment in self._all_segments():
             if segment.fd >= 0:

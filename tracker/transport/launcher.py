@@ -1,0 +1,244 @@
+"""The launcher: starts the sidecar of a root, or finds the one that this process or its parent started.
+
+Also recovers runs in another process. Any thread may call it; it knows nothing of runs' records or sockets.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import subprocess
+import sys
+import sysconfig
+import threading
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from sidecar.protocol.connection import Connection, machine_id, process_lives, read_connection
+from sidecar.protocol.deadline import Deadline
+from sidecar.protocol.errors import ConnectionFileError
+from sidecar.protocol.limits import new_id
+from sidecar.protocol.sink_kinds import file_variables
+from tracker.errors import LaunchError
+
+LAUNCHED_VARIABLE = "TRACKER_LAUNCHED"
+"""The connection file of the sidecar that this process's parent launched, so that its children find it."""
+
+_PATH_VARIABLES = frozenset({"TRACKER_SIDECAR_KEY", "TRACKER_CLIENT_KEY"})
+"""Environment variables that name files, besides those of the sinks."""
+
+
+class _Launched(subprocess.Popen[bytes]):
+    """A launched sidecar's process. It ends some time after this one, so it is not waited for at exit."""
+
+    def __del__(self, *unused: Any) -> None:
+        """Nothing: `Popen` would warn that the process is still running."""
+
+
+class _Starting(NamedTuple):
+    """A sidecar that was launched and is not ready yet.
+
+    Attributes:
+        process: its process.
+        ready: the descriptor that it writes to when it is ready; its end of file means that it failed.
+        file: its connection file.
+    """
+
+    process: _Launched
+    ready: int
+    file: Path
+
+
+class Launcher:
+    """Launches the sidecar of a root for this process, and watches that it lives.
+
+    Args:
+        root: the directory that holds ``runs/``.
+        durability: ``"os"`` or ``"disk"``.
+    """
+
+    def __init__(self, root: Path, durability: str) -> None:
+        self.root = root
+        self._durability = durability
+        self._lock = threading.RLock()
+        self._process: _Launched | None = None
+        self._known: Connection | None = None
+        self._starting: _Starting | None = None
+
+    def begin(self) -> None:
+        """Start a sidecar's process if one is needed, without waiting for it.
+
+        Raises:
+            LaunchError: the process cannot be started.
+        """
+        with self._lock:
+            if not (self._starting or self._own() or self._inherited()):
+                self._starting = self._spawn()
+
+    def _spawn(self) -> _Starting:
+        """Start a sidecar's process."""
+        from sidecar.protocol.layout import SIDECARS_NAME
+
+        directory = self.root / SIDECARS_NAME
+        file = directory / f"{new_id()}.json"
+        ready, ready_in_child = os.pipe()
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+            with open(file.with_suffix(".log"), "wb") as log:
+                process = _Launched(
+                    self._launch_command(file, ready_in_child),
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                    cwd=directory,
+                    env=sidecar_environment(),
+                    pass_fds=(ready_in_child,),
+                    start_new_session=True,
+                )
+        except (OSError, ValueError, TypeError) as error:
+            os.close(ready)
+            raise LaunchError(f"the sidecar cannot be started in {self.root}: {error}") from error
+        finally:
+            os.close(ready_in_child)
+        return _Starting(process, ready, file)
+
+    def _launch_command(self, file: Path, ready: int) -> list[str]:
+        command = [sys.executable, "-m", "sidecar", "launch"]
+        command += ["--dir", str(self.root), "--connection-file", str(file), "--parent", str(os.getpid())]
+        return [*command, "--durability", self._durability, "--ready-fd", str(ready)]
+
+    def ensure(self, deadline: Deadline) -> Connection:
+        """Return the connection of this process's sidecar; launch one if there is none.
+
+        Raises:
+            LaunchError: it did not start; the message has the reason from its log.
+        """
+        with self._lock:
+            known = self._own() or self._inherited()
+            if known is not None and self._starting is None:
+                return known
+            self.begin()
+            assert self._starting is not None
+            starting, self._starting = self._starting, None
+            _wait_until_ready(starting, deadline)
+            self._process = starting.process
+            self._known = read_connection(starting.file)
+            os.environ[LAUNCHED_VARIABLE] = str(starting.file)
+            return self._known
+
+    def _own(self) -> Connection | None:
+        """Return the sidecar that this process launched, while it lives."""
+        if self._process is not None and self._process.poll() is None:
+            return self._known
+        return None
+
+    def _inherited(self) -> Connection | None:
+        """Return the sidecar that a parent process launched for the same directory, while it lives."""
+        file = os.environ.get(LAUNCHED_VARIABLE)
+        if not file or Path(file).parent.parent != self.root:
+            return None
+        try:
+            connection = read_connection(file)
+        except ConnectionFileError:
+            return None
+        here = connection.machine_id == machine_id()  # a sidecar on another machine cannot be reached by its file
+        return connection if here and process_lives(connection) else None
+
+    def reset_in_child(self) -> None:
+        """In a forked child: forget the sidecar's process, which is not a child of its own."""
+        self._lock = threading.RLock()
+        self._process = None
+        self._starting = None
+
+
+def _wait_until_ready(starting: _Starting, deadline: Deadline) -> None:
+    """Wait until a launched sidecar serves; end it if it does not in time.
+
+    Raises:
+        LaunchError: it did not start.
+    """
+    process, ready, file = starting
+    try:
+        poll = select.poll()  # select() takes no descriptor from 1024 on
+        poll.register(ready, select.POLLIN)
+        remaining = deadline.left()
+        readable = poll.poll(None if remaining is None else remaining * 1000)
+        if readable and os.read(ready, 16):
+            return
+        log = file.with_suffix(".log")
+        reason = f"it exited: {_last_line(log)}" if readable else "it did not answer in time"
+        raise LaunchError(f"the sidecar did not start: {reason} (its log: {log})")
+    except BaseException:
+        process.kill()
+        process.wait()
+        raise
+    finally:
+        os.close(ready)
+
+
+def recover(root: Path, run_ids: list[str] | None = None, timeout: float = 60.0) -> None:
+    """Recover the runs that a dead sidecar left, in another process; cheap if there are none.
+
+    Args:
+        root: the directory that holds ``runs/``.
+        run_ids: the runs to look at; None: all.
+        timeout: maximum time, in seconds.
+
+    Raises:
+        LaunchError: that process failed; the message has its reason.
+    """
+    from sidecar.protocol.layout import RUNS_NAME, needs_recovery
+
+    runs = root / RUNS_NAME
+    if run_ids is None:
+        try:
+            run_ids = [entry.name for entry in os.scandir(runs) if entry.is_dir()]
+        except OSError:
+            return
+    orphaned = [run_id for run_id in run_ids if needs_recovery(runs / run_id)]
+    if not orphaned:
+        return
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "sidecar", "recover", "--dir", str(root), *orphaned],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            cwd=runs,
+            env=sidecar_environment(),
+            timeout=timeout,
+            start_new_session=True,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise LaunchError(f"{len(orphaned)} runs could not be recovered in {timeout:.0f} s") from error
+    if done.returncode != 0:
+        lines = done.stderr.decode(errors="replace").strip().splitlines() or ["no reason given"]
+        raise LaunchError(f"the runs of a dead sidecar could not be recovered: {lines[-1]}")
+
+
+def sidecar_environment() -> dict[str, str]:
+    """Return the environment in which ``python -m sidecar`` finds the package that this process uses."""
+    import sidecar
+
+    environment = dict(os.environ)
+    paths = _PATH_VARIABLES | file_variables()
+    for name, value in os.environ.items():  # the sidecar runs in another directory than the program
+        if name in paths and value and os.path.exists(value):
+            environment[name] = os.path.abspath(value)
+    # glibc gives each thread its own heap (mallopt(3), M_ARENA_MAX); the sidecar's threads take turns anyway.
+    environment.setdefault("MALLOC_ARENA_MAX", "1")
+    package = str(Path(sidecar.__file__).resolve().parent.parent)
+    if package not in (sysconfig.get_path("purelib"), sysconfig.get_path("platlib")):
+        rest = environment.get("PYTHONPATH")
+        environment["PYTHONPATH"] = package + (os.pathsep + rest if rest else "")
+    return environment
+
+
+def _last_line(path: Path) -> str:
+    """Return the last line of a sidecar's log that is not empty."""
+    try:
+        lines = [line.strip() for line in path.read_text(errors="replace").splitlines() if line.strip()]
+    except OSError as error:
+        return f"and its log cannot be read: {error}"
+    return lines[-1] if lines else "its log is empty"
