@@ -17,9 +17,11 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from sidecar import __version__
+from tracker import media as _media
 
 if TYPE_CHECKING:
-    from tracker.media.histogram import Histogram
+    from tracker.errors import TrackerError
+    from tracker.media import *  # noqa: F403
     from tracker.reading.api import Api
     from tracker.sdk.config import Config
     from tracker.sdk.init import init
@@ -34,7 +36,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "Api": "tracker.reading.api",
     "Settings": "tracker.settings",
-    "Histogram": "tracker.media.histogram",
+    **_media.HOMES,
     "Run": "tracker.sdk.run",
     "TrackerError": "tracker.errors",
 }
@@ -98,7 +100,6 @@ def __dir__() -> list[str]:
 
 __all__ = [
     "Api",
-    "Histogram",
     "Run",
     "Settings",
     "TrackerError",
@@ -111,3 +112,4 @@ __all__ = [
     "run",
     "summary",
 ]
+__all__ += _media.__all__

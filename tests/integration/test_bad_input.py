@@ -23,15 +23,14 @@ from tests.support import REPOSITORY, Launched, RawClient, ReadBack, Script, Scr
 CASES: dict[str, tuple[str, str, list[str]]] = {
     # name: a call, the error, what it must say
     "a list": ("run.log({'loss': [1, 2]})", "TypeError", ["'loss'", "list", "number"]),
-    "None": ("run.log({'loss': None})", "TypeError", ["'loss'", "NoneType"]),
-    "an object": ("run.log({'loss': object()})", "TypeError", ["'loss'", "object"]),
+    "an object": ("run.log({'loss': object()})", "TypeError", ["'loss'", "an object", "log a number"]),
     "bytes": ("run.log({'loss': b'1'})", "TypeError", ["'loss'", "bytes"]),
     "complex": ("run.log({'loss': 1j})", "TypeError", ["'loss'", "complex"]),
     "an array": ("run.log({'loss': numpy.zeros(3)})", "TypeError", ["'loss'", "ndarray", "(3,)"]),
     "deep inside": ("run.log({'val': {'acc': []}})", "TypeError", ["'val.acc'", "list"]),
     "one of two": ("run.log({'good': 1.0, 'bad': []})", "TypeError", ["'bad'"]),
     "no dict": ("run.log([1.0])", "TypeError", ["dict", "list"]),
-    "nothing": ("run.log(None)", "TypeError", ["dict", "NoneType"]),
+    "nothing": ("run.log(None)", "TypeError", ["dict", "not None"]),
     "a large integer": ("run.log({'loss': 2**64})", "ValueError", ["'loss'", "65 bits"]),
     "the same again": ("run.log({'known': 2**64})", "ValueError", ["'known'", "65 bits"]),
     "a long text": ("run.log({'note': 'x' * 2**21})", "ValueError", ["'note'", "1048576"]),

@@ -1,6 +1,6 @@
-"""Files that a run keeps: copied into its directory on this machine, or sent to a sidecar on another in parts.
+"""Files of a run: copied into its directory on this machine, or sent in parts to a sidecar on another.
 
-Runs on the caller's thread, and takes as long as copying takes; `log` of other threads does not wait for it.
+Runs on the caller's thread and takes as long as copying takes; `log` on other threads does not wait for it.
 """
 
 from __future__ import annotations
@@ -19,48 +19,54 @@ from sidecar.protocol.digests import digest_file
 from sidecar.protocol.layout import FILES_NAME
 from sidecar.protocol.limits import FILE_NAME_RULE, MAX_CHUNK_BYTES, valid_file_name
 from tracker.errors import TrackerError
+from tracker.media.base import MediaFile
 
 if TYPE_CHECKING:
     from tracker.transport.interface import Interface
 
-_LOOK_SECONDS = 0.02
+Source = Path | MediaFile
+"""What a file of the run is made from: a file, or content whose SHA-256 is known."""
+
+_POLL_SECONDS = 0.02
+"""Interval between two looks for room in the window, in seconds."""
 
 
 def files_below(path: str | os.PathLike[str], name: str | None) -> list[tuple[Path, str]]:
-    """Return the files to be saved for a path, and what they are to be called.
+    """Return the files to save for a path, each with the name that it gets.
 
     Args:
         path: a file, or a directory with files.
-        name: what it is to be called; None: as it is.
+        name: the name that it gets; None: its own.
 
     Raises:
-        FileNotFoundError: there is nothing. ValueError: a name that cannot be.
+        FileNotFoundError: there is no such file. ValueError: a name that is not valid.
     """
     source = Path(path)
-    top = Path(os.path.abspath(source)).name if name is None else name  # of a link its own name
+    top = Path(os.path.abspath(source)).name if name is None else name  # the name of a link, not of its target
     if source.is_dir():
         paths = [below for below in sorted(source.rglob("*")) if below.is_file()]
-        found = [(below, f"{top}/{below.relative_to(source).as_posix()}") for below in paths]
+        files = [(below, f"{top}/{below.relative_to(source).as_posix()}") for below in paths]
     elif source.is_file():
-        found = [(source, top)]
+        files = [(source, top)]
     else:
-        raise FileNotFoundError(f"save: there is no file {str(source)!r}")
-    for _, called in found:
-        if not valid_file_name(called):
-            raise ValueError(f"save: {called!r} cannot be a file's name: {FILE_NAME_RULE}")
-    return found
+        raise FileNotFoundError(f"save: file {str(source)!r} does not exist")
+    for _, file_name in files:
+        if not valid_file_name(file_name):
+            raise ValueError(f"save: {file_name!r} is not a valid file name: {FILE_NAME_RULE}")
+    return files
 
 
-def copy_into(directory: Path, source: Path, name: str, *, sync: bool = False) -> dict[str, Any]:
+def copy_into(directory: Path, source: Source, name: str, *, sync: bool = False) -> dict[str, Any]:
     """Copy a file into the run's directory, where it appears whole; return the body of its record.
 
     Args:
-        sync: return only when the file and its name are on the disk, so that the record may be written.
+        sync: whether to return only when the file and its name are on the disk, as its record may then be written.
     """
 
     def write(out: IO[bytes]) -> dict[str, Any]:
         body = _copy(source, out)
-        os.fchmod(out.fileno(), stat.S_IMODE(source.stat().st_mode))
+        if isinstance(source, Path):
+            os.fchmod(out.fileno(), stat.S_IMODE(source.stat().st_mode))
         return body
 
     target = directory / FILES_NAME / name
@@ -74,13 +80,13 @@ def copy_into(directory: Path, source: Path, name: str, *, sync: bool = False) -
     return {"name": name, **body}
 
 
-def send(interface: Interface, source: Path, name: str, deadline: Deadline) -> None:
-    """Send a file's content through the window, part by part; wait where that is half full.
+def send(interface: Interface, source: Source, name: str, deadline: Deadline) -> None:
+    """Send a file's content through the window, part by part; wait while that is half full.
 
     Raises:
-        TrackerError: the deadline is over; the file does not appear.
+        TrackerError: the deadline has passed or the run has ended; the file does not appear.
     """
-    with tempfile.TemporaryFile() as copy:  # what is sent must be what was summed up
+    with tempfile.TemporaryFile() as copy:  # the content that is sent must be the one that was hashed
         about = {"name": name, **_copy(source, copy)}
         for offset, data in _parts(copy):
             while not interface.publish_if_room("file", {**about, "offset": offset, "data": data}):
@@ -90,16 +96,19 @@ def send(interface: Interface, source: Path, name: str, deadline: Deadline) -> N
                     )
                 if deadline.over():
                     raise TrackerError(f"save: {name!r} was not sent in time, {offset} of {about['size']} bytes were")
-                time.sleep(_LOOK_SECONDS)
+                time.sleep(_POLL_SECONDS)
 
 
-def _copy(source: Path, out: IO[bytes]) -> dict[str, Any]:
-    with open(source, "rb") as file:
-        return digest_file(file, out)._asdict()
+def _copy(source: Source, out: IO[bytes]) -> dict[str, Any]:
+    with source.open("rb") if isinstance(source, Path) else source.open() as file:
+        digest = digest_file(file, out)
+    if isinstance(source, MediaFile) and digest.sha256 != source.sha256:
+        raise OSError("the file was changed while it was logged")
+    return digest._asdict()
 
 
 def _parts(file: IO[bytes]) -> Iterator[tuple[int, bytes]]:
-    """Yield offset and content of each part; one that is empty for an empty file."""
+    """Yield the offset and content of each part; a single empty part for an empty file."""
     file.seek(0)
     offset = 0
     while (data := file.read(MAX_CHUNK_BYTES)) or offset == 0:

@@ -21,20 +21,46 @@ from sidecar.protocol.codec import decode, encode
 from sidecar.protocol.limits import MAX_DEPTH, MAX_KEYS
 from sidecar.protocol.records import Record
 from tests.support import exact
-from tracker.media.histogram import Histogram
 from tracker.sdk.values import as_mapping, metrics, plain, step_number
 
 
 class Tensor:
-    """What a 0-d tensor of any framework looks like."""
+    """A tensor of any framework with one element."""
+
+    def __init__(self, value: Any, shape: tuple[int, ...] = ()) -> None:
+        self.value = value
+        self.shape = shape
+
+    def item(self) -> Any:
+        return self.value
+
+
+class Eager:
+    """A 0-d tensor without ``item``, as TensorFlow has."""
 
     shape = ()
 
     def __init__(self, value: Any) -> None:
         self.value = value
 
-    def item(self) -> Any:
-        return self.value
+    def __float__(self) -> float:
+        return float(self.value)
+
+
+class EagerInt(Eager):
+    def __index__(self) -> int:
+        return int(self.value)
+
+
+class Shapeless:
+    """A symbolic tensor: it does not know its shape."""
+
+    @property
+    def shape(self) -> Any:
+        return self
+
+    def __iter__(self) -> Any:
+        raise ValueError("unknown rank")
 
 
 class Number(enum.IntEnum):
@@ -68,6 +94,16 @@ class Number(enum.IntEnum):
         (np.array(3), 3),
         (Tensor(0.5), 0.5),
         (Tensor(3), 3),
+        (np.array([0.5]), 0.5),
+        (np.array([[7]]), 7),
+        (np.array([True]), True),
+        (np.array(["text"]), "text"),
+        (np.array([2.5], np.float16), 2.5),
+        (np.array([0.5], np.longdouble), 0.5),
+        (Tensor(0.5, (1, 1)), 0.5),
+        (Eager(0.5), 0.5),
+        (Eager(3), 3.0),
+        (EagerInt(2**60 + 1), 2**60 + 1),
     ],
 )
 def test_a_metric_is_read_back_as_what_it_was(value: Any, expected: Any) -> None:
@@ -79,6 +115,13 @@ def test_nested_keys_join_with_dots() -> None:
     assert list(metrics(data).items()) == [("loss", 1.0), ("val.acc", 0.5), ("val.per.class", 1)]
 
 
+def test_none_is_no_value() -> None:
+    assert metrics({"a": None, "b": {"c": None, "d": 1}}) == {"b.d": 1}
+    assert metrics({"a": None}) == {}
+    with pytest.raises(ValueError, match="reserved"):
+        metrics({"_step": None})
+
+
 def test_half_a_character_in_a_text_is_replaced() -> None:
     assert metrics({"x": "a\ud800b"}) == {"x": "a?b"}
     assert plain("a\ud800b") == "a?b"
@@ -87,19 +130,30 @@ def test_half_a_character_in_a_text_is_replaced() -> None:
 @pytest.mark.parametrize(
     ("data", "error", "words"),
     [
-        ({"x": [1]}, TypeError, "'x' is a list"),
-        ({"a": {"b": None}}, TypeError, "'a.b' is a NoneType"),
-        ({"x": np.zeros((2, 3))}, TypeError, r"'x' is a ndarray of shape \(2, 3\)"),
+        ({"x": [1, 2.5, 3]}, TypeError, r"'x' is a list of 3 numbers; log a number, or tracker\.Histogram\(\.\.\.\)"),
+        ({"x": [1]}, TypeError, "'x' is a list of 1 number;"),
+        ({"x": ("a", 1)}, TypeError, "'x' is a tuple of 2 items;"),
+        ({"x": set()}, TypeError, "'x' is a set of 0 items;"),
+        ({"x": [0] * 1001}, TypeError, "'x' is a list of 1001 items;"),
+        ({"x": np.zeros(0)}, TypeError, r"'x' is an ndarray of shape \(0,\)"),
+        ({"x": np.array(["2020-01-01"], "M8[D]")}, TypeError, r"'x' is an ndarray of shape \(1,\)"),
+        ({"x": 1j}, TypeError, "'x' is a complex;"),
+        ({"x": np.array([1j])}, TypeError, "'x' is an ndarray"),
+        ({"x": Shapeless()}, TypeError, "'x' is a Shapeless;"),
+        ({"x": Decimal("sNaN")}, ValueError, "'x' is a Decimal that is not a 64-bit float"),
+        ({"x": Fraction(10**400)}, ValueError, "'x' is a Fraction that is not a 64-bit float"),
+        ({"a": {"b": object()}}, TypeError, "'a.b' is an object"),
+        ({"x": np.zeros((2, 3))}, TypeError, r"'x' is an ndarray of shape \(2, 3\)"),
         ({"x": Tensor([1])}, TypeError, "'x' is a Tensor"),
         ({"x": 2**64}, ValueError, "'x' is an integer of"),
         ({"x": 10**400}, ValueError, "'x' is an integer of"),
-        ({1: 1}, TypeError, "key 1 is a int"),
-        ({"a": {1: 1}}, TypeError, "key 1 in 'a' is a int"),
+        ({1: 1}, TypeError, "key 1 is an int"),
+        ({"a": {1: 1}}, TypeError, "key 1 in 'a' is an int"),
         ({"": 1}, ValueError, "empty"),
         ({"_timestamp": 1}, ValueError, "'_timestamp' is reserved"),
         ({"k" * 513: 1}, ValueError, "513 characters, at most 512"),
-        ({str(key): 1 for key in range(MAX_KEYS + 1)}, ValueError, "10001 metrics"),
-        (5, TypeError, "not a int"),
+        ({str(key): 1 for key in range(MAX_KEYS + 1)}, ValueError, "at most 10000 metrics at once, not 10001"),
+        (5, TypeError, "not an int"),
     ],
 )
 def test_what_cannot_be_logged_is_named(data: Any, error: type[Exception], words: str) -> None:
@@ -186,20 +240,3 @@ def test_a_config_that_is_deep_or_holds_itself_is_a_record_too() -> None:
     for value in (deep, loop):
         decode(encode(Record("config", "run", "client", 1, 1.0, {"set": {"x": plain(value)}})))
         decode(encode(Record("summary", "run", "client", 1, 1.0, {"set": {"x": plain(value)}})))
-
-
-def test_histograms() -> None:
-    made = Histogram([0.0, 1.0, 1.0, math.nan, math.inf], num_bins=2).to_map()
-    assert made == {"_type": "histogram", "counts": [1.0, 2.0], "edges": [0.0, 0.5, 1.0], "left_out": 2}
-    assert Histogram(np_histogram=np.histogram(np.arange(10), 5)).to_map()["counts"] == [2.0] * 5  # type: ignore[arg-type]
-    assert sum(Histogram(np.ones((3, 4)), num_bins=3).counts) == 12
-    assert Histogram([]).counts == [0.0] * 64
-    decode(encode(Record("log", "r", "c", 1, 1.0, {"step": 1, "data": metrics({"h": Histogram([1, 2])})})))
-    with pytest.raises(ValueError, match="2 counts and 2 edges"):
-        Histogram(np_histogram=([1, 2], [1, 2]))
-    with pytest.raises(ValueError, match="num_bins is 513"):
-        Histogram([1], num_bins=513)
-
-
-def test_a_histogram_over_all_floats() -> None:
-    assert sum(Histogram([-1.7e308, 1.7e308, 0.0], num_bins=4).counts) == 3
