@@ -45,7 +45,12 @@ class RunReader(Protocol):
         """The metrics that were logged, in the order of their first appearance."""
 
     def columns(
-        self, keys: Iterable[str] | None = None, min_step: int | None = None, max_step: int | None = None
+        self,
+        keys: Iterable[str] | None = None,
+        min_step: int | None = None,
+        max_step: int | None = None,
+        *,
+        most: int | None = None,
     ) -> Iterator[Block]:
         """Yield blocks of rows, ordered by their smallest step, all of one moment, for `projections.store.rows`.
 
@@ -53,6 +58,7 @@ class RunReader(Protocol):
             keys: only these metrics, and no blocks without any of them; a key that was never logged is no error.
             min_step: leave out blocks whose steps are all smaller. Blocks are whole: other steps may be in them.
             max_step: leave out blocks whose steps are all larger.
+            most: read at most this many blocks, evenly spaced, the first and the last among them; None: all.
         """
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from statistics import median
 from typing import Any, TextIO
 
 BLOCKS = "▁▂▃▄▅▆▇█"
@@ -55,7 +54,7 @@ def sparkline(
     """
     columns = [_Column(stretch) for stretch in _stretches(values, width, at)]
     usual = [column.deviation for column in columns if column.mean is not None and column.count > 1]
-    threshold = _SPIKE * median(usual) if usual else 0.0
+    threshold = _SPIKE * sorted(usual)[len(usual) // 2] if usual else 0.0
     heights = [column.height(threshold) for column in columns]
     finite = [height for height in heights if height is not None and math.isfinite(height)]
     low = low if low is not None else min(finite, default=0.0)

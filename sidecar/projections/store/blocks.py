@@ -18,13 +18,14 @@ from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 from operator import lt
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from sidecar.protocol.codec import pack, unpack
 
 BLOCK_ROWS = 8192
 """The most rows of one block."""
 
+Item = TypeVar("Item")
 Values = Sequence[Any]
 Rows = Sequence[int] | None
 Column = tuple[Rows, Values]
@@ -58,6 +59,14 @@ class Block(NamedTuple):
     times: array[float]
     columns: dict[str, Column]
     floor: int
+
+
+def evenly(items: Sequence[Item], most: int | None) -> Sequence[Item]:
+    """Return at most `most` of `items`, evenly spaced, the first and the last among them; None: all."""
+    count = len(items)
+    if most is None or count <= most:
+        return items
+    return [items[index * (count - 1) // (most - 1)] for index in range(most)] if most > 1 else items[-1:]
 
 
 def _to_bytes(numbers: array[Any]) -> bytes:

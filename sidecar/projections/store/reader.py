@@ -14,7 +14,15 @@ from pathlib import Path
 from typing import Any
 
 from sidecar.projections.run_state import RunState
-from sidecar.projections.store.blocks import Block, Column, decode_column, decode_floats, decode_ints, slice_column
+from sidecar.projections.store.blocks import (
+    Block,
+    Column,
+    decode_column,
+    decode_floats,
+    decode_ints,
+    evenly,
+    slice_column,
+)
 from sidecar.projections.store.database import Database, StoreDamagedError, open_to_read
 from sidecar.protocol.codec import unpack
 from sidecar.protocol.errors import RecordError
@@ -61,6 +69,7 @@ class StoreReader:
         max_step: int | None = None,
         *,
         after: Mapping[str, int] | None = None,
+        most: int | None = None,
     ) -> Iterator[Block]:
         """Yield the blocks, ordered by their smallest step (then writer, then arrival), as `rows` wants them.
 
@@ -73,10 +82,11 @@ class StoreReader:
             max_step: leave out blocks whose steps are all larger.
             after: client id -> how many of its first rows to leave out: ``block.first + len(block.steps)`` of the
                 last block that was read of it. So a reader follows a run that is being written.
+            most: read at most this many blocks, evenly spaced, the first and the last among them; None: all.
         """
         wanted = None if keys is None else list(dict.fromkeys(keys))
         with open_to_read(self.path) as database, _damage(self.path):
-            yield from _Iteration(database, wanted).blocks(min_step, max_step, after or {})
+            yield from _Iteration(database, wanted).blocks(min_step, max_step, after or {}, most)
 
     def close(self) -> None:
         """Nothing is held open between calls; here so that a reader can be used in a ``with``."""
@@ -102,7 +112,9 @@ class _Iteration:
             known = dict(database.run("SELECT name, id FROM key"))
             self._ids = {known[key] for key in keys if key in known}
 
-    def blocks(self, min_step: int | None, max_step: int | None, after: Mapping[str, int]) -> Iterator[Block]:
+    def blocks(
+        self, min_step: int | None, max_step: int | None, after: Mapping[str, int], most: int | None
+    ) -> Iterator[Block]:
         if self._ids is not None and not self._ids:
             return
         low = MIN_STEP if min_step is None else max(min_step, MIN_STEP)
@@ -115,7 +127,7 @@ class _Iteration:
                 " ORDER BY step_min, writer, first",
                 (low, high),
             )
-        for writer, first, count, floor in planned:
+        for writer, first, count, floor in evenly(planned, most):
             client = writers[writer]
             start, end = max(first, after.get(client, 0)), first + count
             if start >= end:

@@ -15,7 +15,7 @@ import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from sidecar.projections.store.blocks import Block
+from sidecar.projections.store.blocks import Block, evenly
 from sidecar.protocol.codec import unpack
 from sidecar.protocol.errors import RecordError, StoreError
 from sidecar.protocol.limits import MAX_STEP, MIN_STEP
@@ -179,7 +179,12 @@ class ClickhouseReader:
             return [rows.text() for _ in _each(rows)]
 
     def columns(
-        self, keys: Iterable[str] | None = None, min_step: int | None = None, max_step: int | None = None
+        self,
+        keys: Iterable[str] | None = None,
+        min_step: int | None = None,
+        max_step: int | None = None,
+        *,
+        most: int | None = None,
     ) -> Iterator[Block]:
         """Yield the blocks, as `StoreReader.columns` does, all of one moment.
 
@@ -199,7 +204,7 @@ class ClickhouseReader:
         planned = [plan for plan in self._plan(named, part) if plan.highest >= low and plan.lowest <= high]
         ordinals = self._ordinals(where, {plan.client for plan in planned})
         planned.sort(key=lambda plan: (plan.lowest, ordinals[plan.client], plan.start))
-        for plans in _portions(planned):
+        for plans in _portions(evenly(planned, most)):
             found = self._fetch(named, part, plans, None if wanted is None else frozenset(wanted))
             for plan in plans:
                 series = found.get(plan)
