@@ -6,6 +6,7 @@ Pure functions on plain data, on any thread. Knows nothing of files: a run is as
 from __future__ import annotations
 
 import math
+import numbers
 import re
 from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
@@ -93,7 +94,7 @@ def _one_of(wanted: Any) -> Test:
 
 def _compares(compare: Callable[[Any, Any], bool]) -> Callable[[Any], Test]:
     def make(bound: Any) -> Test:
-        if not isinstance(bound, int | float | str):
+        if not isinstance(bound, numbers.Real | str):
             raise ValueError(f"$lt, $lte, $gt and $gte take a number or a string, not {bound!r}")
 
         def test(value: Any) -> bool:

@@ -7,6 +7,7 @@ Knows nothing of sidecars.
 
 from __future__ import annotations
 
+import operator
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -251,19 +252,18 @@ class StoredRun:
             TypeError, ValueError: an argument that cannot be. ImportError: pandas is asked for and not there.
         """
         wanted = _checked_keys(keys)
-        if samples is not None and (isinstance(samples, bool) or not isinstance(samples, int)):
-            raise TypeError(f"samples is a number of rows or None, not {samples!r}")
+        samples = _integer(samples, "samples must be a number of rows or None")
         if samples is not None and samples < 1:
-            raise ValueError(f"samples is {samples}; at least 1, or None for every row")
+            raise ValueError(f"samples must be at least 1, or None for every row, not {samples}")
         if not isinstance(x, str):
             raise TypeError(f"x is 'step', 'time' or a metric's name, not {x!r}")
         blocks = self.store().columns(columns_for(wanted, x))
         columns = history(blocks, wanted, samples, x)
         if not pandas:
             return columns
-        import pandas as pd
+        from tracker.reading.frames import frame
 
-        return pd.DataFrame(columns)
+        return frame(columns)
 
     def scan_history(
         self, keys: Sequence[str] | None = None, min_step: int | None = None, max_step: int | None = None
@@ -276,9 +276,8 @@ class StoredRun:
             max_step: up to this step, itself included.
         """
         wanted = _checked_keys(keys)
-        for name, bound in (("min_step", min_step), ("max_step", max_step)):
-            if bound is not None and (isinstance(bound, bool) or not isinstance(bound, int)):
-                raise TypeError(f"{name} is a step, an integer, not {bound!r}")
+        min_step = _integer(min_step, "min_step must be a step, an integer")
+        max_step = _integer(max_step, "max_step must be a step, an integer")
         blocks = self.store().columns(wanted, min_step, max_step)
         return rows(blocks, wanted, min_step, max_step)
 
@@ -382,6 +381,16 @@ class StoredRun:
 
     def __repr__(self) -> str:
         return f"<StoredRun {self.id!r} in {str(self.dir.parent.parent)!r}>"
+
+
+def _integer(value: Any, must_be: str) -> int | None:
+    """Return an integer of any library as an int; None for None."""
+    try:
+        if isinstance(value, bool):
+            raise TypeError
+        return None if value is None else operator.index(value)
+    except TypeError:
+        raise TypeError(f"{must_be}, not {value!r}") from None
 
 
 def _checked_keys(keys: Sequence[str] | None) -> list[str] | None:

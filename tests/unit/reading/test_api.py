@@ -6,6 +6,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from sidecar.protocol.errors import StoreError
@@ -306,6 +307,30 @@ def test_history_as_a_data_frame(root: Path) -> None:
     assert isinstance(frame, pandas.DataFrame)
     assert list(frame.columns) == ["_step", "_timestamp", "_label", "loss"]
     assert len(frame) == 5
+
+
+def test_integers_in_a_column_with_gaps_are_exact_in_a_data_frame(tmp_path: Path) -> None:
+    run = RunBuilder(tmp_path, "run00001")
+    columns: dict[str, list[Any]] = {"a": [2**63 - 1, None, -(2**63)], "b": [2**64 - 1, None, 0], "c": [1.5, None, 2]}
+    for step in range(3):
+        run.row(
+            step, None, d=step, **{key: values[step] for key, values in columns.items() if values[step] is not None}
+        )
+    run.store()
+    run.log.close()
+    frame: Any = Api(tmp_path).run("run00001").history(pandas=True)
+    for key, values in columns.items():
+        assert frame[key].dropna().tolist() == [value for value in values if value is not None]
+        assert frame[key].isna().tolist() == [False, True, False]
+    assert [str(frame[key].dtype) for key in "abcd"] == ["Int64", "UInt64", "float64", "int64"]
+
+
+def test_bounds_of_numpy(root: Path) -> None:
+    run = Api(root).run("aaaa0001")
+    assert list(run.scan_history(min_step=np.int64(2))) == list(run.scan_history(min_step=2))
+    assert run.history(samples=np.int32(2)) == run.history(samples=2)
+    found = Api(root).runs(filters={"summary.loss": {"$gt": np.float32(-1e9)}})
+    assert [each.id for each in found] == [each.id for each in Api(root).runs(filters={"summary.loss": {"$gt": -1e9}})]
 
 
 def test_a_live_run_is_read_while_it_goes_on(tmp_path: Path) -> None:
