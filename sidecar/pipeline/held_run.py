@@ -10,9 +10,10 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from sidecar.log.reader import HEADER_BYTES, LogReader
+from sidecar.log.reader import HEADER_BYTES
 from sidecar.log.writer import LogWriter
 from sidecar.pipeline.oom import OomCount
+from sidecar.projections.replay import EachRecord, replay
 from sidecar.projections.run_state import RunState
 from sidecar.projections.store.database import set_aside
 from sidecar.projections.store.reader import StoreReader
@@ -156,15 +157,12 @@ class Run:
             _log.warning("run %s: its store is ahead of its log; it is kept as %s and built anew", self.id, kept.name)
             state, checkpoint = RunState(), 0
         if path.exists():
-            with LogReader(path, checkpoint or None) as reader:
-                for batch in reader.batches():
-                    for record in batch.records:
-                        state.apply(record)
-                end = reader.offset
-                for start, stop in reader.damage:
-                    _log.error("run %s: bytes %d to %d of its log are damaged and skipped", self.id, start, stop)
+            replayed = replay(path, checkpoint, EachRecord(state.apply))
+            end = replayed.end
+            for start, stop in replayed.damage:
+                _log.error("run %s: bytes %d to %d of its log are damaged and skipped", self.id, start, stop)
         self.log = LogWriter.open(path, end)
-        self.losses = state.losses_by("", "sidecar")
+        self.losses = state.losses.by("", "sidecar")
         writers = state.writers
         self.last = {client: writer.seq for client, writer in writers.items()}
         self.open_writers = {

@@ -8,8 +8,8 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-from sidecar.log.reader import LogReader
 from sidecar.pipeline.held_run import Run
+from sidecar.projections.replay import replay
 from sidecar.projections.store.sink import StoreSink
 from sidecar.protocol.deadline import Deadline
 from sidecar.protocol.errors import RefusedError, SidecarError
@@ -50,11 +50,8 @@ def _recover(root: Path, run_id: str) -> None:
         return
     clean = False
     try:
-        sink = StoreSink(run)
-        with LogReader(run.log.path, sink.checkpoint or None) as reader:
-            for batch in reader.batches():
-                sink.send(batch)
-        sink.commit()
+        sink = StoreSink(run.directory)
+        replay(run.log.path, sink.checkpoint, sink)
         sink.close()
         clean = not run.open_writers
     finally:

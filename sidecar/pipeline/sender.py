@@ -135,11 +135,11 @@ class Sender:
     def _feed(self, feed: _Feed) -> bool:
         """Hand the sink what is in the log; return whether there is more."""
         if feed.sink is None:
-            feed.sink = self._open_sink(feed.run)
+            feed.sink = self._open_sink(feed.run.directory)
         if feed.reader is None:
             feed.reader = LogReader(feed.run.log.path, feed.sink.checkpoint or None)
         for batch in feed.reader.batches(_SLICE_BYTES):
-            feed.sink.send(batch)
+            feed.sink.apply(batch)
             if feed.reader.offset < feed.wanted:
                 return True
             break

@@ -1,4 +1,4 @@
-"""Makes a run's store anew from its log, and says whether the two agree. Holds the run's lock while it writes.
+"""Rebuilds a run's store from its log, and checks that the two agree. Holds the run's lock while it writes.
 
 Runs in any process, on the caller's thread. Knows nothing of sockets, clients or sinks.
 """
@@ -12,43 +12,43 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sidecar.log.reader import LogReader
 from sidecar.log.verify import LogCheck, Report, check_log
-from sidecar.projections.files import Files
+from sidecar.projections.registry import RunProjections
+from sidecar.projections.replay import Replayed, replay
 from sidecar.projections.store.database import SIDE_FILES, delete, set_aside
 from sidecar.projections.store.reader import StoreReader
 from sidecar.projections.store.writer import StoreWriter
 from sidecar.protocol.errors import RunHeldError, StoreError
 from sidecar.protocol.layout import LOG_NAME, STORE_NAME, RunLock, is_held
 
-_ANEW = STORE_NAME + ".anew"
+_NEW_NAME = STORE_NAME + ".anew"
 
 
 @contextmanager
 def hold(run_directory: Path) -> Iterator[None]:
-    """Hold the lock of a run, so that no sidecar opens it meanwhile.
+    """Hold the lock of a run, so that no sidecar opens it in the meantime.
 
     Raises:
-        RunHeldError: a live sidecar has it. OSError: the directory cannot be written.
+        RunHeldError: a live sidecar holds it. OSError: the directory cannot be written.
     """
     lock = RunLock(run_directory)
     try:
         yield
     finally:
-        lock.release(remove=not lock.left_behind)  # one that was there still asks for a recovery
+        lock.release(remove=not lock.left_behind)  # a lock file from before still marks the run for recovery
 
 
 @dataclass
 class Rebuilt:
-    """What a rebuild did.
+    """The result of a rebuild.
 
     Attributes:
         run: the run's id.
-        records: how many records were applied, of all kinds.
-        points: how many metric values the store holds now.
-        size: of the store, in bytes.
+        records: count of the records applied, of all kinds.
+        points: count of the metric values in the new store.
+        size: size of the store, in bytes.
         damage: byte ranges of the log that could not be read.
-        kept: where the store of before was put, if it held more than the damaged log still says; else None.
+        old_store: where the previous store is, if it holds more than the damaged log does; otherwise None.
     """
 
     run: str
@@ -56,15 +56,15 @@ class Rebuilt:
     points: int
     size: int
     damage: list[tuple[int, int]]
-    kept: Path | None = None
+    old_store: Path | None = None
 
 
 def rebuild(run_directory: Path, report: Report | None = None) -> Rebuilt:
-    """Make the store of the run in `run_directory` anew from its log alone; the old one is replaced in one step.
+    """Rebuild the store and the other projections of a run from its log alone; the store is replaced in one step.
 
     Raises:
-        RunHeldError: a live sidecar holds the run. FileNotFoundError: it has no log. LogFormatError: its log is none.
-        StoreError, OSError: the new store cannot be written; the old one is as it was.
+        RunHeldError: a live sidecar holds the run. FileNotFoundError: it has no log. LogFormatError: its log is not a
+            transaction log. StoreError, OSError: the new store cannot be written; the old one is unchanged.
     """
     log = run_directory / LOG_NAME
     if not log.exists():
@@ -74,67 +74,53 @@ def rebuild(run_directory: Path, report: Report | None = None) -> Rebuilt:
 
 
 def _rebuild(run_directory: Path, log: Path, report: Report | None) -> Rebuilt:
-    store, anew = run_directory / STORE_NAME, run_directory / _ANEW
-    delete(anew)
+    store, new = run_directory / STORE_NAME, run_directory / _NEW_NAME
+    delete(new)
     try:
-        records, damage = _project(log, anew, report)
-        points, log_records = _content(anew)
+        replayed = _project(log, new, report)
+        points, log_records = _counts(new)
     except BaseException:
-        delete(anew)
+        delete(new)
         raise
-    kept = None
-    if store.exists() and _log_records(store) > log_records:  # of a log that has lost records since
-        kept = set_aside(store)
-    for suffix in SIDE_FILES:  # they belong to the old file, and must not be taken for the new one's
+    old_store = None
+    if store.exists() and _log_records(store) > log_records:  # the log has lost records since
+        old_store = set_aside(store)
+    for suffix in SIDE_FILES:  # they belong to the old file and must not be used with the new one
         Path(f"{store}{suffix}").unlink(missing_ok=True)
-    os.replace(anew, store)
-    return Rebuilt(run_directory.name, records, points, store.stat().st_size, damage, kept)
+    os.replace(new, store)
+    size = store.stat().st_size
+    return Rebuilt(run_directory.name, replayed.records, points, size, replayed.damage, old_store)
 
 
-def _project(log: Path, path: Path, report: Report | None) -> tuple[int, list[tuple[int, int]]]:
-    """Apply all of `log` to a new store at `path`, and put its files together; return records and damage."""
-    records = 0
-    writer = StoreWriter(path)
-    files = Files(log.parent)
-    try:
-        with LogReader(log) as reader:
-            for batch in reader.batches():
-                for record in batch.records:
-                    if record.kind == "file":
-                        files.apply(record)
-                writer.apply(batch.records, batch.end)
-                records += len(batch.records)
-                if report is not None:
-                    report(batch.end, reader.size())
-            writer.commit()
-            return records, list(reader.damage)
-    finally:
-        writer.close()
+def _project(log: Path, store: Path, report: Report | None) -> Replayed:
+    """Apply all of `log` to a new store, and to the other projections in the run's directory."""
+    with StoreWriter(store) as writer:
+        return replay(log, 0, RunProjections(log.parent), writer, report=report)
 
 
-def _content(path: Path) -> tuple[int, int]:
-    """Return a store's points and log records, as its state says."""
-    state = StoreReader(path).state()
+def _counts(store: Path) -> tuple[int, int]:
+    """Return the counts of points and ``log`` records in a store, according to its state."""
+    state = StoreReader(store).state()
     return int(state["points"]), int(state["records"])
 
 
-def _log_records(path: Path) -> int:
+def _log_records(store: Path) -> int:
     try:
-        return _content(path)[1]
+        return _counts(store)[1]
     except (StoreError, KeyError):
         return 0
 
 
 @dataclass
 class StoreCheck:
-    """Whether a store is what its log says.
+    """The result of comparing a store with its log.
 
     Attributes:
-        checkpoint: the offset in the log up to which the store says it is, or None if it could not be read.
-        records: the ``log`` records it holds, counted.
-        points: the values it holds, counted.
-        problems: what is wrong, a line each.
-        notes: what is worth knowing and right, a line each.
+        checkpoint: the offset in the log that the store claims to have reached, or None if it could not be read.
+        records: the ``log`` records in it, counted.
+        points: the values in it, counted.
+        problems: what is wrong, one line each.
+        notes: remarks that are not problems, one line each.
     """
 
     checkpoint: int | None
@@ -150,7 +136,7 @@ class StoreCheck:
 
 @dataclass
 class Verified:
-    """A run's log and store, checked."""
+    """The results of checking a run's log and store."""
 
     run: str
     live: bool
@@ -159,7 +145,7 @@ class Verified:
 
     @property
     def problems(self) -> list[str]:
-        """What is wrong, a line each; empty if nothing is."""
+        """What is wrong, one line each; empty if nothing is."""
         return [f"log: {line}" for line in self.log.problems] + [f"store: {line}" for line in self.store.problems]
 
     def to_map(self) -> dict[str, Any]:
@@ -175,12 +161,12 @@ class Verified:
 
 
 def verify(run_directory: Path, report: Report | None = None) -> Verified:
-    """Check a run: its log's checksums and numbers, and whether its store holds what the log says. Changes nothing.
+    """Check a run: the checksums and numbers of its log, and that its store holds what the log does. Changes nothing.
 
-    While a sidecar holds the run, its store may be behind its log; that is a note and no problem.
+    While a sidecar holds the run, its store may be behind its log; that is a note, not a problem.
     """
     live = is_held(run_directory) is not None
-    store = _check_store(run_directory / STORE_NAME)  # first, so that it cannot be ahead only because it went on
+    store = _check_store(run_directory / STORE_NAME)  # before the log, which may grow in the meantime
     log = check_log(run_directory / LOG_NAME, report)
     _compare(store, log, live)
     return Verified(run_directory.name, live, log, store)
@@ -189,7 +175,7 @@ def verify(run_directory: Path, report: Report | None = None) -> Verified:
 def _check_store(path: Path) -> StoreCheck:
     check = StoreCheck(None, 0, 0, [], [])
     if not path.exists():
-        check.problems.append(f"there is no store at {path}; 'rebuild' makes it")
+        check.problems.append(f"there is no store at {path}; 'rebuild' creates it")
         return check
     try:
         reader = StoreReader(path)
@@ -204,18 +190,18 @@ def _check_store(path: Path) -> StoreCheck:
 
 
 def _compare(store: StoreCheck, log: LogCheck, live: bool) -> None:
-    """Add to `store` what does not fit the log."""
+    """Add to `store` what does not agree with the log."""
     if store.checkpoint is None or log.error is not None or log.records == store.records == 0:
         return
     behind = log.end - store.checkpoint
     if behind < 0:
         store.problems.append(
-            f"it is at byte {store.checkpoint}, ahead of the log, whose last good record ends at byte {log.end}"
+            f"it is at byte {store.checkpoint}, ahead of the log, whose last valid record ends at byte {log.end}"
         )
     elif behind > 0 and live:
-        store.notes.append(f"it is {behind} bytes behind the log, which is still written")
+        store.notes.append(f"it is {behind} bytes behind the log, which is still being written")
     elif behind > 0:
-        store.problems.append(f"it is {behind} bytes behind the log; 'rebuild' brings it up")
+        store.problems.append(f"it is {behind} bytes behind the log; 'rebuild' updates it")
     elif store.records > log.log_records and log.problems:
         store.notes.append(
             f"it still holds {store.records - log.log_records} records that the damaged log has lost; "
@@ -224,7 +210,7 @@ def _compare(store: StoreCheck, log: LogCheck, live: bool) -> None:
     elif not live and (store.records, store.points) != (log.log_records, log.points):
         store.problems.append(
             f"it holds {store.records} records with {store.points} values, the log {log.log_records} with "
-            f"{log.points}; 'rebuild' makes it anew"
+            f"{log.points}; 'rebuild' replaces it"
         )
 
 

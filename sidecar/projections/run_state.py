@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from sidecar.projections.losses import Losses
+from sidecar.projections.registry import state_parts
 from sidecar.projections.summary import Summary, resolve
-from sidecar.protocol.limits import MAX_SEQ
-from sidecar.protocol.records import END_STATES, Record
+from sidecar.protocol.records import END_STATES, Record, kinds_of
 
 _ABOUT = ("project", "name", "group", "job_type", "tags", "notes")
 _WRITER = ("label", "parent", "host", "pid", "program", "python")
@@ -19,7 +20,7 @@ _END = ("exit_code", "signal", "traceback", "reason")
 _DEFINITION = ("step_metric", "step_sync", "summary", "goal")
 
 
-class Writer:
+class WriterState:
     """One attached process, as its records tell it.
 
     Attributes:
@@ -65,7 +66,7 @@ class Writer:
         }
 
     @classmethod
-    def from_map(cls, found: Mapping[str, Any]) -> Writer:
+    def from_map(cls, found: Mapping[str, Any]) -> WriterState:
         writer = cls()
         writer.about = {key: found.get(key) for key in _WRITER}
         writer.end = {key: found.get(key) for key in _END}
@@ -93,7 +94,7 @@ class RunState:
         start_time, end_time, last_time: Unix seconds; end_time is None while it runs.
         step: the largest step seen.
         records, points: how many ``log`` records, and values in them.
-        writers: client id -> `Writer`. Fire-and-forget records (no client id) have none.
+        writers: client id -> `WriterState`. Fire-and-forget records (no client id) have none.
     """
 
     def __init__(self) -> None:
@@ -110,21 +111,25 @@ class RunState:
         self.step: int | None = None
         self.records = 0
         self.points = 0
-        self.writers: dict[str, Writer] = {}
+        self.writers: dict[str, WriterState] = {}
         self._start_given = False
         self._session = 0
-        self._losses: dict[tuple[str, str], dict[str, int]] = {}
-        self._active: dict[str, Writer] = {}
-        self._routes: dict[str, Callable[[Record], None]] = {
-            "run": self._on_run,
-            "config": self._on_config,
-            "summary": self._on_summary,
-            "define": self._on_define,
-            "losses": self._on_losses,
-            "rejected": self._on_rejected,
-            "preempting": self._on_preempting,
-            "exit": self._on_exit,
+        self._active: dict[str, WriterState] = {}
+        self.parts = state_parts()
+        losses = self.parts["losses"]
+        assert isinstance(losses, Losses)
+        self.losses = losses
+        self._routes: dict[str, list[Callable[[Record], None]]] = {
+            "run": [self._on_run],
+            "config": [self._on_config],
+            "summary": [self._on_summary],
+            "define": [self._on_define],
+            "preempting": [self._on_preempting],
+            "exit": [self._on_exit],
         }
+        for name, part in self.parts.items():
+            for kind in kinds_of(name):
+                self._routes.setdefault(kind, []).append(part.apply)
 
     def apply(self, record: Record) -> None:
         """Take one record, of a kind that is known or not; it was checked before."""
@@ -144,8 +149,7 @@ class RunState:
             writer.last_time = time
             writer.seq = seq
         if kind != "log":
-            route = self._routes.get(kind)
-            if route is not None:
+            for route in self._routes.get(kind, ()):
                 route(record)
             return
         data = body["data"]
@@ -160,29 +164,18 @@ class RunState:
             self.summary.values.update(data)
         else:
             self.summary.log(data)
+        for route in self._routes.get("log", ()):
+            route(record)
 
     def definition(self, key: str) -> dict[str, Any]:
         """What is defined for a metric: step_metric, step_sync, summary, goal, as far as something is."""
         return resolve(self.metrics, key)
 
-    @property
-    def losses(self) -> dict[str, int]:
-        """Reason -> how many records, over all who counted."""
-        sums: dict[str, int] = {}
-        for counts in self._losses.values():
-            for reason, count in counts.items():
-                sums[reason] = min(sums.get(reason, 0) + count, MAX_SEQ)  # a client's word, and 64 bits
-        return sums
-
-    def losses_by(self, client: str, source: str) -> dict[str, int]:
-        """Reason -> how many records, as `source` counted them in the records of `client`."""
-        return dict(self._losses.get((client, source), {}))
-
-    def _begin(self, client: str, parent: str | None) -> Writer:
+    def _begin(self, client: str, parent: str | None) -> WriterState:
         """A writer appears, or says something after it had gone. If all had gone, the run runs again."""
         writer = self.writers.get(client)
         if writer is None:
-            writer = self.writers[client] = Writer()
+            writer = self.writers[client] = WriterState()
             writer.about["parent"] = parent
             self._rename(client, writer)
         if writer.primary and self.state != "running":
@@ -193,7 +186,7 @@ class RunState:
         self._active[client] = writer
         return writer
 
-    def _rename(self, client: str, writer: Writer) -> None:
+    def _rename(self, client: str, writer: WriterState) -> None:
         """A row's ``_label``: the label, or for want of one the client id where it would be confused with another's."""
         label = writer.about["label"]
         unnamed = any(
@@ -230,16 +223,6 @@ class RunState:
         changes = {key: body[key] for key in _DEFINITION if key in body}
         self.metrics[body["metric"]] = {**known, **changes}
         self.summary.redefined()
-
-    def _on_losses(self, record: Record) -> None:
-        """Sums since the one who counts began, so a later record replaces the earlier."""
-        counts = {reason: count for reason, count in record.body["counts"].items() if type(count) is int and count >= 0}
-        self._losses[record.client, record.body["source"]] = counts
-
-    def _on_rejected(self, record: Record) -> None:
-        counts = self._losses.setdefault((record.client, "rejected"), {})
-        reason = f"refused: {record.body['code']}"
-        counts[reason] = counts.get(reason, 0) + 1
 
     def _on_preempting(self, record: Record) -> None:
         writer = self.writers.get(record.client)
@@ -290,14 +273,14 @@ class RunState:
             "step": self.step,
             "records": self.records,
             "points": self.points,
-            "losses": self.losses,
+            **{name: part.shown() for name, part in self.parts.items()},
             "writers": {
-                client: {**writer.to_map(), "losses": self.losses_by(client, client)}
+                client: {**writer.to_map(), "losses": self.losses.by(client, client)}
                 for client, writer in self.writers.items()
             },
             "aggregates": {
                 "metrics": {key: dict(found) for key, found in self.summary.aggregates.items()},
-                "losses": [[client, source, counts] for (client, source), counts in self._losses.items()],
+                **{name: part.kept() for name, part in self.parts.items()},
                 "session": self._session,
                 "start_given": self._start_given,
             },
@@ -322,9 +305,11 @@ class RunState:
         state.start_time, state.end_time = found["start_time"], found["end_time"]
         state.last_time, state.step = found["last_time"], found["step"]
         state.records, state.points = found["records"], found["points"]
-        state.writers = {client: Writer.from_map(said) for client, said in found["writers"].items()}
+        state.writers = {client: WriterState.from_map(said) for client, said in found["writers"].items()}
         state._active = {client: writer for client, writer in state.writers.items() if writer.state == "running"}
-        state._losses = {(client, source): dict(counts) for client, source, counts in inner["losses"]}
+        for name, part in state.parts.items():
+            if name in inner:  # else the state was stored before the part existed
+                part.restore(inner[name])
         state._session = inner["session"]
         state._start_given = inner["start_given"]
         return state

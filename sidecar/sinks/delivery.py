@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 from sidecar.log.reader import Batch, LogReader
+from sidecar.projections.replay import EachRecord, replay
 from sidecar.projections.run_state import RunState
 from sidecar.protocol.deadline import Deadline
 from sidecar.protocol.errors import LogFormatError
@@ -193,16 +194,9 @@ class Delivery:
             _log.warning("run %s: %s is ahead of its log; resending all of it", self.run, self.address.text)
             progress.checkpoint = 0
         self._state, begin = self._saved_state(progress)
-        reader = LogReader(log, begin or None)
-        if reader.offset < progress.checkpoint:
-            for batch in reader.batches():
-                if batch.end > progress.checkpoint:
-                    ends = [end for end in batch.ends if end <= progress.checkpoint]
-                    self._apply(Batch(batch.records[: len(ends)], progress.checkpoint, ends))
-                    reader.offset = progress.checkpoint
-                    break
-                self._apply(batch)
-        return reader
+        if begin < progress.checkpoint:
+            begin = replay(log, begin, EachRecord(self._state.apply), until=progress.checkpoint).end
+        return LogReader(log, begin)
 
     @staticmethod
     def _saved_state(progress: SinkProgress) -> tuple[RunState, int]:

@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sidecar.log.reader import LogReader
 from sidecar.log.writer import LogWriter
+from sidecar.projections.replay import replay
 from sidecar.projections.store.writer import StoreWriter
 from sidecar.protocol.codec import encode
 from sidecar.protocol.frames import frame
@@ -63,10 +63,8 @@ class RunBuilder:
 
     def store(self) -> RunBuilder:
         """Bring the store up to the log."""
-        with StoreWriter(self.store_path) as writer, LogReader(self.log_path, writer.checkpoint or None) as reader:
-            for batch in reader.batches():
-                writer.apply(batch.records, batch.end)
-            writer.commit()
+        with StoreWriter(self.store_path) as writer:
+            replay(self.log_path, writer.checkpoint, writer)
         return self
 
     def damage(self, start: int, end: int) -> None:

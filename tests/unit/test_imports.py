@@ -50,7 +50,6 @@ NOT_YET = {
     ("tracker.sdk.setup", "tracker.sdk.finish"),
     ("tracker.sdk.setup", "tracker.sdk.run"),
     ("tracker.sdk.init", "tracker"),
-    ("sidecar.projections.store.sink", "sidecar.pipeline.held_run"),
 }
 """Upward imports that are still to be cut."""
 

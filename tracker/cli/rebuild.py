@@ -50,7 +50,7 @@ def run(args: argparse.Namespace) -> int:
         if not args.json:
             records, values = counted(rebuilt.records, "record"), counted(rebuilt.points, "value")
             print(f"{rebuilt.run}: {records}, {values}, {size(rebuilt.size)}")
-            _report_damage(rebuilt.run, rebuilt.damage, rebuilt.kept)
+            _report_damage(rebuilt.run, rebuilt.damage, rebuilt.old_store)
     if args.json:
         print_json([_to_map(rebuilt) for rebuilt in done])
     if errors:
@@ -67,7 +67,7 @@ def _to_map(rebuilt: Rebuilt) -> dict[str, Any]:
         "points": rebuilt.points,
         "bytes": rebuilt.size,
         "damage": [list(stretch) for stretch in rebuilt.damage],
-        "kept": None if rebuilt.kept is None else str(rebuilt.kept),
+        "kept": None if rebuilt.old_store is None else str(rebuilt.old_store),
     }
 
 

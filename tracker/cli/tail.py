@@ -196,12 +196,9 @@ class Follower:
 
     def step(self, reader: LogReader) -> int:
         """Emit the rows that are in the log now; return the number of records read."""
-        count = 0
-        for batch in reader.batches():
-            count += len(batch.records)
-            for record in batch.records:
-                self._take(record)
-        return count
+        from sidecar.projections.replay import EachRecord, advance
+
+        return advance(reader, EachRecord(self._take))
 
     def _take(self, record: Record) -> None:
         self._state.apply(record)
@@ -302,5 +299,5 @@ def _end(run_id: str, state: RunState) -> str:
     length = (state.end_time or 0.0) - (state.start_time or 0.0)
     ended = Style.of(sys.stderr).state(state.state)
     line = f"run {run_id} {ended} after {duration(length)}, {counted(state.records, 'row')}"
-    lost = sum(state.losses.values())
+    lost = sum(state.losses.shown().values())
     return line + (f"; {counted(lost, 'record')} lost" if lost else "")

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from sidecar.log.reader import LogReader
+from sidecar.projections.replay import EachRecord, replay
 from sidecar.projections.run_state import RunState
 from sidecar.projections.store.blocks import Block
 from sidecar.projections.store.reader import StoreReader
@@ -353,10 +353,7 @@ class StoredRun:
         """Read what the run is from its log, where the store is missing or damaged."""
         state = RunState()
         try:
-            with LogReader(self.dir / LOG_NAME) as reader:
-                for batch in reader.batches():
-                    for record in batch.records:
-                        state.apply(record)
+            replay(self.dir / LOG_NAME, 0, EachRecord(state.apply))
         except (OSError, LogFormatError) as error:
             return RunState().to_map() | {"state": "unreadable", "reason": str(error)}
         return state.to_map()

@@ -1,14 +1,14 @@
-"""The embedded store and the files that came through the socket: the sink that every run has. On the SenderThread."""
+"""StoreSink: the projections that every run has in its directory, the store among them. On the SenderThread."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from sidecar.log.reader import Batch
-from sidecar.pipeline.held_run import Run
-from sidecar.projections.files import Files
+from sidecar.projections.registry import RunProjections
 from sidecar.projections.store.database import StoreDamagedError, set_aside
 from sidecar.projections.store.writer import StoreWriter
 from sidecar.protocol.layout import LOG_NAME, STORE_NAME
@@ -17,52 +17,55 @@ _log = logging.getLogger("sidecar")
 
 
 class StoreSink:
-    """The embedded store of a run; made anew where it is broken or ahead of its log.
+    """A run's store, files and other projections, with one checkpoint; the store is rebuilt if it is of no use.
 
     Args:
-        run: whose store.
+        run_directory: the run's directory, with its log; its name is the run's id.
 
     Raises:
-        StoreError: it cannot be made.
+        StoreError: the store cannot be opened or created.
     """
 
-    def __init__(self, run: Run) -> None:
-        path = run.directory / STORE_NAME
-        self._files = Files(run.directory)
+    def __init__(self, run_directory: Path) -> None:
+        run = run_directory.name
+        path = run_directory / STORE_NAME
+        self._others = RunProjections(run_directory)
         try:
             self._store = StoreWriter(path)
         except StoreDamagedError as error:
-            _log.warning("run %s: %s; the store is built anew", run.id, error)
-            self._store = StoreWriter.create_anew(path)
-        if self._store.checkpoint > (run.directory / LOG_NAME).stat().st_size:
+            _log.warning("run %s: %s; the store is rebuilt from the log", run, error)
+            self._store = StoreWriter.create_new(path)
+        if self._store.checkpoint > (run_directory / LOG_NAME).stat().st_size:
             self._store.close()
-            kept = set_aside(path)
-            _log.warning("run %s: its store is ahead of its log; it is kept as %s and built anew", run.id, kept.name)
+            renamed = set_aside(path)
+            _log.warning(
+                "run %s: the store is ahead of its log; it was renamed to %s and is rebuilt", run, renamed.name
+            )
             self._store = StoreWriter(path)
 
     @property
     def checkpoint(self) -> int:
-        """The offset in the log up to which everything is kept."""
+        """The offset in the log up to which everything is stored."""
         return self._store.committed
 
-    def send(self, batch: Batch) -> None:
-        """Take a batch; it may be kept only by the next `commit`."""
-        for record in batch.records:
-            if record.kind == "file":
-                self._files.apply(record)
-        self._store.apply(batch.records, batch.end)
+    def apply(self, batch: Batch) -> None:
+        """Take a batch; it is stored at the next `commit`, or earlier."""
+        self._others.apply(batch)
+        self._store.apply(batch)
 
-    def commit(self) -> None:
-        """Return when everything sent is kept, and the checkpoint is behind it."""
-        self._store.commit()
+    def commit(self) -> int:
+        """Store everything applied, the store last, since its checkpoint stands for all; return the checkpoint."""
+        self._others.commit()
+        return self._store.commit()
 
     def state(self) -> dict[str, Any]:
-        """Return the run's state with everything sent."""
+        """Return the run's state with everything applied."""
         return self._store.state.to_map()
 
     def close(self) -> None:
-        """Let go; what was not committed is sent again by the next."""
+        """Close the store; what was not committed is applied again by the next owner."""
         self._store.close()
 
 
-OpenStore = Callable[[Run], StoreSink]
+OpenStore = Callable[[Path], StoreSink]
+"""Opens the projections of the run in a directory."""

@@ -12,6 +12,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
+from sidecar.log.reader import Batch
 from sidecar.projections.run_state import RunState
 from sidecar.projections.store.blocks import (
     BLOCK_ROWS,
@@ -104,7 +105,7 @@ class StoreWriter:
         path: the store's file, made if it is not there; its directory must be.
 
     Raises:
-        StoreDamagedError: what is there is no store or damaged: `create_anew`. StoreError: it cannot be written now.
+        StoreDamagedError: what is there is no store or damaged: `create_new`. StoreError: it cannot be written now.
     """
 
     def __init__(self, path: str | PathLike[str]) -> None:
@@ -121,7 +122,7 @@ class StoreWriter:
             raise
 
     @classmethod
-    def create_anew(cls, path: str | PathLike[str]) -> StoreWriter:
+    def create_new(cls, path: str | PathLike[str]) -> StoreWriter:
         """Delete the store at `path`, whatever is there, and make an empty one."""
         delete(Path(path))
         return cls(path)
@@ -149,7 +150,11 @@ class StoreWriter:
         """How many rows a `commit` would write."""
         return self._pending_rows
 
-    def apply(self, records: Sequence[Record], checkpoint: int) -> None:
+    def apply(self, batch: Batch) -> None:
+        """Take a batch; see `add`."""
+        self.add(batch.records, batch.end)
+
+    def add(self, records: Sequence[Record], checkpoint: int) -> None:
         """Take records that follow those taken before; readers see them after the next `commit`.
 
         Commits first what is pending, if that is much.
@@ -186,14 +191,17 @@ class StoreWriter:
         self._pending_rows += rows
         self._checkpoint = checkpoint
 
-    def commit(self) -> None:
+    def commit(self) -> int:
         """Write what is pending, with the state and the checkpoint: all of it or, on an error, nothing.
+
+        Returns:
+            the checkpoint.
 
         Raises:
             StoreError: it could not be written. It is still pending, and `commit` may be tried again.
         """
         if self._checkpoint == self._committed and not self._pending_rows:
-            return
+            return self._committed
         try:
             with self._database.transaction(write=True):
                 for client, buffer in self._buffers.items():
@@ -212,6 +220,7 @@ class StoreWriter:
         self._buffers = {}
         self._pending_rows = 0
         self._committed = self._checkpoint
+        return self._committed
 
     def _place(self, client: str) -> _Place:
         place = self._places.get(client)

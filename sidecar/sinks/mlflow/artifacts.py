@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Callable, Collection, Iterator
 from typing import IO
 
-from sidecar.log.reader import LogReader
+from sidecar.projections.replay import records
 from sidecar.projections.run_state import RunState
 from sidecar.projections.store.reader import StoreReader
 from sidecar.protocol.errors import StoreError
@@ -143,26 +143,22 @@ class Artifacts:
         Note in `renamed` the metrics that go by other names, in `params` the first value of each key of the config.
         """
         seen: set[tuple[str | None, str]] = set()
-        with LogReader(self._target.directory / LOG_NAME) as reader:
-            for batch in reader.batches():
-                for record, stop in zip(batch.records, batch.ends, strict=True):
-                    if stop > end:
-                        return
-                    if record.kind == "config":
-                        for key, first in flatten(record.body.get("set", {})).items():
-                            params.setdefault(key, first)
-                    if record.kind != "log":
-                        continue
-                    label, step = label_of(state, record.client), record.body["step"]
-                    for key, value in record.body["data"].items():
-                        if type(value) is str or type(value) is dict:
-                            row = {"key": key, "label": label, "step": step, "time": record.time, "value": value}
-                            yield to_json(row)
-                        elif (label, key) not in seen:
-                            seen.add((label, key))
-                            whole = of_writer(label, key)
-                            if (name := mlflow_name(whole)) != whole:
-                                renamed[name] = {"key": key, "label": label}
+        for record in records(self._target.directory / LOG_NAME, until=end):
+            if record.kind == "config":
+                for key, first in flatten(record.body.get("set", {})).items():
+                    params.setdefault(key, first)
+            if record.kind != "log":
+                continue
+            label, step = label_of(state, record.client), record.body["step"]
+            for key, value in record.body["data"].items():
+                if type(value) is str or type(value) is dict:
+                    row = {"key": key, "label": label, "step": step, "time": record.time, "value": value}
+                    yield to_json(row)
+                elif (label, key) not in seen:
+                    seen.add((label, key))
+                    whole = of_writer(label, key)
+                    if (name := mlflow_name(whole)) != whole:
+                        renamed[name] = {"key": key, "label": label}
 
 
 def _all_tags(state: RunState, known: Collection[str]) -> dict[str, str]:

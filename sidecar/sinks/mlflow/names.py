@@ -157,6 +157,7 @@ def list_in(value: str | None) -> list[str]:
 def about(state: RunState) -> dict[str, str]:
     """Return the tags that say what a run is and how it ended."""
     first = next(iter(state.writers.values()), None)
+    losses = state.losses.shown()
     named = {
         "project": state.about["project"],
         "group": state.about["group"],
@@ -165,7 +166,7 @@ def about(state: RunState) -> dict[str, str]:
         "python": first and first.about["python"],
         "state": state.state,
         **state.end,
-        "losses": to_json(state.losses) if state.losses else None,
+        "losses": to_json(losses) if losses else None,
     }
     found = {f"tracker.{key}": text(value) for key, value in named.items() if value is not None}
     if first and first.about["program"]:

@@ -17,7 +17,8 @@ import time
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from sidecar.log.reader import Batch, LogReader
+from sidecar.log.reader import Batch
+from sidecar.projections.replay import records
 from sidecar.projections.run_state import RunState
 from sidecar.protocol import PROTOCOL_VERSION
 from sidecar.protocol.ask import ask
@@ -101,8 +102,7 @@ class UpstreamSink:
         """Return an id that nobody else has, and that is the same again should the memory be lost."""
         directory = self._target.directory
         try:
-            with LogReader(directory / LOG_NAME) as reader:
-                first = next((encode(batch.records[0]) for batch in reader.batches(4096) if batch.records), b"")
+            first = next((encode(record) for record in records(directory / LOG_NAME, max_bytes=4096)), b"")
         except (OSError, LogFormatError) as error:
             raise SinkUnavailableError(f"run {self._target.run}: its log cannot be read: {error}") from error
         about = [platform.node(), str(directory.resolve()), self._target.address.text, first]

@@ -161,7 +161,7 @@ def test_a_store_with_other_content_than_its_log_is_found(tmp_path: Path) -> Non
     end = run.log_path.stat().st_size
     other.store_path.replace(run.store_path)
     with StoreWriter(run.store_path) as writer:
-        writer.apply([], end)
+        writer.add([], end)
         writer.commit()
     assert any("holds 99 records with 99 values, the log 100 with 200" in line for line in verify(run.dir).problems)
 
@@ -178,7 +178,7 @@ def test_rebuild_gives_the_same_store(tmp_path: Path) -> None:
     before = StoreReader(run.store_path).state()
     run.store_path.unlink()
     done = rebuild(run.dir)
-    assert (done.records, done.points, done.damage, done.kept) == (102, 200, [], None)
+    assert (done.records, done.points, done.damage, done.old_store) == (102, 200, [], None)
     assert done.size == run.store_path.stat().st_size
     assert StoreReader(run.store_path).state() == before
     assert verify(run.dir).problems == []
@@ -211,10 +211,10 @@ def test_rebuild_from_a_damaged_log_keeps_a_store_that_holds_more(tmp_path: Path
     run.damage(offsets[4], offsets[6])
     done = rebuild(run.dir)
     assert done.damage == [(offsets[4], offsets[6])]
-    assert done.kept == run.dir / "store.db.before"
-    assert StoreReader(done.kept).state()["records"] == 10
+    assert done.old_store == run.dir / "store.db.before"
+    assert StoreReader(done.old_store).state()["records"] == 10
     assert StoreReader(run.store_path).state()["records"] == 8
-    assert rebuild(run.dir).kept is None
+    assert rebuild(run.dir).old_store is None
 
 
 def test_rebuild_from_a_log_that_was_cut_keeps_a_store_that_holds_more(tmp_path: Path) -> None:
@@ -223,7 +223,7 @@ def test_rebuild_from_a_log_that_was_cut_keeps_a_store_that_holds_more(tmp_path:
     run.finish()
     os.truncate(run.log_path, offsets[5])
     done = rebuild(run.dir)
-    assert (done.damage, done.kept) == ([], run.dir / "store.db.before")
+    assert (done.damage, done.old_store) == ([], run.dir / "store.db.before")
     assert StoreReader(run.dir / "store.db.before").state()["records"] == 10
     assert StoreReader(run.store_path).state()["records"] == 5
 

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from sidecar.log.reader import Batch
-from sidecar.pipeline.held_run import Run
 from sidecar.projections.store.sink import StoreSink
 from sidecar.protocol.errors import StoreError
 from sidecar.protocol.records import Record
@@ -33,21 +32,21 @@ class Trouble:
         if self.at == where:
             raise StoreError(f"the disk is full in {where}")
 
-    def open(self, run: Run) -> StoreSink:
+    def open(self, run_directory: Path) -> StoreSink:
         self.opened += 1
         self.meet("open")
         trouble = self
 
         class Failing(StoreSink):
-            def send(self, batch: Batch) -> None:
-                super().send(batch)
+            def apply(self, batch: Batch) -> None:
+                super().apply(batch)
                 trouble.meet("send")
 
-            def commit(self) -> None:
+            def commit(self) -> int:
                 trouble.meet("commit")
-                super().commit()
+                return super().commit()
 
-        return Failing(run)
+        return Failing(run_directory)
 
 
 @pytest.fixture

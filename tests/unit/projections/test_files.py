@@ -43,7 +43,7 @@ class Place:
     def apply(self, records: Sequence[Record]) -> None:
         files = Files(self.directory)  # each time a new one, as after a restart
         for record in records:
-            files.apply(record)
+            files.take(record)
 
     def found(self) -> dict[str, bytes]:
         """Return the files that are whole: name -> content."""
@@ -117,9 +117,9 @@ def test_a_part_that_is_missing_leaves_the_file_out_and_is_said(place: Place, ca
     records = chunks("model.bin")
     with caplog.at_level(logging.ERROR):
         place.apply(records[1:])
-        assert "model.bin lacks its beginning" in caplog.text
+        assert "the beginning of file model.bin is missing" in caplog.text
         place.apply([*records[:2], *records[3:]])
-    assert "model.bin lacks a part" in caplog.text
+    assert "a part of file model.bin is missing" in caplog.text
     assert place.found() == {} and place.parts() == []
     place.apply(records)
     assert place.found() == {"model.bin": CONTENT}
@@ -132,7 +132,7 @@ def test_a_wrong_sum_leaves_the_file_out_and_the_one_of_before_in(
     wrong = [record._replace(body={**record.body, "sha256": "0" * 64}) for record in chunks("model.bin", b"other")]
     with caplog.at_level(logging.ERROR):
         place.apply(wrong)
-    assert "is not what its sum says" in caplog.text
+    assert "is left out: its SHA-256" in caplog.text
     assert place.found() == {"model.bin": CONTENT} and place.parts() == []
 
 
@@ -146,7 +146,7 @@ def test_a_name_that_is_none_writes_nothing(place: Place, name: str, caplog: pyt
     with caplog.at_level(logging.ERROR):
         place.apply(chunks(name, parts=1))
     assert sorted(place.directory.parent.rglob("*")) == before
-    assert "cannot be kept" in caplog.text
+    assert "cannot be stored" in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -170,7 +170,7 @@ def test_a_directory_in_the_way(place: Place, caplog: pytest.LogCaptureFixture) 
     (place.top / "model").mkdir(parents=True)
     with caplog.at_level(logging.ERROR):
         place.apply(chunks("model"))
-    assert "cannot be kept" in caplog.text
+    assert "cannot be stored" in caplog.text
     assert place.parts() == [] and (place.top / "model").is_dir()
 
 
@@ -178,7 +178,7 @@ def test_a_file_in_the_way_of_a_directory(place: Place, caplog: pytest.LogCaptur
     place.apply(chunks("model"))
     with caplog.at_level(logging.ERROR):
         place.apply(chunks("model/weights"))
-    assert "cannot be kept" in caplog.text
+    assert "cannot be stored" in caplog.text
     assert place.found() == {"model": CONTENT}
 
 

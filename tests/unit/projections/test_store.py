@@ -102,12 +102,12 @@ def test_what_was_applied_is_read_back(batches: list[list[Record]], kills: set[i
         path = Path(directory) / "store.db"
         writer = StoreWriter(path)
         for number, batch in enumerate(batches):
-            writer.apply(batch, writer.checkpoint + len(batch))
+            writer.add(batch, writer.checkpoint + len(batch))
             if number in kills:
                 writer.close()
                 writer = StoreWriter(path)
                 missing = everything[writer.checkpoint : sum(map(len, batches[: number + 1]))]
-                writer.apply(missing, writer.checkpoint + len(missing))
+                writer.add(missing, writer.checkpoint + len(missing))
             if number % 2:
                 writer.commit()
         writer.commit()
@@ -153,9 +153,7 @@ def test_a_column_is_cut_and_joined_without_a_change(row_values: list[Any], one:
 def test_columns_of_one_type_are_arrays(path: Path) -> None:
     with StoreWriter(path) as writer:
         for step in range(4):
-            writer.apply(
-                [log(step, {"f": step / 2, "i": step, "b": True, "m": 1 if step else 1.0, "s": "t"})], step + 1
-            )
+            writer.add([log(step, {"f": step / 2, "i": step, "b": True, "m": 1 if step else 1.0, "s": "t"})], step + 1)
             writer.commit()
     (block,) = StoreReader(path).columns()
     kinds = {key: values.typecode if isinstance(values, array) else list for key, (_, values) in block.columns.items()}
@@ -171,7 +169,7 @@ def blocks_in(path: Path) -> list[int]:
 def test_small_blocks_are_joined_as_a_counter_carries(path: Path) -> None:
     with StoreWriter(path) as writer:
         for step in range(1000):
-            writer.apply([log(step, {"x": 0.5} if step % 3 else {"y": step})], step + 1)
+            writer.add([log(step, {"x": 0.5} if step % 3 else {"y": step})], step + 1)
             writer.commit()
         assert blocks_in(path) == [512, 256, 128, 64, 32, 8]
         assert exactly(rows_of(StoreReader(path))) == exactly(
@@ -182,10 +180,10 @@ def test_small_blocks_are_joined_as_a_counter_carries(path: Path) -> None:
 def test_a_large_batch_is_cut(path: Path) -> None:
     count = 2 * BLOCK_ROWS + 10
     with StoreWriter(path) as writer:
-        writer.apply([log(step, {"x": 0.5, **({"y": 1} if step % 100 == 0 else {})}) for step in range(count)], 1)
+        writer.add([log(step, {"x": 0.5, **({"y": 1} if step % 100 == 0 else {})}) for step in range(count)], 1)
         writer.commit()
         assert blocks_in(path) == [BLOCK_ROWS, BLOCK_ROWS, 10]
-        writer.apply([log(step, {"x": 0.5}) for step in range(count, count + 20)], 2)
+        writer.add([log(step, {"x": 0.5}) for step in range(count, count + 20)], 2)
         writer.commit()
         assert blocks_in(path) == [BLOCK_ROWS, BLOCK_ROWS, 30]
     found = rows_of(StoreReader(path))["a"]
@@ -197,20 +195,18 @@ def test_much_that_is_pending_is_committed_by_itself(path: Path, monkeypatch: py
     monkeypatch.setattr(writer_module, "MAX_PENDING_ROWS", 3)
     with StoreWriter(path) as writer:
         for step in range(6):
-            writer.apply([log(step, {"x": 1.0})], step + 1)
+            writer.add([log(step, {"x": 1.0})], step + 1)
             assert writer.pending_rows <= 4
         assert writer.committed == 4
-        writer.apply([], 100 + writer_module.MAX_PENDING_BYTES)
-        writer.apply([], 101 + writer_module.MAX_PENDING_BYTES)
+        writer.add([], 100 + writer_module.MAX_PENDING_BYTES)
+        writer.add([], 101 + writer_module.MAX_PENDING_BYTES)
         assert (writer.committed, writer.pending_rows) == (100 + writer_module.MAX_PENDING_BYTES, 0)
 
 
 def test_reading_filters_keys_and_skips_blocks(path: Path) -> None:
     with StoreWriter(path) as writer:
         for start in (0, BLOCK_ROWS):
-            writer.apply(
-                [log(step, {f"k{start}": 1.0, "x": 2}) for step in range(start, start + BLOCK_ROWS)], start + 1
-            )
+            writer.add([log(step, {f"k{start}": 1.0, "x": 2}) for step in range(start, start + BLOCK_ROWS)], start + 1)
             writer.commit()
     reader = StoreReader(path)
     assert reader.keys() == ["k0", "x", f"k{BLOCK_ROWS}"]
@@ -228,7 +224,7 @@ def test_a_reader_follows_with_after(path: Path) -> None:
     found: list[tuple[str, int]] = []
     with StoreWriter(path) as writer:
         for number in range(30):
-            writer.apply([log(number, {"x": number}, client) for client in "ab"], number + 1)
+            writer.add([log(number, {"x": number}, client) for client in "ab"], number + 1)
             writer.commit()
             if number % 7 == 0:
                 for block in StoreReader(path).columns(after=seen):
@@ -242,13 +238,13 @@ def test_a_reader_follows_with_after(path: Path) -> None:
 def test_an_iteration_sees_one_moment_whatever_is_written_meanwhile(path: Path) -> None:
     with StoreWriter(path) as writer:
         for step in range(7):
-            writer.apply([log(step, {"x": step, "y": 1.0})], step + 1)
+            writer.add([log(step, {"x": step, "y": 1.0})], step + 1)
             writer.commit()
         assert blocks_in(path) == [4, 2, 1]
         iteration = StoreReader(path).columns(["x"])
         first = next(iteration)
         for step in range(7, 50):
-            writer.apply([log(step, {"x": step})], step + 1)
+            writer.add([log(step, {"x": step})], step + 1)
             writer.commit()
         assert max(blocks_in(path)) == 32
         found = [value for block in [first, *iteration] for value in block.columns["x"][1]]
@@ -257,12 +253,12 @@ def test_an_iteration_sees_one_moment_whatever_is_written_meanwhile(path: Path) 
 
 def test_an_iteration_left_open_keeps_nobody_from_resuming(path: Path) -> None:
     with StoreWriter(path) as writer:
-        writer.apply([log(step, {"x": step}) for step in range(2 * BLOCK_ROWS)], 1)
+        writer.add([log(step, {"x": step}) for step in range(2 * BLOCK_ROWS)], 1)
         writer.commit()
     iteration = StoreReader(path).columns()
     next(iteration)
     with StoreWriter(path) as writer:
-        writer.apply([log(-1, {"x": 0})], 2)
+        writer.add([log(-1, {"x": 0})], 2)
         writer.commit()
         assert len(next(iteration).steps) == BLOCK_ROWS
     assert list(iteration) == []
@@ -274,13 +270,13 @@ def test_the_version_changes_with_the_content(path: Path) -> None:
         versions = [reader.version()]
         writer.commit()
         assert reader.version() == versions[0]
-        writer.apply([], 5)
+        writer.add([], 5)
         assert reader.version() == versions[0]
         writer.commit()
         versions.append(reader.version())
     assert reader.version() == versions[1] != versions[0]
-    with StoreWriter.create_anew(path) as writer:
-        writer.apply([], 5)
+    with StoreWriter.create_new(path) as writer:
+        writer.add([], 5)
         writer.commit()
         versions.append(reader.version())
         assert reader.checkpoint() == 5
@@ -290,7 +286,7 @@ def test_the_version_changes_with_the_content(path: Path) -> None:
 def test_a_closed_store_is_one_file(path: Path) -> None:
     with StoreWriter(path) as writer:
         for step in range(100):
-            writer.apply([log(step, {"x": step / 3})], step + 1)
+            writer.add([log(step, {"x": step / 3})], step + 1)
             writer.commit()
     assert os.listdir(path.parent) == ["store.db"]
     rows_of(StoreReader(path))
@@ -301,7 +297,7 @@ def test_a_closed_store_is_one_file(path: Path) -> None:
 
 def test_closing_twice_and_using_what_is_closed(path: Path) -> None:
     writer = StoreWriter(path)
-    writer.apply([log(0, {"x": 1.0})], 1)
+    writer.add([log(0, {"x": 1.0})], 1)
     writer.close()
     writer.close()
     with pytest.raises(StoreError, match="is closed"):
@@ -312,7 +308,7 @@ def test_closing_twice_and_using_what_is_closed(path: Path) -> None:
 def test_labels_are_the_writers(path: Path) -> None:
     with StoreWriter(path) as writer:
         for client, label in (("a", "rank0"), ("b", None), ("", None)):
-            writer.apply([Record("run", "r", client, 1, 1.0, {"label": label}), log(0, {"x": 1}, client)], 1)
+            writer.add([Record("run", "r", client, 1, 1.0, {"label": label}), log(0, {"x": 1}, client)], 1)
         writer.commit()
     assert [(block.writer, block.label) for block in StoreReader(path).columns()] == [
         ("a", "rank0"),
@@ -323,12 +319,12 @@ def test_labels_are_the_writers(path: Path) -> None:
 
 def test_a_commit_that_fails_changes_nothing_and_can_be_repeated(path: Path) -> None:
     with StoreWriter(path) as writer:
-        writer.apply([log(0, {"x": "first"})], 1)
+        writer.add([log(0, {"x": "first"})], 1)
         writer.commit()
         (full,) = writer._database.run("PRAGMA page_count")[0]
         writer._database.run(f"PRAGMA max_page_count = {full}")
         big = [log(step, {"x": "text " * 1000, "new": 1}, client) for step, client in enumerate("abc", 1)]
-        writer.apply(big, 2)
+        writer.add(big, 2)
         for _ in range(2):
             with pytest.raises(StoreError, match="cannot be used: database or disk is full"):
                 writer.commit()
@@ -344,11 +340,11 @@ def test_a_commit_that_fails_changes_nothing_and_can_be_repeated(path: Path) -> 
 def test_apply_takes_nothing_where_the_commit_before_it_fails(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(writer_module, "MAX_PENDING_ROWS", 0)
     with StoreWriter(path) as writer:
-        writer.apply([log(0, {"x": "text" * 5000})], 1)
+        writer.add([log(0, {"x": "text" * 5000})], 1)
         (full,) = writer._database.run("PRAGMA page_count")[0]
         writer._database.run(f"PRAGMA max_page_count = {full}")
         with pytest.raises(StoreError):
-            writer.apply([log(1, {"x": "y"})], 2)
+            writer.add([log(1, {"x": "y"})], 2)
         assert (writer.checkpoint, writer.pending_rows, writer.state.records) == (1, 1, 1)
 
 
@@ -362,7 +358,7 @@ def test_what_is_no_store_says_so(path: Path) -> None:
     for use in (StoreWriter, lambda path: StoreReader(path).state()):
         with pytest.raises(StoreDamagedError, match="rebuild"):
             use(path)
-    with StoreWriter.create_anew(path) as writer:
+    with StoreWriter.create_new(path) as writer:
         assert writer.checkpoint == 0
     with pytest.raises(StoreError):
         StoreWriter(path.parent / "missing" / "store.db")
@@ -409,7 +405,7 @@ def test_another_format_is_refused(path: Path, statement: str, message: str) -> 
 )
 def test_damaged_content_is_an_error_of_the_store(path: Path, statement: str) -> None:
     with StoreWriter(path) as writer:
-        writer.apply([log(step, {"x": 0.5}) for step in range(3)], 1)
+        writer.add([log(step, {"x": 0.5}) for step in range(3)], 1)
         writer.commit()
     change(path, statement)
     with pytest.raises(StoreDamagedError, match="is damaged"):
@@ -418,10 +414,10 @@ def test_damaged_content_is_an_error_of_the_store(path: Path, statement: str) ->
 
 def test_damaged_content_stops_a_commit_that_meets_it(path: Path) -> None:
     with StoreWriter(path) as writer:
-        writer.apply([log(0, {"x": 0.5})], 1)
+        writer.add([log(0, {"x": 0.5})], 1)
         writer.commit()
         change(path, "UPDATE column SET data = x'00'")
-        writer.apply([log(1, {"x": 0.5})], 2)
+        writer.add([log(1, {"x": 0.5})], 2)
         with pytest.raises(StoreDamagedError, match="is damaged"):
             writer.commit()
         assert writer.committed == 1
@@ -447,7 +443,7 @@ def test_a_store_in_a_directory_that_may_only_be_read(left: str) -> None:
     try:
         writer = StoreWriter(source / "store.db")
         applied = [log(step, {"x": step / 3, "t": "text"}) for step in range(10)]
-        writer.apply(applied, 1)
+        writer.add(applied, 1)
         writer.commit()
         if left == "closed":
             writer.close()
@@ -476,7 +472,7 @@ def test_a_store_in_a_directory_that_may_only_be_read(left: str) -> None:
 def _write_until_told(path: Path, count: int, started: Any) -> None:
     writer = StoreWriter(path)
     for step in range(writer.checkpoint, count):
-        writer.apply([log(step, {"x": step})], step + 1)
+        writer.add([log(step, {"x": step})], step + 1)
         writer.commit()
         if step == 20:
             started.set()

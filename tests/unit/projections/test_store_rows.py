@@ -34,7 +34,7 @@ def blocks_of(batches: Sequence[Sequence[Point]], keys: list[str] | None = None)
                     Record("log", "r", client, 1, float(start + i), {"step": step, "data": data})
                     for i, (client, step, data) in enumerate(batch)
                 ]
-                writer.apply(records, start + len(batch))
+                writer.add(records, start + len(batch))
                 writer.commit()
         return list(StoreReader(path).columns(keys))
 

@@ -19,8 +19,7 @@ from sidecar.pipeline.handler import Handler
 from sidecar.pipeline.held_run import UNSEEN_SECONDS, Run, Session
 from sidecar.pipeline.sessions import Attendance
 from sidecar.pipeline.writer import ACK_SECONDS, Writer
-from sidecar.projections.run_state import RunState
-from sidecar.projections.run_state import Writer as WriterState
+from sidecar.projections.run_state import RunState, WriterState
 from sidecar.protocol import PROTOCOL_VERSION, limits
 from sidecar.protocol.channels import IPC_PATH_BYTES
 from sidecar.protocol.codec import decode_envelope, encode
