@@ -343,6 +343,6 @@ def test_a_wrong_key_is_said_and_disturbs_nobody(
     assert main(["doctor", "--dir", str(leaf.root)]) == 1
     found = capsys.readouterr()
     (line,) = [line for line in found.out.splitlines() if address in line]
-    assert words in line and "wait, 'tracker sync' sends them" in line
+    assert words in line and "pending, 'tracker sync' sends them" in line
     assert words in found.err and len(found.err.splitlines()) == 1
     assert os.listdir(top.root / "runs") == [] if (top.root / "runs").exists() else True

@@ -90,7 +90,7 @@ def test_an_offline_run_is_synced_to_three_servers(
         assert len(lines) == 3
         for address in servers.addresses:
             (line,) = [line for line in lines if address in line]
-            assert "version " in line and "of 1 run wait, 'tracker sync' sends them" in line
+            assert "version " in line and "of 1 run pending, 'tracker sync' sends them" in line
         for _ in range(2):
             assert main(["sync", "--dir", str(root), "--json"]) == 0
             sent = json.loads(capsys.readouterr().out)["sent"]

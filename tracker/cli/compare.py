@@ -16,7 +16,6 @@ from tracker.cli.ls import length
 from tracker.cli.select import add_selection, is_selected, nothing_selected, selected
 from tracker.cli.show import summary_kind
 from tracker.cli.table import GAP, flat, screen_width
-from tracker.terminal.sparkline import shows_blocks, sparkline
 from tracker.terminal.style import Style
 from tracker.terminal.text import ago, clean, counted, fit, number, pad, width
 
@@ -37,7 +36,8 @@ _EXAMPLES = """\
 
 _MOST_RUNS = 50
 _LEAST_SPARK, _SPARK_WIDTH = 8, 16
-_LONGEST_CELL = 32
+_LONGEST_LABEL = 32
+_LEAST_CELL, _LONGEST_CELL = 20, 40
 
 _MISSING: Any = object()
 
@@ -187,6 +187,9 @@ def _page(
 ) -> list[str]:
     now = time.time()
     total = screen_width()
+    longest = _LONGEST_CELL
+    if total is not None:
+        longest = max(_LEAST_CELL, min(longest, total // (len(runs) + 1) - len(GAP)))
     about = {
         "state": [run.state for run in runs],
         "started": [ago(run.start_time, now) for run in runs],
@@ -197,19 +200,30 @@ def _page(
     keys = len({key for run in runs for key in flat(run.config)})
     if configs:
         title = "config" if len(configs) == keys else f"config ({len(configs)} of {keys} keys; --all shows all)"
-        sections.append(Section(title, [Row(key, _config_cells(values)) for key, values in configs.items()]))
+        rows = [Row(key, _config_cells(values, longest)) for key, values in configs.items()]
+        sections.append(Section(title, rows))
     elif keys:
         sections.append(Section(f"config (no differences in {counted(keys, 'key')})", []))
     if summaries:
-        sections.append(Section("summary", _summary_rows(runs, summaries, best, curves, total)))
-    lines = _fold(runs, sections, total)
+        sections.append(Section("summary", _summary_rows(runs, summaries, best, curves, longest, total)))
+    lines = _fold(runs, sections, longest, total)
     if any(best.values()):
         lines += ["", "* best"]
     return lines
 
 
-def _config_cells(values: list[Any]) -> list[str]:
-    return ["-" if value is _MISSING else fit(clean(number(value)), _LONGEST_CELL) for value in values]
+def _config_cells(values: list[Any], longest: int) -> list[str]:
+    return ["-" if value is _MISSING else shorten(number(value) or '""', longest) for value in values]
+
+
+def shorten(text: str, columns: int) -> str:
+    """Return `text` with '…' in its middle if it takes more than `columns`: names often differ at their end."""
+    if width(text) <= columns:
+        return text
+    end = columns // 2
+    while width(text[-end:]) > columns // 2:
+        end -= 1
+    return fit(text, columns - width(text[-end:])) + text[-end:]
 
 
 def _summary_rows(
@@ -217,6 +231,7 @@ def _summary_rows(
     summaries: dict[str, list[Any]],
     best: dict[str, frozenset[int]],
     curves: list[dict[str, Curve]],
+    longest: int,
     total: int | None,
 ) -> list[Row]:
     texts = {key: ["-" if value is _MISSING else number(value, 5) for value in row] for key, row in summaries.items()}
@@ -225,21 +240,18 @@ def _summary_rows(
     ]
     room = max(map(len, numeric), default=1)
     spark = _spark_width(summaries, room, len(runs), total)
-    ascii_only = not shows_blocks(sys.stdout)
     rows = []
     for key, values in summaries.items():
         kinds = {summary_kind(run, key) for run in runs} - {"", "last"}
         label = f"{key} ({kinds.pop()})" if len(kinds) == 1 else key
-        drawn = [own[key].series() if key in own else ([], []) for own in curves]
         bounds = _bounds([own[key] for own in curves if key in own])
         cells = []
         for i, (value, text) in enumerate(zip(values, texts[key], strict=True)):
             if value is not _MISSING and type(value) not in (int, float):
-                cells.append(fit(text, _LONGEST_CELL))
+                cells.append(shorten(text, longest))
                 continue
             mark = "*" if i in best[key] else " "
-            numbers, steps = drawn[i]
-            line = sparkline(numbers, spark, at=steps, ascii_only=ascii_only, **bounds) if numbers else ""
+            line = curves[i][key].draw(spark, **bounds) if key in curves[i] else ""
             cells.append(f"{text:>{room}}{mark} {line}".rstrip())
         rows.append(Row(label, cells, best[key]))
     return rows
@@ -247,7 +259,7 @@ def _summary_rows(
 
 def _bounds(curves: list[Curve]) -> dict[str, float]:
     """Return the scale that the curves of a metric share, so that they can be compared by eye."""
-    values = [value for curve in curves for value in curve.series()[0] if value - value == 0]
+    values = [value for curve in curves for value in curve.series() if value - value == 0]
     return {"low": min(values), "high": max(values)} if values else {}
 
 
@@ -255,16 +267,16 @@ def _spark_width(keys: dict[str, Any], room: int, runs: int, total: int | None) 
     """Return a width of charts with which all runs fit beside one another, if there is one."""
     if total is None:
         return _SPARK_WIDTH
-    labels = min(_LONGEST_CELL, max(map(width, keys)) + len(" (max)"))
+    labels = min(_LONGEST_LABEL, max(map(width, keys)) + len(" (max)"))
     fair = (total - labels) // runs - len(GAP) - room - 2
     return max(_LEAST_SPARK, min(_SPARK_WIDTH, fair))
 
 
-def _fold(runs: list[StoredRun], sections: list[Section], total: int | None) -> list[str]:
+def _fold(runs: list[StoredRun], sections: list[Section], longest: int, total: int | None) -> list[str]:
     """Return the lines: as many runs beside one another as fit, the others below."""
     style = Style.of(sys.stdout)
-    labels = min(_LONGEST_CELL, max(width(clean(row.label)) for section in sections for row in section.rows))
-    names = [fit(clean(run.name), 24) for run in runs]
+    labels = min(_LONGEST_LABEL, max(width(clean(row.label)) for section in sections for row in section.rows))
+    names = [shorten(clean(run.name), longest) for run in runs]
     widths = []
     for i, run in enumerate(runs):
         cells = [row.cells[i] for section in sections for row in section.rows]

@@ -1,23 +1,28 @@
 """The metrics of a run in one pass over its history: first, last, lowest, highest, and a thinned series to draw.
 
-Memory does not grow with the run. On the caller's thread; knows nothing of the terminal.
+Memory does not grow with the run. On the caller's thread.
 """
 
 from __future__ import annotations
 
 import math
+import sys
 from array import array
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from sidecar.projections.store.blocks import Block
+from tracker.terminal.sparkline import shows_blocks, sparkline
 
 _SLICES = 64
 """Points that a block of rows contributes to a drawn series, at most."""
 
 _MOST_POINTS = 4096
 """Points of a series at which it is thinned to half."""
+
+_DENSE = 4
+"""Points per character from which on they are drawn where their steps are, and not evenly spaced."""
 
 
 @dataclass
@@ -70,10 +75,22 @@ class Curve:
             self.points.sort()
             self.points = self.points[::2]
 
-    def series(self) -> tuple[list[float], list[float]]:
-        """Return the numbers to draw and the step of each, ascending by step."""
+    def series(self) -> list[float]:
+        """Return the numbers to draw, by step."""
         self.points.sort(key=_step_of)
-        return [value for _, value in self.points], [step for step, _ in self.points]
+        return [value for _, value in self.points]
+
+    def draw(self, width: int, *, low: float | None = None, high: float | None = None) -> str:
+        """Return the metric as at most `width` characters for standard output.
+
+        Args:
+            width: most characters.
+            low, high: the scale; None for the metric's own.
+        """
+        values = self.series()
+        # With few points a character, an even spacing by step would leave characters empty.
+        at = [step for step, _ in self.points] if len(values) >= _DENSE * width else None
+        return sparkline(values, width, at=at, low=low, high=high, ascii_only=not shows_blocks(sys.stdout))
 
 
 def _step_of(pair: tuple[float, float]) -> float:

@@ -13,9 +13,8 @@ from tracker.cli.curves import read_curves
 from tracker.cli.select import WHERE_HELP, add_selection, nothing_selected, selected
 from tracker.cli.table import Column, screen_width, short_heads, table, table_width
 from tracker.terminal.messages import is_terminal
-from tracker.terminal.sparkline import shows_blocks, sparkline
 from tracker.terminal.style import Style
-from tracker.terminal.text import ago, counted, duration, number, size
+from tracker.terminal.text import ago, counted, duration, fit, number, size
 
 if TYPE_CHECKING:
     from tracker.reading.api import StoredRun
@@ -39,6 +38,8 @@ _SCREENFUL = 20
 """Runs shown on a terminal unless ``-n`` asks for more."""
 
 _SPARK_WIDTH = 16
+_COMFORTABLE = {"NAME": 20, "PROJECT": 12}
+"""Widths to which columns may shrink to make room for numbers of the summary."""
 
 
 def add(commands: Commands) -> None:
@@ -140,20 +141,22 @@ def _fields(runs: list[StoredRun], names: list[str]) -> list[list[str]]:
 
 def _spark(run: StoredRun, key: str) -> str:
     curve = read_curves(run.store().columns([key])).get(key)
-    if curve is None:
-        return ""
-    values, steps = curve.series()
-    return sparkline(values, _SPARK_WIDTH, at=steps, ascii_only=not shows_blocks(sys.stdout))
+    return "" if curve is None else curve.draw(_SPARK_WIDTH)
 
 
 def _add_common(heads: list[Column], rows: list[list[str]], runs: list[StoredRun], total: int) -> None:
     """Add the two most common numbers of the summaries, those of them for which there is room."""
     keys = common_keys(runs)
+    titles = short_heads(keys)
     for count in (2, 1):
         chosen = keys[:count]
-        columns = [Column(head, right=True) for head in short_heads(chosen)]
+        columns = [Column(head, right=True) for head in titles[:count]]
         cells = [[number(run.summary[key], 4) if key in run.summary else "" for key in chosen] for run in runs]
-        wide = [row[: len(heads)] + added for row, added in zip(rows, cells, strict=True)]
+        wide = [
+            [fit(cell, _COMFORTABLE.get(head.head, total)) for cell, head in zip(row, heads, strict=True)]
+            for row in rows
+        ]
+        wide = [row + added for row, added in zip(wide, cells, strict=True)]
         if len(chosen) == count and table_width([*heads, *columns], wide) <= total:
             heads += columns
             for row, added in zip(rows, cells, strict=True):

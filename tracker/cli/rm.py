@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 from sidecar.protocol.layout import is_held
 from tracker.cli.common import RUN_HELP, Commands, UsageError, directory_api_of, say
 from tracker.cli.select import WHERE_HELP, add_selection, is_selected, nothing_selected, selected
+from tracker.cli.table import Column, table
 from tracker.terminal.style import Style
-from tracker.terminal.text import clean, counted, size
+from tracker.terminal.text import counted, size
 
 if TYPE_CHECKING:
     from tracker.reading.api import Api, StoredRun
@@ -82,10 +83,16 @@ def _chosen(api: Api, args: argparse.Namespace) -> list[StoredRun]:
 def _confirmed(runs: list[StoredRun], total: int) -> bool:
     if not sys.stdin.isatty():
         raise UsageError("standard input is not a terminal; pass --yes to remove without confirmation")
-    style = Style.of(sys.stderr)
-    for run in runs[:_LISTED]:
-        name = "" if run.name == run.id else f"  {clean(run.name)}"
-        say(f"{run.id}{name}  {style.state(run.state)}  {size(_bytes(run.dir))}")
+    heads = [
+        Column("ID"),
+        Column("NAME"),
+        Column("STATE", paint=Style.of(sys.stderr).state),
+        Column("SIZE", right=True),
+    ]
+    rows = [
+        [run.id, "" if run.name == run.id else run.name, run.state, size(_bytes(run.dir))] for run in runs[:_LISTED]
+    ]
+    say("\n".join(table(heads, rows)))
     if len(runs) > _LISTED:
         say(f"and {len(runs) - _LISTED} more")
     noun = "this run" if len(runs) == 1 else f"these {len(runs)} runs"

@@ -12,8 +12,7 @@ from sidecar.protocol.errors import SidecarError
 from tracker.cli.common import RUN_HELP, Commands, api_of, print_json
 from tracker.cli.curves import Curve, read_curves
 from tracker.cli.ls import add_stalled_after, length
-from tracker.cli.table import Column, facts, flat, screen_width, table
-from tracker.terminal.sparkline import shows_blocks, sparkline
+from tracker.cli.table import GAP, Column, facts, flat, screen_width, table, table_width
 from tracker.terminal.style import Style
 from tracker.terminal.text import ago, clean_lines, counted, number, size
 
@@ -30,7 +29,7 @@ _EXAMPLES = """\
   tracker show lr=0.1                     its name
   tracker show last --json | jq .summary"""
 
-_SPARK_WIDTH = 24
+_LEAST_SPARK, _SPARK_WIDTH = 8, 24
 _MOST_SERVED_POINTS = 1_000_000
 """Maximum number of values that are fetched from a server for the charts."""
 
@@ -132,7 +131,7 @@ def _moment(moment: float | None, now: float) -> str | None:
 def _config(run: StoredRun, total: int | None) -> list[str]:
     values = flat(run.config)
     unset = [key for key, value in values.items() if value is None]
-    lines = facts({key: number(value) for key, value in values.items() if value is not None}, total=total)
+    lines = facts({key: number(value) or '""' for key, value in values.items() if value is not None}, total=total)
     return [*lines, *facts({"not set:": ", ".join(unset)}, total=total)] if unset else lines
 
 
@@ -151,24 +150,21 @@ def _curves(run: StoredRun) -> tuple[dict[str, Curve], str]:
 def _metrics(run: StoredRun, curves: dict[str, Curve], total: int | None) -> list[str]:
     if not curves:
         return []
-    ascii_only = not shows_blocks(sys.stdout)
-    heads = [Column("METRIC", least=12), Column("", least=8)]
+    heads = [Column("METRIC", least=12)]
     heads += [Column(head, right=True) for head in ("FIRST", "LAST", "MIN", "MAX")]
     rows = []
     for key, curve in sorted(curves.items()):
-        values, steps = curve.series()
         numbers = (curve.first, curve.last, curve.low, curve.high)
-        rows.append(
-            [
-                key,
-                sparkline(values, _SPARK_WIDTH, at=steps, ascii_only=ascii_only),
-                *("" if value is None else number(value, 4) for value in numbers),
-                summary_text(run, key),
-            ]
-        )
-    if not any(row[-1] for row in rows):
-        return table(heads, [row[:-1] for row in rows], total)
-    return table([*heads, Column("SUMMARY")], rows, total)
+        rows.append([key, *("" if value is None else number(value, 4) for value in numbers), summary_text(run, key)])
+    if any(row[-1] for row in rows):
+        heads.append(Column("SUMMARY"))
+    else:
+        rows = [row[:-1] for row in rows]
+    room = _SPARK_WIDTH if total is None else total - table_width(heads, rows) - len(GAP)
+    spark = max(_LEAST_SPARK, min(_SPARK_WIDTH, room))
+    for row in rows:
+        row.insert(1, curves[row[0]].draw(spark))
+    return table([heads[0], Column(""), *heads[1:]], rows, total)
 
 
 def summary_text(run: StoredRun, key: str) -> str:

@@ -128,11 +128,19 @@ def _report(
         print(f"finished: {some(finished)}")
     if pairs:
         style = Style.of(sys.stdout)
+
+        def paint(status: str, shown: str) -> str:
+            return style.paint(shown, "green" if status == "sent" else "yellow")
+
         heads = [
             Column("RUN", least=8),
             Column("SINK", least=16),
             Column("SENT", right=True),
-            Column("STATUS", least=24, paint=lambda text: style.paint(text, "green" if text == "sent" else "yellow")),
+            Column(
+                "STATUS",
+                least=24,
+                paint=paint,
+            ),
         ]
         rows = []
         for pair in pairs:

@@ -23,13 +23,13 @@ class Column(NamedTuple):
         head: its heading.
         right: whether its cells are aligned to the right.
         least: the width to which it may shrink; 0 if it may not.
-        paint: colours a cell of its text, such as `Style.state`; None for no colour.
+        paint: colours a cell: takes its text and what is shown of that, as `Style.state` does; None for no colour.
     """
 
     head: str
     right: bool = False
     least: int = 0
-    paint: Callable[[str], str] | None = None
+    paint: Callable[[str, str], str] | None = None
 
 
 def screen_width() -> int | None:
@@ -69,21 +69,17 @@ def _shrink(columns: Sequence[Column], widths: list[int], total: int) -> None:
 def _line(
     columns: Sequence[Column], widths: Sequence[int], cells: Sequence[str], total: int | None, heading: bool = False
 ) -> str:
-    fitted = [fit(cell, columns_wide) for cell, columns_wide in zip(cells, widths, strict=True)]
-    padded = [
-        pad(cell, columns_wide, right=column.right)
-        for cell, columns_wide, column in zip(fitted, widths, columns, strict=True)
-    ]
-    line = GAP.join(padded).rstrip()
-    if total is not None and width(line) > total:
-        return fit(line, total)  # no column can shrink further: cut, without colours
-    if heading or not any(column.paint for column in columns):
-        return line
-    painted = [
-        cell if column.paint is None else cell.replace(text, column.paint(text), 1) if text else cell
-        for cell, text, column in zip(padded, fitted, columns, strict=True)
-    ]
-    return GAP.join(painted).rstrip()
+    parts: list[str] = []
+    room = total
+    for column, cell, columns_wide in zip(columns, cells, widths, strict=True):
+        shown_width = columns_wide if room is None else min(columns_wide, room)
+        if shown_width <= 0:
+            break
+        text = fit(cell, shown_width)
+        painted = column.paint(cell, text) if column.paint and text and not heading else text
+        parts.append(pad(painted, shown_width, right=column.right))
+        room = None if room is None else room - shown_width - len(GAP)
+    return GAP.join(parts).rstrip()
 
 
 def short_heads(names: Sequence[str]) -> list[str]:

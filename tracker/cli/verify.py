@@ -44,7 +44,7 @@ def run(args: argparse.Namespace) -> int:
         heads = [
             Column("RUN", least=8),
             *(Column(head, right=True) for head in ("RECORDS", "VALUES", "LOG")),
-            Column("STATUS", paint=lambda text: style.paint(text, "green" if text == "ok" else "red")),
+            Column("STATUS", paint=lambda text, shown: style.paint(shown, "green" if text == "ok" else "red")),
         ]
         rows = [
             [
