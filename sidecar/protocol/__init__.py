@@ -1,9 +1,11 @@
-"""The ground both sides stand on: what a training process and a sidecar must agree on, and all of it.
+"""Everything that a training process and a sidecar must agree on. Imports nothing else of ``sidecar``.
 
-``limits`` bounds, ``errors`` their violations, ``records`` the kinds, ``codec`` records as bytes, ``frames`` bytes with
-a checksum, ``segments`` the window's files, ``channels`` the sockets (the only file that imports zmq), ``connection``
-the connection file, ``deadline`` time that runs out. Imports nothing of the rest of ``sidecar``.
+Records: ``records`` the kinds, ``checks`` their checks, ``limits`` bounds and names, ``codec`` records as bytes,
+``frames`` bytes with a checksum, ``errors`` what can go wrong. Sockets: ``channels`` (the only file that imports zmq),
+``ask`` a request to the control socket, ``endpoints``, ``keys``, ``deadline``. Files: ``layout`` where they are,
+``connection`` the connection file, ``segments`` the window's files, ``atomic`` how files are published,
+``filesystems`` which disks are local, ``sink_address`` and ``sink_progress`` the servers that a run is sent to.
 """
 
 PROTOCOL_VERSION = 1
-"""Raised when a client of the old version could no longer work; a door refuses versions it does not know."""
+"""Incremented when a client of the version before could no longer work. A sidecar refuses versions it does not know."""

@@ -1,6 +1,6 @@
 """Records as bytes, and bytes as records. The only file of the package that imports msgpack; no I/O.
 
-msgpack: https://github.com/msgpack/msgpack/blob/master/spec.md. Strings are UTF-8, extension types are refused.
+msgpack: https://github.com/msgpack/msgpack/blob/master/spec.md. Strings are UTF-8; extension types are rejected.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ _MARK_BYTE = bytes([MARK])
 
 
 def _refuse_extension(code: int, data: bytes) -> Any:
-    raise RecordError("form", f"extension type {code} in a record; extension types are not used")
+    raise RecordError("form", f"a record must not contain extension types; it has type {code}")
 
 
 def new_packer() -> Callable[[Any], bytes]:
-    """Return a function that packs plain data: faster than `pack`, for one thread at a time."""
+    """Return a function like `pack` that is faster, for one thread at a time."""
     pack_into_own_buffer: Callable[[Any], bytes] = msgpack.Packer().pack
     return pack_into_own_buffer
 
@@ -45,14 +45,14 @@ def unpack(data: bytes | memoryview) -> Any:
     """Unpack what `pack` packed.
 
     Raises:
-        RecordError: it is no msgpack, not exactly one value, or holds an extension type.
+        RecordError: `data` is not valid msgpack, not exactly one value, or contains an extension type.
     """
     try:
         return _unpackb(data, strict_map_key=True, ext_hook=_refuse_extension)
     except RecordError:
         raise
     except Exception as error:  # msgpack raises many types: ValueError, UnicodeDecodeError, OutOfData, StackError, …
-        raise RecordError("encoding", f"no msgpack: {type(error).__name__}: {error}") from error
+        raise RecordError("encoding", f"not valid msgpack: {type(error).__name__}: {error}") from error
 
 
 def encode(record: Record) -> bytes:
@@ -61,27 +61,27 @@ def encode(record: Record) -> bytes:
 
 
 def decode_envelope(payload: bytes | memoryview) -> Record:
-    """Return the record in `payload` with its envelope checked, its body only known to be a map.
+    """Return the record in `payload`. Its envelope is checked; of its body, only that it is a map.
 
     Raises:
-        RecordError: it is no msgpack, not of a record's form, or over a limit.
+        RecordError: it is not valid msgpack, not a record, or over a limit.
     """
     try:
         if len(payload) > MAX_RECORD_BYTES:
-            raise RecordError("size", f"a record of {len(payload)} bytes, at most {MAX_RECORD_BYTES}")
+            raise RecordError("size", f"a record must have at most {MAX_RECORD_BYTES} bytes, not {len(payload)}")
         value = unpack(payload)
         if type(value) is not list or len(value) != 6:
-            raise RecordError("form", "a record is an array of six: [kind, run, client, seq, time, body]")
+            raise RecordError("form", "a record must be an array of six elements: [kind, run, client, seq, time, body]")
         record = Record._make(value)
         check_envelope(record)
     except RecordError as error:
-        error.record = _what_can_be_read(payload)
+        error.record = _readable_envelope(payload)
         raise
     return record
 
 
-def _what_can_be_read(payload: bytes | memoryview) -> Record | None:
-    """Return whose record a bad one is, so that its client can be told; None where that cannot be said."""
+def _readable_envelope(payload: bytes | memoryview) -> Record | None:
+    """Return the envelope of an invalid record, so that its client can be told; None if it cannot be read."""
     try:
         kind, run, client, seq, time, _ = _unpackb(payload, strict_map_key=False)
         record = Record(kind if type(kind) is str else "", run, client, seq, time, {})
@@ -92,10 +92,10 @@ def _what_can_be_read(payload: bytes | memoryview) -> Record | None:
 
 
 def decode(payload: bytes | memoryview) -> Record:
-    """Return the record in `payload`, checked through and through.
+    """Return the record in `payload`, with envelope and body checked.
 
     Raises:
-        RecordError: with the first thing that is wrong.
+        RecordError: the first violation.
     """
     record = decode_envelope(payload)
     check(record)
@@ -157,7 +157,7 @@ class Damage(NamedTuple):
 
     Attributes:
         start, end: their offsets in the message.
-        error: what is wrong with them; its `record` is the record's envelope where that can be read.
+        error: what is wrong with them; its `record` is the record's envelope, if that can be read.
     """
 
     start: int
@@ -196,8 +196,8 @@ def _damage_at(message: bytes, start: int) -> Damage:
     end = start + HEAD_BYTES + (head & LENGTH_BITS)
     if head >> 24 == MARK and head & LENGTH_BITS > MAX_RECORD_BYTES and end <= len(message):
         payload = message[start + HEAD_BYTES : end]
-        error = RecordError("size", f"a record of {len(payload)} bytes, at most {MAX_RECORD_BYTES}")
-        error.record = _what_can_be_read(payload)
+        error = RecordError("size", f"a record must have at most {MAX_RECORD_BYTES} bytes, not {len(payload)}")
+        error.record = _readable_envelope(payload)
         return Damage(start, end, error)
     for stretch in scan(message, start, most=4 * MAX_MESSAGE_BYTES):
         if stretch.payload is None:
@@ -205,7 +205,8 @@ def _damage_at(message: bytes, start: int) -> Damage:
         else:
             error = _refusal_of(stretch.payload)
         return Damage(start, stretch.end, error)
-    return Damage(start, len(message), RecordError("checksum", f"{len(message) - start} damaged bytes end a message"))
+    torn = RecordError("checksum", f"{len(message) - start} damaged bytes at the end of a message")
+    return Damage(start, len(message), torn)
 
 
 def _refusal_of(payload: memoryview) -> RecordError:
@@ -218,7 +219,7 @@ def _refusal_of(payload: memoryview) -> RecordError:
 
 
 def _read_bare(message: bytes) -> Iterator[Stretch | Damage]:
-    """Yield the records of a message without frames; after a bad one the rest of the message cannot be read."""
+    """Yield the records of a message without frames; after invalid msgpack the rest cannot be read."""
     unpacker = msgpack.Unpacker(max_buffer_size=MAX_MESSAGE_BYTES)
     unpacker.feed(message)
     start = 0
@@ -226,7 +227,7 @@ def _read_bare(message: bytes) -> Iterator[Stretch | Damage]:
         try:
             unpacker.skip()
         except Exception as error:  # as in unpack()
-            refused = RecordError("encoding", f"no msgpack: {type(error).__name__}: {error}")
+            refused = RecordError("encoding", f"not valid msgpack: {type(error).__name__}: {error}")
             yield Damage(start, len(message), refused)
             return
         payload = message[start : unpacker.tell()]

@@ -1,4 +1,4 @@
-"""Endpoints as ZeroMQ writes them: ``tcp://host:port``, ``ipc:///path``. Pure functions; a host's name is looked up."""
+"""Endpoints as ZeroMQ writes them: ``tcp://host:port``, ``ipc:///path``. Pure but for look-ups of host names."""
 
 from __future__ import annotations
 
@@ -7,25 +7,25 @@ import re
 import socket
 
 ANY_HOST = "*"
-"""Stands for the host of an endpoint that a sidecar hands out: the one at which the client reached the door."""
+"""Host of an endpoint in an ``attached`` answer; it stands for the host at which the control socket was reached."""
 
 ANY_PORT = "*"
-"""Stands for a port that the system chooses when a socket is bound."""
+"""Port of an endpoint to bind; the system chooses one."""
 
 _HOST = re.compile(r"[^\s/\[\]]+|\[[^\s/\[\]]+\]")
 
 
 def split_tcp(endpoint: str) -> tuple[str, str]:
-    """Return host and port of ``tcp://host:port``; a host in brackets without them.
+    """Return host and port of ``tcp://host:port``; an IPv6 address without its brackets.
 
     Raises:
-        ValueError: it is of another form.
+        ValueError: it has another form.
     """
     scheme, _, rest = endpoint.partition("://")
     host, colon, port = rest.rpartition(":")
     number = port.isascii() and port.isdigit() and int(port) < 65536
     if scheme != "tcp" or not colon or not _HOST.fullmatch(host) or not (port == ANY_PORT or number):
-        raise ValueError(f"{endpoint!r}; an endpoint is tcp://host:port or ipc:///path")
+        raise ValueError(f"an endpoint must be tcp://host:port or ipc:///path, not {endpoint!r}")
     return host.strip("[]"), port
 
 
@@ -35,40 +35,40 @@ def join_tcp(host: str, port: int | str) -> str:
 
 
 def advertised(endpoint: str) -> str:
-    """Return a bound endpoint as clients are told it: one that is bound on all addresses with `ANY_HOST`."""
+    """Return a bound endpoint as it is given to clients: with `ANY_HOST` if it is bound on all addresses."""
     if not endpoint.startswith("tcp://"):
         return endpoint
     host, port = split_tcp(endpoint)
     return join_tcp(ANY_HOST if host in ("0.0.0.0", "::", ANY_HOST) else host, port)
 
 
-def reached(endpoint: str, door: str) -> str:
-    """Return an endpoint that a sidecar handed out, its host filled in from the `door` that was reached."""
-    if not endpoint.startswith(f"tcp://{ANY_HOST}:") or not door.startswith("tcp://"):
+def reached(endpoint: str, control: str) -> str:
+    """Return an endpoint given by a sidecar, with `ANY_HOST` replaced by the host of the `control` endpoint."""
+    if not endpoint.startswith(f"tcp://{ANY_HOST}:") or not control.startswith("tcp://"):
         return endpoint
-    return join_tcp(split_tcp(door)[0], split_tcp(endpoint)[1])
+    return join_tcp(split_tcp(control)[0], split_tcp(endpoint)[1])
 
 
 def is_loopback(endpoint: str) -> bool:
-    """Whether only this machine reaches it: a Unix socket, or TCP on a loopback address."""
+    """Whether an endpoint can be reached from this machine only: a Unix socket, or TCP on a loopback address."""
     if not endpoint.startswith("tcp://"):
         return True
     host, _ = split_tcp(endpoint)
     try:
-        found = [ipaddress.ip_address(host)]
+        addresses = [ipaddress.ip_address(host)]
     except ValueError:
         try:
-            addresses = {str(info[4][0]) for info in socket.getaddrinfo(host, None)}
+            texts = {str(info[4][0]) for info in socket.getaddrinfo(host, None)}
         except (OSError, UnicodeError):
-            return False  # a name of an interface, ``*``, or of nobody
-        found = [ipaddress.ip_address(address.partition("%")[0]) for address in addresses]
-    return bool(found) and all(address.is_loopback for address in found)
+            return False  # an interface, ``*``, or an unknown name
+        addresses = [ipaddress.ip_address(text.partition("%")[0]) for text in texts]
+    return bool(addresses) and all(address.is_loopback for address in addresses)
 
 
 def numeric(host: str) -> str:
-    """Return the address of a host, IPv4 first, to bind at: ZeroMQ binds no names.
+    """Return the address of a host, preferably IPv4, since ZeroMQ cannot bind names.
 
-    `host` itself where it is an address, `ANY_HOST`, a network interface, or nobody's name.
+    That is `host` itself if it is an address, `ANY_HOST`, a network interface, or an unknown name.
     """
     if host == ANY_HOST or host in _interfaces():
         return host
@@ -78,15 +78,18 @@ def numeric(host: str) -> str:
     except ValueError:
         pass
     try:
-        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+        addresses = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError):
         return host
-    return str(min(found, key=lambda info: info[0] != socket.AF_INET)[4][0])
+    return str(min(addresses, key=lambda info: info[0] != socket.AF_INET)[4][0])
 
 
 def connectable(endpoint: str) -> str:
-    """Return an endpoint as it is to be connected to: of a name that has IPv4 and IPv6 addresses ZeroMQ tries one only,
-    and that is the IPv6 one, such as ``::1`` for ``localhost``, where most sidecars do not listen."""
+    """Return an endpoint to connect to, its host name replaced by an address, preferably IPv4.
+
+    Of a name with several addresses ZeroMQ tries only the IPv6 one, such as ``::1`` for ``localhost``, where most
+    sidecars do not listen.
+    """
     try:
         host, port = split_tcp(endpoint)
     except ValueError:

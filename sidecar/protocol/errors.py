@@ -1,4 +1,4 @@
-"""What can go wrong between a client and a sidecar: one root, each class named for what went wrong and what to do.
+"""The errors of ``sidecar``: one root, each class named for what went wrong.
 
 Exceptions of ``zmq``, ``sqlite3`` and ``requests`` never leave the file that imports them: they become one of these.
 """
@@ -16,12 +16,12 @@ class SidecarError(Exception):
 
 
 class RecordError(SidecarError):
-    """A record that cannot be used. `code` is stable and short, for programs; the message is for people.
+    """A record is not valid. `code` is stable, for programs; the message is for people.
 
     Attributes:
         code: one of ``"encoding"``, ``"form"``, ``"kind"``, ``"size"``, ``"depth"``, ``"key"``, ``"value"``,
             ``"run"``, ``"checksum"``.
-        record: as far as it could be read, where its client and number could; else None.
+        record: its envelope, if client and number could be read; else None.
     """
 
     def __init__(self, code: str, message: str, record: Record | None = None) -> None:
@@ -31,11 +31,11 @@ class RecordError(SidecarError):
 
 
 class RefusedError(SidecarError):
-    """The door refused an attach. `code` says why, `where` names another sidecar's connection file if that helps.
+    """A sidecar refused a request on its control socket.
 
     Attributes:
         code: ``"protocol"``, ``"run"``, ``"client"``, ``"exists"``, ``"missing"``, ``"elsewhere"``, ``"storage"``,
-            ``"closing"``, ``"key"``, ``"sinks"``; or that of a `RecordError`, where the request itself is none.
+            ``"closing"``, ``"key"``, ``"sinks"``; or that of a `RecordError`, if the request is not valid.
         where: the connection file of the sidecar that holds the run, for ``"elsewhere"``; else None.
     """
 
@@ -46,10 +46,10 @@ class RefusedError(SidecarError):
 
 
 class RunHeldError(SidecarError):
-    """Another sidecar holds the run, so nobody else may write it now.
+    """Another sidecar holds the run, so this process must not write it.
 
     Attributes:
-        where: that sidecar's connection file, or "" if it left no word.
+        where: that sidecar's connection file; "" if it is not known.
     """
 
     def __init__(self, run: str, where: str) -> None:
@@ -59,15 +59,15 @@ class RunHeldError(SidecarError):
 
 
 class UnreachableError(SidecarError):
-    """Nobody answered at an address before the deadline."""
+    """No sidecar answered at an address before the deadline."""
 
 
 class ChannelError(SidecarError):
-    """A socket could not be made or bound: the address is malformed, in use, or not allowed."""
+    """A socket could not be made, bound or used: for example, its address is malformed, in use, or not allowed."""
 
 
 class LogFormatError(SidecarError):
-    """A file that is not a transaction log, or one of a later format; the message says what was found."""
+    """A file is not a transaction log, or has a later format."""
 
 
 class StoreError(SidecarError):
@@ -75,8 +75,8 @@ class StoreError(SidecarError):
 
 
 class ConnectionFileError(SidecarError):
-    """A connection file is missing, unreadable, or not of a version this program knows."""
+    """A connection file is missing, unreadable, or of another protocol version."""
 
 
 class KeyFileError(SidecarError):
-    """A file of keys is missing, unreadable, or holds no key."""
+    """A key file is missing, unreadable, or not valid."""

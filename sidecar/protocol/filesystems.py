@@ -1,4 +1,4 @@
-"""Where the window of a run belongs: on a local disk, since a mapped file on a network file system stalls and lies."""
+"""Which directories are on a local disk. Windows must be: a mapped file stalls and loses data on a network's."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from pathlib import Path
 _NETWORK = frozenset(
     ("nfs", "nfs4", "cifs", "smb3", "smbfs", "afs", "9p", "ceph", "lustre", "gpfs", "beegfs", "orangefs", "virtiofs")
 )
-"""File systems of /proc/self/mountinfo (proc(5)) that are not on this machine; so is every ``fuse.*``."""
+"""Types of network file systems in /proc/self/mountinfo (proc(5)), besides every ``fuse.*``."""
 
 
 def on_local_disk(path: Path, mounts: str | None = None) -> bool:
-    """Whether `path` (which need not be there yet) is on a disk of this machine; True where that cannot be seen.
+    """Whether `path`, which need not exist yet, is on a disk of this machine; True if that cannot be determined.
 
     Args:
         path: an absolute path.
-        mounts: what /proc/self/mountinfo says; default: read it.
+        mounts: the content of /proc/self/mountinfo; None: read it.
     """
     if mounts is None:
         try:
@@ -39,15 +39,15 @@ def on_local_disk(path: Path, mounts: str | None = None) -> bool:
 
 
 def local_directory(run: str) -> Path:
-    """Return this user's private directory for windows of `run` whose own directory is not on a local disk; made.
+    """Make and return this user's private directory for windows of `run`, for a run that is not on a local disk.
 
     Raises:
-        OSError: it cannot be made, or belongs to somebody else.
+        OSError: it cannot be made, or belongs to another user.
     """
     top = Path(tempfile.gettempdir()) / f"tracker-windows-{os.getuid()}"
     top.mkdir(mode=0o700, exist_ok=True)
     if top.stat().st_uid != os.getuid() or top.is_symlink():
-        raise OSError(f"{top} belongs to somebody else")
+        raise OSError(f"{top} belongs to another user; remove it")
     directory = top / run
     directory.mkdir(exist_ok=True)
     return directory

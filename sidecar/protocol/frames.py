@@ -4,9 +4,9 @@ A frame is 8 bytes of head and a payload (one encoded record)::
 
     0xC1 | length, 3 bytes, big-endian | CRC-32 of the payload, 4 bytes, big-endian | payload
 
-0xC1 is the one byte that msgpack never uses (https://github.com/msgpack/msgpack/blob/master/spec.md, "never used"), so
-the first byte tells a frame from a bare record, and after damage the next good frame is found by looking for it. The
-checksum is the CRC-32 of zlib, gzip and PNG. A length of 0 is never written. Pure functions on bytes, no I/O.
+0xC1 is the only byte that msgpack never uses (https://github.com/msgpack/msgpack/blob/master/spec.md, "never used"), so
+the first byte distinguishes a frame from a bare record, and after damage the next valid frame is found by searching for
+it. The checksum is the CRC-32 of zlib, gzip and PNG. A length of 0 is never written. Pure functions on bytes, no I/O.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ LENGTH_BITS = 0x00FFFFFF
 
 
 class Frame(NamedTuple):
-    """A stretch of a buffer: a good frame, or damage (`payload` is None)."""
+    """A part of a buffer: a valid frame, or damage (`payload` is None)."""
 
     start: int
     end: int
@@ -34,12 +34,12 @@ class Frame(NamedTuple):
 
 
 def frame(payload: bytes) -> bytes:
-    """Return `payload` with its head before it."""
+    """Return `payload` as a frame."""
     return HEAD.pack(MARK_BITS | len(payload), zlib.crc32(payload)) + payload
 
 
-def _good_at(view: memoryview, start: int) -> int:
-    """Return where the good frame at `start` ends; 0 if it would end past the buffer; -1 if there is none."""
+def _valid_at(view: memoryview, start: int) -> int:
+    """Return the end of the valid frame at `start`; 0 if it would end past the buffer; -1 if it is not valid."""
     size = len(view)
     if start + HEAD_BYTES > size:
         return 0 if view[start] == MARK else -1
@@ -54,10 +54,10 @@ def _good_at(view: memoryview, start: int) -> int:
 
 
 def find_frame(data: bytes, start: int, most: int | None = None) -> int:
-    """Return where the first good and whole frame at or after `start` begins, or -1.
+    """Return the offset of the first valid frame at or after `start`, or -1.
 
     Args:
-        most: so many bytes are summed up for it; without a bound it takes time quadratic in what was made to mislead.
+        most: maximum number of bytes to compute checksums of. Without it, data made to mislead takes quadratic time.
     """
     view = memoryview(data)
     while (start := data.find(MARK, start)) >= 0:
@@ -65,23 +65,24 @@ def find_frame(data: bytes, start: int, most: int | None = None) -> int:
             most -= HEAD.unpack_from(view, start)[0] & LENGTH_BITS
             if most < 0:
                 return -1
-        if _good_at(view, start) > 0:
+        if _valid_at(view, start) > 0:
             return start
         start += 1
     return -1
 
 
 def scan(data: bytes, start: int = 0, *, final: bool = True, most: int | None = None) -> Iterator[Frame]:
-    """Yield the frames of `data` from `start` on, and the damaged stretches between them.
+    """Yield the frames of `data` from `start` on, and the damage between them.
 
-    What follows the last good frame is never yielded: it may be a torn tail, or the beginning of what is still being
-    written; it starts at the last `Frame.end`.
+    Bytes after the last valid frame are not yielded: they may be a torn tail, or a frame that is still being written.
+    They start at the last `Frame.end`.
 
     Args:
         data: the bytes.
         start: where the first frame should begin.
-        final: False where more bytes may follow, so that a frame which would end past the buffer is waited for
-            (the scan stops there) and not searched behind.
+        final: False if more bytes may follow: then the scan stops at a frame that would end past the buffer, instead
+            of searching behind its head.
+        most: see `find_frame`.
     """
     view = memoryview(data)
     size = len(data)
@@ -96,10 +97,10 @@ def scan(data: bytes, start: int = 0, *, final: bool = True, most: int | None = 
                 yield Frame(start, end, payload)
                 start = end
                 continue
-        elif not final and _good_at(view, start) == 0:
+        elif not final and _valid_at(view, start) == 0:
             return
-        found = find_frame(data, start + 1, most)
-        if found < 0:
+        following = find_frame(data, start + 1, most)
+        if following < 0:
             return
-        yield Frame(start, found, None)
-        start = found
+        yield Frame(start, following, None)
+        start = following

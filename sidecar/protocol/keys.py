@@ -1,8 +1,8 @@
-"""CURVE keys (https://rfc.zeromq.org/spec/26/): the files they are kept in, and what a client needs to use them.
+"""CURVE keys (https://rfc.zeromq.org/spec/26/) and their files. Knows nothing of sockets.
 
 A key is 32 bytes, written as 40 characters of Z85 (https://rfc.zeromq.org/spec/32/). A key file is JSON with
-``public_key`` and, owner-only, ``secret_key``. A list of clients is a text file with a public key a line, its first
-word; what follows is for people. Knows nothing of sockets.
+``public_key`` and, owner-only, ``secret_key``. A list of clients is a text file with a public key as the first word of
+each line; the rest of a line is a comment.
 """
 
 from __future__ import annotations
@@ -20,21 +20,21 @@ _KEY = re.compile(f"[{re.escape(_DIGITS)}]{{40}}")
 
 
 class KeyPair(NamedTuple):
-    """A public key and its secret one, in Z85."""
+    """A public key and its secret key, in Z85."""
 
     public: str
     secret: str
 
 
 class Security(NamedTuple):
-    """What a client encrypts with: the sidecar's public key, and a pair of its own."""
+    """The keys of a client: the sidecar's public key, and the client's own pair."""
 
     server: str
     own: KeyPair
 
 
 def valid_key(text: object) -> bool:
-    """Whether `text` is a key in Z85: five characters are a number of four bytes, so not all of them mean something."""
+    """Whether `text` is a key in Z85. Each group of five characters must be a number below 2**32."""
     if not isinstance(text, str) or _KEY.fullmatch(text) is None:
         return False
     return all(_number(text[start : start + 5]) < 1 << 32 for start in range(0, 40, 5))
@@ -51,7 +51,7 @@ def write_key_pair(name: Path, pair: KeyPair) -> tuple[Path, Path]:
     """Write ``<name>.key`` (owner-only) and ``<name>.pub``; return both paths.
 
     Raises:
-        KeyFileError: one of them is there already; a key is never overwritten. OSError: they cannot be written.
+        KeyFileError: one of them exists; a key is never overwritten. OSError: they cannot be written.
     """
     secret, public = name.with_name(name.name + ".key"), name.with_name(name.name + ".pub")
     made: list[Path] = []
@@ -66,27 +66,25 @@ def write_key_pair(name: Path, pair: KeyPair) -> tuple[Path, Path]:
                 json.dump(keys, file, indent=1)
                 file.write("\n")
     except OSError as error:
-        for path in made:  # half a pair is none
+        for path in made:  # half a pair is of no use
             path.unlink(missing_ok=True)
         if isinstance(error, FileExistsError):
-            raise KeyFileError(
-                f"{error.filename} is there already; a key is not overwritten, choose another name"
-            ) from error
+            raise KeyFileError(f"{error.filename} exists; a key is never overwritten, choose another name") from error
         raise
     return secret, public
 
 
 def read_public_key(text_or_path: str) -> str:
-    """Return a public key that is given itself, or by a file: a key file, or a connection file.
+    """Return a public key, given as text or as the path of a key file or a connection file.
 
     Raises:
-        KeyFileError: it is neither.
+        KeyFileError: it is none of these.
     """
     if valid_key(text_or_path) and not os.path.exists(text_or_path):
         return text_or_path
     key = _read(Path(text_or_path)).get("public_key")
     if not valid_key(key):
-        raise KeyFileError(f"{text_or_path}: its 'public_key' is {key!r}; 40 characters of Z85")
+        raise KeyFileError(f"{text_or_path}: 'public_key' must be 40 characters of Z85, not {key!r}")
     return str(key)
 
 
@@ -94,12 +92,12 @@ def read_key_pair(path: str | os.PathLike[str]) -> KeyPair:
     """Return the pair in the key file at `path`.
 
     Raises:
-        KeyFileError: it cannot be read, or holds no secret key.
+        KeyFileError: it cannot be read, or contains no secret key.
     """
-    found = _read(Path(path))
-    pair = KeyPair(found.get("public_key", ""), found.get("secret_key", ""))
+    content = _read(Path(path))
+    pair = KeyPair(content.get("public_key", ""), content.get("secret_key", ""))
     if not (valid_key(pair.public) and valid_key(pair.secret)):
-        raise KeyFileError(f"{path}: no secret key in it; the file that ends in .key has both")
+        raise KeyFileError(f"{path} contains no secret key; give the file that ends in .key")
     return pair
 
 
@@ -113,24 +111,24 @@ def read_clients(path: str | os.PathLike[str]) -> frozenset[str]:
         lines = Path(path).read_text().splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise KeyFileError(f"list of clients {path}: {error}") from error
-    found = set()
+    keys = set()
     for number, line in enumerate(lines, 1):
         first, *_ = line.split() or [""]
         if valid_key(first):
-            found.add(first)
+            keys.add(first)
         elif first and not first.startswith("#"):
-            raise KeyFileError(f"{path}, line {number}: {first!r} is no public key; 40 characters of Z85")
-    return frozenset(found)
+            raise KeyFileError(f"{path}, line {number}: a public key must be 40 characters of Z85, not {first!r}")
+    return frozenset(keys)
 
 
 def _read(path: Path) -> dict[str, str]:
     try:
-        found = json.loads(path.read_text())
+        content = json.loads(path.read_text())
     except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "no text"
-        raise KeyFileError(f"key {str(path)!r}: neither 40 characters of Z85 nor a key file: {reason}") from error
+        reason = error.strerror if isinstance(error, OSError) else "it is not text"
+        raise KeyFileError(f"{str(path)!r} is neither 40 characters of Z85 nor a key file: {reason}") from error
     except ValueError as error:
-        raise KeyFileError(f"key file {path}: no JSON: {error}") from error
-    if not isinstance(found, dict):
-        raise KeyFileError(f"key file {path}: a JSON object is expected")
-    return found
+        raise KeyFileError(f"key file {path} is not valid JSON: {error}") from error
+    if not isinstance(content, dict):
+        raise KeyFileError(f"key file {path} must contain a JSON object")
+    return content

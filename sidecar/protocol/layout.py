@@ -1,8 +1,8 @@
-"""Where things are below a root directory, and who holds a run. Both sides and every reader go by it.
+"""The layout of a root directory, and the lock on a run. Used by both sides and by every reader.
 
 ``<root>/runs/<run id>/`` has ``transactions.log``, ``store.db``, ``windows/``, ``files/`` and, while a sidecar holds
-the run, ``lock``: a file that is flocked, and says the path of that sidecar's connection file. A lock file that nobody
-has flocked was left by a sidecar that died.
+the run, ``lock``: a file locked with ``flock``, whose content is the path of that sidecar's connection file. A lock
+file that is not locked was left by a sidecar that died.
 """
 
 from __future__ import annotations
@@ -23,26 +23,27 @@ LOG_NAME = "transactions.log"
 STORE_NAME = "store.db"
 FILES_NAME = "files"
 SINKS_NAME = "sinks"
-"""Below a run: how far it is on its way to each server."""
+"""Below a run: its progress on the way to each server."""
 
 REMOTE_NAME = "remote"
-"""Below the root: what this machine keeps of runs whose sidecar was attached to and not launched: their windows."""
+"""Below the root: the windows of runs whose sidecar was not launched here, but attached to."""
 
 SIDECARS_NAME = "sidecars"
-"""Below the root: the connection files of sidecars, and what they had to say."""
+"""Below the root: the connection files and the log files of sidecars."""
 
 SERVING_NAME = "serve.json"
 """The connection file of the sidecar that serves a root."""
 
 SOCKETS_PREFIX = "tracker-"
-"""How the private directories of sockets are named, in the system's directory for temporary files."""
+"""Prefix of the private directories for sockets, in the system's directory for temporary files."""
 
-_LONGEST_TMPDIR = 60
-"""Bytes. The path of a socket has at most 107 (unix(7): sun_path); some clusters' TMPDIR leaves no room below it."""
+_MAX_TMPDIR_BYTES = 60
+"""Maximum length of a directory for sockets, in bytes. A socket's path has at most 107 (unix(7): sun_path), and the
+TMPDIR of some clusters leaves no room for it."""
 
-_LOCK_TRIES = 5
-_LOCK_WAIT = 0.01
-
+_LOCK_ATTEMPTS = 5
+_LOCK_INTERVAL = 0.01
+"""Interval between two attempts to lock a run, in seconds: `is_held` holds the lock for a moment."""
 
 IGNORE_NAME = ".gitignore"
 
@@ -62,17 +63,17 @@ def make_root(root: Path) -> None:
 
 
 def sockets_in() -> Path:
-    """Return where the private directories of sockets are made: the directory for temporary files, or ``/tmp``."""
+    """Return the parent of the private directories for sockets: the directory for temporary files, or ``/tmp``."""
     usual = tempfile.gettempdir()
-    return Path(usual if len(os.fsencode(usual)) <= _LONGEST_TMPDIR else "/tmp")
+    return Path(usual if len(os.fsencode(usual)) <= _MAX_TMPDIR_BYTES else "/tmp")
 
 
 def is_held(run_directory: Path) -> str | None:
-    """Return the connection file of the sidecar that holds a run now ("" if it left no word), or None."""
+    """Return the connection file of the sidecar that holds a run; "" if it is not known, None if no one holds it."""
     try:
         fd = os.open(run_directory / LOCK_NAME, os.O_RDONLY | os.O_CLOEXEC)
     except PermissionError:
-        return ""  # another user's: not for us to say that nobody holds it
+        return ""  # another user's run: it may be held
     except OSError:
         return None
     try:
@@ -85,9 +86,9 @@ def is_held(run_directory: Path) -> str | None:
 
 
 def needs_recovery(run_directory: Path) -> bool:
-    """Whether a dead sidecar has left the run: its lock file is there and nobody holds it, or windows of the dead are.
+    """Whether a dead sidecar left the run: its lock file is not locked, or it has no lock file but orphaned windows.
 
-    A window whose owner lives is one of a run that is about to begin.
+    A window whose owner lives belongs to a run that is about to start.
     """
     if not (run_directory / LOCK_NAME).exists():
         return any((path / OWNER_NAME).exists() and not is_owned(path) for path in window_directories(run_directory))
@@ -95,14 +96,17 @@ def needs_recovery(run_directory: Path) -> bool:
 
 
 class RunLock:
-    """The lock on a run: who has it may write the run's log and store.
+    """The lock on a run: its holder may write the run's log and store.
 
     Args:
-        run_directory: whose lock.
-        holder: the path of the connection file at which others find the holder; empty where there is none.
+        run_directory: the run's directory.
+        holder: the path of the holder's connection file; empty if it has none.
+
+    Attributes:
+        left_behind: whether the lock file existed before: a sidecar died without releasing the run.
 
     Raises:
-        RunHeldError: somebody else has it. OSError: the directory cannot be written.
+        RunHeldError: another process holds it. OSError: the directory cannot be written.
     """
 
     def __init__(self, run_directory: Path, holder: str = "") -> None:
@@ -117,8 +121,8 @@ class RunLock:
                 where = os.read(self._fd, 4096).decode(errors="replace").strip()
                 os.close(self._fd)
                 tries += 1
-                if tries < _LOCK_TRIES:  # is_held() has it for a moment
-                    time.sleep(_LOCK_WAIT)
+                if tries < _LOCK_ATTEMPTS:
+                    time.sleep(_LOCK_INTERVAL)
                     continue
                 raise RunHeldError(run_directory.name, where) from error
             if self._is_named():
@@ -138,10 +142,14 @@ class RunLock:
             return False
 
     def release(self, *, remove: bool) -> None:
-        """Let go. `remove` says that nothing is left to do for the run; a file that stays asks for a recovery."""
+        """Release the lock. May be called twice.
+
+        Args:
+            remove: remove the lock file, since nothing is left to do for the run; a file that stays asks for recovery.
+        """
         if self._fd >= 0:
             try:
-                if remove and self._is_named():  # else the directory was taken away, and another run has its name
+                if remove and self._is_named():  # else the directory was moved away, and another run has its name
                     self._path.unlink(missing_ok=True)
             finally:
                 os.close(self._fd)

@@ -1,4 +1,4 @@
-"""The bounds of the protocol, and the checks of names that become paths. Pure functions, no I/O."""
+"""The bounds of the protocol, and the rules for names that become paths. Pure functions, no I/O."""
 
 from __future__ import annotations
 
@@ -6,41 +6,41 @@ import os
 import re
 
 MAX_RECORD_BYTES = 8 * 1024 * 1024
-"""One encoded record. Must stay below 2**24, since a frame keeps its length in three bytes."""
+"""Maximum size of an encoded record. Must stay below 2**24, since a frame has three bytes for its length."""
 
 MAX_MESSAGE_BYTES = 16 * 1024 * 1024
-"""One ZeroMQ frame, which holds one or more records."""
+"""Maximum size of a ZeroMQ frame, which holds one or more records."""
 
 MAX_DEPTH = 16
-"""Levels of maps and arrays in a record's body; the body itself is level 1."""
+"""Maximum number of levels of maps and arrays in a record's body; the body itself is level 1."""
 
 MAX_KEY_CHARS = 512
-"""A metric's key, after nested keys are joined with dots."""
+"""Maximum length of a metric's key, after nested keys are joined with dots."""
 
 MAX_KEYS = 10_000
-"""Keys in one ``log`` record."""
+"""Maximum number of keys in one ``log`` record."""
 
 MAX_RUN_KEYS = 1_000_000
-"""Different metric keys in one run: it bounds the sidecar's memory."""
+"""Maximum number of different metric keys in one run; it bounds the sidecar's memory."""
 
 MAX_TEXT_BYTES = 1024 * 1024
-"""One string value of a text series."""
+"""Maximum size of one string value of a text series, in UTF-8."""
 
 MAX_CHUNK_BYTES = 1024 * 1024
-"""The content of a file that one ``file`` record carries."""
+"""Maximum number of bytes of a file in one ``file`` record."""
 
 MAX_FILE_NAME_BYTES = 1024
-"""A file's name: its path below the run's files."""
+"""Maximum length of a file's name, which is its path below the run's files, in UTF-8."""
 
 MAX_TIME = 1e15
-"""Seconds since 1970, before or after, that no clock says any more; a time is smaller than that, and no NaN."""
+"""Exclusive bound on the absolute value of a time, in seconds since 1970; NaN is rejected."""
 
 MAX_SEQ = 2**63 - 1
 MIN_STEP, MAX_STEP = -(2**63), 2**63 - 1
 """A step is a signed 64-bit integer."""
 
 RESERVED_KEYS = frozenset({"_step", "_timestamp", "_label"})
-"""What every row has by itself, so no metric may be called so."""
+"""Names that every row has by itself; a metric must not have them."""
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.\-]{0,127}")
 
@@ -50,18 +50,18 @@ NAME_RULE = "1 to 128 letters, digits, '_', '-' or '.', not starting with '.' or
 
 
 def valid_name(name: object) -> bool:
-    """Whether `name` may be a run id or a client id: it becomes a directory's name, so it is never trusted."""
+    """Whether `name` is a valid run id or client id. It becomes a directory's name, so it is always checked."""
     return isinstance(name, str) and _NAME.fullmatch(name) is not None
 
 
 PART_PREFIX = ".part-"
-"""How the name of a temporary file begins; no file of a run may be named so."""
+"""Prefix of the names of temporary files; no file of a run may have it."""
 
-FILE_NAME_RULE = "parts with '/' between, none empty, '.', '..' or beginning with '.part-', no control character"
+FILE_NAME_RULE = "parts separated by '/', none empty, '.', '..' or starting with '.part-', no control characters"
 
 
 def valid_file_name(name: object) -> bool:
-    """Whether `name` may be a file's below a run's directory of files: it becomes a path, so it is never trusted."""
+    """Whether `name` is valid for a file of a run. It becomes a path, so it is always checked."""
     if not isinstance(name, str) or not name.isprintable() or "\\" in name:
         return False
     parts = name.split("/")
@@ -73,7 +73,7 @@ def valid_file_name(name: object) -> bool:
 
 
 def new_id(length: int = 8) -> str:
-    """Return a random id of `length` lower-case letters and digits (a run: 8, a client: 12)."""
+    """Return a random id of `length` lower-case letters and digits. A run's has 8, a client's 12."""
     number = int.from_bytes(os.urandom(2 * length), "big")
     digits = []
     for _ in range(length):

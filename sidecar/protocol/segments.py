@@ -1,9 +1,9 @@
 """The files of a window: what a client has logged and its sidecar has not yet acked. Both sides read them.
 
 A window is a directory ``windows/<client>/`` with a file ``owner`` and segment files ``*.seg``. The owner holds a lock
-(``flock``) on ``owner`` as long as it lives; whoever gets that lock may take what is left and remove the directory.
-A segment is a header of 32 bytes and frames, whose records have the numbers `first`, `first` + 1, … Segments are used
-again, so a frame with another number is a leftover of the segment's earlier use, and the end.
+(``flock``) on ``owner`` while it lives; the process that gets the lock after it may take the records and remove the
+directory. A segment is a header of 32 bytes and frames, whose records have the numbers `first`, `first` + 1, …
+Segments are reused, so a frame with another number is from an earlier use of the segment, and marks its end.
 """
 
 from __future__ import annotations
@@ -32,18 +32,18 @@ VERSION = 1
 _HEADER = struct.Struct(">8sIQI8x")
 HEADER_BYTES = _HEADER.size
 
-_LOOK_SECONDS = 0.001
-"""For so long, at most, one looks whether a window's owner lives."""
+_PROBE_SECONDS = 0.001
+"""Longest time a liveness probe (`is_owned`) holds the lock, in seconds."""
 
 
 def header(first: int) -> bytes:
-    """Return the 32 bytes a segment begins with: magic, version, first number, CRC-32 of these."""
+    """Return the header of a segment: magic, version, number of the first record, CRC-32 of these."""
     start = MAGIC + VERSION.to_bytes(4, "big") + first.to_bytes(8, "big")
     return _HEADER.pack(MAGIC, VERSION, first, zlib.crc32(start))
 
 
 def read_header(data: bytes) -> int | None:
-    """Return the first number of a segment, or None where `data` does not begin with a good header."""
+    """Return the number of a segment's first record; None if `data` does not begin with a valid header."""
     if len(data) < HEADER_BYTES:
         return None
     first = int.from_bytes(data[12:20], "big")
@@ -51,14 +51,14 @@ def read_header(data: bytes) -> int | None:
 
 
 class Kept(NamedTuple):
-    """A record found in a window: its frame's bytes, and itself."""
+    """A record in a window, and the bytes of its frame."""
 
     frame: bytes
     record: Record
 
 
 def read_window(directory: Path, after: int = 0) -> Iterator[Kept]:
-    """Yield what the window in `directory` holds with a number over `after`, in order, up to the first gap or tear."""
+    """Yield the records of the window in `directory` with numbers above `after`, in order, up to the first gap."""
     segments = []
     for path in directory.glob("*" + SEGMENT_SUFFIX):
         with open(path, "rb") as file:
@@ -69,7 +69,7 @@ def read_window(directory: Path, after: int = 0) -> Iterator[Kept]:
     expected = None
     for position, (first, path) in enumerate(segments):
         if position + 1 < len(segments) and segments[position + 1][0] <= after + 1:
-            continue  # all of it is older than `after`
+            continue  # none of its numbers is above `after`
         if expected is not None and first != expected:
             if first > expected:
                 return
@@ -78,7 +78,7 @@ def read_window(directory: Path, after: int = 0) -> Iterator[Kept]:
 
 
 def _read_segment(data: bytes, first: int, after: int) -> Any:
-    """Yield a segment's records over `after`; return the number that should come next."""
+    """Yield a segment's records with numbers above `after`; return the number that follows."""
     expected = first
     for start, end, payload in scan(data, HEADER_BYTES):
         if payload is None:
@@ -96,10 +96,10 @@ def _read_segment(data: bytes, first: int, after: int) -> Any:
 
 
 class OwnerLock:
-    """The lock on a window's ``owner`` file, which says what the window belongs to.
+    """The lock on a window's ``owner`` file.
 
     Attributes:
-        info: what stands in the file: ``run``, ``client``, ``label``, ``parent``, ``pid``, ``host``.
+        info: the content of the file: ``run``, ``client``, ``label``, ``parent``, ``pid``, ``host`` and others.
     """
 
     def __init__(self, fd: int, info: dict[str, Any]) -> None:
@@ -108,7 +108,7 @@ class OwnerLock:
 
     @classmethod
     def make(cls, directory: Path, info: dict[str, Any]) -> OwnerLock:
-        """Make the file in a directory that nobody else knows yet, hold its lock, and write `info` into it."""
+        """Make the file, lock it, and write `info` into it, in a directory that no other process knows yet."""
         fd = os.open(directory / OWNER_NAME, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(fd, fcntl.LOCK_EX)
@@ -120,7 +120,7 @@ class OwnerLock:
 
     @classmethod
     def take(cls, directory: Path) -> OwnerLock | None:
-        """Return the lock of a window whose owner is gone, or None while it lives (or somebody else has taken it)."""
+        """Return the lock of an orphaned window; None if its owner lives, or another process has taken it."""
         try:
             fd = os.open(directory / OWNER_NAME, os.O_RDWR | os.O_CLOEXEC)
         except FileNotFoundError:
@@ -131,15 +131,16 @@ class OwnerLock:
         return cls(fd, read_owner(directory))
 
     def release(self) -> None:
+        """Release the lock. May be called twice."""
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
 
 
 def is_owned(directory: Path) -> bool:
-    """Whether the owner of the window in `directory` lives; False also where there is no such window any more.
+    """Whether the owner of the window in `directory` lives; False if there is no such window.
 
-    Another user's window is taken for one whose owner lives: only that user can tell.
+    Another user's window counts as owned: only that user can tell.
     """
     try:
         fd = os.open(directory / OWNER_NAME, os.O_RDONLY | os.O_CLOEXEC)
@@ -148,7 +149,7 @@ def is_owned(directory: Path) -> bool:
     except OSError:
         return False
     try:
-        # Shared: who wants to take the window can tell it from an owner's.
+        # Shared, so that a process that wants to take the window can tell this lock from an owner's.
         fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return (directory / OWNER_NAME).exists()
@@ -158,7 +159,7 @@ def is_owned(directory: Path) -> bool:
 
 
 def _locked(fd: int) -> bool:
-    """Take the lock of an owner file; return False where somebody has it who does not only look, as `is_owned` does."""
+    """Lock an owner file; return False if another process holds it. A probe of `is_owned` is waited for."""
     while True:
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -169,11 +170,11 @@ def _locked(fd: int) -> bool:
             except BlockingIOError:
                 return False
             fcntl.flock(fd, fcntl.LOCK_UN)
-            time.sleep(_LOOK_SECONDS)
+            time.sleep(_PROBE_SECONDS)
 
 
 def read_owner(directory: Path) -> dict[str, Any]:
-    """Return what the ``owner`` file of the window in `directory` says; nothing where it cannot be read."""
+    """Return the content of the ``owner`` file of the window in `directory`; empty if it cannot be read."""
     try:
         info = json.loads((directory / OWNER_NAME).read_text())
     except (OSError, ValueError):
@@ -182,21 +183,21 @@ def read_owner(directory: Path) -> dict[str, Any]:
 
 
 def window_directories(run_directory: Path) -> list[Path]:
-    """Return the windows in a run's directory, whoever owns them."""
+    """Return the windows in a run's directory, owned and orphaned."""
     try:
-        found = sorted((run_directory / WINDOWS_NAME).iterdir())
+        paths = sorted((run_directory / WINDOWS_NAME).iterdir())
     except OSError:
         return []
-    return [path for path in found if path.is_dir() and not path.name.startswith(".")]
+    return [path for path in paths if path.is_dir() and not path.name.startswith(".")]
 
 
 def remove_window(directory: Path) -> None:
-    """Remove a window whose records are durable elsewhere, the ``owner`` file last; also where it is a link to one."""
+    """Remove a window whose records are durable elsewhere; the ``owner`` file goes last. `directory` may be a link."""
     for path in directory.glob("*" + SEGMENT_SUFFIX):
         path.unlink(missing_ok=True)
     target = directory.resolve()
     (directory / OWNER_NAME).unlink(missing_ok=True)
-    with contextlib.suppress(OSError):  # a client named this path: what else is in it is none of ours
+    with contextlib.suppress(OSError):  # a client named this path: other files in it stay
         target.rmdir()
     if target.parent.name != WINDOWS_NAME:
         with contextlib.suppress(OSError):

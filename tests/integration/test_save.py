@@ -128,7 +128,7 @@ def test_what_users_do_wrong_is_named_and_nothing_of_it_is_kept(attached: Attach
     )
     lines = done.out.splitlines()
     assert [line.split()[0] for line in lines] == ["FileNotFoundError", *["ValueError"] * 6, "RunFinishedError"]
-    assert "'gone'" in lines[0] and "../outside" in lines[1] and "parts with '/' between" in lines[1]
+    assert "'gone'" in lines[0] and "../outside" in lines[1] and "parts separated by '/'" in lines[1]
     assert kept(run_directory(root, "run1")) == {"good": b"good"}
 
 

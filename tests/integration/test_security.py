@@ -445,7 +445,7 @@ def test_keygen(tmp_path: Path) -> None:
     assert pair.secret not in done.out + done.err + public.read_text()
     before = secret.read_bytes(), public.read_bytes()
     again = command("keygen", tmp_path / "anna")
-    assert again.code == 1 and "is there already; a key is not overwritten" in again.err and again.out == ""
+    assert again.code == 1 and "exists; a key is never overwritten" in again.err and again.out == ""
     assert (secret.read_bytes(), public.read_bytes()) == before
     public.unlink()
     assert command("keygen", tmp_path / "anna").code == 1

@@ -31,7 +31,7 @@ def test_split(endpoint: str, host: str, port: str) -> None:
      "udp://host:1", "http://host:1", "ipc:///path", "tcp://host:²", "tcp://host:٣", "tcp://host:1\n"],
 )  # fmt: skip
 def test_what_is_no_tcp_endpoint(endpoint: str) -> None:
-    with pytest.raises(ValueError, match=r"an endpoint is tcp://host:port or ipc:///path"):
+    with pytest.raises(ValueError, match=r"an endpoint must be tcp://host:port or ipc:///path"):
         split_tcp(endpoint)
 
 

@@ -48,7 +48,7 @@ def test_the_secret_is_for_its_owner_only(tmp_path: Path, umask: int) -> None:
 @pytest.mark.parametrize("there", ["server.key", "server.pub"])
 def test_a_key_is_never_overwritten(tmp_path: Path, there: str) -> None:
     (tmp_path / there).write_text("precious")
-    with pytest.raises(KeyFileError, match=rf"{there} is there already"):
+    with pytest.raises(KeyFileError, match=rf"{there} exists"):
         write_key_pair(tmp_path / "server", PAIR)
     assert [path.name for path in tmp_path.iterdir()] == [there], "half a pair is none"
     assert (tmp_path / there).read_text() == "precious"
@@ -56,7 +56,7 @@ def test_a_key_is_never_overwritten(tmp_path: Path, there: str) -> None:
 
 def test_a_key_is_not_written_through_a_link(tmp_path: Path) -> None:
     (tmp_path / "server.key").symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(KeyFileError, match="is there already"):
+    with pytest.raises(KeyFileError, match="exists; a key is never overwritten"):
         write_key_pair(tmp_path / "server", PAIR)
     assert not (tmp_path / "elsewhere").exists()
 
@@ -80,13 +80,13 @@ def test_what_is_a_key() -> None:
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        ("", ["no JSON"]),
-        ("a" * 40, ["no JSON"]),
+        ("", ["not valid JSON"]),
+        ("a" * 40, ["not valid JSON"]),
         ("[]", ["JSON object"]),
         ("{}", ["'public_key'", "None", "Z85"]),
         (json.dumps({"public_key": "short"}), ["'short'", "Z85"]),
         (json.dumps({"public_key": 5}), ["5", "Z85"]),
-        (b"\xff\xfe", ["no text"]),
+        (b"\xff\xfe", ["not text"]),
         (None, ["No such file", "Z85"]),
     ],
 )
@@ -104,7 +104,7 @@ def test_a_file_without_a_public_key(tmp_path: Path, content: str | bytes | None
 
 def test_a_public_file_in_the_place_of_a_secret_one(tmp_path: Path) -> None:
     _, public = write_key_pair(tmp_path / "server", PAIR)
-    with pytest.raises(KeyFileError, match=r"no secret key in it; the file that ends in \.key"):
+    with pytest.raises(KeyFileError, match=r"contains no secret key; give the file that ends in \.key"):
         read_key_pair(public)
 
 
@@ -126,7 +126,7 @@ def test_a_list_of_clients(tmp_path: Path) -> None:
 def test_a_bad_list_of_clients(tmp_path: Path) -> None:
     path = tmp_path / "clients.txt"
     path.write_text(f"{'a' * 40}\nanna {'b' * 40}\n")
-    with pytest.raises(KeyFileError, match="line 2: 'anna' is no public key"):
+    with pytest.raises(KeyFileError, match="line 2: a public key must be 40 characters of Z85, not 'anna'"):
         read_clients(path)
     path.write_bytes(b"\xff\xfe")
     with pytest.raises(KeyFileError, match=r"clients\.txt"):
