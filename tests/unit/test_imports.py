@@ -24,6 +24,7 @@ FLOORS = (
     "sidecar.cli",
     "sidecar.__main__",
     "tracker.errors",
+    "tracker.checks",
     "tracker.settings",
     "tracker.terminal",
     "tracker.media",
