@@ -1,15 +1,14 @@
-"""Data-parallel training with torch.distributed: every rank writes to one run, under its rank as label.
+"""Data-parallel training with torch.distributed: all ranks write to one run, each with its rank as label.
 
     python examples/distributed.py                                  two ranks on this machine
     torchrun --nproc-per-node 2 examples/distributed.py             the same, started by torchrun
 
-Rank 0 starts the run and tells the others its id; they attach to the same sidecar. Between machines name one that
-serves them all, the same for every rank: TRACKER_SIDECAR=tcp://host:5757 (see `sidecar serve --help`). The model is a
-small network on the handwritten digits of scikit-learn; its gradients are averaged over gloo, on the CPU.
+Rank 0 starts the run and sends its id to the other ranks, which attach to the same sidecar. On several machines, set
+the same TRACKER_SIDECAR=tcp://host:5757 for every rank (see `sidecar serve --help`). The model is a small network for
+the handwritten digits of scikit-learn; its gradients are averaged with gloo, on the CPU.
 
-Needs NumPy, scikit-learn and PyTorch (`pip install torch`). Without PyTorch it says so in one line and runs
-multiprocess.py instead, which shows the same with the standard library alone. Takes some seconds, most of them for the
-import of PyTorch.
+Needs NumPy, scikit-learn and PyTorch (`pip install torch`). Without PyTorch it prints a note and runs multiprocess.py
+instead, which does the same with the standard library alone. Takes a few seconds, most of them to import PyTorch.
 """
 
 from __future__ import annotations
@@ -35,7 +34,7 @@ HIDDEN = 48
 
 
 def digits_of(rank: int, ranks: int) -> dict[str, Any]:
-    """Return the digits of one rank to train with, and those that are held out, as tensors."""
+    """Return one rank's digits for training, and those held out for testing, as tensors."""
     from sklearn.datasets import load_digits
 
     images, labels = load_digits(return_X_y=True)
@@ -43,7 +42,7 @@ def digits_of(rank: int, ranks: int) -> dict[str, Any]:
     images = torch.tensor(images[order] / 16.0, dtype=torch.float32)
     labels = torch.tensor(labels[order])
     test = len(labels) // 4
-    end = test + (len(labels) - test) // ranks * ranks  # as many for each, since all take the same steps
+    end = test + (len(labels) - test) // ranks * ranks  # the same number for each rank, since all take the same steps
     return {
         "images": images[test + rank : end : ranks],
         "labels": labels[test + rank : end : ranks],
@@ -54,18 +53,18 @@ def digits_of(rank: int, ranks: int) -> dict[str, Any]:
 
 def begin(rank: int, ranks: int) -> tracker.Run:
     """Start the run as rank 0, or attach to it as another rank."""
-    told: list[str | None] = [None]
+    run_ids: list[str | None] = [None]
     run = None
     if rank == 0:
         config = {"ranks": ranks, "epochs": EPOCHS, "batch_size": BATCH, "learning_rate": LEARNING_RATE}
         run = tracker.init(project="digits", name="distributed", config=config, label="rank 0")
-        told = [run.id]
-    torch.distributed.broadcast_object_list(told, src=0)
-    return run or tracker.init(id=told[0], label=f"rank {rank}")
+        run_ids = [run.id]
+    torch.distributed.broadcast_object_list(run_ids, src=0)
+    return run or tracker.init(id=run_ids[0], label=f"rank {rank}")
 
 
 def train(rank: int, ranks: int) -> None:
-    """What every rank does, once the process group is there."""
+    """Train as one rank of an initialized process group."""
     torch.manual_seed(0)
     torch.set_num_threads(1)
     data = digits_of(rank, ranks)
@@ -84,15 +83,15 @@ def train(rank: int, ranks: int) -> None:
                 run.log({"loss": loss.detach()})
             if rank == 0:
                 with torch.no_grad():
-                    right = network(data["test_images"]).argmax(dim=1) == data["test_labels"]
-                run.log({"epoch": epoch, "test": {"accuracy": right.float().mean()}})
-    torch.distributed.barrier()  # now all have finished, and the run with them
+                    correct = network(data["test_images"]).argmax(dim=1) == data["test_labels"]
+                run.log({"epoch": epoch, "test": {"accuracy": correct.float().mean()}})
+    torch.distributed.barrier()  # all ranks have finished, and so has the run
     if rank == 0:
         report(run.id, Path(run.dir))
 
 
 def report(run_id: str, directory: Path) -> None:
-    """Say what is in the run, as it is read back; one that another machine keeps is read there."""
+    """Print what the run contains, read back from disk. A run kept on another machine is read there."""
     if not (directory / "transactions.log").exists():
         print(f"\nRun {run_id} is kept by {os.environ.get('TRACKER_SIDECAR')}.")
         return
@@ -102,11 +101,11 @@ def report(run_id: str, directory: Path) -> None:
     for label in sorted({row["_label"] for row in rows}):
         losses = [row["loss"] for row in rows if row["_label"] == label]
         print(f"{label}: {len(losses)} losses, from {losses[0]:.3f} to {losses[-1]:.3f}")
-    print(f"\nThe model reads {run.summary['test.accuracy']:.1%} of the test digits right.")
+    print(f"\nTest accuracy: {run.summary['test.accuracy']:.1%}")
 
 
 def one_rank(rank: int, ranks: int, init_method: str) -> None:
-    """Be one rank: of those that `main` starts, or of torchrun's."""
+    """Run one rank, started by `main` or by torchrun."""
     torch.distributed.init_process_group("gloo", init_method=init_method, rank=rank, world_size=ranks)
     try:
         train(rank, ranks)
@@ -116,7 +115,7 @@ def one_rank(rank: int, ranks: int, init_method: str) -> None:
 
 def main() -> None:
     if torch is None:
-        print("PyTorch is not installed (pip install torch): here is the same with multiprocessing.", file=sys.stderr)
+        print("PyTorch is not installed (pip install torch): running multiprocess.py instead.", file=sys.stderr)
         import multiprocess
 
         multiprocess.main()

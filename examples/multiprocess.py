@@ -1,12 +1,13 @@
-"""Four processes train one classifier together and write to one run, each under a label of its own.
+"""Four processes train one classifier together and write to one run, each under its own label.
 
     python examples/multiprocess.py
 
-The parent starts the run, so it launches the sidecar; the workers, which are spawned and share nothing with it, attach
+The parent starts the run and so launches the sidecar. The workers are spawned and share nothing with it; they attach
 to the same sidecar by the run's id. Each worker trains a softmax regression on its own quarter of the handwritten
-digits and logs its loss at every step; after each round the parent averages the four and logs how well the average
-does. Each writer counts its own steps. The run is `finished` when the last writer is; had one of them failed, it would
-be `failed`. On several machines it is the same with one more setting: TRACKER_SIDECAR names a `sidecar serve`.
+digits and logs its loss at every step. After each round the parent averages the four models and logs the accuracy of
+the average. Each writer counts its own steps. The run is `finished` when the last writer has finished, and `failed` if
+one of them failed. It works the same on several machines with one more setting: TRACKER_SIDECAR, the address of a
+`sidecar serve`.
 
 Needs NumPy and scikit-learn (the digits come with it: nothing is downloaded). Takes a few seconds.
 """
@@ -29,7 +30,7 @@ Labels = NDArray[np.int64]
 WORKERS = 4
 ROUNDS = 12
 STEPS = 20
-"""Steps of each worker between two averages."""
+"""Number of steps that each worker takes between two averages."""
 
 BATCH = 32
 LEARNING_RATE = 0.5
@@ -37,26 +38,26 @@ CLASSES = 10
 
 
 def probabilities(weights: Floats, images: Floats) -> Floats:
-    """Return (images, CLASSES): the softmax of a linear map; the last row of `weights` is the bias."""
+    """Return the softmax of a linear map, shape (images, CLASSES). The last row of `weights` is the bias."""
     scores = images @ weights[:-1] + weights[-1]
     exponentials = np.exp(scores - scores.max(axis=1, keepdims=True))
     return np.asarray(exponentials / exponentials.sum(axis=1, keepdims=True))
 
 
 def train_step(weights: Floats, images: Floats, labels: Labels) -> float:
-    """Move `weights` down the gradient; return the cross-entropy before."""
+    """Take one gradient step in place; return the cross-entropy before it."""
     predicted = probabilities(weights, images)
-    right = np.arange(len(labels)), labels
-    loss = float(-np.log(predicted[right] + 1e-12).mean())
-    predicted[right] -= 1.0
+    correct = np.arange(len(labels)), labels
+    loss = float(-np.log(predicted[correct] + 1e-12).mean())
+    predicted[correct] -= 1.0
     weights[:-1] -= LEARNING_RATE * images.T @ predicted / len(labels)
     weights[-1] -= LEARNING_RATE * predicted.mean(axis=0)
     return loss
 
 
 def load() -> tuple[Floats, Labels]:
-    """Return the digits in a fixed random order: images (1797, 64) from 0 to 1, and what they show."""
-    from sklearn.datasets import load_digits  # here, so that the workers need not import it
+    """Return the digits in a fixed random order: images of shape (1797, 64) scaled to 0..1, and their labels."""
+    from sklearn.datasets import load_digits  # imported here so that the workers do not import it
 
     images, labels = load_digits(return_X_y=True)
     order = np.random.default_rng(0).permutation(len(labels))
@@ -64,7 +65,7 @@ def load() -> tuple[Floats, Labels]:
 
 
 def work(rank: int, run_id: str, images: Floats, labels: Labels, parent: Connection) -> None:
-    """A worker: train on its digits whenever weights come, and send them back; None ends it."""
+    """Run one worker: train on its digits whenever weights arrive, and send them back, until None arrives."""
     random = np.random.default_rng(rank)
     with tracker.init(id=run_id, label=f"worker {rank}") as run:
         while (weights := parent.recv()) is not None:
@@ -77,7 +78,7 @@ def work(rank: int, run_id: str, images: Floats, labels: Labels, parent: Connect
 def train() -> tuple[str, Path]:
     """Train, and return the run's id and its directory."""
     images, labels = load()
-    test = len(labels) // 4  # so many are held out
+    test = len(labels) // 4  # held out for testing
     config = {"workers": WORKERS, "rounds": ROUNDS, "steps": STEPS, "batch_size": BATCH, "learning_rate": LEARNING_RATE}
     context = multiprocessing.get_context("spawn")
     with tracker.init(project="digits", name="four workers", config=config, label="parent") as run:
@@ -89,21 +90,21 @@ def train() -> tuple[str, Path]:
             share = slice(test + rank, None, WORKERS)
             workers.append(context.Process(target=work, args=(rank, run.id, images[share], labels[share], theirs)))
             workers[-1].start()
-            theirs.close()  # so that a worker that dies is noticed: EOFError
+            theirs.close()  # so that the death of a worker shows as EOFError
         weights = np.zeros((images.shape[1] + 1, CLASSES))
         try:
             for number in range(ROUNDS):
                 for pipe in pipes:
                     pipe.send(weights)
                 weights = np.mean([pipe.recv() for pipe in pipes], axis=0)
-                guessed = probabilities(weights, images[:test]).argmax(axis=1)
-                accuracy = float((guessed == labels[:test]).mean())
+                predicted = probabilities(weights, images[:test]).argmax(axis=1)
+                accuracy = float((predicted == labels[:test]).mean())
                 run.log({"round": number, "test": {"accuracy": accuracy}})
             for pipe in pipes:
                 pipe.send(None)
         finally:
             for pipe in pipes:
-                pipe.close()  # where one has died, the others must not wait for weights
+                pipe.close()  # if one has died, the others must not wait for weights
         for worker in workers:
             worker.join()
         return run.id, Path(run.dir)
@@ -121,8 +122,8 @@ def main() -> None:
     for label in sorted({row["_label"] for row in rows}):
         losses = [row["loss"] for row in rows if row["_label"] == label]
         print(f"{label:10} {len(losses):5} {losses[0]:11.3f} {np.mean(losses[-STEPS:]):10.3f}")
-    print(f"\nThe average of the four reads {run.summary['test.accuracy']:.1%} of the test digits right.")
-    print(f"All of it is in {directory}")
+    print(f"\nTest accuracy of the averaged model: {run.summary['test.accuracy']:.1%}")
+    print(f"The run's data is in {directory}")
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""Train a classifier of handwritten digits three times, each with another learning rate, and find the best run.
+"""Train a classifier of handwritten digits with three learning rates, and find the best run.
 
     python examples/quickstart.py
 
-The network has one hidden layer and is trained with plain stochastic gradient descent in NumPy, so that every number
-which is logged (loss, accuracy, gradient norm) is computed in sight. The digits come with scikit-learn: nothing is
+The network has one hidden layer and is trained with plain stochastic gradient descent in NumPy, so you can see how
+every logged number (loss, accuracy, gradient norm) is computed. The digits come with scikit-learn: nothing is
 downloaded. Takes a few seconds.
 """
 
@@ -34,7 +34,7 @@ SEED = 0
 
 
 class Network:
-    """Pixels -> hidden layer with ReLU -> softmax over the ten digits."""
+    """A network: pixels -> hidden layer with ReLU -> softmax over the ten digits."""
 
     def __init__(self, inputs: int, random: np.random.Generator) -> None:
         self.weights: list[Floats] = [
@@ -53,12 +53,12 @@ class Network:
         return hidden, exponentials / exponentials.sum(axis=1, keepdims=True)
 
     def evaluate(self, images: Floats, labels: Labels) -> tuple[float, float]:
-        """Return the mean cross-entropy and the share of right answers."""
+        """Return the mean cross-entropy and the accuracy."""
         _, probabilities = self.forward(images)
         return cross_entropy(probabilities, labels), accuracy(probabilities, labels)
 
     def train_step(self, images: Floats, labels: Labels, learning_rate: float) -> tuple[float, float, float]:
-        """Take one step down the gradient; return the batch's loss, accuracy and the norm of the gradient."""
+        """Take one gradient step; return the batch's loss, its accuracy, and the norm of the gradient."""
         hidden, probabilities = self.forward(images)
         at_scores = probabilities.copy()
         at_scores[np.arange(len(labels)), labels] -= 1.0
@@ -80,7 +80,7 @@ def accuracy(probabilities: Floats, labels: Labels) -> float:
 
 
 def batches(images: Floats, labels: Labels, random: np.random.Generator) -> Iterator[tuple[Floats, Labels]]:
-    """Yield batches for ever, in a new order in each epoch."""
+    """Yield batches without end, in a new order in each epoch."""
     while True:
         order = random.permutation(len(labels))
         for start in range(0, len(order) - BATCH + 1, BATCH):
@@ -97,17 +97,17 @@ def train(learning_rate: float, digits: dict[str, Any]) -> tuple[str, Path]:
         network = Network(digits["train_images"].shape[1], random)
         stream = batches(digits["train_images"], digits["train_labels"], random)
         for step, (images, labels) in zip(range(STEPS), stream, strict=False):
-            loss, right, norm = network.train_step(images, labels, learning_rate)
-            metrics: dict[str, Any] = {"loss": loss, "accuracy": right, "gradient_norm": norm}
+            loss, correct, norm = network.train_step(images, labels, learning_rate)
+            metrics: dict[str, Any] = {"loss": loss, "accuracy": correct, "gradient_norm": norm}
             if step % 20 == 19:
-                test_loss, test_right = network.evaluate(digits["test_images"], digits["test_labels"])
-                metrics["test"] = {"loss": test_loss, "accuracy": test_right}
+                test_loss, test_correct = network.evaluate(digits["test_images"], digits["test_labels"])
+                metrics["test"] = {"loss": test_loss, "accuracy": test_correct}
             run.log(metrics)
         return run.id, Path(run.dir)
 
 
 def load() -> dict[str, Any]:
-    """Return 1,797 images of 8 x 8 pixels, scaled to 0..1, three quarters of them to train with."""
+    """Return 1,797 images of 8 x 8 pixels, scaled to 0..1: three quarters for training, the rest for testing."""
     images, labels = load_digits(return_X_y=True)
     order = np.random.default_rng(SEED).permutation(len(labels))
     images, labels = images[order] / 16.0, labels[order]
@@ -131,25 +131,25 @@ def main() -> None:
     print(f"Training {len(LEARNING_RATES)} networks for {STEPS} steps each, on {len(digits['train_labels'])} digits.\n")
     trained = dict(train(learning_rate, digits) for learning_rate in LEARNING_RATES)
 
-    # From here on everything is read back from disk, as any other program could, now or in a year.
+    # From here on everything is read back from disk, as any other program could do, now or in a year.
     api = tracker.Api()
     runs = [api.run(run_id) for run_id in trained]
     print(f"\n{'run':10} {'learning rate':>13}  {'loss':>6}  {'test accuracy':>13}  loss over the steps")
     for run in runs:
         history = run.history(keys=["loss"])
         means = [float(np.mean(part)) for part in np.array_split(np.array(history["loss"], dtype=float), 32)]
-        rate, loss, right = run.config["learning_rate"], run.summary["loss"], run.summary["test.accuracy"]
-        print(f"{run.id:10} {rate:13}  {loss:6.3f}  {right:13.1%}  {sparkline(means)}")
+        rate, loss, correct = run.config["learning_rate"], run.summary["loss"], run.summary["test.accuracy"]
+        print(f"{run.id:10} {rate:13}  {loss:6.3f}  {correct:13.1%}  {sparkline(means)}")
 
     best = max(runs, key=lambda run: float(run.summary["test.accuracy"]))
     directory = trained[best.id]
     program = Path(sys.executable).with_name("tracker")
     command = os.path.relpath(program) if program.exists() else "tracker"
-    print(f"\nBest: {best.name}, which reads {best.summary['test.accuracy']:.1%} of the test digits right.")
+    print(f"\nBest: {best.name}, with a test accuracy of {best.summary['test.accuracy']:.1%}.")
     print(f"Its data is in   {directory}")
     print(f"All runs are in  {directory.parent}")
     print(f"\nLook at it:      {command} show {best.id}")
-    print(f"Take it along:   {command} export {best.id} --format csv")
+    print(f"Export it:       {command} export {best.id} --format csv")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Stands for a training script. ``TRACKER_SIDECAR`` and ``TRACKER_SIDECAR_KEY`` say where its points go."""
+"""A stand-in for a training script. ``TRACKER_SIDECAR`` and ``TRACKER_SIDECAR_KEY`` set where its metrics are sent."""
 
 from __future__ import annotations
 

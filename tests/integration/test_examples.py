@@ -45,7 +45,7 @@ def check_run(root: Path, labels: list[str], losses: int) -> str:
 
 
 def accuracy(out: str) -> float:
-    found = re.search(r"([0-9.]+)% of the test digits", out)
+    found = re.search(r"[Tt]est accuracy.*: ([0-9.]+)%", out)
     assert found, out
     return float(found[1])
 
@@ -63,7 +63,7 @@ def test_distributed(root: Path) -> None:
     """With PyTorch, which is optional, its two ranks; else it says so, and does the same with multiprocessing."""
     out, err = run_example("distributed.py", root)
     if not HAS_TORCH:
-        assert err == "PyTorch is not installed (pip install torch): here is the same with multiprocessing.\n"
+        assert err == "PyTorch is not installed (pip install torch): running multiprocess.py instead.\n"
         assert check_run(root, WORKERS, losses=4 * 240) in out
         return
     assert check_run(root, ["rank 0", "rank 1"], losses=2 * 8 * (1348 // 2 // 32)) in out
