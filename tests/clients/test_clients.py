@@ -100,7 +100,7 @@ def test_the_kit_finds_fault_with_a_program_that_does_nothing() -> None:
     assert done.returncode == 1, done.stderr
     found = {one["name"]: " ".join(one["wrong"]) for one in json.loads(done.stdout)["scenarios"]}
     assert all(found.values()), found
-    assert "asked nothing at the door" in found["tapped"] and "nothing of it was sent" in found["plain"]
+    assert "never asked the control socket" in found["tapped"] and "nothing of it was sent" in found["plain"]
 
 
 @pytest.mark.parametrize("language", LANGUAGES)

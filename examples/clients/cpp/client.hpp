@@ -390,6 +390,10 @@ private:
             const std::optional<Result> result = decode_result(message.to_string_view());
             if (!result) continue;
             heard_ = Clock::now();
+            if (result->client != id_) {  // another client's: we were considered gone, and our port is now its port
+                disconnect();
+                return;
+            }
             take(*result);
         }
     }

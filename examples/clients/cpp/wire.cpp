@@ -137,7 +137,7 @@ std::optional<Result> decode_result(std::string_view message) {
         const Value record = unpack_value(handle.get());
         const List* elements = record.as<List>();
         if (elements == nullptr || elements->size() != 6 || (*elements)[5].as<Map>() == nullptr) return {};
-        return Result{(*elements)[0].text(), (*elements)[5]};
+        return Result{(*elements)[0].text(), (*elements)[2].text(), (*elements)[5]};
     } catch (const msgpack::unpack_error&) {
         return {};
     }

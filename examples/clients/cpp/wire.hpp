@@ -18,6 +18,7 @@ constexpr std::size_t kHeadBytes = 8;
 // What a client needs of a record that the sidecar sends.
 struct Result {
     std::string kind;
+    std::string client;
     Value body;
 };
 

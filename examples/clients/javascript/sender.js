@@ -232,8 +232,9 @@ async function receive(socket) {
   }
 }
 
-function onResult({ kind, body }) {
-  if (kind === 'ack') letGo(body.seq)
+function onResult({ kind, client: receiver, body }) {
+  if (receiver !== client) lost = 'results' // another client's: we were considered gone, and our port is now its port
+  else if (kind === 'ack') letGo(body.seq)
   else if (kind === 'answer') onAnswer(body)
   else if (kind === 'reattach') lost = 'gap'
   else if (kind === 'problem') warnOnce(body.code, `a record was not used: ${body.message}`)

@@ -24,29 +24,31 @@ def main(arguments: list[str] | None = None) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog="scenarios:\n" + "\n".join(f"  {one.name:<10}{one.about}" for one in SCENARIOS),
     )
-    parser.add_argument("--command", help="the client's program, as a shell takes it; arguments are appended")
-    parser.add_argument("--only", help="the names of some scenarios, such as plain,killed (default: all)")
-    parser.add_argument("--steps", type=int, default=Size.steps, help="of each run (default: %(default)s)")
-    parser.add_argument("--interval", type=int, default=Size.interval, help="milliseconds (default: %(default)s)")
-    parser.add_argument("--kills", type=int, default=Size.kills, help="of the sidecar (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="of all that is random (default: 0)")
-    parser.add_argument("--json", action="store_true", help="print what was found as JSON")
-    parser.add_argument("--keep", type=Path, metavar="DIR", help="leave runs and output here, in a new directory")
-    parser.add_argument("--write-vectors", action="store_true", help=f"make {VECTORS.name} anew, and play nothing")
+    parser.add_argument("--command", help="the client's program, as in a shell; arguments are appended")
+    parser.add_argument("--only", help="names of scenarios, such as plain,killed (default: all)")
+    parser.add_argument("--steps", type=int, default=Size.steps, help="steps of each run (default: %(default)s)")
+    parser.add_argument(
+        "--interval", type=int, default=Size.interval, help="milliseconds per step (default: %(default)s)"
+    )
+    parser.add_argument("--kills", type=int, default=Size.kills, help="kills of the sidecar (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of everything random (default: 0)")
+    parser.add_argument("--json", action="store_true", help="print the result as JSON")
+    parser.add_argument("--keep", type=Path, metavar="DIR", help="keep runs and output in this new directory")
+    parser.add_argument("--write-vectors", action="store_true", help=f"write {VECTORS.name} again, and exit")
     options = parser.parse_args(arguments)
     if options.write_vectors:
         VECTORS.write_text(written())
         return 0
     if not options.command or not shutil.which(shlex.split(options.command)[0]):
-        parser.error(f"--command {options.command or ''!r}: there is no such program; give the client's")
+        parser.error(f"--command {options.command or ''!r}: program not found")
     if options.steps < 3 or options.interval < 1 or options.kills < 0:
-        parser.error("--steps is at least 3, --interval at least 1, --kills at least 0")
+        parser.error("--steps must be at least 3, --interval at least 1, --kills at least 0")
     names = [one.name for one in SCENARIOS]
     wanted = options.only.split(",") if options.only else names
     if unknown := [name for name in wanted if name not in names]:
-        parser.error(f"--only {','.join(unknown)}: the scenarios are {', '.join(names)}")
+        parser.error(f"--only {','.join(unknown)}: unknown; the scenarios are {', '.join(names)}")
     if options.keep is not None and options.keep.exists():
-        parser.error(f"--keep {options.keep}: it is there already; give a new directory")
+        parser.error(f"--keep {options.keep}: already exists; name a new directory")
     size = Size(options.steps, options.interval, options.kills, options.seed)
     directory = options.keep or Path(tempfile.mkdtemp(prefix="conformance-"))
     try:
@@ -67,7 +69,7 @@ def main(arguments: list[str] | None = None) -> int:
     if options.json:
         print(json.dumps(_as_map(options.command, size, outcomes), indent=1, ensure_ascii=False))
     else:
-        print("The client holds to the protocol." if holds else f"To play it again: --seed {size.seed}")
+        print("The client conforms to the protocol." if holds else f"To repeat it: --seed {size.seed}")
     return 0 if holds else 1
 
 
@@ -78,8 +80,8 @@ def _absolute(command: str) -> str:
 
 
 def _tell(outcome: Outcome) -> None:
-    print(f"{outcome.scenario.name:<9}{'WRONG' if outcome.wrong else 'good':<7}{outcome.seconds:5.1f} s", flush=True)
-    for line in outcome.wrong:
+    print(f"{outcome.scenario.name:<9}{'WRONG' if outcome.wrong else 'ok':<7}{outcome.seconds:5.1f} s", flush=True)
+    for line in [*outcome.wrong, *(f"Note: {note}" for note in outcome.notes)]:
         print(f"    {line}", flush=True)
 
 
@@ -94,6 +96,7 @@ def _as_map(command: str, size: Size, outcomes: list[Outcome]) -> dict[str, obje
                 "about": one.scenario.about,
                 "seconds": round(one.seconds, 1),
                 "wrong": one.wrong,
+                "notes": one.notes,
             }
             for one in outcomes
         ],

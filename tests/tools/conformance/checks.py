@@ -1,7 +1,8 @@
-"""Reads a run back from disk, and says in plain sentences what is not as the contract wants it."""
+"""Reads a run back from disk, and reports in plain sentences where it differs from the contract."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
@@ -27,17 +28,24 @@ _CLOCK_SECONDS = 600.0
 
 
 def check_end(program: Program, seconds: float) -> list[str]:
-    """Wait until `program` ends by itself with status 0; say what else happened."""
+    """Wait until `program` ends by itself; report if it did not, or if its exit status is not 0."""
     status = program.wait(seconds)
     if status is None:
         return [f"The program did not end by itself within {seconds:.0f} s.{_said(program)}"]
     return [] if status == 0 else [f"The program ended with exit status {status}, not 0.{_said(program)}"]
 
 
-def check_refused(status: Body) -> list[str]:
-    """Say what the sidecar could not use, by its answer to ``status``; records of somebody unknown are no fault."""
+def check_refused(status: Body, output: str = "") -> list[str]:
+    """Report what the sidecar refused. Records of a client that is not attached are not a fault.
+
+    Args:
+        status: the body of its answer to ``status``.
+        output: what the sidecar printed: its reasons are in it.
+    """
     counts = {reason: count for reason, count in status["refused"].items() if reason != "refused: client"}
-    return [f"The sidecar could not use {count} records ('{reason}')." for reason, count in counts.items()]
+    reasons = [line.partition("refused: ")[2] for line in output.splitlines() if " refused: " in line]
+    why = f" Its first reason: {reasons[0]}" if reasons and counts else ""
+    return [f"The sidecar could not use {count} records ('{reason}').{why}" for reason, count in counts.items()]
 
 
 def _said(program: Program) -> str:
@@ -49,7 +57,7 @@ def check_run(root: Path, orders: Sequence[Order]) -> list[str]:
     """Check the run of `orders`, which are all of one run and differ in their label, after its sidecar has ended."""
     directory = root / "runs" / orders[0].run
     if not (directory / LOG_NAME).exists():
-        return [f"The run {orders[0].run} is not there: nothing of it was sent."]
+        return [f"The run {orders[0].run} does not exist: nothing of it was sent."]
     with LogReader(directory / LOG_NAME) as reader:
         log = [record for batch in reader.batches() for record in batch.records]
         damage = reader.damage
@@ -58,8 +66,9 @@ def check_run(root: Path, orders: Sequence[Order]) -> list[str]:
     for record in log:
         if record.client:
             by_client.setdefault(record.client, []).append(record)
-        elif record.kind == "log":
-            found.append("A 'log' record has no client: it was sent as fire-and-forget, without a number.")
+    unnumbered = sum(record.kind == "log" and not record.client for record in log)
+    if unnumbered:
+        found.append(f"{unnumbered} 'log' records have no client: they were sent as fire-and-forget, without numbers.")
     found += _check_writers(by_client, orders)
     if not found:
         found += _check_state(directory, orders)
@@ -69,7 +78,7 @@ def check_run(root: Path, orders: Sequence[Order]) -> list[str]:
 def _check_writers(by_client: dict[str, list[Record]], orders: Sequence[Order]) -> list[str]:
     found = []
     if not by_client:
-        return ["The run is there, and holds no numbered record."]
+        return ["The run exists, but holds no numbered record."]
     if len(by_client) != len(orders):
         programs = "One program" if len(orders) == 1 else f"{len(orders)} programs"
         found.append(
@@ -84,29 +93,29 @@ def _check_writers(by_client: dict[str, list[Record]], orders: Sequence[Order]) 
         else:
             wanted = " or ".join(repr(order.label) for order in orders)
             found.append(f"Client {client}: its 'run' record has the label {label!r}, not {wanted}.")
-    found += [f"Nobody wrote with the label {label!r}." for label in left]
+    found += [f"No client wrote with the label {label!r}." for label in left]
     return found
 
 
 def check_writer(records: Sequence[Record], order: Order) -> Iterator[str]:
     """Yield what is wrong with the records of one client, in the order of the log."""
     if not valid_name(records[0].client):
-        yield f"the client id {records[0].client!r} is no name."
+        yield f"the client id {records[0].client!r} is not a valid name."
     numbers = [record.seq for record in records]
     if numbers != list(range(1, len(records) + 1)):
-        yield f"its numbers are not 1 to {len(records)} in order: {_ranges(numbers)}."
+        yield f"its numbers must be 1 to {len(records)} in order, but are {_ranges(numbers)}."
     for record in records:
         if record.kind == "rejected":
             yield f"its record {record.seq}, a {record.body['kind']!r}, was refused: {record.body['message']}."
     lost = [record.body["counts"] for record in records if record.kind == "losses"]
     if lost:
-        yield f"it says that it lost records: {lost[-1]}."
+        yield f"it reports lost records: {lost[-1]}."
     if records[0].kind != "run":
-        yield f"its first record is a {records[0].kind!r}, not 'run'."
+        yield f"its first record must be a 'run', not a {records[0].kind!r}."
     if records[-1].kind != "exit" or sum(record.kind == "exit" for record in records) != 1:
-        yield f"its last record is a {records[-1].kind!r}; it is one 'exit', and nothing follows."
+        yield f"its last record must be its only 'exit', but is a {records[-1].kind!r}."
     elif (records[-1].body.get("state"), records[-1].body.get("exit_code")) != ("finished", 0):
-        yield f"its 'exit' says {records[-1].body}, not state 'finished' and exit_code 0."
+        yield f"its 'exit' must have state 'finished' and exit_code 0, but is {records[-1].body}."
     yield from _check_about(records, order)
     yield from _check_rows([record for record in records if record.kind == "log"], order)
 
@@ -120,11 +129,14 @@ def _check_about(records: Sequence[Record], order: Order) -> Iterator[str]:
         yield f"its 'run' record has the project {about.get('project')!r}, not {order.project!r}."
     for key, types in _ABOUT_A_RUN.items():
         if not isinstance(about.get(key), types):
-            yield f"its 'run' record has {key} {about.get(key)!r}; it is a {types[-1].__name__}."
+            yield f"its 'run' record has {key} {about.get(key)!r}; it must be a {types[-1].__name__}."
+    now = time.time()
     times = [record.time for record in records]
+    if not all(abs(moment - now) < _CLOCK_SECONDS for moment in times):
+        yield f"the times of its records, {min(times)} to {max(times)}, are not Unix seconds (it is {now:.1f})."
     started = about.get("start_time")
-    if isinstance(started, int | float) and not all(abs(time - started) < _CLOCK_SECONDS for time in times):
-        yield f"the times of its records, {min(times)} to {max(times)}, are not Unix seconds near {started}."
+    if isinstance(started, int | float) and not abs(started - now) < _CLOCK_SECONDS:
+        yield f"its 'start_time' {started} is not in Unix seconds (it is {now:.1f})."
 
 
 def _check_rows(logs: Sequence[Record], order: Order) -> Iterator[str]:
@@ -134,7 +146,11 @@ def _check_rows(logs: Sequence[Record], order: Order) -> Iterator[str]:
         missing = sorted(set(wanted) - set(steps))
         twice = sorted({step for step in steps if steps.count(step) > 1})
         more = sorted(set(steps) - set(wanted))
-        for what, which in (("are missing", missing), ("are there more than once", twice), ("nobody asked for", more)):
+        for what, which in (
+            ("are missing", missing),
+            ("are there more than once", twice),
+            ("were not wanted", more),
+        ):
             if which:
                 yield f"{len(which)} of {order.steps} steps {what}: {_ranges(which)}."
         if not missing and not twice and not more:

@@ -1,4 +1,4 @@
-"""What a client's program is told, and what must be in the run afterwards. Pure: no processes, no files."""
+"""What a client's program is told, and what the run must hold afterwards. Pure: no processes, no files."""
 
 from __future__ import annotations
 
@@ -64,9 +64,9 @@ def row(i: int) -> dict[str, Any]:
 
 
 def same(expected: Any, found: Any) -> bool:
-    """Whether a value is the one that was expected.
+    """Whether a value equals the expected one.
 
-    A float that is a whole number may have come as an integer: some languages have one type of number only.
+    A float that is a whole number may be an integer: some languages have a single number type.
     """
     if isinstance(expected, float):
         if isinstance(found, bool) or not isinstance(found, float | int):

@@ -1,4 +1,4 @@
-"""Judges what a tap wrote down: whether a client behaved as PROTOCOL.md asks, beyond what lies on disk. Pure."""
+"""Judges what a tap recorded: whether a client behaves as PROTOCOL.md requires, beyond what is on disk. Pure."""
 
 from __future__ import annotations
 
@@ -9,18 +9,22 @@ from sidecar.protocol.records import KINDS
 from tests.tools.conformance.tap import Event
 
 _UNHEARD_SECONDS = 1.0
-"""After so long a client must have read what was sent to it."""
+"""Time by which a client must have read what was sent to it, in seconds."""
 
 _QUIET_SECONDS = 2.5
-"""One beat a second, and some patience."""
+"""Longest silence of a client that has nothing to send, in seconds: one beat a second, with some tolerance."""
 
 _FLIGHT_BYTES = 8 * 1024 * 1024
 
 
 def judge(events: Sequence[Event]) -> list[str]:
-    """Return what was wrong in the dealings of one client, in sentences."""
+    """Return the faults of one client, in sentences."""
     found: list[str] = []
-    for check in (_attaching, _numbers, _acks, _flight, _quiet, _leaving):
+    client = next((event.record.client for event in events if event.way == "ask"), "")
+    foreign = [event for event in events if event.way == "result" and event.record.client != client]
+    found += _foreign(events, foreign)
+    events = [event for event in events if event not in foreign]
+    for check in (_attaching, _numbers, _acks, _flight, _quiet, _detaching):
         found += check(events)
     return found
 
@@ -28,13 +32,13 @@ def judge(events: Sequence[Event]) -> list[str]:
 def _attaching(events: Sequence[Event]) -> Iterator[str]:
     asked = [event.record for event in events if event.way == "ask"]
     if not asked:
-        yield "It asked nothing at the door."
+        yield "It never asked the control socket."
         return
     if len({record.client for record in asked}) > 1:
         names = ", ".join(dict.fromkeys(record.client for record in asked))
         yield f"It attached under several client ids ({names}): attaching again keeps the id."
     if any(record.seq != 0 for record in asked):
-        yield "It gave 'attach' a number: what goes to the door has number 0."
+        yield "It gave 'attach' a number: messages to the control socket have number 0."
     attached = False
     for event in events:
         if event.way == "ask" and event.record.kind == "attach":
@@ -45,7 +49,7 @@ def _attaching(events: Sequence[Event]) -> Iterator[str]:
                 yield "It attached again without 'again' true."
                 break
             if not attached and body.get("again"):
-                yield "It said 'again' before it had been attached."
+                yield "It sent 'again' true before it had been attached."
                 break
         elif event.way == "reply" and event.record.kind == "attached":
             attached = True
@@ -56,6 +60,7 @@ def _attaching(events: Sequence[Event]) -> Iterator[str]:
 
 def _numbers(events: Sequence[Event]) -> Iterator[str]:
     first: dict[int, bytes] = {}
+    highest = 0
     for event in events:
         record = event.record
         if event.way != "send":
@@ -66,10 +71,41 @@ def _numbers(events: Sequence[Event]) -> Iterator[str]:
         if record.seq and first.setdefault(record.seq, event.payload) != event.payload:
             yield f"It used the number {record.seq} for two different records."
             return
+        if record.seq > highest + 1:
+            yield f"Record {highest + 1} never came: {record.seq} followed {highest}. Numbers start at 1, without gaps."
+            return
+        highest = max(highest, record.seq)
+
+
+def _foreign(events: Sequence[Event], foreign: Sequence[Event]) -> Iterator[str]:
+    """After a result for another client it attaches again."""
+    if foreign and not any(event.way == "ask" and event.moment > foreign[0].moment for event in events):
+        yield "It read a result with another client's id, and did not attach again."
+
+
+def unfinished(events: Sequence[Event]) -> list[str]:
+    """Say what a client that did not end was waiting for: the last thing that was lost, and what it did after that."""
+    lost = [event for event in events if not event.passed and event.record.kind != "ack"]
+    lost = lost or [event for event in events if not event.passed]
+    if not lost:
+        return []
+    began, last = events[0].moment, lost[-1]
+    what = f"{_article(last.record.kind)} {last.record.kind!r}"
+    if last.record.kind == "answer":
+        what = f"the answer to request {last.record.body.get('id')}"
+    elif last.record.kind == "attach":
+        what = "the answer to its first 'attach'"
+    later = [event.record.kind for event in events if event.way in ("ask", "send") and event.moment > last.moment]
+    did = f"it sent {', '.join(repr(kind) for kind in dict.fromkeys(later))}" if later else "it sent nothing"
+    return [f"At {last.moment - began:.1f} s {what} was lost on the way; after that {did}."]
+
+
+def _article(word: str) -> str:
+    return "an" if word[0] in "aeiou" else "a"
 
 
 def _acks(events: Sequence[Event]) -> Iterator[str]:
-    """What was acked, or durable when it attached, is not sent again."""
+    """A record that was acked, or durable when it attached, is not sent again."""
     told: list[tuple[float, int]] = []
     for event in events:
         record = event.record
@@ -80,7 +116,7 @@ def _acks(events: Sequence[Event]) -> Iterator[str]:
         elif event.way == "send" and record.seq:
             known = max((seq for moment, seq in told if event.moment - moment > _UNHEARD_SECONDS), default=0)
             if record.seq <= known:
-                yield f"It sent record {record.seq} again, long after it had been told that {known} is durable."
+                yield f"It sent record {record.seq} again, long after records up to {known} had been acked."
                 return
 
 
@@ -95,29 +131,29 @@ def _flight(events: Sequence[Event]) -> Iterator[str]:
             acked = max(acked, record.body["seq"])
             flight = {seq: size for seq, size in flight.items() if seq > acked}
         if sum(flight.values()) > _FLIGHT_BYTES:
-            yield f"It had {sum(flight.values())} bytes sent and not acked; 4 MiB are a good bound."
+            yield f"It had {sum(flight.values())} bytes sent without an ack; 4 MiB is a good bound."
             return
 
 
 def _quiet(events: Sequence[Event]) -> Iterator[str]:
-    """Between `attached` and `detach` something comes every second."""
+    """Between `attached` and `detach` it sends something every second."""
     last = None
     for event in events:
         if event.way == "reply" and event.record.kind == "attached":
             last = event.moment
         elif event.way in ("send", "ask") and last is not None:
             if event.moment - last > _QUIET_SECONDS:
-                yield f"It said nothing for {event.moment - last:.1f} s: a client sends a 'beat' once a second."
+                yield f"It sent nothing for {event.moment - last:.1f} s: a client sends a 'beat' once a second."
                 return
             last = event.moment
 
 
-def _leaving(events: Sequence[Event]) -> Iterator[str]:
+def _detaching(events: Sequence[Event]) -> Iterator[str]:
     sent = [event for event in events if event.way == "send"]
     kinds = [event.record.kind for event in sent]
     asks = [(event.moment, event.record.body["ask"]) for event in sent if event.record.kind == "request"]
     if "detach" not in kinds:
-        yield "It left without 'detach'."
+        yield "It ended without 'detach'."
     elif kinds[-1] != "detach":
         yield f"It sent a {kinds[-1]!r} after 'detach'."
     left = next((event.moment for event in sent if event.record.kind == "detach"), None)
@@ -129,7 +165,7 @@ def _leaving(events: Sequence[Event]) -> Iterator[str]:
     if not asked_state:
         yield "It did not ask for 'state' after 'exit'."
     if not any(moment < ended.moment for moment, _ in asks):
-        yield "It did not wait until all was durable ('flush') before it sent 'exit'."
+        yield "It did not wait until everything was durable ('flush') before it sent 'exit'."
     answers = [event.moment for event in events if event.way == "result" and event.record.kind == "answer"]
     if left is not None and asked_state and not any(asked_state[0] <= moment <= left for moment in answers):
-        yield "It detached before the answer to 'state' was there."
+        yield "It detached before the answer to 'state' had come."

@@ -1,6 +1,6 @@
-"""The processes of a scenario: a real sidecar at an address that stays, and the client's program.
+"""The processes of a scenario: a real sidecar at a fixed address, and the client's program.
 
-Nothing here looks at records. Called by the thread that plays the scenario.
+Does not look at records. Used by the thread that plays the scenario.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from tests.support import REPOSITORY
 from tests.tools.conformance.contract import Order
 
 _PORTS = 12
-"""One for the door, one for records, the others for results."""
+"""One for the control socket, one for records, the others for results."""
 
 _START_SECONDS = 60.0
-_taken_from = [20_000 + (os.getpid() * 97) % 10_000]
+_taken_from = [20_000 + (os.getpid() * 997) % 10_000]
 _taking = threading.Lock()
 
 
 def free_ports() -> int:
-    """Return the first of `_PORTS` ports of this machine that nobody uses, below those that systems give out."""
+    """Return the first of `_PORTS` consecutive free ports, below the range for ephemeral ports."""
     with _taking:
         for _ in range(1000):
             first = _taken_from[0]
@@ -51,11 +51,11 @@ def _is_free(port: int) -> bool:
 
 
 class NotServingError(Exception):
-    """A sidecar did not start: that is no fault of the client's."""
+    """A sidecar did not start, which is not the client's fault."""
 
 
 class Sidecar:
-    """A sidecar that can die and come again at the same address.
+    """A sidecar that can be killed and restarted at the same address.
 
     Args:
         root: its root directory.
@@ -69,10 +69,10 @@ class Sidecar:
         self.output = root.parent / "sidecar.log"
 
     def start(self) -> None:
-        """Start it, and wait until it serves.
+        """Start it, and wait until it is ready.
 
         Raises:
-            NotServingError: it does not; with what it said.
+            NotServingError: it did not start; with its output.
         """
         read, write = os.pipe()
         command = [sys.executable, "-m", "sidecar", "serve", "--dir", str(self.root), "--listen", self.door]
@@ -93,7 +93,7 @@ class Sidecar:
                 raise NotServingError(f"the sidecar does not start: {self.output.read_text(errors='replace')[-2000:]}")
 
     def kill(self) -> None:
-        """Kill it, as SIGKILL does."""
+        """Kill it with SIGKILL."""
         assert self._process is not None
         self._process.kill()
         self._process.wait()
@@ -101,8 +101,12 @@ class Sidecar:
     def ask(self, kind: str, body: Body | None = None, run: str = "", client: str = "") -> Record:
         return ask(self.door, Record(kind, run, client, 0, time.time(), body or {}), Deadline(_START_SECONDS))
 
+    def printed(self) -> str:
+        """Return what it has printed so far."""
+        return self.output.read_text(errors="replace") if self.output.exists() else ""
+
     def close(self) -> None:
-        """Have it keep what it has, and end."""
+        """Stop it with SIGTERM, so that it writes what it has received."""
         if self._process is None:
             return
         self._process.terminate()
@@ -117,9 +121,9 @@ class Program:
     """The client's program, running.
 
     Args:
-        command: as a shell would take it, without the arguments of the contract.
+        command: as in a shell, without the arguments of the contract.
         order: what it is told to do.
-        door: where.
+        door: the control socket's endpoint.
         directory: its working directory, and where its output goes.
     """
 
@@ -144,7 +148,7 @@ class Program:
         return self._process.poll() is None
 
     def wait(self, seconds: float) -> int | None:
-        """Wait for its end; return its exit status, or None if it had to be killed after `seconds`."""
+        """Wait until it ends; return its exit status, or None if it had to be killed after `seconds`."""
         try:
             return self._process.wait(seconds)
         except subprocess.TimeoutExpired:
@@ -152,7 +156,7 @@ class Program:
             return None
 
     def end(self) -> None:
-        """Have it and all that it started ended."""
+        """Kill it and everything it started."""
         try:
             os.killpg(self._process.pid, signal.SIGKILL)
         except ProcessLookupError:

@@ -1,7 +1,7 @@
-"""TapThread: stands between a client and a real sidecar, writes down all that passes, and plays tricks.
+"""TapThread: sits between a client and a real sidecar, records every message, and drops or adds some.
 
-It owns all its sockets. It is a door, a record socket and result sockets to the client, and a client to the sidecar.
-Knows nothing of what a client is to log; what it wrote down is judged in ``manners``.
+Owns all its sockets: a control socket, a record socket and result sockets towards the client, and a client's towards
+the sidecar. Does not know what a client should log; `manners` judges what it recorded.
 """
 
 from __future__ import annotations
@@ -22,16 +22,22 @@ from tests.tools.conformance.processes import Sidecar, free_ports
 
 _LOOK_SECONDS = 0.05
 
+_STRANGE: tuple[tuple[str, Body], ...] = (
+    ("weather", {"sky": "blue"}),
+    ("problem", {"code": "value", "message": "made up by the kit: nothing was refused", "seq": 0}),
+    ("ack", {"seq": 0, "a key of tomorrow": {"x": [None]}}),
+)
+
 
 class Event(NamedTuple):
-    """Something that passed.
+    """One message that came by.
 
     Attributes:
-        moment: when, by the monotonic clock.
-        way: ``"ask"`` and ``"reply"`` at the door, ``"send"`` and ``"result"`` on the other sockets.
-        record: what it was.
-        payload: its bytes, for a record of a client.
-        passed: whether the other side got it.
+        moment: when, in seconds of the monotonic clock.
+        way: ``"ask"`` and ``"reply"`` on the control socket, ``"send"`` and ``"result"`` on the others.
+        record: the message.
+        payload: its bytes, for a client's record.
+        passed: whether it was passed on.
     """
 
     moment: float
@@ -43,19 +49,21 @@ class Event(NamedTuple):
 
 @dataclass
 class Tricks:
-    """What the tap does besides passing on. Each happens once.
+    """What the tap does besides passing messages on. Each happens once.
 
     Attributes:
-        ignore_first_attach: the first question gets no answer.
-        refuse_second_attach: the next is refused as ``closing``.
-        strange_results: results and keys that no client knows come before the first ack.
-        lose_message_after: once so many numbered records have passed, a message of the client's is lost.
-        silent_after: once so many have passed, results are lost for `silent_seconds`.
+        ignore_first_attach: the first question is not answered.
+        refuse_second_attach: the next one is refused with ``closing``.
+        strange_results: a `problem`, and results and keys that no client knows, precede the first ack.
+        foreign_result_after: after this many numbered records a result for another client comes.
+        lose_message_after: after this many numbered records one message of the client is lost.
+        silent_after: after this many numbered records results are lost for `silent_seconds`.
     """
 
     ignore_first_attach: bool = False
     refuse_second_attach: bool = False
     strange_results: bool = False
+    foreign_result_after: int | None = None
     lose_message_after: int | None = None
     silent_after: int | None = None
     silent_seconds: float = 3.0
@@ -66,13 +74,13 @@ class Tap:
     """The tap; a context manager.
 
     Args:
-        sidecar: the real one, which runs.
-        tricks: what to do besides.
+        sidecar: the real one, running.
+        tricks: what to do besides passing messages on.
 
     Attributes:
-        door: where a client attaches.
-        events: all that passed, in order; to be read when the tap is closed.
-        faults: what a client sent that cannot be read, in sentences.
+        door: the endpoint at which a client attaches.
+        events: all messages in order; to be read after the tap is closed.
+        faults: unreadable messages of the client, in sentences.
     """
 
     def __init__(self, sidecar: Sidecar, tricks: Tricks) -> None:
@@ -126,7 +134,7 @@ class Tap:
     def _step(self) -> None:
         asked = time.monotonic()
         ready = {socket for socket, _ in self._poller.poll(round(_LOOK_SECONDS * 1000))}
-        # Where this took longer than it may, the machine stood still, and the client with it.
+        # If this took longer than it can, the machine stood still, and the client with it.
         self._stood_still += max(0.0, time.monotonic() - asked - 2 * _LOOK_SECONDS)
         if self._door in ready:
             self._on_door()
@@ -140,26 +148,27 @@ class Tap:
         self.events.append(Event(time.monotonic() - self._stood_still, way, record, payload, passed))
 
     def _once(self, trick: str, wanted: bool) -> bool:
-        """Whether a trick is to be played now: it is wanted, and was not played before."""
+        """Whether to play a trick now: it is wanted, and was not played before."""
         if wanted and trick not in self._tricks.played:
             self._tricks.played.append(trick)
             return True
         return False
 
-    # -- the door -----------------------------------------------------------------------------------------------
+    # -- the control socket -------------------------------------------------------------------------------------
 
     def _on_door(self) -> None:
         *envelope, payload = self._door.recv_multipart()
         try:
             request = decode(payload)
         except RecordError as error:
-            self.faults.append(f"What it sent to the door cannot be read: {error}.")
+            self.faults.append(f"What it sent to the control socket cannot be read: {error}: {_hex(payload)}.")
             return
-        self._note("ask", request)
-        if self._once("ignore", self._tricks.ignore_first_attach):
+        ignored = self._once("ignore", self._tricks.ignore_first_attach)
+        self._note("ask", request, passed=not ignored)
+        if ignored:
             return
         if self._once("refuse", self._tricks.refuse_second_attach):
-            self._reply(envelope, request, "refused", {"code": "closing", "message": "the run is about to be closed"})
+            self._reply(envelope, request, "refused", {"code": "closing", "message": "the run is being closed"})
             return
         try:
             answer = self._sidecar.ask(request.kind, request.body, request.run, request.client)
@@ -182,7 +191,7 @@ class Tap:
         self._door.send_multipart([*envelope, encode(answer)])
 
     def _result_port(self, client: str, endpoint: str) -> int:
-        """Have results of `client` passed on; return the port where it takes them."""
+        """Pass on results of `client`; return the port where it receives them."""
         known = self._results.get(client)
         if known is not None and known[2] == endpoint:
             return int(known[1].getsockopt_string(zmq.LAST_ENDPOINT).rpartition(":")[2])
@@ -213,11 +222,13 @@ class Tap:
         if not parts:
             self.faults.append("It sent an empty message.")
         found = []
+        start = 0
         for part in parts:
             if part.record is None:
-                self.faults.append(f"It sent a record that cannot be read: {part.error}.")
+                self.faults.append(f"It sent a record that cannot be read: {part.error}: {_hex(message[start:])}.")
             else:
                 found.append((part.record, part.frame))
+            start = part.end
         return found
 
     # -- results ------------------------------------------------------------------------------------------------
@@ -226,8 +237,10 @@ class Tap:
         result = decode(message)
         front = self._results[client][1]
         if self._once("strange", self._tricks.strange_results):
-            for kind, body in (("weather", {"sky": "blue"}), ("ack", {"seq": 0, "a key of tomorrow": {"x": [None]}})):
+            for kind, body in _STRANGE:
                 self._hand(front, Record(kind, result.run, client, 0, time.time(), body))
+        if self._once("foreign", _reached(self._tricks.foreign_result_after, self._numbered)):
+            self._hand(front, Record("ack", result.run, "somebody-else", 0, time.time(), {"seq": 1 << 40}))
         if time.monotonic() < self._silent_until:
             self._note("result", result, passed=False)
         else:
@@ -236,10 +249,15 @@ class Tap:
     def _hand(self, front: zmq.Socket[bytes], result: Record) -> None:
         try:
             front.send(encode(result), zmq.DONTWAIT)
-        except zmq.Again:  # it has detached, or attaches just now
+        except zmq.Again:  # it has detached, or is just attaching
             self._note("result", result, passed=False)
         else:
             self._note("result", result)
+
+
+def _hex(data: bytes) -> str:
+    """The first 40 bytes, as people compare them with the hex dumps of PROTOCOL.md."""
+    return data[:40].hex(" ") + (" ..." if len(data) > 40 else "")
 
 
 def _reached(wanted: int | None, numbered: int) -> bool:

@@ -271,7 +271,9 @@ final class Pump {
         byte[] message = results.recv(0); // waits for one tick
         while (message != null) {
             Wire.Result result = Wire.decode(message);
-            if (result != null) {
+            if (result != null && !result.client().equals(wire.client)) {
+                disconnect(); // another client's: we were considered gone, and our port is now its port
+            } else if (result != null) {
                 heard = now();
                 lock.lock();
                 try {

@@ -31,7 +31,7 @@ final class Wire {
     private static final MessagePack.PackerConfig PACKING = new MessagePack.PackerConfig().withBufferSize(512);
 
     /** A result: what a client needs of a record that the sidecar sends. */
-    record Result(String kind, Map<String, Object> body) {
+    record Result(String kind, String client, Map<String, Object> body) {
         String text(String key) {
             return body.get(key) instanceof String text ? text : "";
         }
@@ -42,7 +42,7 @@ final class Wire {
     }
 
     private final String run;
-    private final String client;
+    final String client;
 
     /** Makes records of this client, in this run. */
     Wire(String run, String client) {
@@ -99,8 +99,8 @@ final class Wire {
         try (MessageUnpacker unpacker = MessagePack.newDefaultUnpacker(message)) {
             Object record = plain(unpacker.unpackValue());
             if (record instanceof List<?> elements && elements.size() == 6 && elements.get(0) instanceof String kind
-                    && elements.get(5) instanceof Map<?, ?> body) {
-                return new Result(kind, stringKeys(body));
+                    && elements.get(2) instanceof String client && elements.get(5) instanceof Map<?, ?> body) {
+                return new Result(kind, client, stringKeys(body));
             }
             return null;
         } catch (IOException | MessagePackException error) {

@@ -307,6 +307,10 @@ module Tracker
       while bytes
         @heard = now
         result = Codec.decode(bytes)
+        if result.client != @client # another client's: we were considered gone, and our port is now its port
+          @lost = :results
+          return
+        end
         case result.kind
         when "ack" then @lock.synchronize { let_go(result.body["seq"]) }
         when "answer" then on_answer(result.body)

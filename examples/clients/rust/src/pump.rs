@@ -122,8 +122,8 @@ impl Pump {
                 None => continue,
             };
             match wire::decode_record(&message) {
-                Some((kind, body)) if kind == "attached" => return self.welcomed(&body),
-                Some((kind, body)) if kind == "refused" => return self.refused(&body),
+                Some((kind, _, body)) if kind == "attached" => return self.welcomed(&body),
+                Some((kind, _, body)) if kind == "refused" => return self.refused(&body),
                 _ => {}
             }
         }
@@ -271,8 +271,11 @@ impl Pump {
         let mut patience_ms = TICK_MS;
         while let Some(message) = receive(&channel.results, patience_ms)? {
             patience_ms = 0;
-            if let Some((kind, body)) = wire::decode_record(&message) {
+            if let Some((kind, client, body)) = wire::decode_record(&message) {
                 self.heard = Instant::now();
+                if client != self.shared.writer.client {
+                    return Ok(false); // another client's: we were considered gone, and our port is now its port
+                }
                 if !self.take(&kind, &body) {
                     return Ok(false);
                 }

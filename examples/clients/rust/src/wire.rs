@@ -213,15 +213,15 @@ pub fn record_bytes(frame: &[u8]) -> usize {
     frame.len() - HEAD_BYTES
 }
 
-/// Kind and body of a bare record; nothing if it is none, since what is not understood is ignored.
-pub fn decode_record(mut bytes: &[u8]) -> Option<(String, Value)> {
+/// Kind, client and body of a bare record; None if it is not a valid record, since such a one is ignored.
+pub fn decode_record(mut bytes: &[u8]) -> Option<(String, String, Value)> {
     let elements = match read_value(&mut bytes, 0)? {
         Value::List(elements) if elements.len() == 6 => elements,
         _ => return None,
     };
     let mut elements = elements.into_iter();
-    match (elements.next(), elements.next_back()) {
-        (Some(Value::Text(kind)), Some(body @ Value::Map(_))) => Some((kind, body)),
+    match (elements.next(), elements.nth(1), elements.next_back()) {
+        (Some(Value::Text(kind)), Some(Value::Text(client)), Some(body @ Value::Map(_))) => Some((kind, client, body)),
         _ => None,
     }
 }
