@@ -1,14 +1,18 @@
-"""What the user's side raises: one root, each class named for what went wrong."""
+"""Errors of the user's side: one root, each class named for what went wrong."""
 
 from __future__ import annotations
 
 
 class TrackerError(Exception):
-    """The root of all errors that ``tracker`` raises of its own."""
+    """Root of all errors that ``tracker`` raises of its own."""
 
 
 class SettingsError(TrackerError, ValueError):
-    """A setting that cannot be: the message names it, where it comes from, and what would be right."""
+    """A setting is not valid: the message names it, where it was set, and what it must be."""
+
+
+class NoRunError(TrackerError, AttributeError):
+    """No run is active in this process: `init` was not called, or the run has ended."""
 
 
 class LaunchError(TrackerError):
@@ -16,22 +20,26 @@ class LaunchError(TrackerError):
 
 
 class ResumeError(TrackerError):
-    """The run is there and must not be, or is not and must be, or is held elsewhere."""
+    """The run exists and must not, or does not and must, or is in use elsewhere."""
 
 
 class RunActiveError(TrackerError):
-    """`init` while a run is active in this process."""
+    """`init` was called while a run is active in this process."""
 
 
 class RunFinishedError(TrackerError):
-    """A run was used after its `finish`."""
+    """A run was used after its end."""
 
 
-class RunNotFoundError(TrackerError, KeyError):
-    """No run fits the reference; the message names similar ones."""
+class _KeyError(TrackerError, KeyError):
+    """A `KeyError` whose text is shown as it is."""
 
     def __str__(self) -> str:
         return str(self.args[0]) if self.args else ""
+
+
+class RunNotFoundError(_KeyError):
+    """No run fits the reference; the message names similar ones."""
 
 
 class AmbiguousRunError(RunNotFoundError):
@@ -42,5 +50,9 @@ class RootNotFoundError(RunNotFoundError):
     """The directory to read runs from does not exist."""
 
 
+class MissingKeyError(_KeyError, AttributeError):
+    """A config or a summary has no such key; the message names those that it has."""
+
+
 class ConfigChangeError(TrackerError):
-    """A key of the config that has another value already, without ``allow_val_change=True``."""
+    """A key of the config has another value already, and ``allow_val_change=True`` was not given."""

@@ -11,7 +11,8 @@ from typing import Any
 
 from sidecar.projections.losses import Losses
 from sidecar.projections.registry import state_parts
-from sidecar.projections.summary import Summary, resolve
+from sidecar.projections.summary import Summary
+from sidecar.protocol.patterns import resolve
 from sidecar.protocol.records import END_STATES, Record, kinds_of
 
 _ABOUT = ("project", "name", "group", "job_type", "tags", "notes")

@@ -10,39 +10,10 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from sidecar.protocol.patterns import resolve
 from sidecar.protocol.records import SUMMARIES
 
 _NUMBERS = (float, int, bool)
-
-
-def matches(pattern: str, key: str) -> bool:
-    """Whether `key` fits `pattern`, in which "*" stands for any characters. Linear in time, whatever the pattern."""
-    head, *parts = pattern.split("*")
-    if not parts:
-        return pattern == key
-    tail = parts.pop()
-    if len(key) < len(head) + len(tail) or not (key.startswith(head) and key.endswith(tail)):
-        return False
-    position, end = len(head), len(key) - len(tail)
-    for part in parts:
-        position = key.find(part, position, end)
-        if position < 0:
-            return False
-        position += len(part)
-    return True
-
-
-def resolve(metrics: Mapping[str, Mapping[str, Any]], key: str) -> dict[str, Any]:
-    """Return what is defined for `key`: by its own name, then by the patterns it fits, the longest first.
-
-    What one definition leaves open (or None, or an empty list) the next may say.
-    """
-    fitting = [pattern for pattern in metrics if pattern == key or ("*" in pattern and matches(pattern, key))]
-    fitting.sort(key=lambda pattern: (pattern == key, len(pattern)))
-    found: dict[str, Any] = {}
-    for pattern in fitting:
-        found.update({name: said for name, said in metrics[pattern].items() if said is not None and said != []})
-    return found
 
 
 class Summary:

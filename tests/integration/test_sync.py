@@ -308,7 +308,7 @@ def test_finish_does_not_wait_for_a_server_that_is_down_and_the_sidecar_goes_on(
     )
     assert 3.0 < float(done.out) < 8.0
     (line,) = done.err.splitlines()
-    assert "run run1" in line and server.address in line and "still on their way" in line
+    assert "run run1" in line and server.address in line and "pending" in line
     assert "no sidecar answers" in line
 
     server.start()

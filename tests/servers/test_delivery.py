@@ -130,7 +130,7 @@ def test_servers_that_are_down_disturb_neither_each_other_nor_the_trainer(
     lines = done.err.splitlines()
     assert len(lines) == 2, "one for each that is down"
     for address, line in zip(down, sorted(lines, key=lambda line: down[1] in line), strict=True):
-        assert address in line and "still on their way" in line and "refused" in line
+        assert address in line and "pending" in line and "refused" in line
     assert len(mlflow_sqlite.kept(project).metrics["x"]) == 1000
     assert main(["sync", "--dir", str(root), "--patience", "0.5"]) == 1
     err = capsys.readouterr().err

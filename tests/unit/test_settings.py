@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from tests.support import REPOSITORY, Scripts
+from tracker import init
 from tracker.errors import SettingsError
-from tracker.sdk.init import init
 from tracker.settings import SETTINGS, Settings, markdown, resolve, root_dir, unknown_variables
 
 README = REPOSITORY / "tracker" / "README.md"

@@ -7,8 +7,8 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from sidecar.projections.summary import resolve
 from sidecar.protocol.errors import SidecarError
+from sidecar.protocol.patterns import resolve
 from sidecar.protocol.records import SUMMARIES
 from tracker.cli.common import RUN_HELP, CommandError, Commands, UsageError, api_of, key_list, print_json, say
 from tracker.cli.curves import Curve, read_curves

@@ -7,8 +7,8 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any
 
-from sidecar.projections.summary import resolve
 from sidecar.protocol.errors import SidecarError
+from sidecar.protocol.patterns import resolve
 from tracker.cli.common import RUN_HELP, Commands, api_of, print_json
 from tracker.cli.curves import Curve, read_curves
 from tracker.cli.ls import add_stalled_after, length

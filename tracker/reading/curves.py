@@ -14,7 +14,7 @@ from operator import le
 from typing import Any, NamedTuple
 
 from sidecar.projections.store.blocks import BLOCK_ROWS, Block, Column
-from sidecar.projections.summary import resolve
+from sidecar.protocol.patterns import resolve
 from tracker.reading.stored_run import StoredRun
 
 MAX_CURVES = 8

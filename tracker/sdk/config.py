@@ -1,103 +1,153 @@
-"""The config of a run: a dict whose keys are attributes too, and whose changes are records. Any thread."""
+"""Config: a dict whose keys are attributes too, and whose changes are records. Any thread."""
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Iterator, MutableMapping
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from contextlib import AbstractContextManager
 from typing import Any
 
-from tracker.errors import ConfigChangeError
+from tracker.errors import ConfigChangeError, MissingKeyError
 from tracker.sdk.values import as_mapping, plain
 
 Publish = Callable[[str, dict[str, Any]], None]
+Lock = Callable[[], AbstractContextManager[Any]]
 
 
 class Config(MutableMapping[str, Any]):
-    """What a run was started with.
+    """The configuration that a run was started with.
 
-    ``config["lr"]`` and ``config.lr`` are the same. A value is kept as plain data (numbers, strings, lists, dicts);
-    what has no plain form is kept as its text.
+    ``config["lr"]`` and ``config.lr`` are the same, and so are ``config["sgd"]["lr"]`` and ``config.sgd.lr``. Values
+    are plain data (numbers, strings, lists, dicts); a value without a plain form is kept as its text. What is handed
+    out is a copy: to change a nested value, set the key that holds it.
+
+    Args:
+        publish: sends a record.
+        lock: returns the lock to hold while a change is published; a forked child has another.
+        values: the config to begin with.
     """
 
-    def __init__(self, publish: Publish) -> None:
-        self.__dict__["_publish"] = publish
-        self.__dict__["_values"] = {}
-        self.__dict__["_lock"] = threading.RLock()  # a signal handler may set a key too
+    def __init__(self, publish: Publish, lock: Lock, values: Mapping[str, Any] | None = None) -> None:
+        self.__dict__.update(_publish=publish, _lock=lock, _values=dict(values or {}))
 
     def update(self, *args: Any, allow_val_change: bool = False, **kwargs: Any) -> None:
-        """Set many keys at once.
+        """Set several keys at once.
 
         Args:
-            args: one mapping, dataclass or ``argparse.Namespace``; `kwargs` are set besides.
+            args: one mapping, dataclass or ``argparse.Namespace``; `kwargs` are set as well.
             allow_val_change: whether a key may get another value than it has.
 
         Raises:
-            ConfigChangeError: a key has another value already. TypeError: not of these types.
+            ConfigChangeError: a key has another value already. TypeError: not one of these types. ValueError: a value
+            that is too large.
         """
         if len(args) > 1:
             raise TypeError(f"config.update() takes one mapping, not {len(args)}")
         changes = {**as_mapping(args[0] if args else None, "config"), **kwargs}
         self._set(changes, allow_val_change=allow_val_change)
 
+    def setdefaults(self, values: Any) -> None:
+        """Set those keys of a mapping, dataclass or ``argparse.Namespace`` that have no value yet."""
+        with self._lock():
+            changes = {key: value for key, value in as_mapping(values, "config").items() if key not in self._values}
+            self._set(changes, allow_val_change=False)
+
     def _set(self, changes: dict[str, Any], *, allow_val_change: bool) -> None:
-        made = {key: plain(value) for key, value in changes.items()}
-        with self._lock:
-            for key, value in made.items():
-                if not allow_val_change and key in self._values and not _same(self._values[key], value):
-                    raise ConfigChangeError(
-                        f"config key {key!r} is {self._values[key]!r} already; to make it {value!r}, "
-                        "use config.update({...}, allow_val_change=True)"
-                    )
+        values = {key: plain(value) for key, value in changes.items()}
+        with self._lock():
             new = {
                 key: value
-                for key, value in made.items()
+                for key, value in values.items()
                 if key not in self._values or not _same(self._values[key], value)
             }
+            for key in () if allow_val_change else new:
+                if key in self._values:
+                    raise ConfigChangeError(
+                        f"config key {key!r} is already {self._values[key]!r}; to change it to {new[key]!r}, "
+                        "use config.update({...}, allow_val_change=True)"
+                    )
             if new:
-                self._publish("config", {"set": new})
+                try:
+                    self._publish("config", {"set": new})
+                except (ValueError, OverflowError) as error:
+                    largest = max(new, key=lambda key: len(repr(new[key])))
+                    raise ValueError(f"config key {largest!r} cannot be recorded: {error}") from None
                 self._values.update(new)
-
-    def _load(self, values: dict[str, Any]) -> None:
-        """Take what a resumed run had."""
-        self._values.update(values)
 
     def as_dict(self) -> dict[str, Any]:
         """Return a copy, as plain data."""
-        with self._lock:
-            return dict(self._values)
+        with self._lock():
+            values = dict(self._values)
+        return {key: _copy(value, dict) for key, value in values.items()}
 
     def __getitem__(self, key: str) -> Any:
-        return self._values[key]
+        try:
+            return _copy(self._values[key], Section)
+        except KeyError:
+            raise MissingKeyError(f"the config has no key {key!r}; it has {_names(self._values)}") from None
 
     def __setitem__(self, key: str, value: Any) -> None:
         if not key or not isinstance(key, str):
-            raise TypeError(f"config key {key!r}; keys are strings that are not empty")
+            raise TypeError(f"config key must be a non-empty string, not {key!r}")
         self._set({key: value}, allow_val_change=False)
 
     def __delitem__(self, key: str) -> None:
-        with self._lock:
+        with self._lock():
             if key not in self._values:
-                raise KeyError(key)
+                raise MissingKeyError(f"the config has no key {key!r}; it has {_names(self._values)}")
             self._publish("config", {"delete": [key]})
             del self._values[key]
 
     def __getattr__(self, key: str) -> Any:
-        try:
-            return self._values[key]
-        except KeyError:
-            raise AttributeError(f"the config has no {key!r}; it has {', '.join(self._values) or 'nothing'}") from None
+        if "_values" not in self.__dict__:  # `copy` and `pickle` look before there is anything
+            raise AttributeError(key)
+        return self[key]
 
     def __setattr__(self, key: str, value: Any) -> None:
         self[key] = value
 
+    def __delattr__(self, key: str) -> None:
+        del self[key]
+
+    def __dir__(self) -> list[str]:
+        return [*super().__dir__(), *self._values]
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._values
+
     def __iter__(self) -> Iterator[str]:
-        return iter(self.as_dict())
+        return iter(list(self._values))
 
     def __len__(self) -> int:
         return len(self._values)
 
     def __repr__(self) -> str:
         return f"Config({self._values!r})"
+
+
+class Section(dict[str, Any]):
+    """A dict inside a config, whose keys are attributes too: a copy, changes of which are not recorded."""
+
+    def __getattr__(self, key: str) -> Any:
+        try:
+            return self[key]
+        except KeyError:
+            raise MissingKeyError(f"this part of the config has no key {key!r}; it has {_names(self)}") from None
+
+    def __setattr__(self, key: str, value: Any) -> None:
+        raise AttributeError(
+            f"{key!r} cannot be set in a part of the config; set the whole part: "
+            "config.update({...}, allow_val_change=True)"
+        )
+
+
+def _copy(value: Any, kind: type[dict[str, Any]]) -> Any:
+    if isinstance(value, dict):
+        return kind({key: _copy(item, kind) for key, item in value.items()})
+    return [_copy(item, kind) for item in value] if isinstance(value, list) else value
+
+
+def _names(values: Mapping[str, Any]) -> str:
+    return ", ".join(values) or "none"
 
 
 def _same(one: Any, other: Any) -> bool:

@@ -1,42 +1,50 @@
-"""A run of mode ``"disabled"``: the same calls, none of which launches, writes or waits."""
+"""DisabledLifecycle: a run of mode ``"disabled"``. Its calls do nothing: nothing is launched, written or waited for."""
 
 from __future__ import annotations
 
-import os
-import time
 from pathlib import Path
 from typing import Any
 
 from tracker.sdk.exits import Exit
-from tracker.sdk.run import Run
+from tracker.sdk.lifecycle import Lifecycle
 from tracker.settings import Settings
 
 
-class DisabledRun(Run):
-    """Takes everything, keeps only its config and what was set in the summary."""
+class DisabledLifecycle(Lifecycle):
+    """A run that records nothing."""
 
-    def __init__(self, settings: Settings, config: dict[str, Any]) -> None:
-        super().__init__(None, settings, settings.run_id or "disabled", settings.name or "disabled", Path("."))  # type: ignore[arg-type]
-        self.start_time = time.time()
-        self.config._load(config)
+    records = False
 
-    def log(self, data: dict[str, Any], step: int | None = None, commit: bool | None = None) -> None:
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(settings, settings.run_id or "disabled", settings.name or "disabled", Path("."))
+
+    def ensure_attached(self) -> None:
         """Do nothing."""
 
-    def _publish(self, kind: str, body: dict[str, Any]) -> None:
+    def publish(self, kind: str, body: dict[str, Any]) -> None:
         """Do nothing."""
 
-    @property
-    def files_dir(self) -> Path:
-        raise RuntimeError("a run of mode 'disabled' has no files")
+    def stored_state(self) -> None:
+        """Return None: nothing is stored."""
 
-    def save(self, path: str | os.PathLike[str], name: str | None = None, timeout: float | None = None) -> list[str]:
+    def save(self, files: list[tuple[Path, str]], timeout: float | None) -> None:
         """Do nothing."""
-        return []
 
-    def flush(self, timeout: float | None = None) -> bool:
+    def flush(self, timeout: float | None) -> bool:
         """Return True: there is nothing to wait for."""
         return True
 
-    def _end(self, how: Exit) -> None:
-        self._state = how.state
+    def end(self, how: Exit) -> None:
+        if self.phase == "open":
+            self.state = how.state
+            self.phase = "ended"
+            self.changed()
+
+    def append_end_in_signal_handler(self, how: Exit) -> None:
+        """Do nothing."""
+
+    def report_signal(self, how: Exit) -> None:
+        """Do nothing."""
+
+    def in_child(self) -> None:
+        """Do nothing."""

@@ -1,6 +1,6 @@
-"""What `Run.finish` waits for: that all is in the log and readable in the store, then the servers; and what it says.
+"""The end of a run: `drain` waits until everything is in the log and the store, then for the servers, and reports.
 
-Runs on the caller's thread, inside one deadline. What is not done by then the run's sidecar does by itself.
+Runs on the caller's thread, within one deadline. The sidecar finishes in the background whatever is not done by then.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from sidecar.protocol.deadline import Deadline
@@ -16,74 +17,108 @@ from tracker.terminal.messages import show
 from tracker.terminal.progress import Progress
 
 if TYPE_CHECKING:
-    from tracker.sdk.run import Run
+    from tracker.settings import Settings
     from tracker.transport.interface import Interface
+    from tracker.transport.losses import Losses
 
 _log = logging.getLogger("tracker")
 
-_LOOK_SECONDS = 0.1
-"""How often it is asked how far the servers are."""
+_POLL_SECONDS = 0.1
+"""Interval between two requests for the servers' progress, in seconds."""
 
 
-def drain(run: Run, interface: Interface, deadline: Deadline) -> None:
-    """Wait for everything, as long as the deadline allows, and say how the run ended."""
-    settings = run._settings
+@dataclass(frozen=True)
+class EndedRun:
+    """A run that has ended in this process.
+
+    Args:
+        id, name: the run's.
+        state: how it ended.
+        location: where it is kept, for people.
+        start_time: Unix seconds.
+        settings: the run's.
+        losses: what could not be kept.
+    """
+
+    id: str
+    name: str
+    state: str
+    location: str
+    start_time: float
+    settings: Settings
+    losses: Losses
+
+
+def drain(run: EndedRun, interface: Interface, deadline: Deadline) -> dict[str, Any] | None:
+    """Wait for everything, as long as the deadline allows, and report how the run ended.
+
+    Returns:
+        the run's state as the store has it; None if it did not come in time.
+    """
+    settings = run.settings
     total = interface.unacked()
     with Progress(f"tracker: run {run.name}", silent=settings.silent) as progress:
         answer = interface.ask("state", deadline, lambda: progress(total - interface.unacked(), total))
-    if answer is not None and answer.get("state"):
-        run.summary._load(answer["state"]["summary"])
-        run.losses.merge(answer["state"].get("losses", {}))
+    state: dict[str, Any] | None = (answer.get("state") or None) if answer is not None else None
+    if state is not None:
+        run.losses.merge(state.get("losses", {}))
     if interface.unacked():
         _log.warning(
-            "run %s: %d records are not yet in the log after %.0f s; they are kept in %s and taken from there",
+            "run %s: %d records are not yet in the log after %.0f s; they are kept in %s and recovered from there",
             run.id,
             interface.unacked(),
             settings.finish_timeout,
             interface.window.directory,
         )
-    elif answer is None or not answer.get("state"):
+    elif state is None:
         reason = answer.get("error") if answer else f"no answer in {settings.finish_timeout:.0f} s"
         _log.warning("run %s: everything is in the log; the store is not ready: %s", run.id, reason)
     if answer is not None and settings.mode == "online" and settings.sinks:
         _wait_for_sinks(run, interface, answer.get("sinks", {}), deadline)
     if run.state == "finished":
         last_run.forget(settings.root, run.id)
-    _say_goodbye(run)
+    report(run, state)
+    return state
 
 
-def _wait_for_sinks(run: Run, interface: Interface, sinks: dict[str, Any], deadline: Deadline) -> None:
-    """Wait until the servers that the run was given have it too; those that its sidecar adds are not waited for."""
-    given = run._settings.sinks
-    left = _behind(sinks, given)
-    total = sum(left.values())
-    with Progress(f"tracker: run {run.name} to its sinks", silent=run._settings.silent) as progress:
-        while left and not deadline.over():
-            progress(max(0, total - sum(left.values())), total)
-            time.sleep(deadline.left(_LOOK_SECONDS) or 0.0)
+def report(run: EndedRun, state: dict[str, Any] | None) -> None:
+    """Print how the run ended and what was lost.
+
+    Args:
+        run: the run.
+        state: its state as the store has it, or None.
+    """
+    counts = run.losses.counts()
+    if counts:
+        reasons = ", ".join(f"{count} ({reason})" for reason, count in sorted(counts.items()))
+        show(f"tracker: run {run.name}: lost: {reasons}\n")
+    if not run.settings.silent:
+        show(f"tracker: run {run.name} {run.state}, kept {run.location}\n")
+
+
+def _wait_for_sinks(run: EndedRun, interface: Interface, sinks: dict[str, Any], deadline: Deadline) -> None:
+    """Wait for the servers that the run was given. Those that its sidecar adds are not waited for."""
+    given = run.settings.sinks
+    pending = _pending(sinks, given)
+    total = sum(pending.values())
+    with Progress(f"tracker: run {run.name} to its sinks", silent=run.settings.silent) as progress:
+        while pending and not deadline.over():
+            progress(max(0, total - sum(pending.values())), total)
+            time.sleep(deadline.left(_POLL_SECONDS) or 0.0)
             answer = interface.ask("progress", Deadline(deadline.left(5.0)))
             sinks = answer.get("sinks", {}) if answer is not None else sinks
-            left = _behind(sinks, given)
-    for address, size in left.items():
-        why = f", {sinks[address]['error']}" if sinks[address]["error"] else ""
+            pending = _pending(sinks, given)
+    for address, size_bytes in pending.items():
+        error = f", {sinks[address]['error']}" if sinks[address]["error"] else ""
         _log.warning(
-            "run %s: %d B are still on their way to %s%s; its sidecar goes on by itself, 'tracker ls' shows it",
+            "run %s: %d B pending for %s%s; the sidecar keeps trying in the background, see 'tracker ls'",
             run.id,
-            size,
+            size_bytes,
             address,
-            why,
+            error,
         )
 
 
-def _behind(sinks: dict[str, Any], given: Iterable[str]) -> dict[str, int]:
-    """Return which of the given servers do not have all yet, and how many bytes of the log they lack."""
+def _pending(sinks: dict[str, Any], given: Iterable[str]) -> dict[str, int]:
+    """Return the given servers that lack something, and how many bytes of the log each lacks."""
     return {name: sinks[name]["behind_bytes"] for name in given if name in sinks and sinks[name]["behind_bytes"]}
-
-
-def _say_goodbye(run: Run) -> None:
-    lost = run.losses.counts()
-    if lost:
-        told = ", ".join(f"{count} ({reason})" for reason, count in sorted(lost.items()))
-        show(f"tracker: run {run.name}: not kept: {told}\n")
-    if not run._settings.silent:
-        show(f"tracker: run {run.name} {run.state}, kept {run._kept()}\n")

@@ -1,4 +1,4 @@
-"""Which run was last and has not ended well, for ``resume="auto"``: a file in the root with its id."""
+"""The last run that has not ended well, for ``resume="auto"``: a file in the root with its id."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _NAME = "last-run"
 
 
 def read(root: Path) -> str:
-    """Return the run's id, or nothing."""
+    """Return the run's id, or an empty string."""
     try:
         return (root / _NAME).read_text().strip()
     except OSError:
@@ -19,13 +19,13 @@ def read(root: Path) -> str:
 
 
 def remember(root: Path, run_id: str) -> None:
-    """`run_id` begins. Where that cannot be written, only ``resume="auto"`` misses it."""
+    """Note that `run_id` begins. If that cannot be written, only ``resume="auto"`` misses it."""
     with contextlib.suppress(OSError):
         replace_bytes(root / _NAME, f"{run_id}\n".encode())
 
 
 def forget(root: Path, run_id: str) -> None:
-    """`run_id` has ended well: ``resume="auto"`` starts a new run."""
+    """Note that `run_id` has ended well: ``resume="auto"`` starts a new run."""
     if read(root) == run_id:
         with contextlib.suppress(OSError):
             (root / _NAME).unlink()

@@ -1,80 +1,86 @@
-"""Run: what a training loop holds. Any thread may call it; nothing here waits but `flush`, `finish` and the summary."""
+"""Run: what a training loop holds. Any thread may call it; nothing here waits but `flush`, `finish` and the summary.
+
+What a run does with metrics, config and summary is here; how it is attached and how it ends is its lifecycle's.
+"""
 
 from __future__ import annotations
 
 import os
-import threading
-import time
-from collections.abc import Callable
+from collections.abc import Mapping
+from html import escape
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from sidecar.protocol.deadline import Deadline
 from sidecar.protocol.layout import FILES_NAME
 from sidecar.protocol.limits import MAX_KEYS
 from sidecar.protocol.records import GOALS, SUMMARIES
-from tracker.errors import RunFinishedError
 from tracker.sdk import values
 from tracker.sdk.config import Config
-from tracker.sdk.exits import Exit, exit_of
+from tracker.sdk.exits import exit_of, exit_of_code
+from tracker.sdk.step_sync import StepSync
 from tracker.sdk.summary import Summary
-from tracker.settings import Settings
-from tracker.terminal.messages import show
 from tracker.transport.losses import Losses
 
 if TYPE_CHECKING:
-    from tracker.sdk.setup import Setup
-    from tracker.transport.interface import Interface
+    from tracker.sdk.choices import Aggregates, Goal
+    from tracker.sdk.lifecycle import Lifecycle
 
-_SUMMARY_SECONDS = 5.0
+_MAX_EXIT_CODE = 255
 
 
 class Run:
     """A run that this process writes to. Made by `tracker.init`.
 
     Attributes:
-        id: names the run in its root directory.
-        name, project, group, job_type: strings, the last two may be None.
+        project, group, job_type: strings; the last two may be None.
         config, summary: dicts, see `Config` and `Summary`.
-        dir: the run's directory, a `pathlib.Path`.
-        url: where to look at it; None, since nothing serves it.
-        start_time: Unix seconds.
         label: this writer's name, or None.
-        resumed: whether the run was there before.
+        resumed: whether the run existed before.
+        start_time: Unix seconds.
+        url: where to look at it; None, since nothing serves it.
     """
 
-    def __init__(self, setup: Setup, settings: Settings, run_id: str, name: str, directory: Path) -> None:
-        self.id = run_id
-        self.name = name
+    def __init__(self, lifecycle: Lifecycle, state: Mapping[str, Any], *, resumed: bool) -> None:
+        settings = lifecycle.settings
         self.project = settings.project
-        self.group = settings.group
-        self.job_type = settings.job_type
-        self.dir = directory
-        self._windows_in = directory
+        if state.get("project") and settings.project == "uncategorized":
+            self.project = state["project"]
+        self.group = settings.group or state.get("group")
+        self.job_type = settings.job_type or state.get("job_type")
         self.label = settings.label
+        self.resumed = resumed
+        self.start_time = lifecycle.start_time
         self.url: str | None = None
-        self.start_time = time.time()
-        self.resumed = False
-        self.losses = Losses()
-        self._tags: tuple[str, ...] = tuple(settings.tags)
-        self._notes = settings.notes
-        self._setup = setup
-        self._settings = settings
-        self._interface: Interface | None = None
-        self._window: Any = None
-        self._keys: set[str] = set()
+        self._tags = tuple(settings.tags or state.get("tags") or ())
+        self._notes = settings.notes if settings.notes is not None else state.get("notes")
+        self._lifecycle = lifecycle
         self._step = 0
-        self._synced: dict[str, str] = {}
-        self._synced_values: dict[str, Any] = {}
-        self._plain = False  # whether log() may skip everything but the check of its values
-        self._state = "running"
-        self._finishing = threading.RLock()
-        self._ending = False
-        self._child = False
-        self._far = False  # whether another machine keeps it
-        self.config = Config(self._publish)
-        self.summary = Summary(self._publish, self._fetch_summary, self._keys.__contains__)
+        if state.get("step") is not None and settings.resume is not None:
+            self._step = state["step"] + 1
+        self._sync = StepSync()
+        self._logged: set[str] = set()
+        # What `log` needs at once; `_follow` keeps it up to date.
+        self._open = True
+        self._plain = False
+        self._plain_keys: set[str] = set()
+        self._window: Any = None
+        lifecycle.changed = self._follow
+        self._follow()
+        self.config = Config(lifecycle.publish, lambda: lifecycle.lock, state.get("config") or {})
+        self.summary = Summary(
+            lifecycle.publish,
+            lambda: lifecycle.lock,
+            self._fetch_summary,
+            self._logged.__contains__,
+            state.get("summary") or {},
+        )
+
+    def _follow(self) -> None:
+        """Take over from the lifecycle what `log` needs, and let its next call take the long way."""
+        self._window = self._lifecycle.window
+        self._open = self._lifecycle.state == "running"
+        self._plain = False
 
     # -- logging ------------------------------------------------------------------------------------------------
 
@@ -84,7 +90,7 @@ class Run:
         Args:
             data: keys to numbers (NaN and infinities too), strings or media; nested dicts' keys join with dots.
             step: any integer, in any order; None: the run's own, which counts up by itself.
-            commit: whether the run's own step goes on after it; None: True where `step` is None.
+            commit: whether the run's own step advances after this call; None: True where `step` is None.
 
         Raises:
             TypeError, ValueError: a key or value that cannot be logged, by name; nothing of the call is recorded.
@@ -93,20 +99,22 @@ class Run:
         if self._plain and type(data) is dict and len(data) <= MAX_KEYS:
             # A loop, and no clever set operations: in a training step what is called here is cold, and each other
             # function in C costs more by its cache misses than the loop by its turns.
-            keys = self._keys
+            keys = self._plain_keys
             for key, value in data.items():
                 kind = type(value)
                 if (kind is not float and kind is not int) or key not in keys:
                     data = self._prepare(data)
                     break
-        else:
+        elif self._lifecycle.records:
             data = self._prepare(data)
+        else:
+            return
         if step is not None and (type(step) is not int or not -0x8000000000000000 <= step <= 0x7FFFFFFFFFFFFFFF):
             step = values.step_number(step)
         window = self._window
         with window.lock:
-            if self._state != "running":
-                raise self._finished()
+            if not self._open:
+                raise self._lifecycle.finished_error()
             if step is None:
                 at = self._step
                 following = at if commit is False else at + 1
@@ -121,172 +129,158 @@ class Run:
                 self._step = following
 
     def _prepare(self, data: Any) -> dict[str, Any]:
-        """The long way of `log`: a new key, a nested dict, another type than float or int, or not the usual state."""
-        if self._state != "running":
-            raise self._finished()
-        if self._child and self._interface is None:
-            self._setup.attach_child(self)
-        flat = values.metrics(data)
-        if self._synced:
-            self._sync_steps(flat)
-        else:
-            self._plain = True
-        self._keys.update(flat)
-        return flat
-
-    def _sync_steps(self, flat: dict[str, Any]) -> None:
-        """Repeat the last value of a step metric in a row that has metrics drawn over it, but not it."""
-        from fnmatch import fnmatchcase
-
-        for step_metric in set(self._synced.values()):
-            if step_metric in flat:
-                self._synced_values[step_metric] = flat[step_metric]
-        for pattern, step_metric in self._synced.items():
-            lacks = step_metric not in flat and step_metric in self._synced_values
-            if lacks and any(fnmatchcase(key, pattern) for key in flat):
-                flat[step_metric] = self._synced_values[step_metric]
-
-    def _finished(self) -> RunFinishedError:
-        return RunFinishedError(f"run {self.id!r} is {self._state}; nothing can be logged to it after finish()")
-
-    def _publish(self, kind: str, body: dict[str, Any]) -> None:
-        if self._state != "running":
-            raise self._finished()
-        if self._child and self._interface is None:
-            self._setup.attach_child(self)
-        with self._window.lock:
-            self._window.append(kind, body)
+        """The long way of `log`: a new key, a nested dict, another type than float or int, or a change of lifecycle."""
+        self._lifecycle.ensure_attached()
+        self._plain = True
+        row = values.metrics(data)
+        self._logged.update(row)
+        if not self._plain_keys.issuperset(row):
+            self._plain_keys.update(key for key in row if not self._sync.concerns(key))
+        self._sync.fill(row)
+        return row
 
     @property
     def step(self) -> int:
         """The step that the next automatic `log` will have."""
         return self._step
 
-    @property
-    def state(self) -> str:
-        """``"running"``, or how it ended here: ``"finished"``, ``"failed"``, ``"killed"``, ``"preempted"``."""
-        return self._state
-
     # -- what the run is ----------------------------------------------------------------------------------------
 
     @property
+    def id(self) -> str:
+        """The name of the run in its root directory."""
+        return self._lifecycle.id
+
+    @property
+    def name(self) -> str:
+        """The name of the run for people; may be set."""
+        return self._lifecycle.name
+
+    @name.setter
+    def name(self, name: str) -> None:
+        if not name or not isinstance(name, str):
+            raise TypeError(f"name must be a non-empty string, not {name!r}")
+        self._lifecycle.publish("run", {"name": name})
+        self._lifecycle.name = name
+
+    @property
+    def dir(self) -> Path:
+        """The directory of the run."""
+        return self._lifecycle.directory
+
+    @property
+    def state(self) -> str:
+        """``"running"``, or how it ended here: ``"finished"``, ``"failed"``, ``"killed"``, ``"preempted"``."""
+        return self._lifecycle.state
+
+    @property
+    def losses(self) -> Losses:
+        """What could not be recorded, counted by reason."""
+        return self._lifecycle.losses
+
+    @property
     def tags(self) -> tuple[str, ...]:
+        """The tags of the run; may be set."""
         return self._tags
 
     @tags.setter
     def tags(self, tags: Any) -> None:
         if isinstance(tags, str) or not all(isinstance(tag, str) and tag for tag in tags):
-            raise TypeError(f"tags are {tags!r}; a sequence of strings that are not empty")
+            raise TypeError(f"tags must be a sequence of non-empty strings, not {tags!r}")
         self._tags = tuple(dict.fromkeys(tags))
-        self._publish("run", {"tags": list(self._tags)})
+        self._lifecycle.publish("run", {"tags": list(self._tags)})
 
     @property
     def notes(self) -> str | None:
+        """Notes on the run, or None; may be set."""
         return self._notes
 
     @notes.setter
     def notes(self, notes: str | None) -> None:
         if notes is not None and not isinstance(notes, str):
-            raise TypeError(f"notes are a {type(notes).__name__}; a string")
+            raise TypeError(f"notes must be a string or None, not {values.described(notes)}")
         self._notes = notes
-        self._publish("run", {"notes": notes})
+        self._lifecycle.publish("run", {"notes": notes})
 
     @property
     def files_dir(self) -> Path:
         """A directory for files of the run's own; made when it is first asked for."""
+        if not self._lifecycle.records:
+            raise RuntimeError("a run of mode 'disabled' has no files")
         path = self.dir / FILES_NAME
         path.mkdir(parents=True, exist_ok=True)
         return path
 
     def save(self, path: str | os.PathLike[str], name: str | None = None, timeout: float | None = None) -> list[str]:
-        """Keep a file with the run, as it is now, or all files of a directory. Returns when it is on its way.
+        """Save a file with the run, as it is now, or all files of a directory. Returns when it is on its way.
 
-        Takes as long as copying takes. To a sidecar on another machine its content goes like everything else that is
-        logged: it is kept until it is acked.
+        Takes as long as copying takes. For a sidecar on another machine the content goes the way of everything else
+        that is logged: it stays in the window until it is acked.
 
         Args:
             path: the file or directory.
-            name: what it is called among the run's files; ``/`` makes directories. None: as `path` is called.
-            timeout: seconds to wait for room in the window, where the content is sent; None: as long as it takes.
+            name: its name among the run's files; ``/`` makes directories. None: the name that `path` has.
+            timeout: seconds to wait for room in the window, where the content is sent; None waits without limit.
 
         Returns:
             the names, as `Api.run(...).files()` has them.
 
         Raises:
-            FileNotFoundError, OSError: it cannot be read or copied. ValueError: a name that cannot be.
-            TrackerError: not within `timeout`. RunFinishedError: after `finish`.
+            FileNotFoundError, OSError: it cannot be read or copied. ValueError: a name that is not valid.
+            TrackerError: not sent within `timeout`. RunFinishedError: after `finish`.
         """
-        from tracker.sdk import files as saving
+        from tracker.sdk.files import files_below
 
-        found = saving.files_below(path, name)
-        deadline = Deadline(timeout)
-        for source, called in found:
-            if self._state != "running":
-                raise self._finished()
-            if self._child and self._interface is None:
-                self._setup.attach_child(self)
-            if self._far:
-                assert self._interface is not None
-                saving.send(self._interface, source, called, deadline)
-            else:
-                sync = self._settings.durability == "disk"
-                self._publish("file", saving.copy_into(self.dir, source, called, sync=sync))
-        return [called for _, called in found]
+        if not self._lifecycle.records:
+            return []
+        files = files_below(path, name)
+        self._lifecycle.save(files, timeout)
+        return [file_name for _, file_name in files]
 
     def define_metric(
         self,
         name: str,
+        *,
         step_metric: str | None = None,
-        summary: str | None = None,
-        goal: str | None = None,
+        summary: Aggregates | None = None,
+        goal: Goal | None = None,
         step_sync: bool | None = None,
     ) -> None:
-        """Say how a metric is summed up and drawn.
+        """Define how a metric is summarized and drawn.
 
         Args:
             name: a key, or a pattern with ``*``.
             step_metric: the metric that is its x axis.
-            summary: one of ``last, min, max, mean, best, first, none``; or several with commas, kept as ``key.min``, ….
+            summary: one of ``last, min, max, mean, best, first, none``, or several in a list, kept as ``key.min``, ….
             goal: ``"minimize"`` or ``"maximize"``, for ``best``.
-            step_sync: whether rows that lack `step_metric` repeat its last value; default False.
+            step_sync: whether rows that lack `step_metric` repeat its last value; default: where one is given.
 
         Raises:
-            TypeError, ValueError: an argument that cannot be, by name.
+            TypeError, ValueError: an argument that is not valid, by name.
         """
-        for what, value in (("name", name), ("step_metric", step_metric)):
+        for argument, value in (("name", name), ("step_metric", step_metric)):
             if value is not None and (not value or not isinstance(value, str)):
-                raise TypeError(f"define_metric: {what} is {value!r}; a string that is not empty")
-        options = [option.strip() for option in summary.split(",")] if summary else []
-        for option in options:
-            if option not in SUMMARIES:
-                raise ValueError(f"define_metric: summary={option!r}; one of {', '.join(SUMMARIES)}")
+                raise TypeError(f"define_metric: {argument} must be a non-empty string, not {value!r}")
+        options = _aggregates(summary)
         if goal is not None and goal not in GOALS:
-            raise ValueError(f"define_metric: goal={goal!r}; 'minimize' or 'maximize'")
+            raise ValueError(f"define_metric: goal must be 'minimize' or 'maximize', not {goal!r}")
         if step_sync and step_metric is None:
             raise ValueError("define_metric: step_sync=True needs a step_metric")
-        self._publish(
-            "define",
-            {
-                "metric": name,
-                "step_metric": step_metric,
-                "summary": options,
-                "goal": goal,
-                "step_sync": bool(step_sync),
-            },
-        )
-        if step_sync and step_metric is not None:
-            self._synced[name] = step_metric
-            self._plain = False
+        if step_sync is None and step_metric is not None:
+            step_sync = True
+        body: dict[str, Any] = {"metric": name, "step_metric": step_metric, "summary": options, "goal": goal}
+        if step_sync is not None:
+            body["step_sync"] = bool(step_sync)
+        self._lifecycle.publish("define", body)
+        self._sync.define(name, step_metric, step_sync)
+        self._plain_keys = set()
 
     def mark_preempting(self) -> None:
-        """Say that the machine is about to be taken away: if the run then ends without a word, it was preempted."""
-        self._publish("preempting", {})
+        """Note that the machine is about to be taken away: if the process then dies, the run was preempted."""
+        self._lifecycle.publish("preempting", {})
 
     def _fetch_summary(self) -> dict[str, Any] | None:
-        if self._state != "running" or self._interface is None:
-            return None
-        answer = self._interface.ask("state", Deadline(_SUMMARY_SECONDS))
-        state = answer.get("state") if answer else None
+        state = self._lifecycle.stored_state()
         return state["summary"] if state else None
 
     # -- the end ------------------------------------------------------------------------------------------------
@@ -295,86 +289,28 @@ class Run:
         """Wait until everything that was logged is durable in the log.
 
         Args:
-            timeout: seconds; None waits as long as it takes.
+            timeout: seconds; None waits without limit.
 
         Returns:
             whether it is.
         """
-        interface = self._interface
-        if interface is None:
-            return False
-        deadline = Deadline(timeout)
-        last = interface.window.seq
-        while interface.open and interface.window.acked < last and not deadline.over():
-            interface.ask("flush", Deadline(deadline.left(1.0)))
-        return interface.window.acked >= last
+        return self._lifecycle.flush(timeout)
 
     def finish(self, exit_code: int | None = None) -> None:
         """End the run: wait until everything is durable, and readable in the store. Never hangs; may be called twice.
 
         Args:
-            exit_code: 0 or None: ``finished``; another: ``failed``.
+            exit_code: 0 or None: ``finished``; 1 to 255: ``failed``.
 
         Raises:
-            TypeError: `exit_code` is no integer.
+            TypeError, ValueError: `exit_code` is not such an integer.
         """
-        if exit_code is not None and (isinstance(exit_code, bool) or not isinstance(exit_code, int)):
-            raise TypeError(f"finish: exit_code is {exit_code!r}; an integer")
-        code = exit_code or 0
-        self._end(Exit("failed" if code else "finished", exit_code=code))
-
-    def _end(self, how: Exit) -> None:
-        with self._finishing:
-            if self._state != "running" or self._ending:  # the latter where a signal handler interrupts this
-                return
-            self._ending = True
-            interface = self._interface
-            if interface is None:  # a forked child that never logged
-                self._state = how.state
-                return
-            with interface.window.lock:
-                self._append_end(how, interface.window.append_final)
-                self._state = how.state
-                self._plain = False
-            from tracker.sdk.finish import drain
-
-            self._setup.forget(self)
-            deadline = Deadline(self._settings.finish_timeout)
-            try:
-                drain(self, interface, deadline)
-            except KeyboardInterrupt:  # Ctrl-C again, while it waits: the sidecar does the rest
-                deadline = Deadline(0.0)
-                show(f"tracker: run {self.name}: not waited for; its sidecar does the rest\n")
-            finally:
-                interface.close(Deadline(max(0.5, deadline.left() or 0.0)))
-
-    def _append_end(self, how: Exit, append: Callable[[str, dict[str, Any]], None]) -> None:
-        """Append what is said of the run at its end: what was lost, and how it ended."""
-        losses = self.losses.counts()
-        if losses and self._interface is not None:
-            append("losses", {"source": self._interface.client, "counts": losses})
-        append("exit", how.to_body())
-
-    def _kept(self) -> str:
-        """Say where, for people."""
-        if self._far:
-            return f"by the sidecar at {self._settings.sidecar}"
-        try:
-            return f"in {os.path.relpath(self.dir) if self.dir.is_relative_to(Path.cwd()) else self.dir}"
-        except OSError:
-            return f"in {self.dir}"
-
-    def _forked(self) -> None:
-        """In a forked child: what is the parent's is let go of; the first `log` attaches this process on its own."""
-        interface, self._interface = self._interface, None
-        self._child = True
-        self._plain = False
-        self._parent_client = interface.client if interface is not None else getattr(self, "_parent_client", None)
-        self._finishing = threading.RLock()
-        self._ending = False
-        self.losses = Losses()  # the parent says its own
-        if interface is not None:
-            interface.abandon()
+        if exit_code is not None:
+            if isinstance(exit_code, bool) or not isinstance(exit_code, int):
+                raise TypeError(f"finish: exit_code must be an integer, not {exit_code!r}")
+            if not 0 <= exit_code <= _MAX_EXIT_CODE:
+                raise ValueError(f"finish: exit_code must be from 0 to {_MAX_EXIT_CODE}, not {exit_code}")
+        self._lifecycle.end(exit_of_code(exit_code or 0))
 
     def __enter__(self) -> Run:
         return self
@@ -382,7 +318,33 @@ class Run:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._end(exit_of(kind, error, trace))
+        self._lifecycle.end(exit_of(kind, error, trace))
+
+    # -- how it is shown ----------------------------------------------------------------------------------------
 
     def __repr__(self) -> str:
-        return f"<tracker run {self.id} ({self.name}), {self._state}, in {self.dir}>"
+        return (
+            f"<tracker.Run {self.id} ({self.name}) in {self.project}: {self.state}, kept {self._lifecycle.location()}>"
+        )
+
+    def _repr_html_(self) -> str:
+        """Return a small table, for notebooks."""
+        rows = {"run": f"{self.name} ({self.id})", "project": self.project, "state": self.state, "directory": self.dir}
+        cells = "".join(f"<tr><th>{name}</th><td>{escape(str(value))}</td></tr>" for name, value in rows.items())
+        return f"<table>{cells}</table>"
+
+
+def _aggregates(summary: Any) -> list[str]:
+    """Return the options that `define_metric` was given, in a list or separated by commas."""
+    if summary is None:
+        return []
+    given = summary.split(",") if isinstance(summary, str) else list(summary) if _is_list(summary) else [summary]
+    options = [option.strip() if isinstance(option, str) else option for option in given]
+    for option in options:
+        if option not in SUMMARIES:
+            raise ValueError(f"define_metric: summary must be one or several of {', '.join(SUMMARIES)}, not {option!r}")
+    return options
+
+
+def _is_list(value: Any) -> bool:
+    return isinstance(value, list | tuple | set | frozenset)

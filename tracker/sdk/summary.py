@@ -1,45 +1,53 @@
-"""The summary of a run: what stands for it in a table. Kept by the sidecar; set by hand through records. Any thread."""
+"""Summary: one value or several per metric. The sidecar computes it; what is set by hand are records. Any thread."""
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Iterator, MutableMapping
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from contextlib import AbstractContextManager
 from typing import Any
 
+from tracker.errors import MissingKeyError
 from tracker.sdk.values import as_mapping, plain
 
 Publish = Callable[[str, dict[str, Any]], None]
+Lock = Callable[[], AbstractContextManager[Any]]
 Fetch = Callable[[], "dict[str, Any] | None"]
 
 
 class Summary(MutableMapping[str, Any]):
-    """The last value of every metric, or what `define_metric` says, and what was set by hand.
+    """The last value of every metric, or what `define_metric` asks for, and what was set by hand.
 
-    `log` does not touch it: reading asks the sidecar, behind everything that was logged before. What was set by hand
-    and is no metric is known here.
+    `log` does not touch it: reading asks the sidecar, behind everything that was logged before. A key that was set by
+    hand and is not a metric is known without asking.
 
     Args:
         publish: sends a record.
-        fetch: asks for the summary; None where it cannot be had.
-        is_metric: whether a key was ever logged.
+        lock: returns the lock to hold for a change; a forked child has another.
+        fetch: asks for the summary; None if it cannot be had.
+        is_metric: whether a key was ever logged here.
+        values: the summary to begin with.
     """
 
-    def __init__(self, publish: Publish, fetch: Fetch, is_metric: Callable[[str], bool]) -> None:
+    def __init__(
+        self,
+        publish: Publish,
+        lock: Lock,
+        fetch: Fetch,
+        is_metric: Callable[[str], bool],
+        values: Mapping[str, Any] | None = None,
+    ) -> None:
         self._publish = publish
+        self._lock = lock
         self._fetch = fetch
         self._is_metric = is_metric
-        self._lock = threading.Lock()
-        self._known: dict[str, Any] = {}
+        self._known: dict[str, Any] = dict(values or {})
         self._set: dict[str, Any] = {}
 
-    def _load(self, values: dict[str, Any]) -> None:
-        self._known = dict(values)
-
     def _all(self) -> dict[str, Any]:
-        found = self._fetch()
-        if found is not None:
-            self._known = found
-            return found
+        fetched = self._fetch()
+        if fetched is not None:
+            self._known = fetched
+            return fetched
         return {**self._known, **self._set}
 
     def as_dict(self) -> dict[str, Any]:
@@ -47,30 +55,39 @@ class Summary(MutableMapping[str, Any]):
         return dict(self._all())
 
     def update(self, *args: Any, **kwargs: Any) -> None:
-        """Set many keys at once."""
+        """Set several keys at once.
+
+        Args:
+            args: one mapping; `kwargs` are set as well.
+        """
         if len(args) > 1:
             raise TypeError(f"summary.update() takes one mapping, not {len(args)}")
         changes = {**as_mapping(args[0] if args else None, "summary"), **kwargs}
-        made = {key: plain(value) for key, value in changes.items()}
-        if made:
-            self._publish("summary", {"set": made})
-            with self._lock:
-                self._set.update(made)
+        values = {key: plain(value) for key, value in changes.items()}
+        if values:
+            self._publish("summary", {"set": values})
+            with self._lock():
+                self._set.update(values)
 
     def __getitem__(self, key: str) -> Any:
         if key in self._set and not self._is_metric(key):
             return self._set[key]
-        return self._all()[key]
+        values = self._all()
+        try:
+            return values[key]
+        except KeyError:
+            raise MissingKeyError(
+                f"the summary has no key {key!r}; it has {', '.join(sorted(values)[:20]) or 'none'}"
+            ) from None
 
     def __setitem__(self, key: str, value: Any) -> None:
         if not key or not isinstance(key, str):
-            raise TypeError(f"summary key {key!r}; keys are strings that are not empty")
+            raise TypeError(f"summary key must be a non-empty string, not {key!r}")
         self.update({key: value})
 
     def __delitem__(self, key: str) -> None:
-        if key not in self:
-            raise KeyError(key)
-        with self._lock:
+        self[key]  # raises if there is none
+        with self._lock():
             self._set.pop(key, None)
             self._known.pop(key, None)
         self._publish("summary", {"delete": [key]})

@@ -139,7 +139,7 @@ def _window_full(directory: Path, seed: int) -> Figures:
         back = read_back(root, "run", [trainer.tally])
         counted = back.run.losses
         assert back.run.state == "finished" and counted, f"{back.run.state}, {counted}: too little was logged"
-        said = [line for line in trainer.said().splitlines() if "not kept" in line]
+        said = [line for line in trainer.said().splitlines() if ": lost: " in line]
         assert len(said) == 1, f"that {counted} are lost is said {len(said)} times: {trainer.said()}"
         return _figures(back, trainer, f"{sum(counted.values())} counted as lost ({', '.join(counted)}), and said")
 

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sidecar.projections.run_state import RunState
-from sidecar.projections.summary import matches, resolve
 from sidecar.protocol.codec import pack, unpack
+from sidecar.protocol.patterns import matches, resolve
 from sidecar.protocol.records import END_STATES, Record
 
 
