@@ -1,18 +1,22 @@
-"""A real ClickHouse server for the tests, with files and ports of its own; started once, stopped at the end.
+"""ClickHouse servers for the tests, with files and ports of their own; each is started once, and stopped at the end.
 
 In a test module::
 
     clickhouse = clickhouse_server.clickhouse
+    modern_clickhouse = clickhouse_server.modern_clickhouse
 
-makes it the fixture of that name. Speaks with the server by itself, not through what is tested.
+makes them fixtures of these names. The first is the server that is installed (Debian's is 18.16), the second the
+current release, from the package chdb. They are queried directly here, not through the code under test.
 """
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import shutil
 import socket
 import subprocess
+import sys
 import tempfile
 import urllib.error
 import urllib.parse
@@ -22,16 +26,16 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import wait_until
+from tests.support import REPOSITORY, wait_until
 
 USER, PASSWORD = "alice", "s3cret"
-"""Somebody who needs a password; `default` needs none."""
+"""A user with a password; the user `default` has none."""
 
 READER = "reader"
-"""Somebody who may only read, and needs no password."""
+"""A user that can only read, without a password."""
 
 CLUSTER = "alone"
-"""A cluster of one shard, which is the server itself."""
+"""A cluster with one shard, the server itself."""
 
 _CONFIG = """\
 <yandex>
@@ -82,13 +86,13 @@ _USERS = """\
 
 
 class ClickhouseServer:
-    """The server.
+    """The server that is installed.
 
     Args:
-        directory: where all of it is.
+        directory: for all its files.
 
     Attributes:
-        port: of its HTTP interface.
+        port: port of its HTTP interface.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -102,7 +106,7 @@ class ClickhouseServer:
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> ClickhouseServer:
-        """Return when it answers.
+        """Start it; return when it answers.
 
         Raises:
             AssertionError: it is not installed, or does not start.
@@ -110,15 +114,19 @@ class ClickhouseServer:
         assert self._process is None
         with open(self._output, "ab") as output:
             self._process = subprocess.Popen(
-                [*_program(), f"--config-file={self.directory}/config.xml"],
+                self._command(),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
                 cwd=self.directory,
+                env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
                 start_new_session=True,
             )
         wait_until(self._answers, "ClickHouse answers")
         return self
+
+    def _command(self) -> list[str]:
+        return [*_program(), f"--config-file={self.directory}/config.xml"]
 
     def _answers(self) -> bool:
         assert self._process is not None
@@ -129,31 +137,39 @@ class ClickhouseServer:
             return False
 
     def query(self, sql: str) -> str:
-        """Return an answer, as TabSeparated if `sql` asks for no other format."""
+        """Return the answer to a query, in TabSeparated unless `sql` names another format."""
         request = urllib.request.Request(f"http://127.0.0.1:{self.port}/", data=sql.encode(), method="POST")
         try:
             with urllib.request.urlopen(request) as answer:
-                found: bytes = answer.read()
+                body: bytes = answer.read()
         except urllib.error.HTTPError as error:
             with error:
                 raise AssertionError(f"{sql}: {error.read().decode(errors='replace')}") from None
-        return found.decode()
+        return body.decode()
 
     def rows(self, sql: str) -> list[tuple[str, ...]]:
-        """Return an answer's rows."""
+        """Return the rows of the answer."""
         return [tuple(line.split("\t")) for line in self.query(sql).splitlines()]
 
     def address(self, database: str, port: int | None = None, options: Mapping[str, str] | None = None) -> str:
-        """Return the address of a database, through another port if one is given."""
+        """Return the address of a database; `port` is that of a proxy in front of the server, if any."""
         query = f"?{urllib.parse.urlencode(options)}" if options else ""
         return f"clickhouse+http://127.0.0.1:{port or self.port}/{database}{query}"
 
     def stop(self) -> None:
-        """Kill it: what it keeps is thrown away. May be called again."""
+        """Kill it; its data is discarded. May be called twice."""
         process, self._process = self._process, None
         if process is not None:
             process.kill()
             process.wait()
+
+
+class ModernClickhouse(ClickhouseServer):
+    """The current release, embedded in a process that speaks ClickHouse's HTTP interface; see `chdb_server`."""
+
+    def _command(self) -> list[str]:
+        assert importlib.util.find_spec("chdb"), "chdb is not installed; install it: pip install -e '.[test-all]'"
+        return [sys.executable, "-m", "tests.servers.chdb_server", str(self.port), str(self.directory)]
 
 
 def _program() -> list[str]:
@@ -162,7 +178,7 @@ def _program() -> list[str]:
         return [found]
     if found := shutil.which("clickhouse", path=path):
         return [found, "server"]
-    raise AssertionError("there is no clickhouse-server; install it: apt-get install clickhouse-server")
+    raise AssertionError("clickhouse-server is not installed; install it: apt-get install clickhouse-server")
 
 
 def _free_ports(count: int) -> list[int]:
@@ -176,14 +192,23 @@ def _free_ports(count: int) -> list[int]:
             one.close()
 
 
-_shared: list[ClickhouseServer] = []
+_shared: dict[type[ClickhouseServer], ClickhouseServer] = {}
+
+
+def _started(kind: type[ClickhouseServer], temporary: Path) -> Iterator[ClickhouseServer]:
+    if kind not in _shared:  # each module that has the fixture calls it; they share one server
+        _shared[kind] = kind(Path(tempfile.mkdtemp(prefix="clickhouse-", dir=temporary))).start()
+    yield _shared[kind]
+    _shared[kind].stop()
 
 
 @pytest.fixture(scope="session")
 def clickhouse(temporary: Path) -> Iterator[ClickhouseServer]:
-    """The server of all tests."""
-    if not _shared:  # a fixture is one for each module that has it, the server one for all
-        directory = Path(tempfile.mkdtemp(prefix="clickhouse-", dir=temporary))
-        _shared.append(ClickhouseServer(directory).start())
-    yield _shared[0]
-    _shared[0].stop()
+    """The server that is installed."""
+    yield from _started(ClickhouseServer, temporary)
+
+
+@pytest.fixture(scope="session")
+def modern_clickhouse(temporary: Path) -> Iterator[ClickhouseServer]:
+    """The current release."""
+    yield from _started(ModernClickhouse, temporary)

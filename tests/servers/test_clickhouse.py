@@ -1,14 +1,16 @@
-"""ClickHouse as a sink, on the real thing: what SQL finds there, after whatever went wrong on the way."""
+"""The ClickHouse sink with real servers, an old release and the current one: what SQL finds there, whatever fails."""
 
 from __future__ import annotations
 
 import json
 import math
+import re
 import subprocess
 import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -18,7 +20,7 @@ from sidecar.projections.run_state import RunState
 from sidecar.protocol.deadline import Deadline
 from sidecar.protocol.limits import new_id
 from sidecar.protocol.sink_address import parse_sink
-from sidecar.sinks.clickhouse.schema import Schema
+from sidecar.sinks.clickhouse.schema import MODERN_TYPES, Schema, is_modern
 from sidecar.sinks.clickhouse.sink import ClickhouseSink
 from sidecar.sinks.contract import SinkRefusedError, SinkTarget, SinkUnavailableError
 from tests.servers import clickhouse_server
@@ -31,6 +33,7 @@ from tracker.cli.main import main
 from tracker.reading.api import Api
 
 clickhouse = clickhouse_server.clickhouse
+modern_clickhouse = clickhouse_server.modern_clickhouse
 
 Captured = pytest.CaptureFixture[str]
 
@@ -41,9 +44,17 @@ class Small(ClickhouseSink):
     batch_bytes = 1000
 
 
+@pytest.fixture(params=["18.16", "current"])
+def any_clickhouse(
+    request: pytest.FixtureRequest, clickhouse: ClickhouseServer, modern_clickhouse: ClickhouseServer
+) -> ClickhouseServer:
+    """Each of the two releases."""
+    return clickhouse if request.param == "18.16" else modern_clickhouse
+
+
 @pytest.fixture
 def database() -> str:
-    """The name of a database that nobody has made."""
+    """The name of a database that does not exist."""
     return f"db_{new_id()}"
 
 
@@ -74,17 +85,17 @@ def target(address: str, directory: Path) -> SinkTarget:
 # -- what is there ----------------------------------------------------------------------------------------------------
 
 
-def test_what_is_logged_is_there_for_sql(clickhouse: ClickhouseServer, database: str, root: Path) -> None:
+def test_what_is_logged_is_there_for_sql(any_clickhouse: ClickhouseServer, database: str, root: Path) -> None:
     run = RunBuilder(root, "run00001", project="p", name="it's", tags=["a", "b'c"])
     run.write("config", {"set": {"lr": 0.1, "opt": {"name": "sgd", "layers": [1, 2]}}})
     run.row(0, None, loss=0.5, n=3, ok=True, big=2**64 - 1, note="a\tb", hist={"_type": "histogram", "bins": [1]})
     run.row(1, None, loss=math.nan)
     run.row(2, None, loss=-math.inf)
     run.finish("failed")
-    feed(ClickhouseSink, clickhouse.address(database), run.dir)
+    feed(ClickhouseSink, any_clickhouse.address(database), run.dir)
 
     points = f"FROM {database}.tracker_points FINAL WHERE run = 'run00001'"
-    assert clickhouse.rows(
+    assert any_clickhouse.rows(
         f"SELECT key, seq, step, time, kind, number, integer, text {points} ORDER BY seq, place"
     ) == [
         ("loss", "3", "0", "1700000003", "float", "0.5", "0", ""),
@@ -96,19 +107,19 @@ def test_what_is_logged_is_there_for_sql(clickhouse: ClickhouseServer, database:
         ("loss", "4", "1", "1700000004", "float", "nan", "0", ""),
         ("loss", "5", "2", "1700000005", "float", "-inf", "0", ""),
     ]
-    assert clickhouse.query(f"SELECT toUInt64(integer) {points} AND key = 'big'") == f"{2**64 - 1}\n"
+    assert any_clickhouse.query(f"SELECT toUInt64(integer) {points} AND key = 'big'") == f"{2**64 - 1}\n"
     runs = f"FROM {database}.tracker_runs FINAL"
-    assert clickhouse.rows(f"SELECT project, name, `group`, tags, state, exit_code, step, records, points {runs}") == [
-        ("p", "it\\'s", "", "['a','b\\'c']", "failed", "1", "2", "3", "8")
-    ]
-    assert clickhouse.query(f"SELECT start_time, end_time > start_time {runs}") == f"{START:.0f}\t1\n"
+    assert any_clickhouse.rows(
+        f"SELECT project, name, `group`, tags, state, exit_code, step, records, points {runs}"
+    ) == [("p", "it\\'s", "", "['a','b\\'c']", "failed", "1", "2", "3", "8")]
+    assert any_clickhouse.query(f"SELECT start_time, end_time > start_time {runs}") == f"{START:.0f}\t1\n"
     values = f"SELECT kind, key, number, text FROM {database}.tracker_values WHERE run = 'run00001'"
-    assert clickhouse.rows(f"{values} AND kind = 'config' ORDER BY key") == [
+    assert any_clickhouse.rows(f"{values} AND kind = 'config' ORDER BY key") == [
         ("config", "lr", "0.1", "0.1"),
         ("config", "opt.layers", "nan", "[1, 2]"),
         ("config", "opt.name", "nan", "sgd"),
     ]
-    assert clickhouse.rows(f"{values} AND kind = 'summary' AND key IN ('n', 'note', 'ok') ORDER BY key") == [
+    assert any_clickhouse.rows(f"{values} AND kind = 'summary' AND key IN ('n', 'note', 'ok') ORDER BY key") == [
         ("summary", "n", "3", "3"),
         ("summary", "note", "nan", "a\\tb"),
         ("summary", "ok", "1", "true"),
@@ -116,9 +127,9 @@ def test_what_is_logged_is_there_for_sql(clickhouse: ClickhouseServer, database:
 
 
 def test_a_run_that_names_it_as_its_sink(
-    clickhouse: ClickhouseServer, database: str, root: Path, scripts: Scripts
+    any_clickhouse: ClickhouseServer, database: str, root: Path, scripts: Scripts
 ) -> None:
-    address = clickhouse.address(database)
+    address = any_clickhouse.address(database)
     done = scripts.run(
         """
         import sys, tracker
@@ -134,16 +145,16 @@ def test_a_run_that_names_it_as_its_sink(
     assert read(address, id) == read(str(root), id)
 
 
-def test_a_database_with_an_odd_name(clickhouse: ClickhouseServer, root: Path) -> None:
+def test_a_database_with_an_odd_name(any_clickhouse: ClickhouseServer, root: Path) -> None:
     run = build(root)
-    address = clickhouse.address("it%27s%20`odd`")
+    address = any_clickhouse.address("it%27s%20`odd`")
     feed(ClickhouseSink, address, run.dir)
     assert read(address) == read(str(root))
-    assert clickhouse.query("SELECT count() FROM system.databases WHERE name = 'it\\'s `odd`'") == "1\n"
+    assert any_clickhouse.query("SELECT count() FROM system.databases WHERE name = 'it\\'s `odd`'") == "1\n"
 
 
-def test_many_sinks_make_the_tables_at_once(clickhouse: ClickhouseServer, database: str, root: Path) -> None:
-    address = clickhouse.address(database)
+def test_many_sinks_make_the_tables_at_once(any_clickhouse: ClickhouseServer, database: str, root: Path) -> None:
+    address = any_clickhouse.address(database)
     directories = [build(root, f"run0000{number}").dir for number in range(6)]
     failed: list[Exception] = []
 
@@ -163,38 +174,109 @@ def test_many_sinks_make_the_tables_at_once(clickhouse: ClickhouseServer, databa
         assert len(api.runs()) == 6
 
 
-def test_the_server_says_its_version(clickhouse: ClickhouseServer, database: str, tmp_path: Path) -> None:
-    sink = ClickhouseSink(target(clickhouse.address(database), tmp_path))
-    assert sink.version() == clickhouse.query("SELECT version()").strip()
+def test_the_server_says_its_version(any_clickhouse: ClickhouseServer, database: str, tmp_path: Path) -> None:
+    sink = ClickhouseSink(target(any_clickhouse.address(database), tmp_path))
+    assert sink.version() == any_clickhouse.query("SELECT version()").strip()
     sink.close(Deadline(1.0))
     sink.close(Deadline(1.0))
+
+
+# -- the tables -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("table", ["tracker_points", "tracker_runs"])
+def test_an_old_release_gets_plain_columns(clickhouse: ClickhouseServer, database: str, root: Path, table: str) -> None:
+    assert clickhouse.query("SELECT version()").startswith("18.")
+    feed(ClickhouseSink, clickhouse.address(database), build(root).dir)
+    statement = clickhouse.query(f"SHOW CREATE TABLE {database}.{table} FORMAT TabSeparatedRaw")
+    assert "LowCardinality" not in statement and "CODEC" not in statement
+
+
+@pytest.mark.parametrize("table", ["tracker_points", "tracker_runs"])
+def test_the_current_release_gets_low_cardinality_and_codecs(
+    modern_clickhouse: ClickhouseServer, database: str, root: Path, table: str
+) -> None:
+    assert is_modern(modern_clickhouse.query("SELECT version()"))
+    feed(ClickhouseSink, modern_clickhouse.address(database), build(root).dir)
+    columns = modern_clickhouse.rows(
+        "SELECT name, trim(concat(type, ' ', compression_codec)) FROM system.columns"
+        f" WHERE database = '{database}' AND table = '{table}'"
+    )
+    expected = {name: re.sub(r"\bZSTD\b", "ZSTD(1)", type_) for name, type_ in MODERN_TYPES[table].items()}
+    made = {name: re.sub(r"(Delta)\(\d\)", r"\1", type_) for name, type_ in columns if name in expected}
+    assert made == expected
+
+
+def test_tables_of_an_old_release_are_used_as_they_are(
+    modern_clickhouse: ClickhouseServer, database: str, root: Path
+) -> None:
+    """As on a server that was upgraded, or whose tables an earlier version of the sink made."""
+    schema = Schema.of(database, {})
+    for statement in (schema.database_statement(), *schema.statements()):
+        modern_clickhouse.query(statement)
+    tables = f"SELECT name, create_table_query FROM system.tables WHERE database = '{database}' ORDER BY name"
+    before = modern_clickhouse.query(tables)
+    run = build(root)
+    address = modern_clickhouse.address(database)
+    for _ in range(2):
+        feed(Small, address, run.dir)
+    assert read(address) == read(str(root))
+    assert modern_clickhouse.query(tables) == before and "CODEC" not in before
+
+
+def test_the_types_of_the_current_release_take_half_the_space_at_most(
+    modern_clickhouse: ClickhouseServer, database: str, root: Path
+) -> None:
+    run = RunBuilder(root, "run00001")
+    random = Random(1)
+    for step in range(20_000):
+        run.clock += random.random() / 100
+        run.row(step, None, loss=2.0 / (1 + step / 500) + random.gauss(0, 0.05), acc=random.random(), epoch=step // 500)
+    run.finish()
+    plain = Schema.of(f"{database}_plain", {})
+    for statement in (plain.database_statement(), *plain.statements()):
+        modern_clickhouse.query(statement)
+    sizes = []
+    for name in (f"{database}_plain", database):
+        feed(ClickhouseSink, modern_clickhouse.address(name), run.dir)
+        modern_clickhouse.query(f"OPTIMIZE TABLE {name}.tracker_points FINAL")
+        bytes_on_disk = f"SELECT sum(bytes_on_disk) FROM system.parts WHERE active AND database = '{name}'"
+        sizes.append(int(modern_clickhouse.query(f"{bytes_on_disk} AND table = 'tracker_points'")))
+    assert modern_clickhouse.query(f"SELECT count() FROM {database}.tracker_points") == "60000\n"
+    assert 0 < sizes[1] < sizes[0] / 2, sizes
+
+
+def test_sharding_of_a_low_cardinality_column_is_that_of_a_string(modern_clickhouse: ClickhouseServer) -> None:
+    """So that tables of both kinds send a run to the same shard."""
+    hashes = "SELECT cityHash64('run00001') = cityHash64(CAST('run00001' AS LowCardinality(String)))"
+    assert modern_clickhouse.query(hashes) == "1\n"
 
 
 # -- again and again --------------------------------------------------------------------------------------------------
 
 
-def test_the_same_batches_again_change_nothing(clickhouse: ClickhouseServer, database: str, root: Path) -> None:
+def test_the_same_batches_again_change_nothing(any_clickhouse: ClickhouseServer, database: str, root: Path) -> None:
     run = build(root)
-    address = clickhouse.address(database)
+    address = any_clickhouse.address(database)
     expected = read(str(root))
     feed(Small, address, run.dir)
     for table in ("tracker_points", "tracker_runs"):
-        clickhouse.query(f"SYSTEM STOP MERGES {database}.{table}")
+        any_clickhouse.query(f"SYSTEM STOP MERGES {database}.{table}")
     for sink in (Small, ClickhouseSink, Small):
         feed(sink, address, run.dir)
         assert read(address) == expected
     raw, once = (
-        int(clickhouse.query(f"SELECT count() FROM {database}.tracker_points {final}")) for final in ("", "FINAL")
+        int(any_clickhouse.query(f"SELECT count() FROM {database}.tracker_points {final}")) for final in ("", "FINAL")
     )
     assert once == 80
     assert raw >= 3 * once, "nothing was there twice, so nothing was tested"
     for table in ("tracker_points", "tracker_runs"):
-        clickhouse.query(f"SYSTEM START MERGES {database}.{table}")
-    clickhouse.query(f"OPTIMIZE TABLE {database}.tracker_points FINAL")
-    clickhouse.query(f"OPTIMIZE TABLE {database}.tracker_runs FINAL")
+        any_clickhouse.query(f"SYSTEM START MERGES {database}.{table}")
+    any_clickhouse.query(f"OPTIMIZE TABLE {database}.tracker_points FINAL")
+    any_clickhouse.query(f"OPTIMIZE TABLE {database}.tracker_runs FINAL")
     assert read(address) == expected
-    assert clickhouse.query(f"SELECT count() FROM {database}.tracker_points") == "80\n"
-    assert clickhouse.query(f"SELECT count() FROM {database}.tracker_runs") == "1\n"
+    assert any_clickhouse.query(f"SELECT count() FROM {database}.tracker_points") == "80\n"
+    assert any_clickhouse.query(f"SELECT count() FROM {database}.tracker_runs") == "1\n"
 
 
 @pytest.mark.parametrize("fault", [CUT_AFTER, CUT_BEFORE, HALF, answer(503)], ids=["after", "before", "half", "503"])
@@ -220,9 +302,9 @@ def at(wanted: int, fault: Fault) -> Callable[[int, str, str], Fault | None]:
     return lambda number, method, path: fault if number == wanted else None
 
 
-def test_half_a_batch_is_not_seen(clickhouse: ClickhouseServer, database: str, root: Path) -> None:
+def test_half_a_batch_is_not_seen(any_clickhouse: ClickhouseServer, database: str, root: Path) -> None:
     run = build(root)
-    address = clickhouse.address(database)
+    address = any_clickhouse.address(database)
 
     def plan(number: int, method: str, path: str) -> Fault | None:
         return (
@@ -232,15 +314,15 @@ def test_half_a_batch_is_not_seen(clickhouse: ClickhouseServer, database: str, r
     def seen(path: str) -> bool:
         return "tracker_runs" in path
 
-    with FaultyProxy(clickhouse.port, plan) as proxy, pytest.raises(SinkUnavailableError):
-        feed(Small, clickhouse.address(database, proxy.port), run.dir)
+    with FaultyProxy(any_clickhouse.port, plan) as proxy, pytest.raises(SinkUnavailableError):
+        feed(Small, any_clickhouse.address(database, proxy.port), run.dir)
     with Api(address) as api:
         found = api.run("run00001")
         assert found.state == "stalled"
         assert 0 < found.records < 60
         assert len(list(found.scan_history())) == found.records
         assert len(found.keys()) <= 3
-    assert int(clickhouse.query(f"SELECT uniq(client, seq) FROM {database}.tracker_points")) > found.records
+    assert int(any_clickhouse.query(f"SELECT uniq(client, seq) FROM {database}.tracker_points")) > found.records
     feed(Small, address, run.dir)
     assert read(address) == read(str(root))
 
@@ -321,13 +403,13 @@ def test_a_server_that_is_not_there(database: str, root: Path, capsys: Captured)
 
 
 def test_a_database_that_is_not_there_is_not_made_by_reading(
-    clickhouse: ClickhouseServer, database: str, capsys: Captured
+    any_clickhouse: ClickhouseServer, database: str, capsys: Captured
 ) -> None:
-    assert main(["ls", "--dir", clickhouse.address(database)]) == 1
+    assert main(["ls", "--dir", any_clickhouse.address(database)]) == 1
     line = capsys.readouterr().err
     assert database in line
     assert "exist" in line
-    assert clickhouse.query(f"SELECT count() FROM system.databases WHERE name = '{database}'") == "0\n"
+    assert any_clickhouse.query(f"SELECT count() FROM system.databases WHERE name = '{database}'") == "0\n"
 
 
 @pytest.mark.parametrize(
@@ -335,8 +417,8 @@ def test_a_database_that_is_not_there_is_not_made_by_reading(
     [
         ({"colour": "red"}, "unknown option 'colour'"),
         ({"engine": "MergeTree"}, "engine='MergeTree'"),
-        ({"cluster": "a'b"}, "is no name of a cluster"),
-        ({"cluster": "a", "distributed": "b"}, "the two are one cluster"),
+        ({"cluster": "a'b"}, "is not a valid name of a cluster"),
+        ({"cluster": "a", "distributed": "b"}, "must name the same cluster"),
         ({"cluster": "nowhere"}, r"(?i)cluster|zookeeper|ddl"),
         ({"setting.no_such_setting": "1"}, "no_such_setting"),
     ],
@@ -375,10 +457,10 @@ def test_rows_spread_over_the_shards_of_a_cluster(clickhouse: ClickhouseServer, 
 # -- reading ----------------------------------------------------------------------------------------------------------
 
 
-def test_all_runs_are_one_question(clickhouse: ClickhouseServer, database: str, root: Path) -> None:
+def test_all_runs_are_one_question(any_clickhouse: ClickhouseServer, database: str, root: Path) -> None:
     for number in range(5):
-        feed(ClickhouseSink, clickhouse.address(database), build(root, f"run0000{number}").dir)
-    with FaultyProxy(clickhouse.port) as proxy, Api(clickhouse.address(database, proxy.port)) as api:
+        feed(ClickhouseSink, any_clickhouse.address(database), build(root, f"run0000{number}").dir)
+    with FaultyProxy(any_clickhouse.port) as proxy, Api(any_clickhouse.address(database, proxy.port)) as api:
         runs = api.runs(filters={"config.lr": 0.1, "state": "finished"}, order="-summary.loss")
         assert proxy.requests == [], "nothing is read before it is used"
         assert [len(runs), runs[0].summary["acc"], runs[4].config["opt"]] == [5, 19, {"name": "sgd"}]
@@ -486,8 +568,8 @@ class Delivery:
         self._sink.close(Deadline(5.0))
 
 
-def test_a_reader_sees_what_comes(clickhouse: ClickhouseServer, database: str, root: Path) -> None:
-    address = clickhouse.address(database)
+def test_a_reader_sees_what_comes(any_clickhouse: ClickhouseServer, database: str, root: Path) -> None:
+    address = any_clickhouse.address(database)
     run = RunBuilder(root, "run00001")
     delivery = Delivery(address, run.dir)
     delivery.bring_up()
@@ -506,13 +588,15 @@ def test_a_reader_sees_what_comes(clickhouse: ClickhouseServer, database: str, r
 
 
 def test_an_answer_that_cannot_be_read_names_the_server(
-    clickhouse: ClickhouseServer, database: str, root: Path
+    any_clickhouse: ClickhouseServer, database: str, root: Path
 ) -> None:
     from sidecar.protocol.errors import StoreError
 
     run = build(root)
-    address = clickhouse.address(database)
+    address = any_clickhouse.address(database)
     feed(ClickhouseSink, address, run.dir)
-    clickhouse.query(f"INSERT INTO {database}.tracker_runs (run, version, packed) VALUES ('run00001', 99999999, 'x')")
+    any_clickhouse.query(
+        f"INSERT INTO {database}.tracker_runs (run, version, packed) VALUES ('run00001', 99999999, 'x')"
+    )
     with Api(address) as api, pytest.raises(StoreError, match="holds what cannot be read"):
         api.runs()[0]

@@ -1,4 +1,4 @@
-"""What every sink owes a delivery, checked on each with its real server: sending something again changes nothing."""
+"""The contract of sinks, checked on each with its real server: sending anything again changes nothing."""
 
 from __future__ import annotations
 
@@ -26,32 +26,33 @@ from tests.unit.run_builder import RunBuilder
 from tracker.reading.api import Api
 
 clickhouse = clickhouse_server.clickhouse
+modern_clickhouse = clickhouse_server.modern_clickhouse
 
 BATCH_BYTES = 700
-"""A log goes out in some ten batches."""
+"""Size of a batch: a log is sent in about ten."""
 
 
 class Place(Protocol):
-    """A server to which runs go over a way that cuts connections when it is told to.
+    """A server behind something that cuts connections on request.
 
     Attributes:
-        address: the server's, by that way.
+        address: address of the server through that.
     """
 
     address: str
 
     def kept(self, run: RunBuilder) -> Any:
-        """Return all that it keeps of a run, to be compared."""
+        """Return everything that the server stores of a run, for comparison."""
 
     def cut(self) -> Callable[[], int]:
-        """From now on each request is done, but its answer lost the first time. Return what counts the cuts."""
+        """From now on, lose the first answer to each request, which is executed. Return a counter of the cuts."""
 
     def after_batch(self) -> None:
         """Called after each batch while connections are cut."""
 
 
 class CuttingEach:
-    """A plan of a `FaultyProxy`: each different request is cut the first time."""
+    """A plan for a `FaultyProxy`: cuts each distinct request once."""
 
     def __init__(self, proxy: FaultyProxy) -> None:
         self._proxy = proxy
@@ -82,11 +83,11 @@ class HttpPlace:
         return plan.count
 
     def after_batch(self) -> None:
-        """Nothing: the proxy does it."""
+        """The proxy does the cutting."""
 
 
 class UpstreamPlace:
-    """Another sidecar, which is killed and started again."""
+    """Another sidecar, which is killed and restarted."""
 
     def __init__(self, link: Link) -> None:
         self.address = link.address
@@ -101,7 +102,7 @@ class UpstreamPlace:
 
     def after_batch(self) -> None:
         self._batches += 1
-        if self._batches % 2 == 0:  # each time it takes two seconds until that is noticed
+        if self._batches % 2 == 0:  # it takes two seconds each time until the sink notices
             self._link.kill()
             self._link.start()
             self._kills += 1
@@ -117,18 +118,22 @@ def _mlflow(request: pytest.FixtureRequest) -> Iterator[Place]:
         yield HttpPlace(proxy, f"mlflow+{proxy.url}", kept)
 
 
-def _clickhouse(request: pytest.FixtureRequest) -> Iterator[Place]:
-    server: ClickhouseServer = request.getfixturevalue("clickhouse")
+def _clickhouse(request: pytest.FixtureRequest, fixture: str = "clickhouse") -> Iterator[Place]:
+    server: ClickhouseServer = request.getfixturevalue(fixture)
     database = f"db_{new_id()}"
 
     def kept(run: RunBuilder) -> Any:
         with Api(server.address(database)) as api:
-            found = api.run(run.id)
-            said = found.to_map() | {"history": found.history(), "rows": list(found.scan_history())}
-        return exact({key: value for key, value in said.items() if key != "dir"})
+            stored = api.run(run.id)
+            content = stored.to_map() | {"history": stored.history(), "rows": list(stored.scan_history())}
+        return exact({key: value for key, value in content.items() if key != "dir"})
 
     with FaultyProxy(server.port) as proxy:
         yield HttpPlace(proxy, server.address(database, proxy.port), kept)
+
+
+def _modern_clickhouse(request: pytest.FixtureRequest) -> Iterator[Place]:
+    yield from _clickhouse(request, "modern_clickhouse")
 
 
 def _upstream(request: pytest.FixtureRequest) -> Iterator[Place]:
@@ -138,14 +143,27 @@ def _upstream(request: pytest.FixtureRequest) -> Iterator[Place]:
     link.close()
 
 
-@pytest.fixture(params=[_mlflow, _clickhouse, _upstream], ids=["mlflow", "clickhouse", "upstream"])
-def place(request: pytest.FixtureRequest, mlflow_sqlite: MlflowServer, clickhouse: ClickhouseServer) -> Iterator[Place]:
-    """Each kind of server in turn; those of the whole session are started before the first test looks for leaks."""
+PLACES = {
+    "mlflow": _mlflow,
+    "clickhouse": _clickhouse,
+    "modern-clickhouse": _modern_clickhouse,
+    "upstream": _upstream,
+}
+
+
+@pytest.fixture(params=PLACES.values(), ids=PLACES.keys())
+def place(
+    request: pytest.FixtureRequest,
+    mlflow_sqlite: MlflowServer,
+    clickhouse: ClickhouseServer,
+    modern_clickhouse: ClickhouseServer,
+) -> Iterator[Place]:
+    """Each kind of server in turn. The servers of the whole session start before the first test looks for leaks."""
     yield from request.param(request)
 
 
 def build(root: Path, run_id: str) -> RunBuilder:
-    """Make a run with something of everything that servers keep; its ids are the only difference to another."""
+    """Build a run with some of everything that servers store. Two such runs differ only in their ids."""
     run = RunBuilder(root, run_id, f"c1-{run_id}", project=f"contract {run_id}", tags=["a"], notes="as it was")
     run.write("config", {"set": {"lr": 0.1, "model": {"depth": 3}}})
     run.write("run", {"label": "rank1"}, f"c2-{run_id}")
@@ -162,7 +180,7 @@ def build(root: Path, run_id: str) -> RunBuilder:
 
 
 class Small:
-    """The real sink, asked to take small batches."""
+    """The real sink, with small batches."""
 
     def __init__(self, target: SinkTarget) -> None:
         self._sink: Sink = open_sink(target)
@@ -172,11 +190,11 @@ class Small:
 
 
 class Sending:
-    """Sends a run with real deliveries, whose pauses are not waited for.
+    """Sends a run with real deliveries, whose pauses are skipped.
 
     Args:
         run: the run.
-        place: where it goes.
+        place: the server.
     """
 
     def __init__(self, run: RunBuilder, place: Place) -> None:
@@ -184,11 +202,11 @@ class Sending:
         self.address = parse_sink(place.address)
 
     def send(self, batches: int | None = None, after: Callable[[], None] = lambda: None) -> int:
-        """Send so many batches, or all that is left, as one process does; return how many it took.
+        """Send as one process does; return the number of batches.
 
         Args:
-            batches: how many.
-            after: called after each.
+            batches: maximum number of batches; all that remain if None.
+            after: called after each batch.
         """
         delivery = Delivery(self.run.dir, self.address, Small)
         now = time.monotonic()
@@ -206,21 +224,21 @@ class Sending:
         return done
 
     def rewind(self, progress: SinkProgress) -> None:
-        """Have all forgotten that came after `progress` was written down, as a kill does."""
+        """Restore earlier progress, as after a kill that lost what was not saved."""
         write_progress(self.run.dir, progress)
 
 
-def comparable(found: Any, run: RunBuilder) -> Any:
-    """Return what is equal for the same of two runs that differ in their ids, with NaN equal to NaN."""
-    if isinstance(found, dict):
-        return {comparable(key, run): comparable(value, run) for key, value in found.items()}
-    if isinstance(found, list | tuple):
-        return [comparable(item, run) for item in found]
-    return repr(found).replace(run.id, "RUN")
+def comparable(content: Any, run: RunBuilder) -> Any:
+    """Return a value that is equal for two runs that differ only in their ids, and in which NaN equals NaN."""
+    if isinstance(content, dict):
+        return {comparable(key, run): comparable(value, run) for key, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [comparable(item, run) for item in content]
+    return repr(content).replace(run.id, "RUN")
 
 
-def test_any_prefix_sent_again_changes_nothing(place: Place, root: Path) -> None:
-    """As after a kill: the log goes on from an earlier checkpoint, with what the sink remembered there."""
+def test_resending_from_any_checkpoint_changes_nothing(place: Place, root: Path) -> None:
+    """As after a kill: sending continues at an earlier checkpoint, with the memory that the sink had there."""
     run = build(root, "run1")
     sending = Sending(run, place)
     saved: list[SinkProgress] = []
@@ -233,12 +251,12 @@ def test_any_prefix_sent_again_changes_nothing(place: Place, root: Path) -> None
     for number, progress in enumerate(saved):
         sending.rewind(progress)
         sending.send()
-        assert comparable(place.kept(run), run) == expected, f"sent again from batch {number} on"
+        assert comparable(place.kept(run), run) == expected, f"resent from batch {number}"
     for number in (1, len(saved) // 2):
         sending.rewind(saved[0])
-        sending.send(number)  # again from the beginning, and killed once more
+        sending.send(number)  # from the beginning, and killed again
         sending.send()
-        assert comparable(place.kept(run), run) == expected, f"the first {number} batches again, and then the rest"
+        assert comparable(place.kept(run), run) == expected, f"the first {number} batches resent, and then the rest"
 
 
 def test_a_connection_cut_after_every_request_changes_nothing(place: Place, root: Path) -> None:
@@ -253,7 +271,7 @@ def test_a_connection_cut_after_every_request_changes_nothing(place: Place, root
     assert comparable(place.kept(run), run) == expected
 
 
-def test_a_batch_may_be_cut_differently_when_it_is_sent_again(place: Place, root: Path) -> None:
+def test_a_batch_may_have_another_size_when_it_is_resent(place: Place, root: Path) -> None:
     run = build(root, "run1")
     sending = Sending(run, place)
     sending.send(3)
@@ -261,14 +279,14 @@ def test_a_batch_may_be_cut_differently_when_it_is_sent_again(place: Place, root
     sending.send()
     expected = comparable(place.kept(run), run)
     sending.rewind(middle)
-    delivery = Delivery(run.dir, sending.address)  # in batches as large as it has them itself
+    delivery = Delivery(run.dir, sending.address)  # in batches of the sink's own size
     delivery.step(time.monotonic())
     delivery.close(Deadline(5.0))
     assert delivery.behind_bytes() == 0
     assert comparable(place.kept(run), run) == expected
 
 
-def test_the_version_is_told_without_open(place: Place, root: Path) -> None:
+def test_the_version_is_available_without_open(place: Place, root: Path) -> None:
     sink = open_sink(SinkTarget(parse_sink(place.address), "none", root, {}))
     try:
         assert sink.version()[0].isdigit()

@@ -1,4 +1,4 @@
-"""What a run is read through: one contract, and every implementation gives the same answers to the same run."""
+"""The contract of run readers: every implementation gives the same answers about the same run."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from tracker.reading.api import Api, StoredRun
 from tracker.reading.stored_run import RunReader
 
 clickhouse = clickhouse_server.clickhouse
+modern_clickhouse = clickhouse_server.modern_clickhouse
 
 VALUES: list[Any] = [
     0.1 + 0.2, -0.0, 0.0, math.inf, -math.inf, math.nan, 5e-324, 1.7976931348623157e308, 3, 0, -7, 2**53 + 1, 2**63 - 1,
@@ -41,7 +42,7 @@ class Small(ClickhouseSink):
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A root with runs of all kinds."""
+    """A root with runs of many kinds."""
     root = tmp_path_factory.mktemp("root")
     _plain(root)
     _typed(root)
@@ -80,7 +81,7 @@ def _writers(root: Path) -> None:
     run = RunBuilder(root, "many0001", start_time=START + 2000, label="rank 0")
     run.write("run", {"label": "rank 1"}, "client000002")
     run.write("run", {"label": "rank 2"}, "client000003")
-    for step in range(30):  # the second is the first who logs
+    for step in range(30):  # the second writer logs first
         run.row(step, "client000002", loss=float(step))
         run.row(step, None, loss=step + 0.5, acc=step)
         if step % 3 == 0:
@@ -96,7 +97,7 @@ def _late(root: Path) -> None:
     for step in (5, 3, 5, 1, 5, 0, -4, 2**63 - 1, -(2**63), 3):
         run.row(step, None, x=float(run.last[run.client]), **({"y": step % 2} if step % 2 else {}))
     run.row(7, None, a=1)
-    run.row(7, None, b=2)  # one row with the one before
+    run.row(7, None, b=2)  # in one row with the previous record
     run.row(7, None, a=3)
     run.finish("crashed")
 
@@ -118,22 +119,37 @@ def _long(root: Path) -> None:
 @pytest.fixture(scope="module")
 def address(made: Path, clickhouse: ClickhouseServer) -> str:
     """A database with the same runs."""
-    address = clickhouse.address("contract")
-    for directory in sorted((made / "runs").iterdir()):
+    return fill(clickhouse, made)
+
+
+@pytest.fixture(scope="module")
+def modern_address(made: Path, modern_clickhouse: ClickhouseServer) -> str:
+    """The same on the current release."""
+    return fill(modern_clickhouse, made)
+
+
+def fill(server: ClickhouseServer, root: Path) -> str:
+    """Send the runs of a root to a server; return the address of the database."""
+    address = server.address("contract")
+    for directory in sorted((root / "runs").iterdir()):
         feed(ClickhouseSink if directory.name == "long0001" else Small, address, directory)
     return address
 
 
-@pytest.fixture(params=["store", "clickhouse"])
-def api(request: pytest.FixtureRequest, made: Path, address: str) -> Iterator[Api]:
-    with Api(made if request.param == "store" else address, stalled_after=1e12) as api:
+@pytest.fixture(params=["store", "clickhouse", "modern-clickhouse"])
+def api(request: pytest.FixtureRequest, made: Path, address: str, modern_address: str) -> Iterator[Api]:
+    places = {"store": made, "clickhouse": address, "modern-clickhouse": modern_address}
+    with Api(places[request.param], stalled_after=1e12) as api:
         yield api
 
 
-@pytest.fixture
-def both(made: Path, address: str) -> Callable[[str], Iterator[StoredRun]]:
-    """Gives a run as each implementation has it."""
-    return lambda id: (Api(place).run(id) for place in (made, address))
+@pytest.fixture(params=["clickhouse", "modern-clickhouse"])
+def both(
+    request: pytest.FixtureRequest, made: Path, address: str, modern_address: str
+) -> Callable[[str], Iterator[StoredRun]]:
+    """Returns a run as the store and as a server has it."""
+    there = address if request.param == "clickhouse" else modern_address
+    return lambda id: (Api(place).run(id) for place in (made, there))
 
 
 def ids(runs: Any) -> list[str]:
@@ -156,7 +172,7 @@ def test_runs_filtered_and_ordered(api: Api) -> None:
     ]
 
 
-def test_what_a_run_is(api: Api) -> None:
+def test_the_attributes_of_a_run(api: Api) -> None:
     run = api.run("plain001")
     assert (run.name, run.project, run.group, run.job_type, run.notes) == ("one", "digits", "g", "train", "n\n")
     assert run.tags == ["a", "b'c"]
@@ -174,7 +190,7 @@ def test_what_a_run_is(api: Api) -> None:
     assert api.run("empty001").traceback == "Traceback"
 
 
-def test_a_run_that_is_not_there(api: Api) -> None:
+def test_a_run_that_does_not_exist(api: Api) -> None:
     with pytest.raises(RunNotFoundError, match=r"run 'plain002' not found in .*did you mean plain001 \(one\)"):
         api.run("plain002")
     with pytest.raises(RunNotFoundError, match=r"run '\.\./x' not found"):
@@ -224,7 +240,7 @@ def test_a_run_that_logged_nothing(api: Api) -> None:
 
 
 @pytest.mark.parametrize("id", ["plain001", "types001", "many0001", "late0001", "mixed001", "long0001", "empty001"])
-def test_both_say_the_same(both: Callable[[str], Iterator[StoredRun]], id: str) -> None:
+def test_both_have_the_same_state_and_rows(both: Callable[[str], Iterator[StoredRun]], id: str) -> None:
     here, there = both(id)
     assert exact(here.store().state()) == exact(there.store().state())
     assert here.store().checkpoint() == there.store().checkpoint()
@@ -256,8 +272,8 @@ def test_both_give_the_same_rows_between_bounds(both: Callable[[str], Iterator[S
     here, there = both(id)
     for low, high in [(None, 3), (5, None), (3, 5), (-10, 0), (190, 10**30), (-(10**30), -4), (8190, 8195), (5, 3)]:
         for keys in (None, ["loss", "x"], ["val"]):
-            found, other = (list(run.scan_history(keys, low, high)) for run in (here, there))
-            assert exact(found) == exact(other), (low, high, keys)
+            ours, theirs = (list(run.scan_history(keys, low, high)) for run in (here, there))
+            assert exact(ours) == exact(theirs), (low, high, keys)
 
 
 def test_blocks_are_in_order_and_of_bounded_size(api: Api) -> None:
@@ -278,7 +294,7 @@ def test_the_version_is_the_same_until_something_changes(api: Api) -> None:
     assert store.version() != api.run("late0001").store().version()
 
 
-def test_a_reader_of_what_is_not_there(made: Path, address: str) -> None:
+def test_a_reader_of_a_missing_run(made: Path, address: str) -> None:
     from sidecar.projections.store.reader import StoreReader
     from sidecar.sinks.clickhouse.reader import ClickhouseStore
 

@@ -1,8 +1,8 @@
-"""ClickhouseSink: sends one run's log to ClickHouse, its points and what the run is. On a delivery's thread.
+"""ClickhouseSink: sends one run's log to ClickHouse. Runs on the thread of its delivery.
 
-Each batch is two inserts: its points, then the run with the batch applied. Both replace what is there of the same, so a
-batch may be sent again after anything. A reader goes by the run's row, so it sees no half of a batch. Knows nothing of
-the log's file, of threads or of checkpoints.
+Each batch is two inserts: its points, then the row of the run with the state after the batch. Both replace rows of the
+same batch, so it can be resent at any time. Readers go by the row of the run, so they never see a part of a batch.
+Knows nothing of the log's file, of threads or of checkpoints.
 """
 
 from __future__ import annotations
@@ -18,38 +18,47 @@ from sidecar.protocol.deadline import Deadline
 from sidecar.protocol.plain import flatten, json_default
 from sidecar.sinks.clickhouse.client import Clickhouse
 from sidecar.sinks.clickhouse.points import native_points
-from sidecar.sinks.clickhouse.schema import POINT_COLUMNS, POINTS, RUN_COLUMNS, RUNS, VALUE_KINDS, identifier, quoted
+from sidecar.sinks.clickhouse.schema import (
+    POINT_COLUMNS,
+    POINTS,
+    RUN_COLUMNS,
+    RUNS,
+    VALUE_KINDS,
+    identifier,
+    is_modern,
+    quoted,
+)
 from sidecar.sinks.clickhouse.wire import float64, int64, nullable, numbers, text, texts, varint
 from sidecar.sinks.contract import Batch, SinkError, SinkTarget
 
 
 class ClickhouseSink:
-    """One run's way to one server. See `sidecar.sinks.contract.Sink`.
+    """Sends one run to one server. See `sidecar.sinks.contract.Sink`.
 
     Args:
         target: the run and the server.
     """
 
     batch_bytes = 8 * 1024 * 1024
-    """About 400,000 points: each insert costs the server some milliseconds, however small it is."""
+    """About 400,000 points. Each insert costs the server some milliseconds, however small it is."""
 
     def __init__(self, target: SinkTarget) -> None:
         self._target = target
         self._server: Clickhouse | None = None
 
     def open(self) -> None:
-        """Reach the server, and make the database and the tables that are not there.
+        """Connect, and create the database and the tables that do not exist.
 
         Raises:
-            SinkError: it cannot be done.
+            SinkError: it failed.
         """
         make_tables(self._connected())
 
     def send(self, batch: Batch, state: RunState) -> int:
-        """Return when the server keeps the batch.
+        """Send a batch; return its end when the server has stored it.
 
         Raises:
-            SinkError: not all of it.
+            SinkError: the batch was not stored completely.
         """
         server = self._connected()
         points = native_points(self._target.run, batch)
@@ -62,12 +71,12 @@ class ClickhouseSink:
         return batch.end
 
     def version(self) -> str:
-        """Ask the server for its version.
+        """Return the server's version, such as "25.8.1.3889".
 
         Raises:
-            SinkError: it cannot be reached.
+            SinkError: the server cannot be reached.
         """
-        return self._connected().query("SELECT version() FORMAT TabSeparated").decode(errors="replace").strip()
+        return version_of(self._connected())
 
     def _connected(self) -> Clickhouse:
         if self._server is None:
@@ -75,39 +84,44 @@ class ClickhouseSink:
         return self._server
 
     def close(self, deadline: Deadline) -> None:
-        """Let go of the connection."""
+        """Close the connection."""
         server, self._server = self._server, None
         if server is not None:
             server.close()
 
 
 def make_tables(server: Clickhouse) -> None:
-    """Make what is not there. Who may not make databases or tables can use those that somebody else has made.
+    """Create the tables that do not exist, with the types that the server has. A user without the right to create them
+    can use tables that exist.
 
     Raises:
-        SinkError: it cannot be done.
+        SinkError: it failed.
     """
-    missing = _missing(server)
-    if not missing:
+    if not _missing(server):
         return
     try:
         if not server.query(f"SELECT 1 FROM system.databases WHERE name = {quoted(server.schema.database)}"):
             server.query(server.schema.database_statement())
-        for statement in server.schema.statements():
+        for statement in server.schema.statements(modern=is_modern(version_of(server))):
             server.query(statement)
     except SinkError:
-        if _missing(server):  # else another run's sink was making them at the same time, and has
+        if _missing(server):  # else the sink of another run has created them at the same time
             raise
+
+
+def version_of(server: Clickhouse) -> str:
+    """Ask a server for its version."""
+    return server.query("SELECT version() FORMAT TabSeparated").decode(errors="replace").strip()
 
 
 def _missing(server: Clickhouse) -> set[str]:
     database = quoted(server.schema.database)
-    found = server.query(f"SELECT name FROM system.tables WHERE database = {database} FORMAT TabSeparated")
-    return set(server.schema.names()) - set(found.decode().split("\n"))
+    names = server.query(f"SELECT name FROM system.tables WHERE database = {database} FORMAT TabSeparated")
+    return set(server.schema.names()) - set(names.decode().split("\n"))
 
 
 def run_row(run: str, version: int, state: RunState) -> bytes:
-    """Return the row of ``tracker_runs`` that says what the run is, in RowBinary."""
+    """Return the row of ``tracker_runs`` for a run, in RowBinary."""
     about = state.about
     values = [*_values("config", state.config), *_values("summary", state.summary.values)]
     kinds = bytes(kind for kind, _, _, _ in values)
@@ -127,7 +141,7 @@ def run_row(run: str, version: int, state: RunState) -> bytes:
         "value_kinds": varint(len(values)) + kinds,
         "value_keys": texts([key for _, key, _, _ in values]),
         "value_numbers": varint(len(values)) + numbers("d", [number for _, _, number, _ in values]),
-        "value_texts": texts([shown for _, _, _, shown in values]),
+        "value_texts": texts([written for _, _, _, written in values]),
         "packed": text(pack(state.to_map())),
     }
     return b"".join([columns[name] for name in RUN_COLUMNS])
@@ -141,18 +155,18 @@ def _float64(value: float | None) -> bytes | None:
     return None if value is None else float64(value)
 
 
-def _values(kind: str, found: dict[str, Any]) -> list[tuple[int, str, float, str]]:
-    """Return kind, key, number and text of each value, nested ones too."""
+def _values(kind: str, values: dict[str, Any]) -> list[tuple[int, str, float, str]]:
+    """Return kind, key, number and text of each value, including nested ones."""
     code = VALUE_KINDS[kind]
-    return [(code, ".".join(path), _number(value), _shown(value)) for path, value in flatten(found)]
+    return [(code, ".".join(path), _number(value), _text(value)) for path, value in flatten(values)]
 
 
 def _number(value: Any) -> float:
     return float(value) if isinstance(value, int | float) else math.nan
 
 
-def _shown(value: Any) -> str:
+def _text(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=json_default)
 
 
-__all__ = ["ClickhouseSink", "make_tables", "run_row"]
+__all__ = ["ClickhouseSink", "make_tables", "run_row", "version_of"]

@@ -16,7 +16,18 @@ from sidecar.protocol.sink_address import parse_sink
 from sidecar.sinks.clickhouse import points
 from sidecar.sinks.clickhouse.client import error_of, place_of
 from sidecar.sinks.clickhouse.points import Series, decode_one, join_series, native_points, read_series
-from sidecar.sinks.clickhouse.schema import KINDS, POINT_COLUMNS, Schema, identifier, quoted
+from sidecar.sinks.clickhouse.schema import (
+    KINDS,
+    MODERN_TYPES,
+    POINT_COLUMNS,
+    POINTS,
+    RUN_COLUMNS,
+    RUNS,
+    Schema,
+    identifier,
+    is_modern,
+    quoted,
+)
 from sidecar.sinks.clickhouse.wire import (
     Column,
     RowBinary,
@@ -137,6 +148,42 @@ def test_tables_on_one_server() -> None:
     assert made_runs.endswith("\nENGINE = ReplacingMergeTree(version)\nORDER BY (run)")
     assert values.startswith("CREATE VIEW IF NOT EXISTS `db`.`tracker_values` AS\nSELECT run, project, name")
     assert schema.names() == ("tracker_points", "tracker_runs", "tracker_values")
+
+
+def test_a_release_that_has_them_gets_low_cardinality_and_codecs() -> None:
+    made_points, made_runs, values = Schema.of("db", {}).statements(modern=True)
+    lines = made_points.splitlines()
+    assert "    `run` LowCardinality(String)," in lines
+    assert "    `step` Int64 CODEC(DoubleDelta, ZSTD)," in lines
+    assert "    `place` UInt16," in lines, "columns without a better type stay plain"
+    assert "    `value_keys` Array(LowCardinality(String))," in made_runs.splitlines()
+    for statement in Schema.of("db", {"distributed": "c"}).statements():
+        assert "LowCardinality" not in statement and "CODEC" not in statement
+    plain_points, plain_runs, plain_values = Schema.of("db", {}).statements()
+    assert values == plain_values
+    for name, statement, plain in ((POINTS, made_points, plain_points), (RUNS, made_runs, plain_runs)):
+        for column, type_ in MODERN_TYPES[name].items():
+            simple = (POINT_COLUMNS if name == POINTS else RUN_COLUMNS)[column]
+            statement = statement.replace(f"`{column}` {type_}", f"`{column}` {simple}")
+        assert statement == plain, "nothing else differs"
+
+
+@pytest.mark.parametrize(
+    ("version", "modern"),
+    [
+        ("18.16.1", False),
+        ("21.8.15.7", False),
+        ("22.7.1.1", False),
+        ("22.8.5.29", True),
+        ("25.8.1.3889", True),
+        ("26.9.2.1", True),
+        ("100.1", True),
+        ("", False),
+        ("unknown", False),
+    ],
+)
+def test_which_releases_have_them(version: str, modern: bool) -> None:
+    assert is_modern(version) is modern
 
 
 def test_replicated_tables_on_a_cluster() -> None:
