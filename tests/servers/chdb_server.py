@@ -7,6 +7,7 @@ settings: a parameter that it does not know is an error.
 
 from __future__ import annotations
 
+import importlib
 import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -21,9 +22,8 @@ class Engine:
     """One session of chdb, which one thread uses at a time."""
 
     def __init__(self, directory: Path) -> None:
-        from chdb import session
-
-        self._session: Any = session.Session(str(directory / "data"))
+        chdb: Any = importlib.import_module("chdb.session")
+        self._session: Any = chdb.Session(str(directory / "data"))
         self._rows = directory / "rows"
         self._lock = threading.Lock()
 

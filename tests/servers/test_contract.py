@@ -143,7 +143,7 @@ def _upstream(request: pytest.FixtureRequest) -> Iterator[Place]:
     link.close()
 
 
-PLACES = {
+PLACES: dict[str, Callable[[pytest.FixtureRequest], Iterator[Place]]] = {
     "mlflow": _mlflow,
     "clickhouse": _clickhouse,
     "modern-clickhouse": _modern_clickhouse,
@@ -151,7 +151,7 @@ PLACES = {
 }
 
 
-@pytest.fixture(params=PLACES.values(), ids=PLACES.keys())
+@pytest.fixture(params=list(PLACES.values()), ids=list(PLACES))
 def place(
     request: pytest.FixtureRequest,
     mlflow_sqlite: MlflowServer,

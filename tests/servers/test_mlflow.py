@@ -220,9 +220,9 @@ def test_no_server_is_an_error_that_passes(mlflow_sqlite: MlflowServer, root: Pa
 
 def test_what_is_no_mlflow_is_refused(mlflow_sqlite: MlflowServer, root: Path, project: str) -> None:
     run = a_whole_run(root, "run1", project)
-    with pytest.raises(SinkRefusedError, match="no MLflow server is there"):
+    with pytest.raises(SinkRefusedError, match="this is not an MLflow server"):
         feed(MlflowSink, f"mlflow+{mlflow_sqlite.url}/elsewhere", run.dir)
-    with pytest.raises(SinkRefusedError, match="'experimant' is no option; there is experiment=NAME"):
+    with pytest.raises(SinkRefusedError, match="unknown option 'experimant'; the only option is experiment=NAME"):
         feed(MlflowSink, f"mlflow+{mlflow_sqlite.url}?experimant=x", run.dir)
 
 
@@ -513,7 +513,7 @@ def test_a_file_that_is_only_in_the_log_yet_is_waited_for(
     run.write("file", {**about, "offset": 0, "data": data})
     run.write("exit", {"state": "finished"})
     run.log.close()
-    with pytest.raises(SinkUnavailableError, match="is not put together yet"):
+    with pytest.raises(SinkUnavailableError, match="is not assembled yet"):
         send(run, mlflow_sqlite)
     (run.dir / "files").mkdir()
     (run.dir / "files" / "model.bin").write_bytes(data)

@@ -138,7 +138,7 @@ def fill(server: ClickhouseServer, root: Path) -> str:
 
 @pytest.fixture(params=["store", "clickhouse", "modern-clickhouse"])
 def api(request: pytest.FixtureRequest, made: Path, address: str, modern_address: str) -> Iterator[Api]:
-    places = {"store": made, "clickhouse": address, "modern-clickhouse": modern_address}
+    places: dict[str, Path | str] = {"store": made, "clickhouse": address, "modern-clickhouse": modern_address}
     with Api(places[request.param], stalled_after=1e12) as api:
         yield api
 

@@ -1,11 +1,11 @@
-"""MlflowApi: the requests to one MLflow server, and what its answers mean. REST API 2.0, over one kept connection.
+"""MlflowApi: requests to one MLflow server over its REST API 2.0, and what its replies mean. One thread at a time.
 
-https://mlflow.org/docs/latest/api_reference/rest-api.html. One thread at a time. Knows no run's log and no state: what
-is sent, and what becomes of it when MLflow refuses it, is for `sidecar.sinks.mlflow.sink` to say.
+https://mlflow.org/docs/latest/api_reference/rest-api.html. Knows no run's log and no state; what to do about something
+that MLflow refuses is up to `sidecar.sinks.mlflow.sink`.
 
-``MLFLOW_TRACKING_USERNAME`` and ``MLFLOW_TRACKING_PASSWORD``, or ``MLFLOW_TRACKING_TOKEN``, of the environment are for
-authentication, and ``MLFLOW_TRACKING_SERVER_CERT_PATH`` names the authorities' certificates, as MLflow's own client has
-it (``mlflow/environment_variables.py``, https://github.com/mlflow/mlflow/blob/master/mlflow/environment_variables.py).
+Environment variables: ``MLFLOW_TRACKING_USERNAME`` and ``MLFLOW_TRACKING_PASSWORD``, or ``MLFLOW_TRACKING_TOKEN``, for
+authentication; ``MLFLOW_TRACKING_SERVER_CERT_PATH`` for the certificates of trusted authorities. They are those of
+MLflow's own client (https://github.com/mlflow/mlflow/blob/master/mlflow/environment_variables.py).
 """
 
 from __future__ import annotations
@@ -23,17 +23,20 @@ from sidecar.sinks.mlflow.names import ARTIFACTS_PATH
 _KIND = SINK_KINDS["mlflow"]
 _API = "/api/2.0/mlflow/"
 _VERSION_CHARS = 50
+_SHOWN_CHARS = 300
+_SHOWN_BYTES = 200
 _REFUSED = (400, 413)
-_PATIENCE_WITH_A_NAME = 3  # points of one metric that may be refused before the rest of it is left out unasked
+_MAX_REFUSED_POINTS = 3
+"""Refused points of a metric after which the rest of it is left out without asking."""
 
 
 class Refusal(NamedTuple):
-    """Something that MLflow does not take.
+    """A metric point, param or tag that MLflow refuses.
 
     Attributes:
-        name: the metric, param or tag.
-        why: in MLflow's words.
-        asked: whether MLflow was asked; it is not any more about a metric of which it has refused several points.
+        name: name of the metric, param or tag.
+        why: MLflow's message.
+        asked: whether it was sent; the points of a metric of which MLflow has refused several are not.
     """
 
     name: str
@@ -45,16 +48,16 @@ class MlflowApi:
     """One MLflow server.
 
     Args:
-        url: where it is, without a slash at the end.
+        url: its address, without a slash at the end.
     """
 
     def __init__(self, url: str) -> None:
         self.url = url
         self._server: HttpServer | None = None
-        self._refused: dict[str, int] = {}  # metric -> points of it
+        self._refused: dict[str, int] = {}  # metric -> number of refused points
 
     def connect(self) -> None:
-        """Begin anew, with the secrets as they are now; nothing is sent yet.
+        """Start over, with the current secrets. Sends nothing.
 
         Raises:
             SinkRefusedError: a secret cannot be read.
@@ -65,17 +68,23 @@ class MlflowApi:
         self._server = HttpServer(self.url, user, password, token, ca_variables=_KIND.files)
 
     def close(self) -> None:
-        """Let go of the connection; may be called twice."""
+        """Close the connection; may be called twice."""
         server, self._server = self._server, None
         if server is not None:
             server.close()
 
     def call(self, method: str, endpoint: str, body: Mapping[str, Any] | str, expected: tuple[int, ...] = ()) -> Answer:
-        """Ask the API; `body` is what is behind the question mark of a GET, else JSON or what is made JSON.
+        """Call an endpoint of the API.
+
+        Args:
+            method: of HTTP.
+            endpoint: such as ``runs/create``.
+            body: query parameters for GET; else JSON, or what to encode as JSON.
+            expected: status codes to return besides successes. A 404 is returned only if MLflow itself sent it.
 
         Raises:
             SinkUnavailableError: as `HttpServer.request`.
-            SinkRefusedError: an answer that is neither good nor `expected`; a 404 is expected in MLflow's words only.
+            SinkRefusedError: any other status.
         """
         server = self._connected()
         codes = (*expected, 401, 403, 404)
@@ -88,14 +97,14 @@ class MlflowApi:
             answer = server.request(method, _API + endpoint, data=data, headers=headers, expected=codes)
         what = f"{self.url}{_API}{endpoint}: {answer.status}: {message(answer)}"
         if answer.status in (401, 403):
-            raise SinkRefusedError(f"{what}; MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or "
-                                   "MLFLOW_TRACKING_TOKEN, in the environment say who asks")  # fmt: skip
+            raise SinkRefusedError(f"{what}; set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or "
+                                   "MLFLOW_TRACKING_TOKEN, in the environment")  # fmt: skip
         if answer.status == 404 and not (404 in expected and _code(answer)):
-            raise SinkRefusedError(what if _code(answer) else f"{what}; no MLflow server is there")
+            raise SinkRefusedError(what if _code(answer) else f"{what}; this is not an MLflow server")
         return answer
 
     def check(self) -> None:
-        """Ask for next to nothing: whether this is MLflow, and lets us in.
+        """Make a small request, to see whether this is an MLflow server that accepts our credentials.
 
         Raises:
             SinkUnavailableError, SinkRefusedError: as `call`.
@@ -105,43 +114,43 @@ class MlflowApi:
     def version(self) -> str:
         """Return MLflow's version, such as "3.1.0"."""
         self.check()
-        found = self._connected().request("GET", "/version").body.decode(errors="replace").strip()
-        if not found or len(found) > _VERSION_CHARS:
-            raise SinkRefusedError(f"{self.url}/version is {found[:_VERSION_CHARS]!r}, no version of MLflow")
-        return found
+        version = self._connected().request("GET", "/version").body.decode(errors="replace").strip()
+        if not version or len(version) > _VERSION_CHARS:
+            raise SinkRefusedError(f"unexpected reply from MLflow: {self.url}/version is {version[:_VERSION_CHARS]!r}")
+        return version
 
     def experiment(self, name: str) -> str:
-        """Return the id of the experiment with this name, which is made or restored if need be."""
+        """Return the id of the experiment with this name; create or restore it if necessary."""
         for _ in range(2):
             answer = self.call("GET", "experiments/get-by-name", {"experiment_name": name}, expected=(404,))
             if answer.status < 300:
-                found = said(answer, "experiment")
-                if found.get("lifecycle_stage") == "deleted":
-                    self.call("POST", "experiments/restore", {"experiment_id": found["experiment_id"]})
-                return str(found["experiment_id"])
+                experiment = reply(answer, "experiment")
+                if experiment.get("lifecycle_stage") == "deleted":
+                    self.call("POST", "experiments/restore", {"experiment_id": experiment["experiment_id"]})
+                return str(experiment["experiment_id"])
             answer = self.call("POST", "experiments/create", {"name": name}, expected=(400,))
             if answer.status < 300:
-                return str(said(answer, "experiment_id"))
+                return str(reply(answer, "experiment_id"))
             if _code(answer) != "RESOURCE_ALREADY_EXISTS":
-                raise SinkRefusedError(f"MLflow makes no experiment {name!r}: {message(answer)}")
-        raise SinkUnavailableError(f"MLflow says that the experiment {name!r} is there, and that it is not")
+                raise SinkRefusedError(f"MLflow cannot create experiment {name!r}: {message(answer)}")
+        raise SinkUnavailableError(f"unexpected reply from MLflow: it can neither find nor create experiment {name!r}")
 
     def log_batch(self, run_id: str, what: str, items: list[str]) -> Iterator[Refusal]:
-        """Log metrics, params or tags; yield what MLflow refuses of them while all else is logged.
+        """Log metrics, params or tags; yield those that MLflow refuses, while all others are logged.
 
-        MLflow takes a request whole or not at all, so one that it refuses is halved until what it is about stands
-        alone. Who iterates may raise: then nothing more is asked.
+        MLflow accepts a request as a whole or not at all, so a refused one is halved until the refused item is alone.
+        Nothing more is sent if the caller stops iterating.
 
         Args:
             run_id: MLflow's id of the run.
             what: ``"metrics"``, ``"params"`` or ``"tags"``.
-            items: each as JSON, with a ``key``; no more than MLflow takes in one request.
+            items: each as JSON, with a ``key``; not more than MLflow accepts in one request.
         """
         if what == "metrics" and self._refused:
             wanted = []
             for item in items:
                 name = json.loads(item)["key"]
-                if self._refused.get(name, 0) < _PATIENCE_WITH_A_NAME:
+                if self._refused.get(name, 0) < _MAX_REFUSED_POINTS:
                     wanted.append(item)
                 else:
                     yield Refusal(name, "as before", asked=False)
@@ -151,7 +160,7 @@ class MlflowApi:
         body = f'{{"run_id":"{run_id}","{what}":[{",".join(items)}]}}'
         answer = self.call("POST", "runs/log-batch", body, expected=_REFUSED)
         if answer.status < 300:
-            said(answer)
+            reply(answer)
             return
         if len(items) > 1:
             half = len(items) // 2
@@ -166,19 +175,19 @@ class MlflowApi:
             self._refused[name] = self._refused.get(name, 0) + 1
 
     def _check_database(self, run_id: str) -> None:
-        """Write what nobody can refuse: MLflow says the same of a bad value and of a database that takes nothing now
-        (its handling of SQLAlchemyError in mlflow/store/db/utils.py)."""
+        """Write a tag that is always valid: MLflow gives the same error for a bad value and for a database that accepts
+        no writes now (its handling of SQLAlchemyError in mlflow/store/db/utils.py)."""
         body = {"run_id": run_id, "key": "tracker.checked", "value": "1"}
         answer = self.call("POST", "runs/set-tag", body, expected=(400,))
         if answer.status >= 300:
             raise SinkUnavailableError(f"{self.url}: {message(answer)}")
 
     def upload(self, path: str, file: IO[bytes]) -> str | None:
-        """Make an artifact of a file, over the artifact proxy; return why MLflow does not take it, or None.
+        """Upload a file through the artifact proxy; return why MLflow refuses it, or None.
 
         Args:
-            path: where below the proxy.
-            file: all of it is sent, as long as it is now.
+            path: path of the artifact below the proxy.
+            file: a file that is open for reading; what is appended to it meanwhile is not sent.
 
         Raises:
             SinkUnavailableError, SinkRefusedError: as `HttpServer.request`.
@@ -199,57 +208,59 @@ class MlflowApi:
         return None if answer.status < 300 else message(answer)
 
     def _connected(self) -> HttpServer:
-        assert self._server is not None, "connect() comes first"
+        assert self._server is not None, "call connect() first"
         return self._server
 
 
 class _Exactly:
-    """The first `size` bytes of a file, though it may grow."""
+    """The first `size` bytes of a file that may grow."""
 
     def __init__(self, file: IO[bytes], size: int) -> None:
         self._file = file
-        self._size = self._left = size
+        self._size = self._remaining = size
 
     def __len__(self) -> int:
         return self._size
 
     def read(self, size: int = -1, /) -> bytes:
-        data = self._file.read(self._left if size < 0 else min(size, self._left))
-        if not data and self._left:
-            raise OSError(f"a file has lost its last {self._left} bytes while it was sent")
-        self._left -= len(data)
+        data = self._file.read(self._remaining if size < 0 else min(size, self._remaining))
+        if not data and self._remaining:
+            raise OSError(f"the file was truncated while it was sent; {self._remaining} bytes are missing")
+        self._remaining -= len(data)
         return data
 
 
-def said(answer: Answer, key: str | None = None) -> Any:
-    """Return what a good answer says, or what it says under `key`.
+def reply(answer: Answer, key: str | None = None) -> Any:
+    """Return the content of a successful reply, or its value under `key`.
 
     Raises:
-        SinkUnavailableError: it does not, so it is not MLflow's or not all of it.
+        SinkUnavailableError: the reply is not what MLflow sends, or incomplete.
     """
-    found = answer.json()
-    if not isinstance(found, dict) or (key is not None and key not in found):
-        raise SinkUnavailableError(f"this is no answer of MLflow's: {answer.body[:200]!r}")
-    return found if key is None else found[key]
+    content = _content(answer)
+    if content is None or (key is not None and key not in content):
+        text = " ".join(answer.body[:_SHOWN_BYTES].decode(errors="replace").split())
+        raise SinkUnavailableError(f"unexpected reply from MLflow: {text or 'it is empty'}")
+    return content if key is None else content[key]
 
 
 def message(answer: Answer) -> str:
-    """Return why MLflow has refused something, in its own words if it has any."""
-    found = _error(answer)
-    return str(found.get("message") or found.get("detail") or f"answer {answer.status}")[:300]
+    """Return why MLflow refused something, in its own words if it gives any."""
+    error = _content(answer) or {}
+    return str(error.get("message") or error.get("detail") or f"status {answer.status}")[:_SHOWN_CHARS]
 
 
 def _code(answer: Answer) -> str:
-    """MLflow's name of an error; empty if the answer is not MLflow's own."""
-    return str(_error(answer).get("error_code", ""))
+    """Return MLflow's name of an error; empty if the reply is not from MLflow itself."""
+    return str((_content(answer) or {}).get("error_code", ""))
 
 
-def _error(answer: Answer) -> dict[str, Any]:
+def _content(answer: Answer) -> dict[str, Any] | None:
+    """Return the JSON object in a reply, or None."""
     try:
-        found = json.loads(answer.body)
+        content = json.loads(answer.body)
     except ValueError:
-        return {}
-    return found if isinstance(found, dict) else {}
+        return None
+    return content if isinstance(content, dict) else None
 
 
-__all__ = ["MlflowApi", "Refusal", "message", "said"]
+__all__ = ["MlflowApi", "Refusal", "message", "reply"]

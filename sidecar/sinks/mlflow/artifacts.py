@@ -1,7 +1,7 @@
-"""Artifacts: what of a run goes to MLflow as files: its own files, and what MLflow cannot take otherwise.
+"""Artifacts: the files of a run in MLflow: its own, and two for data that MLflow cannot hold otherwise.
 
-One for each `MlflowSink`, on its thread. Reads the run's directory and its log. Knows no REST beyond
-`MlflowApi.upload`, and of MLflow's metrics, params and tags only what they are called.
+Each `MlflowSink` has one, on its thread. Reads the run's directory and its log. Of MLflow's API it uses only
+`MlflowApi.upload`.
 """
 
 from __future__ import annotations
@@ -43,17 +43,22 @@ VALUES = "tracker/values.jsonl"
 SHORTENED = "tracker/shortened.json"
 
 _FILE_SECONDS = 0.5
-_GROWTH = 1.25  # of the log, before the artifacts that are made of it are made again while the run goes on
+
+_GROWTH = 1.25
+"""Growth of the log of a live run after which the artifacts made from it are sent again."""
+
+_OUTDATED, _SENT_END, _SENT_FILES = "unsaid", "said", "files"
+"""Keys of the sink's memory: whether the log has more data that only these artifacts can hold; the log offset at which
+they were made; file -> size and modification time when it was sent."""
 
 
 class Artifacts:
     """The artifacts of a run.
 
     Args:
-        target: the run. Of its memory this uses ``unsaid`` (set by whoever finds something that MLflow cannot take
-            otherwise), ``said`` (the log's length when the artifacts were made of it) and ``files``.
+        target: the run.
         api: the server.
-        leave_out: told what is not sent: of what kind it is, its name, why.
+        leave_out: called with the kind, the name and the reason for what is not sent.
     """
 
     def __init__(self, target: SinkTarget, api: MlflowApi, leave_out: Callable[[str, str, str], None]) -> None:
@@ -62,18 +67,22 @@ class Artifacts:
         self._api = api
         self._leave_out = leave_out
 
+    def mark_outdated(self) -> None:
+        """Have `send_made` send again, because the log has more that MLflow cannot hold otherwise."""
+        self._memory[_OUTDATED] = True
+
     def send_made(self, uri: str, batch: Batch, state: RunState, tags: Collection[str]) -> None:
-        """Send what MLflow cannot take otherwise, if there is more of it.
+        """Send the artifacts made from the log, if they are outdated.
 
         Args:
-            uri: where the run's artifacts are, as MLflow says it.
-            batch: the log is read up to its end.
-            state: what the run is at that end.
-            tags: the names of the tags that MLflow has.
+            uri: MLflow's address of the run's artifacts.
+            batch: its end is where to stop in the log.
+            state: the run's state at that end.
+            tags: names of the tags that MLflow has.
         """
-        if not self._memory.get("unsaid"):
+        if not self._memory.get(_OUTDATED):
             return
-        if state.state == "running" and batch.end < _GROWTH * self._memory.get("said", 0):
+        if state.state == "running" and batch.end < _GROWTH * self._memory.get(_SENT_END, 0):
             return
         metrics: dict[str, dict[str, str | None]] = {}
         params: dict[str, str] = {}
@@ -91,45 +100,45 @@ class Artifacts:
             with tempfile.TemporaryFile() as file:
                 file.write(json.dumps(shortened, indent=1).encode())
                 self._upload(uri, SHORTENED, file)
-        self._memory["unsaid"], self._memory["said"] = False, batch.end
+        self._memory[_OUTDATED], self._memory[_SENT_END] = False, batch.end
 
     def send_files(self, uri: str, batch: Batch, state: RunState) -> None:
-        """Send the files that were recorded, and at the run's end all, each once unless it has changed.
+        """Send the files that the batch records, and at the end of the run all; only those that are new or changed.
 
         Raises:
-            SinkUnavailableError: one is not there, and the thread that puts files together has not come so far.
+            SinkUnavailableError: a file is not in its place, and the thread that assembles files has not come so far.
         """
         directory = self._target.directory / FILES_NAME
         names = [str(each.body.get("name")) for each in batch.records if uses("files", each.kind)]
         if state.state != "running":
             names += [path.relative_to(directory).as_posix() for path in sorted(directory.rglob("*")) if path.is_file()]
-        sent = self._memory.setdefault("files", {})
+        sent = self._memory.setdefault(_SENT_FILES, {})
         for name in dict.fromkeys(filter(valid_file_name, names)):
             try:
                 with (directory / name).open("rb") as file:
-                    found = os.fstat(file.fileno())
-                    content = [found.st_size, found.st_mtime_ns]
-                    if sent.get(name) != content:
+                    status = os.fstat(file.fileno())
+                    version = [status.st_size, status.st_mtime_ns]
+                    if sent.get(name) != version:
                         self._upload(uri, artifact_name(name), file)
-                        sent[name] = content
+                        sent[name] = version
             except FileNotFoundError as error:
-                if self._put_together() < batch.end:
-                    raise SinkUnavailableError(f"file {name!r} is not put together yet", _FILE_SECONDS) from error
-                continue  # not all of it is there yet, or no more
+                if self._assembled_end() < batch.end:
+                    raise SinkUnavailableError(f"file {name!r} is not assembled yet", _FILE_SECONDS) from error
+                continue  # its content has not arrived completely, or it was deleted
             except OSError as error:
-                self._leave_out("file", name, str(error))
+                self._leave_out("file", name, error.strerror or str(error))
 
-    def _put_together(self) -> float:
-        """Return up to which offset of the log files are put together: as far as the store is, by the same thread."""
+    def _assembled_end(self) -> float:
+        """Return the log offset up to which files are assembled: the store's, since the same thread does both."""
         try:
             return StoreReader(self._target.directory / STORE_NAME).checkpoint()
         except StoreError:
-            return math.inf  # nobody is about to do it
+            return math.inf  # there is no store, so no thread that assembles files
 
     def _upload(self, uri: str, name: str, file: IO[bytes]) -> None:
         base = proxied(uri)
         if base is None:
-            self._leave_out("artifact", name, f"they go to {uri}, not over the server")
+            self._leave_out("artifact", name, f"artifacts are stored at {uri}, which the server gives no access to")
             return
         refused = self._api.upload(f"{base}/{name}", file)
         if refused is not None:
@@ -138,9 +147,9 @@ class Artifacts:
     def _unsendable(
         self, end: int, state: RunState, renamed: dict[str, dict[str, str | None]], params: dict[str, str]
     ) -> Iterator[str]:
-        """Read the log up to `end`, and yield lines for what is no number.
+        """Read the log up to `end`; yield a line for each value that is not a number.
 
-        Note in `renamed` the metrics that go by other names, in `params` the first value of each key of the config.
+        Adds to `renamed` the metrics that have other names in MLflow, to `params` the first value of each config key.
         """
         seen: set[tuple[str | None, str]] = set()
         for record in records(self._target.directory / LOG_NAME, until=end):
@@ -156,17 +165,17 @@ class Artifacts:
                     yield to_json(row)
                 elif (label, key) not in seen:
                     seen.add((label, key))
-                    whole = of_writer(label, key)
-                    if (name := mlflow_name(whole)) != whole:
+                    full_name = of_writer(label, key)
+                    if (name := mlflow_name(full_name)) != full_name:
                         renamed[name] = {"key": key, "label": label}
 
 
 def _all_tags(state: RunState, known: Collection[str]) -> dict[str, str]:
-    """Every tag that the run may have, whole; those of config and summary as far as MLflow has them."""
-    found = {f"config.{key}": value for key, value in flatten(state.config).items()}
-    found.update((f"summary.{key}", text(value)) for key, value in state.summary.values.items())
-    found = {key: value for key, value in found.items() if mlflow_name(key) in known}
-    return {**found, **dict.fromkeys(user_tags(state), "true"), **about(state), NOTES_TAG: state.about["notes"] or ""}
+    """Return every tag of the run with its full value; those of config and summary only if MLflow has them."""
+    tags = {f"config.{key}": value for key, value in flatten(state.config).items()}
+    tags.update((f"summary.{key}", text(value)) for key, value in state.summary.values.items())
+    tags = {key: value for key, value in tags.items() if mlflow_name(key) in known}
+    return {**tags, **dict.fromkeys(user_tags(state), "true"), **about(state), NOTES_TAG: state.about["notes"] or ""}
 
 
 __all__ = ["Artifacts"]

@@ -1,8 +1,8 @@
-"""What a run's names, values and files are in MLflow, and where they are cut. Pure functions: no I/O.
+"""Names, values and files of a run as MLflow accepts them, shortened where it has limits. Pure functions: no I/O.
 
-MLflow's rules are those of ``mlflow/utils/validation.py`` and ``mlflow/utils/uri.py``
-(https://github.com/mlflow/mlflow/blob/master/mlflow/utils/validation.py), and for tags the least that its documentation
-promises for every database (https://mlflow.org/docs/latest/api_reference/rest-api.html#set-tag).
+The rules are those of MLflow's ``mlflow/utils/validation.py`` and ``mlflow/utils/uri.py``
+(https://github.com/mlflow/mlflow/blob/master/mlflow/utils/validation.py); the length of a tag is the minimum that its
+documentation guarantees for every database (https://mlflow.org/docs/latest/api_reference/rest-api.html#set-tag).
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import math
 import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -23,7 +24,7 @@ NAME_CHARS, PARAM_CHARS, TAG_CHARS, EXPERIMENT_CHARS = 250, 6000, 5000, 500
 TRACEBACK_TAG = "tracker.traceback"
 
 NOTES_TAG = "mlflow.note.content"
-"""MLflow's own: what its pages show as the run's description."""
+"""MLflow's own tag for the description that its pages show."""
 
 ARTIFACTS_PATH = "/api/2.0/mlflow-artifacts/artifacts/"
 
@@ -32,11 +33,11 @@ _NOT_IN_PATHS = re.compile(r"[#%?\\;\x00-\x1f\x7f]")
 
 
 class Fitted(NamedTuple):
-    """Names and values as MLflow takes them.
+    """Names and values as MLflow accepts them.
 
     Attributes:
         values: name -> value.
-        whole: name -> key and value as they are, of those that had to be changed.
+        whole: name -> the original key and value, of those that had to be changed.
     """
 
     values: dict[str, str]
@@ -44,10 +45,10 @@ class Fitted(NamedTuple):
 
 
 def mlflow_name(key: str) -> str:
-    """Return what a metric, param or tag is called in MLflow: `key`, if MLflow takes it.
+    """Return the name of a metric, param or tag in MLflow: `key`, if that is valid there.
 
-    Else with "_" for each character, and each part of a path, that MLflow does not take, not longer than 250
-    characters, and eight digits of the key's SHA-256 at the end, so that two keys do not get one name.
+    Otherwise characters and parts of a path that are not valid become "_", the length is limited to 250 characters, and
+    the name ends with eight digits of the key's SHA-256, so that different keys have different names.
     """
     parts = _NOT_IN_NAMES.sub("_", key).split("/")
     name = "/".join("_" if part in ("", ".", "..") else part for part in parts)
@@ -59,12 +60,12 @@ def mlflow_name(key: str) -> str:
 
 
 def of_writer(label: str | None, key: str) -> str:
-    """Return what a metric is called whole, for a writer with this label."""
+    """Return the full name of a metric of a writer with this label."""
     return key if label is None else f"{label}/{key}"
 
 
 def label_of(state: RunState, client: str) -> str | None:
-    """Return the label of a client's writer, if it has one."""
+    """Return the label of a client, or None."""
     writer = state.writers.get(client)
     return None if writer is None else writer.name
 
@@ -74,12 +75,12 @@ def run_name(state: RunState) -> str:
 
 
 def user_tags(state: RunState) -> list[str]:
-    """Return the run's tags, those with a name that means something in MLflow or here as "tag.…"."""
+    """Return the run's tags, with the prefix "tag." if the name has a meaning in MLflow or here."""
     return [f"tag.{tag}" if tag.startswith(("mlflow.", "tracker.")) else tag for tag in state.about["tags"] if tag]
 
 
 def artifact_name(name: str) -> str:
-    """Return what a file is called among the artifacts: the same, unless MLflow does not take it or has it taken."""
+    """Return the name of a file among the artifacts: the same, unless it is not valid there or reserved."""
     usable = _NOT_IN_PATHS.sub("_", name)
     if name.startswith("tracker/"):
         usable = f"files/{usable}"
@@ -90,19 +91,19 @@ def artifact_name(name: str) -> str:
 
 
 def shorten(value: str, limit: int, *, keep_end: bool = False) -> str:
-    """Return `value`; if it is longer than `limit` characters, its beginning or end, and digits of its SHA-256."""
+    """Return `value`; if it is longer than `limit` characters, its beginning or end, with digits of its SHA-256."""
     if len(value) <= limit:
         return value
     return f"{digest(value)}…{value[9 - limit :]}" if keep_end else f"{value[: limit - 9]}…{digest(value)}"
 
 
 def fit(values: Mapping[str, str], limit: int) -> Fitted:
-    """Return names and values as MLflow takes them, and whole what had to be changed."""
+    """Return names and values as MLflow accepts them, and the originals of those that had to be changed."""
     fitted: dict[str, str] = {}
     whole = {}
     for key, value in values.items():
         name = mlflow_name(key)
-        fitted[name] = shorten(clean(value), limit, keep_end=key == TRACEBACK_TAG)  # its last line says most
+        fitted[name] = shorten(clean(value), limit, keep_end=key == TRACEBACK_TAG)  # its last line matters most
         if name != key or fitted[name] != value:
             whole[name] = {"key": key, "value": value}
     return Fitted(fitted, whole)
@@ -111,51 +112,51 @@ def fit(values: Mapping[str, str], limit: int) -> Fitted:
 def flatten(config: dict[str, Any]) -> dict[str, str]:
     """Return a config as params: nested keys joined with dots, values as text.
 
-    A key that itself has dots gives way to a nested one of the same name: ``{"a": {"b": 1}, "a.b": 2}`` is ``a.b`` and
-    ``a.b`` with eight digits.
+    If a key with dots equals a nested one, it gets eight digits at the end: ``{"a": {"b": 1}, "a.b": 2}`` becomes
+    ``a.b`` and ``a.b-…``.
     """
-    found: dict[str, str] = {}
+    params: dict[str, str] = {}
     dotted: list[tuple[str, str, str]] = []
     for path, value in plain.flatten(config, open_media=True):
         if any("." in part for part in path):
             dotted.append((".".join(path), digest("\0".join(path)), text(value)))
         else:
-            found[".".join(path)] = text(value)
+            params[".".join(path)] = text(value)
     for name, digits, value in dotted:
-        found[f"{name}-{digits}" if name in found else name] = value
-    return found
+        params[f"{name}-{digits}" if name in params else name] = value
+    return params
 
 
 def text(value: Any) -> str:
-    """Return a value of a config or a summary as MLflow's own client would write it; lists and maps as JSON."""
+    """Return a value of a config or a summary as MLflow's own client writes it; lists and maps as JSON."""
     return value if isinstance(value, str) else to_json(value) if isinstance(value, list | dict | bytes) else str(value)
 
 
 def number(value: float) -> str:
-    """Return a number as JSON that protobuf reads (https://protobuf.dev/programming-guides/json/)."""
-    found = float(value)
-    if found != found:
-        return '"NaN"'
-    return repr(found) if found - found == 0 else '"Infinity"' if found > 0 else '"-Infinity"'
+    """Return a number in the JSON that protobuf reads (https://protobuf.dev/programming-guides/json/)."""
+    as_float = float(value)
+    if math.isfinite(as_float):
+        return repr(as_float)
+    return '"NaN"' if math.isnan(as_float) else '"Infinity"' if as_float > 0 else '"-Infinity"'
 
 
 def milliseconds(seconds: float) -> int:
-    """Return Unix seconds as MLflow has them: whole milliseconds, none below 0."""
-    found = seconds * 1000
-    return int(found) if 0 <= found < 2**63 else 0
+    """Return Unix seconds in whole milliseconds, as MLflow has them; 0 for times that it cannot hold."""
+    exact = seconds * 1000
+    return int(exact) if 0 <= exact < 2**63 else 0
 
 
 def list_in(value: str | None) -> list[str]:
-    """Return the list that a tag has as JSON; an empty one if there is none or it was cut."""
+    """Return the list in a tag, which is JSON; an empty list if there is no tag or it was shortened."""
     try:
-        found = json.loads(value or "[]")
+        content = json.loads(value or "[]")
     except ValueError:
         return []
-    return found if isinstance(found, list) else []
+    return content if isinstance(content, list) else []
 
 
 def about(state: RunState) -> dict[str, str]:
-    """Return the tags that say what a run is and how it ended."""
+    """Return the tags with attributes of the run and how it ended."""
     first = next(iter(state.writers.values()), None)
     losses = state.losses.shown()
     named = {
@@ -168,14 +169,14 @@ def about(state: RunState) -> dict[str, str]:
         **state.end,
         "losses": to_json(losses) if losses else None,
     }
-    found = {f"tracker.{key}": text(value) for key, value in named.items() if value is not None}
+    tags = {f"tracker.{key}": text(value) for key, value in named.items() if value is not None}
     if first and first.about["program"]:
-        found |= {"mlflow.source.name": first.about["program"], "mlflow.source.type": "LOCAL"}
-    return found
+        tags |= {"mlflow.source.name": first.about["program"], "mlflow.source.type": "LOCAL"}
+    return tags
 
 
 def proxied(uri: str) -> str | None:
-    """Return where below the artifact proxy the artifacts of a run are; None if they do not go over it."""
+    """Return the path of a run's artifacts below the artifact proxy; None if they are not behind it."""
     parts = urlsplit(uri)
     if parts.scheme == "mlflow-artifacts":
         return parts.path.strip("/")
@@ -184,7 +185,7 @@ def proxied(uri: str) -> str | None:
 
 
 def clean(value: str) -> str:
-    """Without what PostgreSQL does not keep in a text, and what is no character."""
+    """Return `value` without what PostgreSQL cannot store in text: NUL and lone surrogates."""
     return value.replace("\0", "\N{REPLACEMENT CHARACTER}").encode(errors="replace").decode()
 
 

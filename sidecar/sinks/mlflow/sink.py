@@ -1,31 +1,31 @@
-"""MlflowSink: one run of the log as one run of an MLflow server, over its REST API 2.0. Knows no thread, no back-off.
+"""MlflowSink: sends one run to an MLflow server, over its REST API 2.0. Knows no thread, no back-off.
 
-What of a run becomes what of MLflow's (https://mlflow.org/docs/latest/api_reference/rest-api.html):
+How a run is mapped (https://mlflow.org/docs/latest/api_reference/rest-api.html):
 
-- The project is an experiment (``?experiment=NAME`` in the address names another); one that was deleted is restored.
-  The run is found again by its tag ``tracker.run_id``, so that it is made once, whatever is lost here.
-- ``finished`` is FINISHED, ``failed`` and ``crashed`` are FAILED, ``killed`` and ``preempted`` are KILLED; which it was
-  is in the tag ``tracker.state``. A run that is taken up again is RUNNING, with the end time of before until it ends,
-  since MLflow cannot take an end time back.
-- Numbers and booleans are metrics, with the step, and the time in whole milliseconds. MLflow reads NaN back as NaN, and
-  infinities as the largest double. Two points that are equal in metric, step, value and millisecond are one there: this
-  is why sending a batch again changes nothing (MLflow's databases do so; its old store of plain files does not).
-- A metric of a writer with a label is called ``<label>/<metric>``, as MLflow's own metrics of several machines are
-  (``system/<node>/…``): its charts are grouped by what is before the slash. Without a label it keeps its name.
-- The config's values are params, nested keys joined with dots. MLflow never changes a param: a value that changes keeps
-  its first as the param, and has its newest in the tag ``config.<key>`` ("(deleted)" if the key is gone).
-- Tags are tags with the value "true", notes the run's description. Group, job type, how it ended, losses and suchlike
-  are tags ``tracker.…``; what the summary has by hand or by definition are tags ``summary.<key>``. A name or a
-  description that was changed in MLflow stays so until it changes here.
-- Texts, histograms and other objects cannot be metrics: they are lines of JSON in the artifact
-  ``tracker/values.jsonl``, made anew when the run ends, and before when the log has grown by a quarter.
-- Characters that MLflow does not take in a name become "_", names over 250 characters, params over 6,000 and tags over
-  5,000 (what MLflow promises for every database) are cut; eight digits at the end keep them apart. The artifact
-  ``tracker/shortened.json`` has all of these whole.
-- Files of the run are artifacts of the same name, sent over MLflow's artifact proxy when they are recorded and when the
-  run ends. Where the server does not serve artifacts, none is sent, and the log of the sidecar says so.
+- The project is an experiment (``?experiment=NAME`` in the address selects another); a deleted one is restored. The run
+  is found by its tag ``tracker.run_id``, so that it is created once, whatever is lost here.
+- ``finished`` becomes FINISHED, ``failed`` and ``crashed`` FAILED, ``killed`` and ``preempted`` KILLED; the exact state
+  is in the tag ``tracker.state``. A resumed run is RUNNING; it keeps its previous end time until it ends, since MLflow
+  cannot remove an end time.
+- Numbers and booleans are metrics, with step, and time in whole milliseconds. MLflow returns NaN as NaN, and infinities
+  as the largest double. MLflow stores points that are equal in metric, step, value and millisecond once, so resending a
+  batch changes nothing (this holds for MLflow's databases, not for its former file store).
+- A metric of a writer with a label is named ``<label>/<metric>``, like MLflow's own metrics of several machines
+  (``system/<node>/…``): its charts are grouped by the part before the slash. Without a label it keeps its name.
+- The config's values are params, nested keys joined with dots. MLflow never changes a param: a value that changes stays
+  as it was in the param, and its newest value is in the tag ``config.<key>`` ("(deleted)" if the key is gone).
+- Tags are tags with the value "true", notes are the run's description. Group, job type, end state, losses and other
+  attributes are tags ``tracker.…``; summary values that were set by hand or by definition are tags ``summary.<key>``. A
+  name or a description that was changed in MLflow stays until it changes here.
+- Strings, histograms and other objects cannot be metrics: they are lines of JSON in the artifact
+  ``tracker/values.jsonl``, which is sent when the run ends, and before that whenever the log has grown by a quarter.
+- Characters that are not valid in MLflow's names become "_"; names longer than 250 characters, params longer than 6,000
+  and tags longer than 5,000 (what MLflow guarantees for every database) are shortened, with eight digits at the end to
+  keep them distinct. The artifact ``tracker/shortened.json`` has the originals.
+- Files of the run are artifacts of the same name, sent through MLflow's artifact proxy when they are recorded and when
+  the run ends. If the server does not serve artifacts, none is sent, and the sidecar logs it.
 
-What MLflow refuses for itself (a single name or value) is left out, counted, and said once.
+A single name or value that MLflow refuses is left out and counted; the first of a kind is logged.
 """
 
 from __future__ import annotations
@@ -38,19 +38,18 @@ from typing import Any
 from sidecar.projections.run_state import RunState
 from sidecar.protocol.deadline import Deadline
 from sidecar.sinks.contract import Batch, SinkRefusedError, SinkTarget
-from sidecar.sinks.mlflow.api import MlflowApi, said
+from sidecar.sinks.mlflow.api import MlflowApi, reply
 from sidecar.sinks.mlflow.artifacts import Artifacts
+from sidecar.sinks.mlflow.config import ConfigUpdate
 from sidecar.sinks.mlflow.names import (
     EXPERIMENT_CHARS,
     NOTES_TAG,
-    PARAM_CHARS,
     TAG_CHARS,
     Fitted,
     about,
     clean,
     digest,
     fit,
-    flatten,
     label_of,
     list_in,
     milliseconds,
@@ -66,11 +65,13 @@ from sidecar.sinks.mlflow.names import (
 
 METRICS_PER_REQUEST = 1000
 OTHERS_PER_REQUEST = 100
+"""Maximum number of params, and of tags, in a request."""
+
 REQUEST_BYTES = 900_000
-"""Below the 1,000,000 that MLflow allows, for what is around the values."""
+"""Maximum size of the items in a request; MLflow allows 1,000,000 bytes for the whole."""
 
 RUN_TAG = "tracker.run_id"
-"""The tag by which a run is found again."""
+"""The tag by which a run is found."""
 
 _STATUS = {
     "running": "RUNNING",
@@ -85,10 +86,10 @@ _log = logging.getLogger("sidecar")
 
 
 class MlflowSink:
-    """Takes a run to an MLflow server.
+    """Sends a run to an MLflow server. See `sidecar.sinks.contract.Sink`.
 
     Args:
-        target: the run and the server; what of the environment is for it is in `sidecar.sinks.mlflow.api`.
+        target: the run and the server; `sidecar.sinks.mlflow.api` lists the environment variables.
     """
 
     batch_bytes = 1 << 20
@@ -98,11 +99,11 @@ class MlflowSink:
         self._memory = target.memory
         self._api = MlflowApi(target.address.url)
         self._artifacts = Artifacts(target, self._api, self._leave_out)
-        self._run: dict[str, Any] | None = None  # MLflow's info of it
-        self._params: dict[str, str] = {}  # as MLflow has them; so are the tags
-        self._tags: dict[str, str] = {}
-        self._compare = True  # whether all of the config is to be compared, and not only what the batch says of it
-        self._done = 0  # metrics up to this offset of the log were taken, by this very object
+        self._run: dict[str, Any] | None = None  # MLflow's info about the run
+        self._params: dict[str, str] = {}  # as MLflow has them
+        self._tags: dict[str, str] = {}  # as MLflow has them
+        self._compare = True  # whether to compare the whole config with MLflow's, not only what a batch changes
+        self._metrics_end = 0  # log offset up to which this object has sent the metrics
         self._names: dict[tuple[str | None, str], str] = {}  # label and key -> MLflow's name of the metric, as JSON
 
     # -- the contract -------------------------------------------------------------------------------------------------
@@ -110,12 +111,12 @@ class MlflowSink:
     def open(self) -> None:
         unknown = set(self._target.address.options) - {"experiment"}
         if unknown:
-            raise SinkRefusedError(f"sink {self._target.address.text!r}: {sorted(unknown)[0]!r} is no option; "
-                                   "there is experiment=NAME")  # fmt: skip
+            raise SinkRefusedError(f"sink {self._target.address.text!r}: unknown option {sorted(unknown)[0]!r}; "
+                                   "the only option is experiment=NAME")  # fmt: skip
         self._api.connect()
         self._run = None
         if "run_id" in self._memory:
-            self._look_at_run()
+            self._read_run()
         else:
             self._api.check()
 
@@ -129,7 +130,7 @@ class MlflowSink:
         self._send_tags(batch, state)
         self._artifacts.send_made(artifacts, batch, state, self._tags)
         self._artifacts.send_files(artifacts, batch, state)
-        self._send_status(state)  # last: a run that has ended in MLflow is all there
+        self._send_status(state)  # last: a run that has ended in MLflow is complete
         self._compare = False
         return batch.end
 
@@ -143,7 +144,7 @@ class MlflowSink:
     # -- the run ------------------------------------------------------------------------------------------------------
 
     def _find_or_make(self, state: RunState) -> dict[str, Any]:
-        """Find the run by its tag, or make it; the server may have made it and its answer been lost."""
+        """Find the run by its tag, or create it. The server may have created it and the reply been lost."""
         name = self._target.address.options.get("experiment") or state.about["project"] or "Default"
         experiment = self._api.experiment(shorten(clean(name), EXPERIMENT_CHARS))
         wanted = {
@@ -152,40 +153,40 @@ class MlflowSink:
             "run_view_type": "ALL",
             "order_by": ["attributes.start_time ASC"],
         }
-        runs = said(self._api.call("POST", "runs/search", wanted)).get("runs", [])
+        runs = reply(self._api.call("POST", "runs/search", wanted)).get("runs", [])
         if not runs:
-            made = {
+            new_run = {
                 "experiment_id": experiment,
                 "start_time": milliseconds(state.start_time or 0.0),
                 "run_name": run_name(state),
                 "tags": [{"key": RUN_TAG, "value": self._target.run}],
             }
-            runs = [said(self._api.call("POST", "runs/create", made), "run")]
+            runs = [reply(self._api.call("POST", "runs/create", new_run), "run")]
             self._memory["name"] = digest(run_name(state))
         runs.sort(key=lambda run: run["info"].get("lifecycle_stage") == "deleted")
         return self._adopt(runs[0])
 
-    def _look_at_run(self) -> None:
-        """Ask what MLflow has of the run."""
+    def _read_run(self) -> None:
+        """Read MLflow's copy of the run."""
         answer = self._api.call("GET", "runs/get", {"run_id": self._memory["run_id"]}, expected=(404,))
         if answer.status == 404:
             raise SinkRefusedError(
-                f"MLflow at {self._target.address.url} has no run {self._memory['run_id']} any more; to send run "
-                f"{self._target.run} once more: tracker sync {self._target.run} --again"
+                f"MLflow at {self._target.address.url} no longer has run {self._memory['run_id']}; to send run "
+                f"{self._target.run} again: tracker sync {self._target.run} --again"
             )
-        self._adopt(said(answer, "run"))
+        self._adopt(reply(answer, "run"))
 
     def _adopt(self, run: Mapping[str, Any]) -> dict[str, Any]:
-        """Take what MLflow says of the run for what it has of it; return its info."""
+        """Take over MLflow's copy of the run; return its info."""
         info = dict(run["info"])
         if info.get("lifecycle_stage") == "deleted":
             raise SinkRefusedError(
-                f"run {self._target.run} was deleted in MLflow; restore it there ({info['run_id']}), and it goes on"
+                f"run {self._target.run} was deleted in MLflow; restore it there ({info['run_id']}) to continue"
             )
         data = run.get("data", {})
         for known, what in ((self._params, "params"), (self._tags, "tags")):
             known.clear()
-            known.update((found["key"], found.get("value", "")) for found in data.get(what, ()))
+            known.update((item["key"], item.get("value", "")) for item in data.get(what, ()))
         self._memory["run_id"] = info["run_id"]
         self._run = info
         self._compare = True
@@ -210,37 +211,37 @@ class MlflowSink:
     # -- metrics ------------------------------------------------------------------------------------------------------
 
     def _send_metrics(self, batch: Batch, state: RunState) -> None:
-        """Send the numbers of a batch, in requests that are as full as may be."""
+        """Send the numbers of a batch, in requests as large as MLflow accepts."""
         pending: list[str] = []
         size = 0
-        before = self._done
+        before = self._metrics_end
         for record, end in zip(batch.records, batch.ends, strict=True):
-            if record.kind == "log" and end > self._done:
+            if record.kind == "log" and end > self._metrics_end:
                 label = label_of(state, record.client)
                 moment, step = milliseconds(record.time), record.body["step"]
                 for key, value in record.body["data"].items():
                     if type(value) is str or type(value) is dict:
-                        self._memory["unsaid"] = True
+                        self._artifacts.mark_outdated()
                         continue
                     name = self._metric_name(label, key)
                     item = f'{{"key":{name},"value":{number(value)},"timestamp":{moment},"step":{step}}}'
                     size += len(item)
                     if len(pending) == METRICS_PER_REQUEST or size > REQUEST_BYTES:
                         self._log_batch("metrics", pending)
-                        pending, size, self._done = [], len(item), before
+                        pending, size, self._metrics_end = [], len(item), before
                     pending.append(item)
             before = end
         self._log_batch("metrics", pending)
-        self._done = batch.end
+        self._metrics_end = batch.end
 
     def _metric_name(self, label: str | None, key: str) -> str:
         """Return MLflow's name of a metric, as JSON."""
         known = self._names.get((label, key))
         if known is None:
-            whole = of_writer(label, key)
-            name = mlflow_name(whole)
-            if name != whole:
-                self._memory["unsaid"] = True
+            full_name = of_writer(label, key)
+            name = mlflow_name(full_name)
+            if name != full_name:
+                self._artifacts.mark_outdated()
             known = self._names[label, key] = json.dumps(name)
         return known
 
@@ -250,24 +251,12 @@ class MlflowSink:
         changes = [record.body for record in batch.records if record.kind == "config"]
         if not changes and not self._compare:
             return
-        now = flatten(state.config)
-        first: dict[str, str] = {}
-        for change in changes:
-            for key, value in flatten(change.get("set", {})).items():
-                first.setdefault(key, value)
-        keys = {mlflow_name(key): key for key in {**now, **first}}
-        touched = {str(key) for change in changes for key in (*change.get("set", {}), *change.get("delete", ()))}
-        gone = [name for name in self._params if name in touched or name.partition(".")[0] in touched]
-        fitted, newest = fit({**now, **first}, PARAM_CHARS), fit(now, PARAM_CHARS)
-        self._note_whole("params", fitted)
-        new = {name: value for name, value in fitted.values.items() if name not in self._params}
-        self._send_pairs("params", new, self._params)
-        tags = {}
-        for name in dict.fromkeys((*keys, *gone)):
-            key = keys.get(name, name)
-            if self._params.get(name) != newest.values.get(name) or mlflow_name(f"config.{key}") in self._tags:
-                tags[f"config.{key}"] = now.get(key, "(deleted)")
-        self._send_texts(tags)
+        update = ConfigUpdate.of(state.config, changes)
+        params = update.params()
+        self._note_whole("params", params)
+        missing = {name: value for name, value in params.values.items() if name not in self._params}
+        self._send_pairs("params", missing, self._params)
+        self._send_texts(update.tags(self._params, self._tags))
 
     def _send_tags(self, batch: Batch, state: RunState) -> None:
         texts = about(state)
@@ -275,14 +264,10 @@ class MlflowSink:
         if tags:
             texts["tracker.tags"] = to_json(tags)
         summary = self._summary(batch, state)
-        gone = [mlflow_name(tag) for tag in list_in(self._tags.get("tracker.tags")) if tag not in tags]
-        gone += [mlflow_name(key) for key, value in summary.items() if value is None]
-        gone += [name for name in self._tags if name.startswith("tracker.") and name not in texts]
-        for name in gone:
-            if name in self._tags and name != RUN_TAG:
-                wanted = {"run_id": self._memory["run_id"], "key": name}
-                self._api.call("POST", "runs/delete-tag", wanted, expected=(404,))  # it may be gone by now
-                del self._tags[name]
+        removed = [mlflow_name(tag) for tag in list_in(self._tags.get("tracker.tags")) if tag not in tags]
+        removed += [mlflow_name(key) for key, value in summary.items() if value is None]
+        removed += [name for name in self._tags if name.startswith("tracker.") and name not in texts]
+        self._delete_tags(removed)
         notes = state.about["notes"] or ""
         if self._memory.get("notes", digest("")) != digest(notes):
             texts[NOTES_TAG] = notes
@@ -290,8 +275,15 @@ class MlflowSink:
         self._send_texts({**dict.fromkeys(tags, "true"), **texts})
         self._memory["notes"] = digest(notes)
 
+    def _delete_tags(self, names: list[str]) -> None:
+        for name in names:
+            if name in self._tags and name != RUN_TAG:
+                tag = {"run_id": self._memory["run_id"], "key": name}
+                self._api.call("POST", "runs/delete-tag", tag, expected=(404,))  # somebody may have deleted it
+                del self._tags[name]
+
     def _summary(self, batch: Batch, state: RunState) -> dict[str, str | None]:
-        """Return the tags for what the summary has by hand or by definition; None for one that is no more."""
+        """Return the tags of summary values that were set by hand or by definition; None for removed ones."""
         values = state.summary.values
         keys = set()
         for record in batch.records:
@@ -313,16 +305,16 @@ class MlflowSink:
         self._send_pairs("tags", {k: v for k, v in fitted.values.items() if self._tags.get(k) != v}, self._tags)
 
     def _note_whole(self, what: str, fitted: Fitted) -> None:
-        """Remember that some had to be changed, so that the artifact that has them whole is made."""
+        """Have the originals of what was changed sent in an artifact."""
         digests = self._memory.setdefault("whole", {})
         for name, whole in fitted.whole.items():
-            found = digest(to_json(whole))
-            if digests.get(f"{what}/{name}") != found:
-                digests[f"{what}/{name}"] = found
-                self._memory["unsaid"] = True
+            new = digest(to_json(whole))
+            if digests.get(f"{what}/{name}") != new:
+                digests[f"{what}/{name}"] = new
+                self._artifacts.mark_outdated()
 
     def _send_pairs(self, what: str, pairs: Mapping[str, str], known: dict[str, str]) -> None:
-        """Send params or tags, and add to `known` what MLflow has of them now."""
+        """Send params or tags, and add them to `known`, which is what MLflow has."""
         pending: list[str] = []
         size = 0
         for name, value in pairs.items():
@@ -336,20 +328,20 @@ class MlflowSink:
         for name, value in pairs.items():
             known.setdefault(name, value) if what == "params" else known.update({name: value})
 
-    # -- what all of it goes through ----------------------------------------------------------------------------------
+    # -- requests and refusals ----------------------------------------------------------------------------------------
 
     def _log_batch(self, what: str, items: list[str]) -> None:
-        """Log metrics, params or tags; leave out what MLflow refuses of them, and nothing else."""
+        """Log metrics, params or tags; leave out only those that MLflow refuses."""
         for refusal in self._api.log_batch(self._memory["run_id"], what, items):
             if refusal.asked:
-                self._look_at_run()  # it raises if the run is what is refused
+                self._read_run()  # raises if it is the run that MLflow refuses
             if what == "params" and refusal.name in self._params:
-                continue  # somebody else has given it another value: the tag will say
+                continue  # somebody else has set another value; ours is in a tag
             self._leave_out(what, refusal.name, refusal.why)
 
     def _leave_out(self, what: str, name: str, why: str) -> None:
-        """Count something that MLflow does not get; say the first of its kind."""
+        """Count something that is not sent to MLflow; log the first of its kind."""
         counts = self._memory.setdefault("left_out", {})
         if what not in counts:
-            _log.warning("run %s: MLflow does not take %s %r, it is left out: %s", self._target.run, what, name, why)
+            _log.warning("run %s: MLflow refused %s %r, which is left out: %s", self._target.run, what, name, why)
         counts[what] = counts.get(what, 0) + 1

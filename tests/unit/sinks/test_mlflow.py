@@ -1,4 +1,4 @@
-"""What a run's names, values and files are called in MLflow: pure functions."""
+"""The MLflow sink without a server: names, values, params and tags as MLflow accepts them, and its replies."""
 
 from __future__ import annotations
 
@@ -13,6 +13,10 @@ from hypothesis import strategies as st
 
 from sidecar.projections.run_state import RunState
 from sidecar.protocol.records import Record
+from sidecar.sinks.contract import SinkUnavailableError
+from sidecar.sinks.http import Answer
+from sidecar.sinks.mlflow.api import message, reply
+from sidecar.sinks.mlflow.config import ConfigUpdate
 from sidecar.sinks.mlflow.names import (
     NAME_CHARS,
     PARAM_CHARS,
@@ -190,3 +194,79 @@ def test_values_as_text() -> None:
     ]  # fmt: skip
     assert to_json({"ü": b"\x01"}) == '{"ü": {"_type": "bytes", "base64": "AQ=="}}'
     assert NAME_CHARS == 250
+
+
+# -- replies ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("body", [b"<html>Sign in</html>", b"", b"[1]", b"{", b"\xff"])
+def test_a_reply_that_is_not_from_mlflow(body: bytes) -> None:
+    with pytest.raises(SinkUnavailableError, match=r"^unexpected reply from MLflow: .") as caught:
+        reply(Answer(200, body))
+    assert body != b"<html>Sign in</html>" or str(caught.value).endswith(": <html>Sign in</html>")
+
+
+def test_a_reply_without_what_was_asked_for() -> None:
+    assert reply(Answer(200, b'{"run": {"a": 1}}'), "run") == {"a": 1}
+    with pytest.raises(SinkUnavailableError, match=r'^unexpected reply from MLflow: \{"runs": \[\]\}$'):
+        reply(Answer(200, b'{"runs": []}'), "run")
+
+
+def test_why_something_is_refused() -> None:
+    assert message(Answer(400, b'{"error_code": "X", "message": "too long"}')) == "too long"
+    assert message(Answer(422, b'{"detail": "no such field"}')) == "no such field"
+    assert message(Answer(400, b"<html>")) == "status 400"
+
+
+# -- the config as params and tags ------------------------------------------------------------------------------------
+
+
+def test_a_new_config_is_params_only() -> None:
+    update = ConfigUpdate.of({"lr": 0.1, "model": {"depth": 3}}, [{"set": {"lr": 0.1, "model": {"depth": 3}}}])
+    params = update.params().values
+    assert params == {"lr": "0.1", "model.depth": "3"}
+    assert update.tags(params, []) == {}
+
+
+def test_a_param_keeps_the_first_value_of_a_batch_and_the_tag_has_the_current_one() -> None:
+    update = ConfigUpdate.of({"lr": 0.3}, [{"set": {"lr": 0.1}}, {"set": {"lr": 0.2}}, {"set": {"lr": 0.3}}])
+    assert update.params().values == {"lr": "0.1"}
+    assert update.tags({"lr": "0.1"}, []) == {"config.lr": "0.3"}
+
+
+def test_a_tag_that_exists_follows_even_back_to_the_first_value() -> None:
+    update = ConfigUpdate.of({"lr": 0.1}, [{"set": {"lr": 0.1}}])
+    assert update.tags({"lr": "0.1"}, ["config.lr"]) == {"config.lr": "0.1"}
+
+
+@pytest.mark.parametrize("deleted", ["lr", "model"])
+def test_a_deleted_key_has_a_tag_that_says_so(deleted: str) -> None:
+    config = {"lr": 0.1, "model": {"depth": 3}, "seed": 1}
+    del config[deleted]
+    update = ConfigUpdate.of(config, [{"delete": [deleted]}])
+    params = {"lr": "0.1", "model.depth": "3", "seed": "1"}
+    name = "config.lr" if deleted == "lr" else "config.model.depth"
+    assert update.tags(params, []) == {name: "(deleted)"}
+
+
+def test_a_key_that_this_batch_sets_and_deletes_again_is_a_param() -> None:
+    update = ConfigUpdate.of({}, [{"set": {"lr": 0.1}}, {"delete": ["lr"]}])
+    assert update.params().values == {"lr": "0.1"}
+    assert update.tags({"lr": "0.1"}, []) == {"config.lr": "(deleted)"}
+
+
+def test_keys_that_a_batch_does_not_touch_are_compared_with_mlflow() -> None:
+    """As after an earlier batch was lost, or somebody has set a param in MLflow."""
+    update = ConfigUpdate.of({"lr": 0.1, "seed": 1}, [])
+    assert update.params().values == {"lr": "0.1", "seed": "1"}
+    assert update.tags({"lr": "0.5", "seed": "1", "of somebody": "x"}, []) == {"config.lr": "0.1"}
+
+
+def test_a_key_that_mlflow_cannot_have_is_compared_under_its_name_there() -> None:
+    key = "top@5"
+    update = ConfigUpdate.of({key: 1}, [{"set": {key: 1}}])
+    params = update.params().values
+    assert set(params) == {mlflow_name(key)}
+    assert update.tags(params, []) == {}
+    changed = ConfigUpdate.of({key: 2}, [{"set": {key: 2}}])
+    assert changed.tags(params, []) == {f"config.{key}": "2"}
