@@ -201,12 +201,12 @@ def _stop_on(server: Server, signals: Iterable[signal.Signals]) -> None:
 
 def _tidy(root: Path, connection_file: Path, server: Server) -> None:
     """Finish, in the background, what sidecars that died in this root have left."""
-    from sidecar.pipeline.recovery import left_behind, recover
+    from sidecar.pipeline.recovery import orphaned_runs, recover
     from sidecar.server.cleanup import remove_leftovers
 
     remove_leftovers(connection_file.parent)
     if server.serves_all:
-        server.take_up(left_behind(root))
+        server.take_up(orphaned_runs(root))
     else:
         recover(root, None, Deadline(None))
     server.send_leftovers(root)

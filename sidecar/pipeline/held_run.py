@@ -1,5 +1,7 @@
-"""The runs that this sidecar holds, and who is attached to them. Used on the HandlerThread; the Writer appends to a
-run's log and moves `Session.durable`, the Sender only reads the run's directory. Knows nothing of sockets.
+"""HeldRun: a run that this sidecar holds, with its lock, its log, its sessions and the ledgers of its clients.
+
+Used on the HandlerThread; the Writer appends to the run's log, the Sender only reads the run's directory. Knows nothing
+of sockets.
 """
 
 from __future__ import annotations
@@ -7,29 +9,34 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from sidecar.log.reader import HEADER_BYTES
 from sidecar.log.writer import LogWriter
-from sidecar.pipeline.oom import OomCount
+from sidecar.pipeline.ledger import ClientLedger
+from sidecar.pipeline.oom import OomKills
 from sidecar.projections.replay import EachRecord, replay
 from sidecar.projections.run_state import RunState
 from sidecar.projections.store.database import set_aside
 from sidecar.projections.store.reader import StoreReader
-from sidecar.protocol.checks import check
+from sidecar.protocol.checks import check, is_usual
 from sidecar.protocol.codec import encode
 from sidecar.protocol.errors import LogFormatError, RecordError, RefusedError, RunHeldError, StoreError
 from sidecar.protocol.frames import frame
 from sidecar.protocol.layout import LOG_NAME, RUNS_NAME, STORE_NAME, RunLock
-from sidecar.protocol.limits import NAME_RULE, valid_name
-from sidecar.protocol.records import RELAY, Body, Record
-from sidecar.protocol.segments import WINDOWS_NAME, Kept, OwnerLock, read_window, remove_window, window_directories
+from sidecar.protocol.limits import MAX_RUN_KEYS, NAME_RULE, valid_name
+from sidecar.protocol.orphans import Orphan
+from sidecar.protocol.records import KINDS, RELAY, Body, Record
+from sidecar.protocol.segments import WINDOWS_NAME, window_directories
 
 _log = logging.getLogger("sidecar")
 
-UNSEEN_SECONDS = 60.0
-"""A client whose process cannot be watched from here is taken for gone after so long without a sign of life."""
+_SLICE_BYTES = 1 << 20
+"""Bytes of an orphaned window that are handed on together."""
+
+_CRASHED = "the process died without finishing the run"
 
 
 @dataclass(eq=False)
@@ -37,97 +44,104 @@ class Session:
     """One client's attachment to a run.
 
     Attributes:
-        accepted: the highest number taken from the client; moved by the Handler.
-        durable: the highest number in the log; moved by the Writer.
-        exited: whether its ``exit`` record was taken.
-        resumed: whether the run was there before it attached.
-        seen: when something last came from it, monotonic seconds.
-        window: the directory of its window, where the rest can be taken from if its process dies.
-        watched: whether its process is watched from here.
-        keys: metric keys that were found good.
-        key: the public key it attached with, "" where nothing is encrypted.
-        relay: whether it is a sidecar that passes another client's records on: its absence says nothing of that client.
-        expected: whether it has not attached here yet, but was attached to a sidecar before this one.
-        oom: how many processes of its cgroup the kernel had killed for want of memory when it attached.
+        ledger: the client's numbers.
+        resumed: whether the run existed before the client attached.
+        seen: when something last came from the client, in monotonic seconds.
+        pid: the client's process, where it can be watched from here.
+        window: directory of the client's window, where its last records are taken from if its process dies.
+        key: the public key it attached with, "" without encryption.
+        relay: whether it is a sidecar that passes another client's records on: a lost relay does not mean that its
+            client is gone.
+        oom_kills_before: processes of its cgroup that the kernel had killed for lack of memory when it attached.
+        acked_at, unacked_bytes: the Writer's own: when it last sent an ack, and the bytes written since.
     """
 
-    run: Run
-    client: str
-    accepted: int
-    durable: int
+    run: HeldRun
+    ledger: ClientLedger
     label: str | None = None
     parent: str | None = None
     pid: int | None = None
     window: Path | None = None
-    exited: bool = False
     resumed: bool = False
-    watched: bool = False
     seen: float = field(default_factory=time.monotonic)
-    keys: set[str] = field(default_factory=set)
     key: str = ""
     relay: bool = False
-    expected: bool = False
-    oom: OomCount | None = None
+    oom_kills_before: OomKills | None = None
     acked_at: float = 0.0
     unacked_bytes: int = 0
 
+    @property
+    def client(self) -> str:
+        """The client's id."""
+        return self.ledger.client
 
-class Run:
-    """A run that this sidecar holds: its lock, its log, its clients.
+
+class HeldRun:
+    """A run that this sidecar holds.
+
+    Args:
+        run_id: the run's id.
+        directory: its directory.
+        lock: its lock.
+        log: where its records are appended.
+        state: what its records say so far.
 
     Attributes:
-        id: the run's id.
-        directory: its directory.
-        log: where records are appended; used by the Writer alone once the run is open.
-        sessions: the attached clients, by id.
-        last: the highest durable number of each client that ever wrote to the run, at the time it was opened.
-        unwritten: sessions of clients that left before all they sent was durable; they go on where they come back.
-        unseen: clients that had not said how they ended, and left no window: on another machine they may live.
-        existed: whether it had records before.
-        ended: whether all its writers had ended when it was opened.
-        closing: set when it is about to be let go; nobody can attach then.
-        losses: what was refused of records that have no client, by reason, since the run began.
+        id, directory, log: as given; the log is used by the Writer alone once the run is open.
+        sessions: the sessions of attached and expected clients, by client id.
+        clients: the ledger of each client that ever wrote to the run or attached to it, by client id.
+        closing: whether the run is being closed; no client can attach then.
+        keys: the metric keys that were checked.
+        losses: records without a client that were refused, by reason, since the run began.
+        losses_changed: whether `losses` has grown since the run was opened.
     """
 
-    def __init__(self, run_id: str, directory: Path) -> None:
+    def __init__(self, run_id: str, directory: Path, lock: RunLock, log: LogWriter, state: RunState) -> None:
         self.id = run_id
         self.directory = directory
+        self.log = log
         self.sessions: dict[str, Session] = {}
-        self.last: dict[str, int] = {}
-        self.unwritten: dict[str, Session] = {}
-        self.open_writers: set[str] = set()
-        self.unseen: set[str] = set()
-        self.existed = False
-        self.ended = False
+        self.clients = {
+            client: ClientLedger(
+                client,
+                writer.seq,
+                open=writer.state == "running" and writer.about["parent"] != RELAY,  # which needs no crash record
+            )
+            for client, writer in state.writers.items()
+        }
         self.closing = False
-        self.losses: dict[str, int] = {}
-        self.losses_changed = False
         self.keys: set[str] = set()
-        self._lock: RunLock | None = None
-        self.log: LogWriter
+        self.losses = state.losses.by("", "sidecar")
+        self.losses_changed = False
+        self._lock: RunLock | None = lock
 
     @classmethod
-    def open(cls, root: Path, run_id: str, holder: str, *, sync: bool = False, patient: bool = False) -> Run:
-        """Take the run's lock, cut its log's torn tail, and take over what dead clients left in their windows.
+    def open(cls, root: Path, run_id: str, holder: str, *, sync: bool = False, patient: bool = False) -> HeldRun:
+        """Lock a run, cut its log's torn tail, take the windows of dead clients, and write their crash records.
 
         Args:
             root: the directory that holds ``runs/``.
-            run_id: which run; made if it is new.
-            holder: the path of this sidecar's connection file, told to others who want the run.
-            sync: have all of its log on the disk, which one that died before its fsync may have left undone.
-            patient: leave it open whether a writer in `unseen` is gone; else it is said of each that it is.
+            run_id: the run; made if it does not exist.
+            holder: path of this sidecar's connection file, told to others who want the run.
+            sync: return when all of its log is on the disk; a sidecar that died may not have synced it.
+            patient: wait for clients that have not ended and left no window: on another machine they may be alive.
+                Otherwise they get a crash record.
 
         Raises:
-            RefusedError: the id is none, another sidecar holds the run, or its directory cannot be used.
+            RefusedError: the id is not valid, another sidecar holds the run, or its directory cannot be used.
         """
         if not valid_name(run_id):
             raise RefusedError("run", f"run id {run_id!r}: {NAME_RULE}")
-        run = cls(run_id, root / RUNS_NAME / run_id)
+        directory = root / RUNS_NAME / run_id
         try:
-            run._lock = run._take_lock(holder)
+            lock = _lock(directory, holder)
             try:
-                run._read()
-                run._take_over(patient=patient)
+                run = cls(run_id, directory, lock, *_restored(run_id, directory))
+            except BaseException:
+                lock.release(remove=False)
+                raise
+            try:
+                run._take_orphans(patient=patient)
                 if sync:
                     run.log.sync()
             except BaseException:
@@ -139,119 +153,166 @@ class Run:
             raise RefusedError("storage", f"run {run_id!r} cannot be kept: {error}") from error
         return run
 
-    def _take_lock(self, holder: str) -> RunLock:
-        while True:
-            self.directory.mkdir(parents=True, exist_ok=True)
+    # -- clients ------------------------------------------------------------------------------------------------
+
+    @property
+    def existed(self) -> bool:
+        """Whether a client has written to the run or attached to it."""
+        return bool(self.clients)
+
+    @property
+    def open_clients(self) -> list[str]:
+        """The clients that have not ended, sorted."""
+        return sorted(client for client, ledger in self.clients.items() if ledger.open)
+
+    @property
+    def ended(self) -> bool:
+        """Whether it had clients, and all of them have ended."""
+        return self.existed and not any(ledger.open for ledger in self.clients.values())
+
+    def ledger(self, client: str) -> ClientLedger:
+        """Return the ledger of a client, a new one if it has none."""
+        ledger = self.clients.get(client)
+        if ledger is None:
+            ledger = self.clients[client] = ClientLedger(client)
+        return ledger
+
+    def check(self, record: Record, *, relay: bool = False) -> None:
+        """Check the body of a client's numbered record; remember the metric keys it uses.
+
+        Args:
+            record: the record.
+            relay: whether it comes from a relay.
+
+        Raises:
+            RecordError: the record cannot be used.
+        """
+        kind = KINDS.get(record.kind)
+        if record.kind == "log" and is_usual(record.body, self.keys):
+            return
+        if kind is not None and kind.way != "record":
+            raise RecordError("kind", f"a {record.kind!r} is not numbered and not kept; send it with seq 0")
+        if kind is not None and kind.sender == "relay" and not relay:
+            raise RecordError("kind", f"a {record.kind!r} record must come from a relay")
+        check(record)
+        writer = record.body.get("writer", record.client) if record.kind == "exit" else record.client
+        if writer != record.client and not relay:
+            raise RecordError("value", f"an 'exit' of {record.client} says that {writer!r} is gone")
+        if record.kind == "log":
+            new = record.body["data"].keys() - self.keys
+            if len(self.keys) + len(new) > MAX_RUN_KEYS:
+                raise RecordError("size", f"the run would have more than {MAX_RUN_KEYS} different keys")
+            self.keys |= new
+
+    # -- orphaned windows ---------------------------------------------------------------------------------------
+
+    def take_orphan(
+        self,
+        orphan: Orphan,
+        ledger: ClientLedger,
+        append: Callable[[bytes, int], None],
+        refuse: Callable[[Record, RecordError], None],
+    ) -> None:
+        """Hand on the records that a dead client left in its window, checked as those on the wire.
+
+        Args:
+            orphan: the window.
+            ledger: the client's.
+            append: takes frames and the number of the last; it must move the ledger's `accepted`.
+            refuse: told of each record that cannot be used; a ``rejected`` takes its place in the frames.
+        """
+        frames: list[bytes] = []
+        size = seq = 0
+        for data, record in orphan.records(self.id, ledger.accepted):
             try:
-                return RunLock(self.directory, holder)
-            except FileNotFoundError:
-                continue  # somebody else has just given it back
+                self.check(record)
+                ledger.note(record.kind)
+            except RecordError as error:
+                refuse(record, error)
+                data = reject(record, error)
+            frames.append(data)
+            size += len(data)
+            seq = record.seq
+            if size > _SLICE_BYTES:
+                append(b"".join(frames), seq)
+                frames, size = [], 0
+        if frames:
+            append(b"".join(frames), seq)
 
-    def _read(self) -> None:
-        """Learn each client's last number: from the store up to its checkpoint, then from the log."""
-        path = self.directory / LOG_NAME
-        state, checkpoint = self._stored()
-        end = None
-        if checkpoint > (path.stat().st_size if path.exists() else 0):
-            kept = set_aside(self.directory / STORE_NAME)  # now: the log may have grown past it when the Sender looks
-            _log.warning("run %s: its store is ahead of its log; it is kept as %s and built anew", self.id, kept.name)
-            state, checkpoint = RunState(), 0
-        if path.exists():
-            replayed = replay(path, checkpoint, EachRecord(state.apply))
-            end = replayed.end
-            for start, stop in replayed.damage:
-                _log.error("run %s: bytes %d to %d of its log are damaged and skipped", self.id, start, stop)
-        self.log = LogWriter.open(path, end)
-        self.losses = state.losses.by("", "sidecar")
-        writers = state.writers
-        self.last = {client: writer.seq for client, writer in writers.items()}
-        self.open_writers = {
-            client
-            for client, writer in writers.items()
-            if writer.state == "running" and writer.about["parent"] != RELAY  # which need no obituary
-        }
-        self.existed = bool(writers)
-        self.ended = self.existed and state.state != "running"
-
-    def _stored(self) -> tuple[RunState, int]:
-        path = self.directory / STORE_NAME
-        if not path.exists():
-            return RunState(), 0
-        try:
-            with StoreReader(path) as reader:
-                return RunState.from_map(reader.state()), reader.checkpoint()
-        except (StoreError, KeyError, TypeError, ValueError, AttributeError) as error:
-            _log.warning("run %s: %s; it will be built anew", self.id, error)
-            return RunState(), 0
-
-    def _take_over(self, *, patient: bool) -> None:
-        """Take what is left in the windows of clients that are gone; say of each writer that is gone that it is."""
+    def _take_orphans(self, *, patient: bool) -> None:
+        """Take the orphaned windows, and decide which clients are gone."""
         alive: set[str] = set()
         dead: set[str] = set()
         for directory in window_directories(self.directory):
-            (alive if self.take_window(directory) is None else dead).add(directory.name)
-        if patient:
-            self.unseen = self.open_writers - alive - dead
-        for client in sorted(self.open_writers - alive - self.unseen):
-            self.log.append(frame(encode(self.own_record("exit", crashed(client)))))
-        self.open_writers &= alive | self.unseen
-        self.existed = self.existed or bool(self.last)  # all of it may have been in a window
-        self.ended = self.existed and not self.open_writers
+            orphan = Orphan.take(directory)
+            if orphan is None:
+                alive.add(directory.name)
+                continue
+            dead.add(orphan.client)
+            try:
+                self._append_orphan(orphan)
+            finally:
+                orphan.release()
+        for client in self.open_clients:
+            if client in alive:
+                continue
+            if patient and client not in dead:
+                self.clients[client].expect()
+            elif self.clients[client].detach():
+                self.log.append(frame(encode(self.own_record("exit", crash_body(client)))))
 
-    def take_window(self, directory: Path) -> int | None:
-        """Append what a dead client's window still holds, and remove it. Not while the Writer has the log.
+    def _append_orphan(self, orphan: Orphan) -> None:
+        """Append the records of an orphaned window to the log, and remove the window."""
+        ledger = self.clients.get(orphan.client) or ClientLedger(orphan.client)
+        before = ledger.accepted
 
-        Returns:
-            how many records were appended; None where the window's owner is alive.
-        """
-        lock = OwnerLock.take(directory)
-        if lock is None:
-            return None
-        client = directory.name
-        taken = 0
-        for kept in read_window(directory, self.last.get(client, 0)):
-            if kept.record.run != self.id or kept.record.client != client:
-                break
-            self.log.append(_checked(kept))
-            self.last[client] = kept.record.seq
-            taken += 1
-            if kept.record.kind == "exit":
-                self.open_writers.discard(client)
-            elif client not in self.open_writers:
-                self.open_writers.add(client)
-        remove_window(directory)
-        lock.release()
-        if taken:
-            _log.info("run %s: took %d records from the window of %s", self.id, taken, client)
-        return taken
+        def append(frames: bytes, seq: int) -> None:
+            self.log.append(frames)
+            ledger.accept(seq)
+            ledger.confirm(seq)
+            self.clients[orphan.client] = ledger
+
+        def refuse(record: Record, error: RecordError) -> None:
+            _log.warning("run %s: a record in a window was refused: %s", self.id, error)
+
+        self.take_orphan(orphan, ledger, append, refuse)
+        orphan.remove()
+        if ledger.accepted > before:
+            taken = ledger.accepted - before
+            _log.info("run %s: took %d records from the window of %s", self.id, taken, orphan.client)
+
+    def count_loss(self, code: str) -> None:
+        """Count a record without a client that was refused."""
+        count_refusal(self.losses, code)
+        self.losses_changed = True
+
+    # -- its end ------------------------------------------------------------------------------------------------
 
     def own_record(self, kind: str, body: Body) -> Record:
         """Return a record that this sidecar itself writes to the run's log."""
         return Record(kind, self.id, "", 0, time.time(), body)
 
     def release(self, *, clean: bool = False) -> None:
-        """Close the log and let go of the lock; `clean` says that nothing is left to do for the run."""
-        if hasattr(self, "log"):
-            self.log.close()
+        """Close the log and unlock the run. May be called twice.
+
+        Args:
+            clean: whether nothing is left to do for the run; otherwise its lock file stays, and asks for a recovery.
+        """
+        self.log.close()
         if clean:
-            windows = self.directory / WINDOWS_NAME
-            with contextlib.suppress(OSError):  # not empty: a client is about to begin
-                for link in windows.glob("*"):
-                    if link.is_symlink() and not link.exists():
-                        link.unlink(missing_ok=True)  # to a window that was taken
-                windows.rmdir()
+            _remove_windows(self.directory / WINDOWS_NAME)
         lock, self._lock = self._lock, None
         if lock is not None:
             try:
                 lock.release(remove=clean)
-            except OSError as error:  # it stays, and asks for a recovery
+            except OSError as error:  # the file stays, and asks for a recovery
                 _log.warning("run %s: its lock cannot be removed: %s", self.id, error)
 
     def give_back(self) -> None:
-        """Let go of a run that was opened for nothing; leave no trace of one that was not there before."""
-        new = not self.existed and self.log.offset <= HEADER_BYTES  # else it holds records that have no client
+        """Unlock a run that no client attached to; remove one that was made for it."""
+        new = not self.existed and self.log.offset <= HEADER_BYTES  # otherwise it holds records without a client
         if new:
-            self.log.path.unlink(missing_ok=True)  # while the lock is held: the next who has it makes a log of its own
+            self.log.path.unlink(missing_ok=True)  # while it is locked: the next holder makes a log of its own
         self.release(clean=True)
         if new:
             with contextlib.suppress(OSError):  # not empty
@@ -259,20 +320,63 @@ class Run:
 
 
 def reject(record: Record, error: RecordError) -> bytes:
-    """Return the frame that stands in the log for a record that could not be used, with its number."""
+    """Return the frame of the ``rejected`` that takes a record's place and number in the log."""
     body = {"kind": record.kind, "code": error.code, "message": str(error)}
     return frame(encode(record._replace(kind="rejected", body=body)))
 
 
-def _checked(kept: Kept) -> bytes:
-    try:
-        check(kept.record)
-    except RecordError as error:
-        _log.warning("run %s: a record in a window was refused: %s", kept.record.run, error)
-        return reject(kept.record, error)
-    return kept.frame
+def count_refusal(losses: dict[str, int], code: str) -> None:
+    """Count one refusal among losses by reason."""
+    reason = f"refused: {code}"
+    losses[reason] = losses.get(reason, 0) + 1
 
 
-def crashed(client: str, reason: str = "its process is gone without a word") -> Body:
-    """Return the body of the ``exit`` record that a sidecar writes for a client that is gone."""
+def crash_body(client: str, reason: str = _CRASHED) -> Body:
+    """Return the body of a crash record: the ``exit`` that a sidecar writes for a client that is gone."""
     return {"state": "crashed", "writer": client, "reason": reason}
+
+
+def _lock(directory: Path, holder: str) -> RunLock:
+    while True:
+        directory.mkdir(parents=True, exist_ok=True)
+        try:
+            return RunLock(directory, holder)
+        except FileNotFoundError:
+            continue  # another process has just given the run back, and removed it
+
+
+def _restored(run_id: str, directory: Path) -> tuple[LogWriter, RunState]:
+    """Return a run's log, and its state: from the store up to its checkpoint, then from the log."""
+    path = directory / LOG_NAME
+    state, checkpoint = _stored(run_id, directory / STORE_NAME)
+    end = None
+    if checkpoint > (path.stat().st_size if path.exists() else 0):
+        backup = set_aside(directory / STORE_NAME)  # now: the log may have grown past it when the Sender looks
+        _log.warning("run %s: its store is ahead of its log; it is kept as %s and rebuilt", run_id, backup.name)
+        state, checkpoint = RunState(), 0
+    if path.exists():
+        replayed = replay(path, checkpoint, EachRecord(state.apply))
+        end = replayed.end
+        for start, stop in replayed.damage:
+            _log.error("run %s: bytes %d to %d of its log are damaged and skipped", run_id, start, stop)
+    return LogWriter.open(path, end), state
+
+
+def _stored(run_id: str, path: Path) -> tuple[RunState, int]:
+    """Return the state in a run's store, and the store's checkpoint; a new state where there is no usable store."""
+    if not path.exists():
+        return RunState(), 0
+    try:
+        with StoreReader(path) as reader:
+            return RunState.from_map(reader.state()), reader.checkpoint()
+    except (StoreError, KeyError, TypeError, ValueError, AttributeError) as error:
+        _log.warning("run %s: %s; it will be rebuilt", run_id, error)
+        return RunState(), 0
+
+
+def _remove_windows(directory: Path) -> None:
+    with contextlib.suppress(OSError):  # not empty: a client is about to begin
+        for link in directory.glob("*"):
+            if link.is_symlink() and not link.exists():
+                link.unlink(missing_ok=True)  # to a window that was taken
+        directory.rmdir()

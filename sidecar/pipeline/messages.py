@@ -1,33 +1,34 @@
-"""What the stages hand to one another: plain frozen data."""
+"""What the stages hand to one another, and the events that they report to the server: plain frozen data."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import NamedTuple
 
-from sidecar.pipeline.held_run import Run, Session
+from sidecar.pipeline.held_run import HeldRun, Session
 from sidecar.protocol.records import Record
+from sidecar.protocol.sink_address import SinkAddress
 
 
 class Append(NamedTuple):
-    """Handler to Writer: whole frames for a run's log, and up to which number each client is in them."""
+    """Handler to Writer: whole frames for a run's log, and the number that each client in them has reached."""
 
-    run: Run
+    run: HeldRun
     frames: bytes | memoryview
     marks: tuple[tuple[Session, int], ...]
 
 
 class Question(NamedTuple):
-    """Handler to Writer, which answers ``flush``, or hands it on to the Sender: ``state``, ``progress``.
+    """Handler to Writer, which answers ``flush`` and passes ``state`` and ``progress`` on to the Sender.
 
     Attributes:
-        run: which run.
-        session: who asks.
-        ask: what is asked.
-        answer: called with what the answer's body shall hold besides the id.
+        run: the run.
+        session: the client that asks.
+        ask: what it asks.
+        answer: called, on any thread, with the keys of the answer's body besides its id.
     """
 
-    run: Run
+    run: HeldRun
     session: Session
     ask: str
     answer: Callable[[dict[str, object]], None]
@@ -36,31 +37,65 @@ class Question(NamedTuple):
 class Opened(NamedTuple):
     """Handler to Writer to Sender: a run is held from now on."""
 
-    run: Run
+    run: HeldRun
 
 
 class Done(NamedTuple):
-    """Handler to Writer: call this when all that was handed over before it is in the log."""
+    """Handler to Writer: call `then` when everything handed over before is in the log."""
 
     then: Callable[[], None]
 
 
 class Closing(NamedTuple):
-    """Handler to Writer to Sender: nothing more will come for a run; call `then` when all is projected."""
+    """Handler to Writer to Sender: nothing more comes for a run; call `then` when everything is projected.
 
-    run: Run
+    `then` gets whether that succeeded.
+    """
+
+    run: HeldRun
     then: Callable[[bool], None]
 
 
 class Appended(NamedTuple):
-    """Writer to Sender: a run's log has grown to `end`."""
+    """Writer to Sender: a run's log has grown to the offset `end`."""
 
-    run: Run
+    run: HeldRun
     end: int
 
 
 WriterItem = Append | Question | Opened | Done | Closing
 SenderItem = Appended | Question | Opened | Closing
 
+
+class Attached(NamedTuple):
+    """A client is attached."""
+
+    session: Session
+
+
+class Detached(NamedTuple):
+    """A client is no longer attached."""
+
+    session: Session
+
+
+class SinksChosen(NamedTuple):
+    """A run is to be sent to these servers, besides those that every run is sent to."""
+
+    run: HeldRun
+    sinks: tuple[SinkAddress, ...]
+
+
+class Released(NamedTuple):
+    """A run was closed, and is no longer held here."""
+
+    run: HeldRun
+
+
+Event = Attached | Detached | SinksChosen | Released
+
+Emit = Callable[[Event], None]
+"""Takes an event, from any thread."""
+
 Post = Callable[[str, Record], None]
-"""Hands a result to a client's channel, from any thread."""
+"""Hands a result to a client's result socket, from any thread."""

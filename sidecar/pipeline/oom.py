@@ -1,4 +1,4 @@
-"""Whether the kernel killed something for want of memory in a process's cgroup. Linux only; elsewhere nobody can say.
+"""Counts the processes that the kernel killed for lack of memory in a process's cgroup. Linux only.
 
 Source: the kernel's ``Documentation/admin-guide/cgroup-v2.rst``, ``memory.events``, key ``oom_kill``; for cgroup v1
 ``cgroup-v1/memory.rst``, ``memory.oom_control``, the same key.
@@ -9,45 +9,52 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
-_ROOT = Path("/sys/fs/cgroup")
+_PROC = Path("/proc")
+_CGROUPS = Path("/sys/fs/cgroup")
 
 
-class OomCount(NamedTuple):
-    """How many processes of a cgroup the kernel has killed so far, and the file that says so."""
+class OomKills(NamedTuple):
+    """Number of processes that the kernel has killed in a cgroup, and the file that counts them."""
 
     path: Path
     kills: int
 
 
-def oom_count(pid: int) -> OomCount | None:
-    """Return the count of the cgroup that `pid` is in; None where it cannot be read."""
+def read_oom_kills(pid: int, *, proc: Path = _PROC, cgroups: Path = _CGROUPS) -> OomKills | None:
+    """Return the kills in the cgroup of `pid`, or None where they cannot be read.
+
+    Args:
+        pid: the process.
+        proc: where procfs is mounted.
+        cgroups: where the cgroup hierarchies are mounted.
+    """
     try:
-        lines = Path(f"/proc/{pid}/cgroup").read_text().splitlines()
+        lines = (proc / str(pid) / "cgroup").read_text().splitlines()
     except OSError:
         return None
     for line in lines:
         number, controllers, group = line.split(":", 2)
         if number == "0":
-            path = _ROOT / group.lstrip("/") / "memory.events"
+            path = cgroups / group.lstrip("/") / "memory.events"
         elif "memory" in controllers.split(","):
-            path = _ROOT / "memory" / group.lstrip("/") / "memory.oom_control"
+            path = cgroups / "memory" / group.lstrip("/") / "memory.oom_control"
         else:
             continue
-        count = _read(path)
-        if count is not None:
-            return OomCount(path, count)
+        kills = _read_count(path)
+        if kills is not None:
+            return OomKills(path, kills)
     return None
 
 
-def oom_since(before: OomCount | None) -> bool:
-    """Whether there was a kill since `before` was read."""
+def killed_since(before: OomKills | None) -> bool:
+    """Whether the kernel has killed a process of the cgroup since `before` was read."""
     if before is None:
         return False
-    now = _read(before.path)
-    return now is not None and now > before.kills
+    kills = _read_count(before.path)
+    return kills is not None and kills > before.kills
 
 
-def _read(path: Path) -> int | None:
+def _read_count(path: Path) -> int | None:
     try:
         words = path.read_text().split()
     except OSError:

@@ -1,6 +1,6 @@
 """Sender: reads each run's log from its checkpoint and feeds a sink. Runs on the SenderThread.
 
-Knows nothing of sockets or clients. What a sink cannot take now stays in the log and is tried again.
+Knows nothing of sockets or clients. What a sink cannot take now stays in the log and is retried.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 
 from sidecar.log.reader import LogReader
-from sidecar.pipeline.held_run import Run
+from sidecar.pipeline.held_run import HeldRun
 from sidecar.pipeline.messages import Appended, Closing, Opened, Question, SenderItem
 from sidecar.projections.store.sink import OpenStore, StoreSink
 from sidecar.protocol.deadline import Deadline
@@ -19,22 +19,43 @@ from sidecar.protocol.errors import SidecarError
 _log = logging.getLogger("sidecar")
 
 COMMIT_SECONDS = 0.25
-"""How far the store may be behind the log, beside the time the work itself takes."""
+"""Interval of the store's commits, in seconds."""
 
 _RETRY_SECONDS = 1.0
+"""Back-off after a first failure of a sink, in seconds; it doubles with each further one."""
+
+_MAX_RETRY_SECONDS = 30.0
+
+_MAX_CLOSE_FAILURES = 2
+"""Failures after which a run that is being closed is released, for a recovery to finish it."""
+
 _SLICE_BYTES = 1 << 17
-_GIVE_WAY = 4.0
-"""When the log is pressed, the Sender rests for so many times what its last slice took."""
+"""Bytes of a run's log that are handed to its sink in one turn."""
+
+_YIELD_FACTOR = 4.0
+"""While the log is under pressure, the Sender pauses this many times as long as its last slice took."""
+
+_CLOSE_SECONDS = 0.05
+"""Maximum interval between two turns while the Sender closes, in seconds."""
 
 
 class _Feed:
-    """One run's way from its log to the sink."""
+    """A run, its sink, and where the sink is in the run's log.
 
-    def __init__(self, run: Run) -> None:
+    Attributes:
+        wanted: the offset in the log up to which the sink is to be fed.
+        due: when to feed it next, in monotonic seconds.
+        questions: answered when everything in the log is committed.
+        closing: set when the run is to be released then.
+        error: why the sink failed last, or None.
+        failures: number of failures in a row.
+    """
+
+    def __init__(self, run: HeldRun) -> None:
         self.run = run
         self.sink: StoreSink | None = None
         self.reader: LogReader | None = None
-        self.wanted = run.log.offset  # what a sidecar before this one may have left for the sink
+        self.wanted = run.log.offset  # the sink of an earlier sidecar may have been behind
         self.due = time.monotonic() + COMMIT_SECONDS
         self.questions: list[Question] = []
         self.closing: Closing | None = None
@@ -42,7 +63,8 @@ class _Feed:
         self.failures = 0
 
     @property
-    def asked(self) -> bool:
+    def urgent(self) -> bool:
+        """Whether an answer or a release waits for the sink."""
         return bool(self.questions) or self.closing is not None
 
 
@@ -51,10 +73,10 @@ class Sender:
 
     Args:
         open_sink: opens the sink of a run.
-        pressed: whether records come faster than they can be taken to the log: the log goes first then, since what is
-            in it is safe, and the sink catches up.
-        name: the sink's name, as ``progress`` calls it.
-        others: says how far a run is to other sinks.
+        pressed: returns whether records come faster than they can be appended; then the log goes first, since what is
+            in it is safe, and the sink catches up later.
+        name: the sink's name in the answer to ``progress``.
+        others: returns the progress of a run to other sinks.
     """
 
     def __init__(
@@ -93,7 +115,7 @@ class Sender:
             item.answer({"sinks": self._all_progress(feed)})
         else:
             feed.questions.append(item)
-            feed.due = min(feed.due, time.monotonic())  # somebody waits: what failed before is tried now
+            feed.due = min(feed.due, time.monotonic())  # an answer waits for it: retry now what failed before
 
     def _on_closing(self, item: SenderItem) -> None:
         assert isinstance(item, Closing)
@@ -107,33 +129,33 @@ class Sender:
         return {**self._progress(feed), **self._others(feed.run.id)}
 
     def backlog(self) -> dict[str, dict[str, dict[str, object]]]:
-        """Return, for each run, how far the sink is behind; may be called from any thread."""
+        """Return, for each run, how far its sink is behind. From any thread."""
         return {name: self._progress(feed) for name, feed in list(self._feeds.items())}
 
     def idle(self, now: float) -> float:
-        """Feed what is due: each run a slice, so that none waits for another's backlog."""
+        """Feed the sinks that are due, each a slice, so that no run waits for another's backlog."""
         wait = COMMIT_SECONDS
         for feed in list(self._feeds.values()):
-            if feed.due > now and not (feed.asked and feed.failures == 0):
+            if feed.due > now and not (feed.urgent and feed.failures == 0):
                 wait = min(wait, feed.due - now)
                 continue
-            begun = time.monotonic()
+            started = time.monotonic()
             try:
                 more = self._feed(feed)
-            except Exception as error:  # a run whose store fails in a new way must not end the others'
+            except Exception as error:  # an unforeseen failure of one run must not end the others
                 more = False
                 self._failed(feed, error, now)
                 wait = min(wait, feed.due - now)
             if more:
-                rest = _GIVE_WAY * (time.monotonic() - begun) if self._pressed() else 0.0
-                feed.due = now + rest
-                wait = min(wait, rest)
+                pause = _YIELD_FACTOR * (time.monotonic() - started) if self._pressed() else 0.0
+                feed.due = now + pause
+                wait = min(wait, pause)
             elif feed.error is None:
                 feed.due = now + COMMIT_SECONDS
         return max(0.0, wait)
 
     def _feed(self, feed: _Feed) -> bool:
-        """Hand the sink what is in the log; return whether there is more."""
+        """Hand the sink a slice of the log; at its end, commit and answer. Return whether there is more."""
         if feed.sink is None:
             feed.sink = self._open_sink(feed.run.directory)
         if feed.reader is None:
@@ -150,27 +172,26 @@ class Sender:
             question.answer({"state": feed.sink.state(), "sinks": self._all_progress(feed)})
         feed.questions.clear()
         if feed.closing is not None:
-            self._let_go(feed, clean=True)
+            self._release(feed, clean=True)
         return False
 
     def _failed(self, feed: _Feed, error: Exception, now: float) -> None:
-        """Begin again at the sink's checkpoint, later."""
+        """Start again at the sink's checkpoint, after a back-off."""
         if feed.error is None:
-            _log.error("run %s: %s: %s; it is tried again", feed.run.id, self._name, error)
+            _log.error("run %s: %s: %s; it is retried", feed.run.id, self._name, error)
         feed.error = f"{error}"
         feed.failures += 1
-        feed.due = now + min(30.0, _RETRY_SECONDS * 2 ** min(5, feed.failures - 1))
+        feed.due = now + min(_MAX_RETRY_SECONDS, _RETRY_SECONDS * 2 ** min(5, feed.failures - 1))
         for question in feed.questions:
             question.answer({"error": feed.error, "sinks": self._all_progress(feed)})
         feed.questions.clear()
-        closing = feed.closing
-        self._drop(feed)
-        if closing is not None and feed.failures > 2:
-            closing.then(False)
+        self._close_sink(feed)
+        if feed.closing is not None and feed.failures > _MAX_CLOSE_FAILURES:
+            feed.closing.then(False)
             del self._feeds[feed.run.id]
 
     @staticmethod
-    def _drop(feed: _Feed) -> None:
+    def _close_sink(feed: _Feed) -> None:
         sink, feed.sink = feed.sink, None
         reader, feed.reader = feed.reader, None
         if reader is not None:
@@ -181,20 +202,20 @@ class Sender:
             except (SidecarError, OSError) as error:
                 _log.warning("run %s: %s", feed.run.id, error)
 
-    def _let_go(self, feed: _Feed, *, clean: bool) -> None:
-        closing = feed.closing
+    def _release(self, feed: _Feed, *, clean: bool) -> None:
         del self._feeds[feed.run.id]
-        self._drop(feed)
-        if closing is not None:
-            closing.then(clean)
+        self._close_sink(feed)
+        if feed.closing is not None:
+            feed.closing.then(clean)
 
     def close(self, deadline: Deadline) -> None:
-        """Feed what is left; what the deadline cuts off stays in the log for the next who opens the run."""
+        """Feed what is in the logs; what the deadline cuts off stays there for the next sidecar that opens the run."""
         while self._feeds and not deadline.over():
             wait = self.idle(time.monotonic())
             for feed in list(self._feeds.values()):
-                if (feed.reader is not None and feed.reader.offset >= feed.wanted) or feed.failures > 2:
-                    self._let_go(feed, clean=False)
-            time.sleep(min(wait, 0.05))
+                done = feed.reader is not None and feed.reader.offset >= feed.wanted
+                if done or feed.failures > _MAX_CLOSE_FAILURES:
+                    self._release(feed, clean=False)
+            time.sleep(min(wait, _CLOSE_SECONDS))
         for feed in list(self._feeds.values()):
-            self._let_go(feed, clean=False)
+            self._release(feed, clean=False)

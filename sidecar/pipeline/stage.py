@@ -1,4 +1,4 @@
-"""A stage and its thread: a queue of items in front, `process(item)`, `idle(now)`, `close(deadline)` behind.
+"""Stage and StageThread: a queue of items, and a thread that calls `process(item)`, `idle(now)`, `close(deadline)`.
 
 The thread only calls these three, so that a test can step a stage by hand, without a thread and without a sleep.
 """
@@ -19,20 +19,20 @@ ItemIn = TypeVar("ItemIn", contravariant=True)
 _log = logging.getLogger("sidecar")
 
 _BURST = 256
-"""Items that are processed before `idle` is called, where more are waiting."""
+"""Maximum number of items processed between two calls of `idle`."""
 
 
 class Stage(Protocol[ItemIn]):
-    """What a stage's thread calls. None of it raises for a fault of disk, network or client: the stage handles it."""
+    """What a stage's thread calls. Nothing here raises for a fault of disk, network or client: the stage handles it."""
 
     def process(self, item: ItemIn) -> None:
         """Take one item."""
 
     def idle(self, now: float) -> float:
-        """Do what is due at `now` (monotonic seconds); return in how many seconds to be called again at the latest."""
+        """Do what is due at `now` (monotonic seconds); return the seconds until it must be called again."""
 
     def close(self, deadline: Deadline) -> None:
-        """Finish what was taken, as far as the deadline allows, and let go of everything."""
+        """Finish what was taken, as far as the deadline allows, and release everything."""
 
 
 class StageThread(Generic[Item]):
@@ -40,7 +40,10 @@ class StageThread(Generic[Item]):
 
     Args:
         name: the thread's name.
-        stage: what it runs.
+        stage: the stage.
+
+    Attributes:
+        failed: the exception that ended the thread, or None.
     """
 
     def __init__(self, name: str, stage: Stage[Item]) -> None:
@@ -55,11 +58,11 @@ class StageThread(Generic[Item]):
         self._thread.start()
 
     def put(self, item: Item) -> None:
-        """Hand an item over; never waits."""
+        """Add an item to the queue. Never waits; from any thread."""
         self._queue.put(item)
 
     def close(self, deadline: Deadline) -> bool:
-        """Drain the queue, close the stage, and end the thread; return whether that was done by the deadline."""
+        """Drain the queue, close the stage, and end the thread; return whether the deadline was met."""
         self._deadline = deadline
         self._queue.put(None)
         if self._thread.ident is not None:

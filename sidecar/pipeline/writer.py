@@ -1,6 +1,6 @@
-"""Writer: appends records to the transaction log and acks them. Runs on the WriterThread. Knows nothing of sockets.
+"""Writer: appends records to the transaction log, then acks them. Runs on the WriterThread. Knows nothing of sockets.
 
-What cannot be appended (a full disk) is kept and tried again; nothing behind it overtakes it, and nothing is acked.
+What cannot be appended (a full disk) is kept and retried; nothing behind it overtakes it, and nothing is acked.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from sidecar.pipeline.held_run import Run, Session
+from sidecar.pipeline.held_run import HeldRun, Session
 from sidecar.pipeline.messages import Append, Appended, Closing, Done, Opened, Post, Question, SenderItem, WriterItem
 from sidecar.protocol.deadline import Deadline
 from sidecar.protocol.records import Record
@@ -19,20 +19,26 @@ from sidecar.protocol.records import Record
 _log = logging.getLogger("sidecar")
 
 ACK_SECONDS = 0.05
-"""An ack is at most so far behind the append."""
+"""Maximum delay of an ack after the append, in seconds."""
 
 _ACK_BYTES = 512 * 1024
-"""An ack is sent at once after so much, so that a client with much to send is not held up."""
+"""Bytes after which an ack is sent at once, so that a client with much to send is not held up."""
 
 _GROUP_BYTES = 1 << 20
+"""Bytes from which on appends are written without waiting for more."""
+
 _RETRY_SECONDS = 0.5
+"""Back-off after a failed write, in seconds."""
+
+_CLOSE_SECONDS = 0.05
+"""Interval of the retries while the Writer closes, in seconds."""
 
 
 @dataclass
 class _Group:
     """Appends to one log that become one write."""
 
-    run: Run
+    run: HeldRun
     frames: list[bytes | memoryview] = field(default_factory=list)
     marks: dict[Session, int] = field(default_factory=dict)
     size: int = 0
@@ -44,18 +50,22 @@ class Writer:
     Args:
         to_sender: takes items for the Sender.
         post: takes results for a client.
-        durability: ``"os"`` acks when the operating system has it, ``"disk"`` after fsync.
+        durability: ``"os"`` acks what the operating system has, ``"disk"`` what is on the disk (fsync).
+
+    Attributes:
+        handed_bytes: bytes of frames handed to the Writer; moved by whoever hands them over.
+        written_bytes: bytes of frames in a log.
+        error: why the last write failed, or None.
     """
 
     def __init__(self, to_sender: Callable[[SenderItem], None], post: Post, durability: str = "os") -> None:
         self._to_sender = to_sender
         self._post = post
         self._sync = durability == "disk"
-        self._groups: dict[Run, _Group] = {}
+        self._groups: dict[HeldRun, _Group] = {}
         self._waiting: deque[WriterItem] = deque()
         self._due: dict[Session, float] = {}
         self._retry_at = 0.0
-        self._said = False
         self.handed_bytes = 0
         self.written_bytes = 0
         self.error: str | None = None
@@ -68,7 +78,7 @@ class Writer:
 
     @property
     def backlog_bytes(self) -> int:
-        """What was handed over and is not yet in a log; read by the HandlerThread, which stops reading at a bound."""
+        """Bytes that were handed over and are not in a log yet; at a bound, the HandlerThread stops reading."""
         return self.handed_bytes - self.written_bytes
 
     def process(self, item: WriterItem) -> None:
@@ -92,7 +102,7 @@ class Writer:
             self._write()
 
     def _write(self) -> bool:
-        """Append every group; return False where that failed and must be tried again."""
+        """Append every group; return False if that failed and must be retried."""
         if self._groups and time.monotonic() < self._retry_at:
             return False
         for run, group in list(self._groups.items()):
@@ -105,23 +115,23 @@ class Writer:
                 return False
             del self._groups[run]
             self.written_bytes += group.size
-            self._acked(group)
+            self._on_durable(group)
             self._to_sender(Appended(run, run.log.offset))
         if self.error is not None:
             _log.warning("the log can be written again")
             self.error = None
         return True
 
-    def _failed(self, run: Run, error: OSError) -> None:
+    def _failed(self, run: HeldRun, error: OSError) -> None:
         self._retry_at = time.monotonic() + _RETRY_SECONDS
         if self.error is None:
-            _log.error("run %s: its log cannot be written: %s; nothing is acked, and it is tried again", run.id, error)
+            _log.error("run %s: its log cannot be written: %s; nothing is acked, and it is retried", run.id, error)
         self.error = f"{run.log.path}: {error}"
 
-    def _acked(self, group: _Group) -> None:
+    def _on_durable(self, group: _Group) -> None:
         now = time.monotonic()
         for session, seq in group.marks.items():
-            session.durable = seq
+            session.ledger.confirm(seq)
             session.unacked_bytes += group.size
             if session.unacked_bytes >= _ACK_BYTES or now - session.acked_at >= ACK_SECONDS:
                 self._ack(session, now)
@@ -132,7 +142,7 @@ class Writer:
         session.acked_at = now
         session.unacked_bytes = 0
         self._due.pop(session, None)
-        body = {"seq": session.durable}
+        body = {"seq": session.ledger.durable}
         self._post(session.client, Record("ack", session.run.id, session.client, 0, time.time(), body))
 
     def _on_question(self, item: WriterItem) -> None:
@@ -152,7 +162,7 @@ class Writer:
         self._to_sender(item)
 
     def idle(self, now: float) -> float:
-        """Write what was gathered and send the acks that are due."""
+        """Write what was gathered, and send the acks that are due."""
         if not self._write():
             return _RETRY_SECONDS
         while self._waiting:
@@ -171,11 +181,13 @@ class Writer:
         return min(self._due.values(), default=now + 1.0) - now
 
     def close(self, deadline: Deadline) -> None:
-        """Write what is left; give up at the deadline (the clients still have it in their windows)."""
-        while self.idle(time.monotonic()) is not None and (self._groups or self._waiting):
+        """Write what was taken, and ack it; what the deadline cuts off is still in the clients' windows."""
+        self.idle(time.monotonic())
+        while self._groups or self._waiting:
             if deadline.over():
                 _log.error("%d bytes could not be written before the exit: %s", self.backlog_bytes, self.error)
                 return
-            time.sleep(0.05)
+            time.sleep(_CLOSE_SECONDS)
+            self.idle(time.monotonic())
         for session in list(self._due):
             self._ack(session, time.monotonic())

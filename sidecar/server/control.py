@@ -1,6 +1,6 @@
-"""The door: where a client attaches, and where it is asked how the sidecar is. Used on the HandlerThread.
+"""ControlSocket: answers requests to attach, for the status, and to stop. Used on the HandlerThread.
 
-Owns the ROUTER socket. Who is let in is the attendance's to say; the door finds each a place for its results.
+Owns the ROUTER socket. Who may attach is decided by `Sessions`; here each client gets a socket for its results.
 """
 
 from __future__ import annotations
@@ -8,11 +8,13 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
+from typing import NamedTuple
 
 from sidecar import __version__
 from sidecar.pipeline.held_run import Session
-from sidecar.pipeline.sessions import Attendance
-from sidecar.protocol import PROTOCOL_VERSION, channels
+from sidecar.pipeline.sessions import Sessions
+from sidecar.protocol import PROTOCOL_VERSION
+from sidecar.protocol.channels import Channel
 from sidecar.protocol.checks import check
 from sidecar.protocol.codec import decode_envelope, encode
 from sidecar.protocol.connection import machine_id
@@ -25,136 +27,147 @@ from sidecar.server.results import ResultSockets
 _log = logging.getLogger("sidecar")
 
 
-class Door:
-    """Answers questions.
-
-    Args:
-        endpoints: where it is bound, by the server.
-        guard: who may connect; None: nothing is encrypted.
-        attendance: who is let in to which run.
-        results: the clients' result sockets.
-        call: has a function called on the HandlerThread.
+class _Request(NamedTuple):
+    """A request and the way back to who sent it.
 
     Attributes:
-        channel: its socket.
+        record: what is requested.
+        key: the public key it came with, "" without encryption.
+        envelope: the routing parts that its answer begins with.
+    """
+
+    record: Record
+    key: str
+    envelope: list[bytes]
+
+
+class ControlSocket:
+    """Answers requests, each kind by its handler.
+
+    Args:
+        channel: the bound ROUTER socket.
+        records_endpoint: where clients push their records.
+        endpoints: where the sidecar is bound.
+        guard: who may connect; None: nothing is encrypted.
+        sessions: attaches clients.
+        results: the clients' result sockets.
+        call: has a function called on the HandlerThread.
+        status: returns the answer to ``status``.
+        stop: called when a client that may asks the sidecar to stop.
     """
 
     def __init__(
         self,
+        channel: Channel,
+        records_endpoint: str,
         endpoints: Endpoints,
         guard: Guard | None,
-        attendance: Attendance,
+        sessions: Sessions,
         results: ResultSockets,
         call: Callable[[Callable[[], None]], None],
-    ) -> None:
-        self.channel = channels.router(guard.keys if guard is not None else None)
-        self._endpoints = endpoints
-        self._guard = guard
-        self._attendance = attendance
-        self._results = results
-        self._call = call
-
-    def answer_all(
-        self,
-        records_endpoint: str,
         status: Callable[[], Body],
-        attached: Callable[[Session], None],
         stop: Callable[[], None],
     ) -> None:
-        """Answer what waits.
+        self._channel = channel
+        self._records_endpoint = records_endpoint
+        self._endpoints = endpoints
+        self._guard = guard
+        self._sessions = sessions
+        self._results = results
+        self._call = call
+        self._status = status
+        self._stop = stop
+        self._routes: dict[str, Callable[[_Request], None]] = {
+            "attach": self._on_attach,
+            "status": self._on_status,
+            "stop": self._on_stop,
+        }
 
-        Args:
-            records_endpoint: where clients push their records.
-            status: says how the sidecar is.
-            attached: called with each client that is let in.
-            stop: called when somebody who may asks for it.
-        """
-        while (found := self.channel.receive_parts_from()) is not None:
-            (*envelope, payload), key = found
+    def answer_all(self) -> None:
+        """Answer the requests that have arrived."""
+        while (received := self._channel.receive_parts_from()) is not None:
+            (*envelope, payload), key = received
             try:
-                request = read_request(payload)
+                record = read_request(payload)
             except RecordError as error:
-                self._answer(envelope, Record("refused", "", "", 0, 0.0, {"code": error.code, "message": str(error)}))
+                body = {"code": error.code, "message": str(error)}
+                self._answer(_Request(Record("refused", "", "", 0, 0.0, {}), key, envelope), "refused", body)
                 continue
-            if request.kind == "attach":
-                self._attach(envelope, request, key, records_endpoint, attached)
-            elif request.kind == "status":
-                self._answer(envelope, request._replace(body=status()))
-            elif request.kind == "stop" and self._may_stop(key):
-                self._answer(envelope, request._replace(body={}))
-                stop()
-            elif request.kind == "stop":
-                self._refuse(envelope, request, "key", "only who holds this sidecar's own key may stop it from afar")
+            request = _Request(record, key, envelope)
+            route = self._routes.get(record.kind)
+            if route is not None:
+                route(request)
             else:
-                self._refuse(envelope, request, "kind", f"a {request.kind!r} is an answer, not a question")
+                self._refuse(request, "kind", f"a {record.kind!r} is an answer, not a question")
+
+    def _answer(self, request: _Request, kind: str, body: Body) -> None:
+        answer = request.record._replace(kind=kind, time=time.time(), body=body)
+        self._channel.send_parts([*request.envelope, encode(answer)])
+
+    def _refuse(self, request: _Request, code: str, message: str) -> None:
+        self._answer(request, "refused", {"code": code, "message": message})
+
+    # -- status and stop ----------------------------------------------------------------------------------------
+
+    def _on_status(self, request: _Request) -> None:
+        self._answer(request, "status", self._status())
+
+    def _on_stop(self, request: _Request) -> None:
+        if not self._may_stop(request.key):
+            self._refuse(request, "key", "only who holds this sidecar's own key may stop it from afar")
+            return
+        self._answer(request, "stop", {})
+        self._stop()
 
     def _may_stop(self, key: str) -> bool:
         if self._guard is not None:
             return key == self._guard.keys.public
         return self._endpoints.local
 
-    def _refuse(self, envelope: list[bytes], request: Record, code: str, message: str) -> None:
-        self._answer(envelope, request._replace(kind="refused", body={"code": code, "message": message}))
+    # -- attach -------------------------------------------------------------------------------------------------
 
-    def _answer(self, envelope: list[bytes], answer: Record) -> None:
-        self.channel.send_parts([*envelope, encode(answer._replace(time=time.time()))])
+    def _on_attach(self, request: _Request) -> None:
+        def answer(session: Session, state: Body) -> None:
+            self._call(lambda: self._answer_attach(request, session, state))
 
-    def _attach(
-        self,
-        envelope: list[bytes],
-        request: Record,
-        key: str,
-        records_endpoint: str,
-        attached: Callable[[Session], None],
-    ) -> None:
-        def answer(session: Session, found: Body) -> None:
-            self._call(lambda: self._let_in(envelope, request, session, found, records_endpoint))
-
+        record = request.record
         try:
-            session = self._attendance.attach(request, answer, key)
+            self._sessions.attach(record, answer, request.key)
         except RefusedError as error:
-            _log.info("client %r was refused for run %r: %s", request.client, request.run, error)
-            body = {"code": error.code, "message": str(error), "where": error.where}
-            self._answer(envelope, request._replace(kind="refused", body=body))
-            return
-        attached(session)
+            _log.info("client %r was refused for run %r: %s", record.client, record.run, error)
+            self._answer(request, "refused", {"code": error.code, "message": str(error), "where": error.where})
 
-    def _let_in(
-        self, envelope: list[bytes], request: Record, session: Session, found: Body, records_endpoint: str
-    ) -> None:
-        if self._attendance.sessions.get(session.client) is not session:
-            self._refuse(envelope, request, "closing", f"client {session.client!r} has left meanwhile; try again")
+    def _answer_attach(self, request: _Request, session: Session, state: Body) -> None:
+        if self._sessions.by_client.get(session.client) is not session:
+            self._refuse(request, "closing", f"client {session.client!r} has left meanwhile; try again")
             return
         try:
             results = self._results.endpoint(session.client)
         except ChannelError as error:
-            self._refuse(envelope, request, "storage", str(error))
-            self._attendance.give_up(session)
+            self._refuse(request, "storage", str(error))
+            self._sessions.give_up(session)
             return
         body: Body = {
             "protocol": PROTOCOL_VERSION,
             "version": __version__,
-            "records": records_endpoint,
+            "records": self._records_endpoint,
             "results": results,
-            "last": session.durable,
-            "state": found.get("state", {}),
+            "last": session.ledger.durable,
+            "state": state.get("state", {}),
             "resumed": session.resumed,
         }
-        if self._endpoints.local:  # of no use to others, and none of their business
+        if self._endpoints.local:  # other machines have no use for paths here, and no right to know them
             body |= {"directory": str(session.run.directory), "place": machine_id()}
-        if found.get("error"):
-            _log.warning("run %s: its state is not known: %s", session.run.id, found["error"])
-        self._answer(envelope, request._replace(kind="attached", body=body))
-
-    def close(self) -> None:
-        self.channel.close()
+        if state.get("error"):
+            _log.warning("run %s: its state is not known: %s", session.run.id, state["error"])
+        self._answer(request, "attached", body)
 
 
 def read_request(payload: bytes) -> Record:
-    """Return what somebody asks at the door.
+    """Return the request in a message to the control socket.
 
     Raises:
-        RecordError: it is no record, or no question of the door's.
+        RecordError: it is not a record, or not one that the control socket takes.
     """
     record = decode_envelope(payload)
     kind = KINDS.get(record.kind)

@@ -1,11 +1,12 @@
 """The HandlerThread's loop: owns every socket of the sidecar, and feeds the Handler what comes in.
 
-The door (ROUTER), the record socket (PULL) and one result socket (PUSH) per attached client live and die on this
-thread. Other threads reach it by `call`.
+The control socket (ROUTER), the record socket (PULL) and one result socket (PUSH) per attached client live and die on
+this thread. Other threads reach it by `call`.
 """
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import platform
@@ -15,13 +16,24 @@ import time
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from sidecar import __version__
 from sidecar.pipeline.handler import Handler
-from sidecar.pipeline.held_run import Run, Session
-from sidecar.pipeline.messages import Append, SenderItem, WriterItem
+from sidecar.pipeline.held_run import Session
+from sidecar.pipeline.intake import Intake
+from sidecar.pipeline.messages import (
+    Append,
+    Attached,
+    Detached,
+    Event,
+    Released,
+    SenderItem,
+    SinksChosen,
+    WriterItem,
+)
 from sidecar.pipeline.sender import Sender
-from sidecar.pipeline.sessions import Attendance
+from sidecar.pipeline.sessions import Sessions
 from sidecar.pipeline.stage import StageThread
 from sidecar.pipeline.writer import Writer
 from sidecar.projections.store.sink import StoreSink
@@ -36,7 +48,7 @@ from sidecar.protocol.sink_address import SinkAddress, parse_sink
 from sidecar.protocol.sink_progress import all_progress
 from sidecar.server.access import Guard
 from sidecar.server.call_queue import Calls
-from sidecar.server.control import Door
+from sidecar.server.control import ControlSocket
 from sidecar.server.endpoints import Endpoints
 from sidecar.server.process_watch import Watch
 from sidecar.server.results import UNSENT_PAUSE, ResultSockets
@@ -99,16 +111,17 @@ class Server:
         self._writer = Writer(self._sender_thread.put, self._post, durability)
         self._writer_thread: StageThread[WriterItem] = StageThread("WriterThread", self._writer)
         sync = durability == "disk"
-        self.attendance = Attendance(
+        self._intake = Intake(self._to_writer, self._post)
+        self._sessions = Sessions(
             root,
             str(connection_file),
             self._to_writer,
-            self._on_closed,
-            lambda run, sinks: self._sink_senders.add(run.directory, sinks),
+            self._intake,
+            self._emit,
             sync=sync,
             local=endpoints.local,
         )
-        self.handler = Handler(self.attendance, self._to_writer, self._post)
+        self._handler = Handler(self._sessions, self._intake, self._to_writer)
         self._thread = threading.Thread(target=self._run, name="HandlerThread", daemon=True)
         self._calls = Calls()
         self._signals_read, self.signals_fd = os.pipe()
@@ -117,7 +130,15 @@ class Server:
         self._started = time.time()
         self._ready: queue.SimpleQueue[BaseException | None] = queue.SimpleQueue()
         self._results = ResultSockets(endpoints, guard.keys if guard is not None else None)
+        self._resources = contextlib.ExitStack()
+        self._watch = Watch()
         self._watched: dict[str, Session] = {}
+        self._on_event: dict[type, Callable[[Any], None]] = {
+            Attached: self._on_attached,
+            Detached: self._on_detached,
+            SinksChosen: self._on_sinks_chosen,
+            Released: self._on_released,
+        }
         self.ended = threading.Event()
         self.failed: BaseException | None = None
 
@@ -136,9 +157,8 @@ class Server:
             self._writer.handed_bytes += len(item.frames)
         self._writer_thread.put(item)
 
-    def _on_closed(self, run: Run) -> None:
-        self._sink_senders.closed(run.id)
-        self.call(lambda: self.attendance.forget(run))
+    def _emit(self, event: Event) -> None:
+        self.call(partial(self._on_event[type(event)], event))
 
     @property
     def serves_all(self) -> bool:
@@ -148,7 +168,7 @@ class Server:
     def take_up(self, run_ids: Iterable[str]) -> None:
         """Open runs that a sidecar before this one left: their clients may be on other machines, and come back."""
         for run_id in run_ids:
-            self.call(partial(self.attendance.take_up, run_id))
+            self.call(partial(self._sessions.reopen, run_id))
 
     def send_leftovers(self, root: Path) -> None:
         """Go on sending what sidecars that died have left on its way, as long as this one serves anyway."""
@@ -190,6 +210,7 @@ class Server:
         try:
             self._open()
         except BaseException as error:
+            self._resources.close()
             self._ready.put(error)
             return
         self._ready.put(None)
@@ -204,23 +225,39 @@ class Server:
             self.ended.set()
 
     def _open(self) -> None:
-        self._watch = Watch()
+        self._resources.callback(self._watch.close)
         self._poll = channels.Poll()
         keys = self._guard.keys if self._guard is not None else None
-        self._door = Door(self._endpoints, self._guard, self.attendance, self._results, self.call)
+        if self._guard is not None:
+            self._resources.callback(self._guard.close)
         self._records = channels.pull(_RECORDS_QUEUED, keys)
-        self._special: dict[channels.Channel, Callable[[], None]] = {self._door.channel: self._on_door}
+        self._resources.callback(self._records.close)
+        control = channels.router(keys)
+        self._resources.callback(control.close)
+        self._resources.callback(self._results.close)
+        self._special: dict[channels.Channel, Callable[[], None]] = {}
         if self._guard is not None:
             gate = self._guard.open()
             self._special[gate.channel] = gate.answer
-            for channel in (self._door.channel, self._records):
+            for channel in (control, self._records):
                 handshakes = channel.watch_handshakes()
                 self._special[handshakes] = partial(self._on_handshakes, handshakes)
         elif self._endpoints.door.startswith("tcp://"):
-            handshakes = self._door.channel.watch_handshakes()
+            handshakes = control.watch_handshakes()
             self._special[handshakes] = partial(self._on_handshakes, handshakes)
-        door_endpoint = self._endpoints.bind_door(self._door.channel)
+        door_endpoint = self._endpoints.bind_door(control)
         self._records_endpoint = self._endpoints.bind(self._records, "records")
+        self._special[control] = ControlSocket(
+            control,
+            self._records_endpoint,
+            self._endpoints,
+            self._guard,
+            self._sessions,
+            self._results,
+            self.call,
+            self.status,
+            self.stop,
+        ).answer_all
         self._reading = True
         for channel in (*self._special, self._records):
             self._poll.add(channel)
@@ -254,14 +291,13 @@ class Server:
                 else:
                     self._special[source]()
             now = time.monotonic()
-            if not self._reading:  # nobody is heard now, so nobody is silent
-                self.attendance.all_seen(now)
-            wait = self.handler.idle(now)
+            if not self._reading:  # no client is read, so none is silent
+                self._sessions.all_seen(now)
+            wait = self._handler.idle(now)
             if self._results.send_unsent(now):
                 wait = min(wait, UNSENT_PAUSE)
             for key in self._watch.gone():
                 self._on_gone(key)
-            self._forget_left()
             self._regulate()
             failed = self._writer_thread.failed or self._sender_thread.failed or self._sink_senders.failed()
             if failed is not None:
@@ -273,48 +309,40 @@ class Server:
         return (
             self._parent is not None
             and not self._parent_lives
-            and not self.attendance.sessions
-            and self.attendance.drained()
+            and not self._sessions.by_client
+            and self._sessions.drained()
             and not self._sink_senders.pending()
         )
 
     def _shut_down(self, deadline: Deadline) -> None:
         """The order: no new records; what was taken reaches the logs; the logs reach the store; then the sockets."""
-        self.handler.close(deadline)
+        self._handler.close(deadline)
         self._connection_file.unlink(missing_ok=True)
         self._writer_thread.close(deadline)
         self._sender_thread.close(deadline)
+        self._calls.make()  # the last acks and answers; then the sinks know that no more comes for the runs
         self._sink_senders.close(Deadline(deadline.left(_SINK_SECONDS)))
-        self._calls.make()  # the last acks and answers
 
     def _release(self) -> None:
         self._connection_file.unlink(missing_ok=True)
-        self._results.close()
-        for name in ("_door", "_records"):
-            if hasattr(self, name):
-                getattr(self, name).close()
-        if self._guard is not None:
-            self._guard.close()
-        if hasattr(self, "_watch"):
-            self._watch.close()
+        self._resources.close()
 
     def _on_records(self) -> None:
         until = time.monotonic() + _BURST_SECONDS
-        receive = self._records.receive if self._guard is None else self._receive_guarded
-        while (message := receive()) is not None:
-            self.handler.process(message)
+        while (received := self._receive()) is not None:
+            message, key = received
+            self._handler.process(message, key)
             now = time.monotonic()
             if now > until or self._writer.backlog_bytes > _BACKLOG_BYTES:
                 self._pressed_until = now + 2 * _BURST_SECONDS
                 return
 
-    def _receive_guarded(self) -> bytes | None:
-        """Return a message, and have the Handler know whose key it came with."""
-        found = self._records.receive_from()
-        if found is None:
-            return None
-        message, self.handler.key = found
-        return message
+    def _receive(self) -> tuple[bytes, str | None] | None:
+        """Return a message and the public key that it came with, None without encryption; None if none waits."""
+        if self._guard is not None:
+            return self._records.receive_from()
+        message = self._records.receive()
+        return (message, None) if message is not None else None
 
     def _on_handshakes(self, handshakes: channels.Channel) -> None:
         for refusal in handshakes.refusals():
@@ -324,9 +352,6 @@ class Server:
             if not self._encrypted_refused:
                 _log.warning("a client was refused: it encrypts, and this sidecar does not")
             self._encrypted_refused += 1
-
-    def _on_door(self) -> None:
-        self._door.answer_all(self._records_endpoint, self.status, self._watch_session, self.stop)
 
     def _regulate(self) -> None:
         """Stop reading records while the log is behind; begin again when it has caught up."""
@@ -338,14 +363,28 @@ class Server:
             else:
                 self._poll.remove(self._records)
 
-    def _forget_left(self) -> None:
-        """Close the result channels of clients that have left, and watch their processes no more."""
-        self._results.keep_only(self.attendance.sessions.keys())
-        sessions = self.attendance.sessions
-        for session in [found for client, found in self._watched.items() if sessions.get(client) is not found]:
+    # -- events -------------------------------------------------------------------------------------------------
+
+    def _on_attached(self, event: Attached) -> None:
+        session = event.session
+        if session.pid is not None:
+            self._watched[session.client] = session
+            self._watch_process(session.pid, session)
+
+    def _on_detached(self, event: Detached) -> None:
+        session = event.session
+        self._results.forget(session.client)
+        if self._watched.get(session.client) is session:
             fd = self._watch.forget(self._watched.pop(session.client))
             if fd is not None:
                 self._poll.remove(fd)
+
+    def _on_sinks_chosen(self, event: SinksChosen) -> None:
+        self._sink_senders.add(event.run.directory, event.sinks)
+
+    def _on_released(self, event: Released) -> None:
+        self._sink_senders.closed(event.run.id)
+        self._sessions.forget(event.run)
 
     # -- processes ----------------------------------------------------------------------------------------------
 
@@ -353,12 +392,6 @@ class Server:
         fd = self._watch.add(pid, key)
         if fd is not None:
             self._poll.add(fd)
-
-    def _watch_session(self, session: Session) -> None:
-        if session.pid is not None and not session.watched:
-            session.watched = True
-            self._watched[session.client] = session
-            self._watch_process(session.pid, session)
 
     def _on_process_end(self, fd: int) -> None:
         self._poll.remove(fd)
@@ -368,7 +401,7 @@ class Server:
         if key == _PARENT:
             self._parent_lives = False
         elif isinstance(key, Session):
-            self.attendance.gone(key)
+            self._sessions.detach(key)
 
     def _handshakes_refused(self) -> dict[str, int]:
         if self._guard is not None:
@@ -382,7 +415,7 @@ class Server:
 
     def status(self) -> Body:
         """Return what ``sidecar status`` shows."""
-        handler, attendance = self.handler, self.attendance
+        intake, sessions = self._intake, self._sessions
         uptime = max(1e-9, time.time() - self._started)
         return {
             "version": __version__,
@@ -391,14 +424,14 @@ class Server:
             "pid": os.getpid(),
             "host": platform.node(),
             "uptime": uptime,
-            "clients": sum(not session.expected for session in list(attendance.sessions.values())),
-            "runs": sorted(attendance.runs),
-            "records": handler.records,
-            "records_per_second": handler.records / uptime,
+            "clients": sum(not session.ledger.expected for session in list(sessions.by_client.values())),
+            "runs": sorted(sessions.runs),
+            "records": intake.records,
+            "records_per_second": intake.records / uptime,
             "unwritten_bytes": self._writer.backlog_bytes,
             "log_error": self._writer.error or _unwritable(self._root),
             "sinks": _merged(self._sender.backlog(), self._sink_senders.backlog()),
-            "refused": dict(handler.losses),
+            "refused": dict(intake.losses),
             "handshakes_refused": self._handshakes_refused(),
             "encrypted": self._guard is not None,
         }

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Collection
 
 from sidecar.protocol import channels
 from sidecar.protocol.errors import ChannelError
@@ -88,14 +87,15 @@ class ResultSockets:
                 self._waiting.discard(client)
         return bool(self._waiting)
 
-    def keep_only(self, clients: Collection[str]) -> None:
-        """Close the sockets of all others."""
-        for client in self._by_client.keys() - clients:
-            results = self._by_client.pop(client)
+    def forget(self, client: str) -> None:
+        """Close the socket of a client that has detached, if it has one."""
+        results = self._by_client.pop(client, None)
+        if results is not None:
             self._waiting.discard(client)
             results.channel.close()
             self._endpoints.release(results.endpoint)
 
     def close(self) -> None:
         """Close all of them. May be called twice."""
-        self.keep_only(())
+        for client in list(self._by_client):
+            self.forget(client)

@@ -12,11 +12,13 @@ import pytest
 
 from sidecar.log.reader import LogReader
 from sidecar.pipeline.handler import Handler
+from sidecar.pipeline.intake import Intake
 from sidecar.pipeline.messages import Append
-from sidecar.pipeline.sessions import Attendance
+from sidecar.pipeline.sessions import Sessions
 from sidecar.projections.store.reader import StoreReader
 from sidecar.protocol import limits
 from sidecar.protocol.codec import encode
+from sidecar.protocol.connection import machine_id
 from sidecar.protocol.deadline import Deadline
 from sidecar.protocol.errors import RecordError, RefusedError
 from sidecar.protocol.frames import frame
@@ -25,7 +27,7 @@ from sidecar.protocol.records import KINDS, Record
 from sidecar.protocol.segments import OwnerLock
 from sidecar.server.control import read_request
 from tests.support import ReadBack
-from tests.unit.stages import Stages, let_fail, log, message
+from tests.unit.pipeline.stages import Stages, let_fail, log, message
 from tracker.transport.losses import Losses
 from tracker.transport.window import Window
 
@@ -51,7 +53,7 @@ def test_records_reach_the_log_the_client_and_the_store(stages: Stages, framed: 
     assert stages.told("ack", "a")[-1] == {"seq": 100}
     found = ReadBack(stages.root / "runs" / "run").check()
     assert found.stored("a") == [(seq, {"loss": seq / 3}) for seq in range(1, 101)]
-    assert stages.handler.records == 100
+    assert stages.intake.records == 100
 
 
 @pytest.mark.parametrize("framed", [True, False])
@@ -61,7 +63,7 @@ def test_what_was_seen_is_dropped(stages: Stages, framed: bool) -> None:
         stages.handler.process(message(*(log("run", "a", seq) for seq in numbers), framed=framed))
     assert seqs(stages) == [("log", seq) for seq in range(1, 6)]
     assert stages.told("reattach") == [] and stages.told("problem") == []
-    assert stages.handler.records == 5
+    assert stages.intake.records == 5
 
 
 @pytest.mark.parametrize("framed", [True, False])
@@ -128,7 +130,7 @@ def test_a_bad_record_is_said_and_counted_and_its_place_is_kept(
     (problem,) = stages.told("problem", "a")
     assert (problem["code"], problem["seq"]) == (code, 3) and 0 < len(problem["message"]) < 1000
     assert stages.told("problem", "b") == stages.told("reattach") == []
-    assert stages.handler.losses == {f"refused: {code}": 1}
+    assert stages.intake.losses == {f"refused: {code}": 1}
     assert seqs(stages) == [("log", 1), ("log", 2), ("rejected", 3), ("log", 4)]
     found = ReadBack(stages.root / "runs" / "run").check()
     assert found.log[2].body == {"kind": kind, "code": code, "message": problem["message"]}
@@ -159,7 +161,7 @@ def test_bytes_that_are_no_record_are_counted_and_harm_nobody(stages: Stages, da
     stages.handler.process(message(log("run", "a", 1)))
     stages.handler.process(data)
     stages.handler.process(message(log("run", "a", 2)))
-    assert set(stages.handler.losses) == {f"refused: {code}"}
+    assert set(stages.intake.losses) == {f"refused: {code}"}
     assert seqs(stages) == [("log", 1), ("log", 2)]
 
 
@@ -169,7 +171,7 @@ def test_a_damaged_frame_costs_itself_and_is_asked_for_again(stages: Stages) -> 
     data[len(message(log("run", "a", 1), log("run", "a", 2))) + 20] ^= 1
     stages.handler.process(bytes(data))
     assert stages.told("reattach") == [{"expected": 3}]
-    assert stages.handler.losses == {"refused: checksum": 1}
+    assert stages.intake.losses == {"refused: checksum": 1}
     stages.handler.process(message(*(log("run", "a", seq) for seq in range(3, 6))))
     assert seqs(stages) == [("log", seq) for seq in range(1, 6)]
 
@@ -186,7 +188,7 @@ def test_an_unknown_kind_and_unknown_keys_are_kept(stages: Stages) -> None:
     stages.step()
     found = ReadBack(stages.root / "runs" / "run").check()
     assert [record.body for record in found.log] == [body, {"step": 1, "data": {"x": 1.0}, "key of tomorrow": 5}]
-    assert stages.told("problem") == [] and stages.handler.losses == {}
+    assert stages.told("problem") == [] and stages.intake.losses == {}
     assert found.stored() == [(1, {"x": 1.0})]
 
 
@@ -202,7 +204,7 @@ def test_a_record_for_another_run_than_one_is_attached_to(stages: Stages) -> Non
 def test_records_of_a_client_that_is_not_attached_are_counted(stages: Stages) -> None:
     stages.handler.process(message(log("run", "stranger", 5)))
     assert not stages.root.exists()
-    assert stages.handler.losses == {"refused: client": 1}
+    assert stages.intake.losses == {"refused: client": 1}
 
 
 def test_fire_and_forget(stages: Stages) -> None:
@@ -211,13 +213,13 @@ def test_fire_and_forget(stages: Stages) -> None:
     stages.handler.process(message(Record("exit", "run", "", 0, 1.0, {"state": "crashed", "writer": "a"})))
     stages.handler.process(message(Record("log", "run", "", 0, 1.0, {"step": 1, "data": {"x": []}})))
     stages.handler.process(message(log("closed or unknown", "", 0)))
-    assert stages.handler.losses == {"refused: kind": 1, "refused: value": 1, "refused: run": 1}
+    assert stages.intake.losses == {"refused: kind": 1, "refused: value": 1, "refused: run": 1}
     assert seqs(stages) == [("log", 0), ("log", 0)]
     assert stages.results == []
 
 
 def test_the_bound_on_different_keys(stages: Stages, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sidecar.pipeline.handler.MAX_RUN_KEYS", 3)
+    monkeypatch.setattr("sidecar.pipeline.held_run.MAX_RUN_KEYS", 3)
     stages.attach("run", "a")
     records = [
         log("run", "a", 1, a=1, b=2),
@@ -270,10 +272,10 @@ def test_attaching_again_says_what_is_durable_and_what_is_on_its_way_is_not_take
     session, _ = stages.attach("run", "a")
     stages.handler.process(message(*(log("run", "a", seq) for seq in range(1, 4))))
     again, answers = stages.attach("run", "a", again=True)
-    assert again is session and answers == [{}] and session.durable == 0
+    assert again is session and answers == [{}] and session.ledger.durable == 0
     stages.handler.process(message(*(log("run", "a", seq) for seq in range(1, 6))))
     assert seqs(stages) == [("log", seq) for seq in range(1, 6)]
-    assert session.durable == 5
+    assert session.ledger.durable == 5
 
 
 @pytest.mark.parametrize(
@@ -295,7 +297,7 @@ def test_who_is_not_let_in_is_told_why_and_leaves_no_trace(
         stages.attach(run, client, **body)
     assert caught.value.code == code
     stages.step()
-    assert not list(stages.root.rglob("*.log")) and stages.attendance.sessions == {}
+    assert not list(stages.root.rglob("*.log")) and stages.sessions.by_client == {}
 
 
 def finished(stages: Stages, run: str = "run", client: str = "a") -> None:
@@ -304,11 +306,11 @@ def finished(stages: Stages, run: str = "run", client: str = "a") -> None:
     stages.handler.process(
         message(log(run, client, 1, x=1.0), Record("exit", run, client, 2, 2.0, {"state": "finished"}))
     )
-    stages.attendance.leave(session)
+    stages.sessions.detach(session)
     stages.step()
     stages.step()
     assert [run.id for run in stages.closed] == [run] and is_held(stages.root / "runs" / run) is None
-    stages.closed.clear()
+    stages.events.clear()
 
 
 def test_a_run_whose_clients_have_gone_is_closed_and_let_go(stages: Stages) -> None:
@@ -316,7 +318,7 @@ def test_a_run_whose_clients_have_gone_is_closed_and_let_go(stages: Stages) -> N
     directory = stages.root / "runs" / "run"
     assert sorted(path.name for path in directory.iterdir()) == ["store.db", "transactions.log"]
     assert ReadBack(directory).check().state["state"] == "finished"
-    assert stages.attendance.drained()
+    assert stages.sessions.drained()
 
 
 @pytest.mark.parametrize(("resume", "lets"), [("allow", True), ("must", True), ("never", False), (None, False)])
@@ -343,13 +345,13 @@ def test_a_client_that_is_gone_without_a_word_has_crashed(stages: Stages) -> Non
     session, _ = stages.attach("run", "a")
     stages.attach("run", "b")
     stages.handler.process(message(log("run", "a", 1), log("run", "b", 1)))
-    stages.attendance.gone(session)
+    stages.sessions.detach(session)
     stages.step()
     found = ReadBack(stages.root / "runs" / "run").check()
     assert found.state["writers"]["a"]["state"] == "crashed" and found.state["state"] == "running"
     assert found.log[-1].client == ""
     stages.handler.process(message(log("run", "a", 2)))
-    assert stages.handler.losses == {"refused: client": 1}
+    assert stages.intake.losses == {"refused: client": 1}
 
 
 def window_of(stages: Stages, run: str, client: str, count: int) -> Window:
@@ -362,11 +364,11 @@ def window_of(stages: Stages, run: str, client: str, count: int) -> Window:
 
 def test_the_rest_is_taken_from_the_window_of_a_client_that_is_gone(stages: Stages) -> None:
     window = window_of(stages, "run", "a", 50)
-    session, _ = stages.attach("run", "a", window=str(window.directory), place=stages.attendance._place)
+    session, _ = stages.attach("run", "a", window=str(window.directory), place=machine_id())
     stages.handler.process(message(*(log("run", "a", seq, x=seq) for seq in range(1, 21))))
     stages.step()
-    stages.attendance.gone(session)
-    assert "a" in stages.attendance.sessions, "its owner lives"
+    stages.sessions.detach(session)
+    assert "a" in stages.sessions.by_client, "its owner lives"
     window.close()
     stages.step()
     stages.step()
@@ -380,24 +382,24 @@ def test_the_window_of_a_client_that_never_attached_is_taken_too(stages: Stages)
     session, _ = stages.attach("run", "b")
     window_of(stages, "run", "a", 5).close()
     stages.handler.process(message(log("run", "b", 1)))
-    stages.attendance.leave(session)
+    stages.sessions.detach(session)
     for _ in range(3):
         stages.step()
     found = ReadBack(stages.root / "runs" / "run").check()
     assert len(found.logged("a")) == 5
-    assert stages.attendance.drained()
+    assert stages.sessions.drained()
 
 
 def test_only_a_window_of_the_client_itself_is_ever_taken(stages: Stages, tmp_path: Path) -> None:
     victim = tmp_path / "precious"
     victim.mkdir()
     OwnerLock.make(victim, {}).release()
-    session, _ = stages.attach("run", "a", window=str(victim), place=stages.attendance._place)
+    session, _ = stages.attach("run", "a", window=str(victim), place=machine_id())
     assert session.window is None
     for strange in ("\0", "relative/a", "/nowhere/a", "x" * 5000 + "/a"):
-        other, _ = stages.attach("run", f"c{len(strange)}", window=strange, place=stages.attendance._place)
+        other, _ = stages.attach("run", f"c{len(strange)}", window=strange, place=machine_id())
         assert other.window is None
-    stages.attendance.leave(session)
+    stages.sessions.detach(session)
     assert victim.exists()
 
 
@@ -446,7 +448,7 @@ def test_a_store_ahead_of_its_log_is_kept_and_built_anew(stages: Stages) -> None
     """After a power loss, the log may have lost its tail; it may grow past that before the Sender looks."""
     session, _ = stages.attach("run", "a")
     stages.handler.process(message(*(log("run", "a", seq) for seq in range(1, 101))))
-    stages.attendance.leave(session)
+    stages.sessions.detach(session)
     stages.step()
     stages.step()
     directory = stages.root / "runs" / "run"
@@ -472,7 +474,7 @@ def test_draining(stages: Stages) -> None:
     with pytest.raises(RefusedError, match="about to exit"):
         stages.attach("run", "b")
     stages.step()
-    assert stages.attendance.drained()
+    assert stages.sessions.drained()
     assert (stages.root / "runs" / "run" / "lock").exists(), "nothing says that it ended: somebody has to look"
 
 
@@ -489,8 +491,9 @@ def test_at_the_door_only_its_own_kinds_are_taken(kind: str) -> None:
 def test_what_is_handed_on_is_what_came(root: Path) -> None:
     handed: list[Any] = []
     stages = Stages(root)
-    stages.attendance = Attendance(root, "", handed.append, lambda run: None)
-    stages.handler = handler = Handler(stages.attendance, handed.append, lambda client, result: None)
+    intake = Intake(handed.append, lambda client, result: None)
+    stages.sessions = Sessions(root, "", handed.append, intake, stages.events.append)
+    handler = Handler(stages.sessions, intake, handed.append)
     session, _ = stages.attach("run", "a")
     data = message(*(log("run", "a", seq, x=float(seq)) for seq in range(1, 200)))
     handler.process(data)
@@ -505,7 +508,7 @@ def test_records_without_a_client_are_never_taken_for_nothing(stages: Stages, ro
     """They make no writer, so that the run looks as if it had not begun."""
     session, _ = stages.attach("run", "a")
     stages.handler.process(message(log("run", "", 0, x=1.0), log("run", "", 0, x=2.0)))
-    stages.attendance.leave(session)
+    stages.sessions.detach(session)
     stages.step()
     stages.step()
     with pytest.raises(RefusedError):
@@ -520,13 +523,13 @@ def test_what_is_not_in_the_log_is_not_durable_for_who_comes_back(stages: Stages
     failing.full = True
     stages.handler.process(message(*(log("run", "a", seq) for seq in range(1, 4))))
     stages.write()
-    stages.attendance.leave(session)
+    stages.sessions.detach(session)
     again, _ = stages.attach("run", "a", again=True)
-    assert (again.durable, again.accepted) == (0, 3)
+    assert (again.ledger.durable, again.ledger.accepted) == (0, 3)
     failing.full = False
     stages.writer._retry_at = 0.0
     stages.write()
-    assert again.durable == 3
+    assert again.ledger.durable == 3
     assert [body["seq"] for body in stages.told("ack", "a")][-1] == 3
 
 
@@ -543,7 +546,7 @@ def test_a_message_made_to_mislead_costs_little(stages: Stages) -> None:
     """Each of its bytes seems to begin a frame of a megabyte; to sum up each takes a minute."""
     stages.attach("run", "a")
     stages.handler.process(b"\xc1\x0f\xff\xff\x00\x00\x00\x00" * 300_000)
-    assert set(stages.handler.losses) == {"refused: checksum"}
+    assert set(stages.intake.losses) == {"refused: checksum"}
     stages.handler.process(message(log("run", "a", 1)))
     assert seqs(stages) == [("log", 1)]
 
@@ -562,9 +565,9 @@ def test_a_window_is_where_its_link_led_when_the_client_attached(stages: Stages,
     OwnerLock.make(window, {"run": "run", "client": "a"}).release()
     (victim / "precious").touch()
     link.symlink_to(window)
-    session, _ = stages.attach("run", "a", window=str(link), place=stages.attendance._place)
+    session, _ = stages.attach("run", "a", window=str(link), place=machine_id())
     link.unlink()
     link.symlink_to(victim)
-    stages.attendance.leave(session)
+    stages.sessions.detach(session)
     stages.step()
     assert (victim / "precious").exists() and not window.exists()

@@ -13,7 +13,7 @@ from sidecar.projections.store.sink import StoreSink
 from sidecar.protocol.errors import StoreError
 from sidecar.protocol.records import Record
 from tests.support import ReadBack
-from tests.unit.stages import Stages, log, message
+from tests.unit.pipeline.stages import Stages, log, message
 
 
 class Trouble:
@@ -138,7 +138,7 @@ def test_a_run_whose_sink_fails_for_good_is_let_go_and_asks_for_a_recovery(stage
     session, _ = stages.attach("run", "a")
     stages.handler.process(message(log("run", "a", 1), Record("exit", "run", "a", 2, 1.0, {"state": "finished"})))
     trouble.at = "open"
-    stages.attendance.leave(session)
+    stages.sessions.detach(session)
     for _ in range(10):
         stages.write()
         stages.later(60.0)

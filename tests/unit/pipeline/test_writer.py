@@ -10,7 +10,7 @@ import pytest
 from sidecar.protocol.deadline import Deadline
 from sidecar.protocol.records import Record
 from tests.support import ReadBack
-from tests.unit.stages import Stages, let_fail, log, message
+from tests.unit.pipeline.stages import Stages, let_fail, log, message
 
 
 @pytest.fixture
@@ -42,9 +42,9 @@ def test_nothing_is_acked_before_it_is_written(stages: Stages) -> None:
     stages.handler.process(message(log("run", "a", 1), log("run", "a", 2)))
     while stages.to_writer:
         stages.writer.process(stages.to_writer.popleft())
-    assert (acked(stages), session.durable, stages.writer.backlog_bytes > 0) == (0, 0, True)
+    assert (acked(stages), session.ledger.durable, stages.writer.backlog_bytes > 0) == (0, 0, True)
     stages.write()
-    assert (acked(stages), session.durable, stages.writer.backlog_bytes) == (2, 2, 0)
+    assert (acked(stages), session.ledger.durable, stages.writer.backlog_bytes) == (2, 2, 0)
     assert in_log(stages) == [1, 2]
 
 
@@ -75,7 +75,7 @@ def test_a_full_disk_keeps_everything_back_in_order(stages: Stages) -> None:
     stages.handler.process(message(log("run", "a", 3), question, log("run", "a", 4)))
     for _ in range(3):
         retry(stages)
-    assert (acked(stages), session.durable) == (1, 1)
+    assert (acked(stages), session.ledger.durable) == (1, 1)
     assert stages.told("answer") == [], "what was asked behind them is not answered"
     assert failing.tried >= 3
     assert stages.writer.error is not None and "No space left" in stages.writer.error
@@ -147,7 +147,7 @@ def test_at_the_end_it_gives_up_at_the_deadline_and_nothing_was_acked(root: Path
     stages.handler.process(message(log("run", "a", 1)))
     stages.write()
     stages.writer.close(Deadline(0.0))
-    assert (acked(stages), session.durable) == (0, 0)
+    assert (acked(stages), session.ledger.durable) == (0, 0)
     failing.full = False
     retry(stages)
     stages.close()

@@ -16,8 +16,10 @@ import sidecar
 from sidecar.log.reader import LogReader
 from sidecar.log.reader import header as log_header
 from sidecar.pipeline.handler import Handler
-from sidecar.pipeline.held_run import UNSEEN_SECONDS, Run, Session
-from sidecar.pipeline.sessions import Attendance
+from sidecar.pipeline.held_run import Session
+from sidecar.pipeline.intake import Intake
+from sidecar.pipeline.messages import Event
+from sidecar.pipeline.sessions import STALE_SECONDS, Sessions
 from sidecar.pipeline.writer import ACK_SECONDS, Writer
 from sidecar.projections.run_state import RunState, WriterState
 from sidecar.protocol import PROTOCOL_VERSION, limits
@@ -118,7 +120,7 @@ class TestCodes:
         return codes
 
     def answered(self) -> set[str]:
-        """Return the codes that stand in bodies, ``{"code": "…"}``, or in ``_refuse(envelope, request, "…", …)``."""
+        """Return the codes that stand in bodies, ``{"code": "…"}``, or in ``_refuse(request, "…", …)``."""
         codes = set()
         for path in _PACKAGE.rglob("*.py"):
             for node in ast.walk(ast.parse(path.read_text())):
@@ -126,8 +128,8 @@ class TestCodes:
                     for key, value in zip(node.keys, node.values, strict=True):
                         if isinstance(key, ast.Constant) and key.value == "code" and isinstance(value, ast.Constant):
                             codes.add(str(value.value))
-                if isinstance(node, ast.Call) and ast.unparse(node.func) == "self._refuse" and len(node.args) == 4:
-                    codes.add(str(ast.literal_eval(node.args[2])))
+                if isinstance(node, ast.Call) and ast.unparse(node.func) == "self._refuse" and len(node.args) == 3:
+                    codes.add(str(ast.literal_eval(node.args[1])))
         return codes
 
     def test_problems(self) -> None:
@@ -154,7 +156,7 @@ class TestLimits:
     def test_figures_in_the_text(self) -> None:
         assert f"has at most {IPC_PATH_BYTES} bytes" in _TEXT
         assert f"about {ACK_SECONDS * 1000:.0f} ms\n  after the write" in _TEXT
-        assert f"sends nothing for {UNSEEN_SECONDS:.0f} seconds is considered gone" in _TEXT
+        assert f"sends nothing for {STALE_SECONDS:.0f} seconds is considered gone" in _TEXT
         assert f"protocol, version {PROTOCOL_VERSION}\n" in _TEXT
 
 
@@ -262,18 +264,19 @@ class TestWalk:
     def test_the_sidecar_answers_as_the_document_says(self, tmp_path: Path) -> None:
         results: list[Record] = []
         door: list[dict[str, Any]] = []
-        closed: list[Run] = []
+        events: list[Event] = []
 
         def post(client: str, result: Record) -> None:
             assert client == result.client
             results.append(result)
 
         writer = Writer(lambda item: None, post)
-        attendance = Attendance(tmp_path, "holder.json", writer.process, closed.append)
-        handler = Handler(attendance, writer.process, post)
+        intake = Intake(writer.process, post)
+        sessions = Sessions(tmp_path, "holder.json", writer.process, intake, events.append)
+        handler = Handler(sessions, intake, writer.process)
 
         def attached(session: Session, found: dict[str, Any]) -> None:
-            door.append({"last": session.durable, "state": found.get("state", {}), "resumed": session.resumed})
+            door.append({"last": session.ledger.durable, "state": found.get("state", {}), "resumed": session.resumed})
 
         moments = itertools.count(time.monotonic(), 1.0)
 
@@ -292,7 +295,7 @@ class TestWalk:
             return record._replace(time=0.0)  # the clock is another
 
         def attach(name: str, answer: str) -> None:
-            attendance.attach(read_request(_DUMPS[name].data), attached)
+            sessions.attach(read_request(_DUMPS[name].data), attached)
             said = _DUMPS[answer].records[0].body
             assert set(said) <= set(KINDS["attached"].fields)
             assert door.pop() == {key: said[key] for key in ("last", "state", "resumed")}
@@ -308,9 +311,9 @@ class TestWalk:
         handler.process(_DUMPS["exit"].data)
         assert send("request") == shown("ack6", "answer")
         handler.process(_DUMPS["detach"].data)
-        assert attendance.sessions == {}
+        assert sessions.by_client == {}
 
-        run = attendance.runs["r1"]
+        run = sessions.runs["r1"]
         written = [*_DUMPS["first"].records, *_DUMPS["bare"].records, *_DUMPS["rejected"].records]
         with LogReader(run.log.path) as reader:
             found = [record for batch in reader.batches() for record in batch.records]

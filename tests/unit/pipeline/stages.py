@@ -10,10 +10,11 @@ from typing import Any
 
 from sidecar.log.writer import LogWriter
 from sidecar.pipeline.handler import Handler
-from sidecar.pipeline.held_run import Run, Session
-from sidecar.pipeline.messages import Append, SenderItem, WriterItem
+from sidecar.pipeline.held_run import HeldRun, Session
+from sidecar.pipeline.intake import Intake
+from sidecar.pipeline.messages import Append, Event, Released, SenderItem, WriterItem
 from sidecar.pipeline.sender import Sender
-from sidecar.pipeline.sessions import Attendance
+from sidecar.pipeline.sessions import Sessions
 from sidecar.pipeline.writer import Writer
 from sidecar.projections.store.sink import OpenStore, StoreSink
 from sidecar.protocol import PROTOCOL_VERSION
@@ -29,7 +30,8 @@ class Stages:
     Attributes:
         results: what was posted to clients: (client, result).
         to_writer, to_sender: what waits before a stage.
-        closed: the runs that were closed.
+        events: what the server would act on.
+        closed: the runs that were released.
     """
 
     def __init__(self, root: Path, open_sink: OpenStore = StoreSink, durability: str = "os") -> None:
@@ -37,11 +39,12 @@ class Stages:
         self.results: list[tuple[str, Record]] = []
         self.to_writer: deque[WriterItem] = deque()
         self.to_sender: deque[SenderItem] = deque()
-        self.closed: list[Run] = []
+        self.events: list[Event] = []
         self.sender = Sender(open_sink)
         self.writer = Writer(self.to_sender.append, self._post, durability)
-        self.attendance = Attendance(root, "connection.json", self._to_writer, self._on_closed)
-        self.handler = Handler(self.attendance, self._to_writer, self._post)
+        self.intake = Intake(self._to_writer, self._post)
+        self.sessions = Sessions(root, "connection.json", self._to_writer, self.intake, self._emit)
+        self.handler = Handler(self.sessions, self.intake, self._to_writer)
         self.now = time.monotonic()
 
     def _to_writer(self, item: WriterItem) -> None:
@@ -52,15 +55,20 @@ class Stages:
     def _post(self, client: str, result: Record) -> None:
         self.results.append((client, result))
 
-    def _on_closed(self, run: Run) -> None:
-        self.closed.append(run)
-        self.attendance.forget(run)
+    def _emit(self, event: Event) -> None:
+        self.events.append(event)
+        if isinstance(event, Released):
+            self.sessions.forget(event.run)
+
+    @property
+    def closed(self) -> list[HeldRun]:
+        return [event.run for event in self.events if isinstance(event, Released)]
 
     def attach(self, run: str, client: str, **body: Any) -> tuple[Session, list[Body]]:
-        """Attach a client; the list gets what the door would answer, once it is known."""
+        """Attach a client; the list gets what the control socket would answer, once it is known."""
         answers: list[Body] = []
         request = Record("attach", run, client, 0, time.time(), {"protocol": PROTOCOL_VERSION, **body})
-        return self.attendance.attach(request, lambda session, found: answers.append(found)), answers
+        return self.sessions.attach(request, lambda session, found: answers.append(found)), answers
 
     def write(self) -> None:
         """Let the Writer take what waits for it."""
@@ -92,8 +100,9 @@ class Stages:
         return [result.body for to, result in self.results if result.kind == kind and client in (None, to)]
 
     def close(self) -> None:
-        for session in [] if self.attendance._draining else list(self.attendance.sessions.values()):
-            self.attendance.leave(session)
+        for session in list(self.sessions.by_client.values()):
+            if not session.run.closing:
+                self.sessions.detach(session)
         for _ in range(5):
             self.step()
         self.handler.close(Deadline(5.0))
@@ -136,7 +145,7 @@ class FailingLog(LogWriter):
         super().sync()
 
 
-def let_fail(run: Run) -> FailingLog:
+def let_fail(run: HeldRun) -> FailingLog:
     """Give a run a log that can fail."""
     run.log.close()
     run.log = FailingLog.open(run.log.path)
