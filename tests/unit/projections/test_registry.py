@@ -21,7 +21,7 @@ from sidecar.protocol.errors import RecordError
 from sidecar.protocol.frames import frame
 from sidecar.protocol.layout import LOG_NAME, STORE_NAME
 from sidecar.protocol.records import KINDS, Body, Field, Kind, Record, kinds_of
-from tests.unit.stages import Stages, log, message
+from tests.unit.pipeline.stages import Stages, log, message
 
 
 class Stickers:
@@ -142,7 +142,7 @@ def test_a_made_up_part_of_the_state_is_stored_resumed_and_rebuilt(stages: Stage
     stages.handler.process(message(*(Record("mood", "run", "a", seq, 1.0, {"mood": "calm"}) for seq in (1, 2))))
     stages.step()
     assert StoreReader(run / STORE_NAME).state()["moods"] == ["calm"]
-    stages.attendance.leave(session)
+    stages.sessions.detach(session)
     stages.step()
     stages.step()
     stages.attach("run", "b", resume="must")
@@ -162,7 +162,7 @@ def test_a_kind_for_attached_clients_is_refused_from_others(stages: Stages) -> N
     stages.step()
     run = stages.root / "runs" / "run"
     assert [record.kind for record in records(run / LOG_NAME)][:1] == ["sticker"]
-    assert stages.handler.losses == {"refused: kind": 1}
+    assert stages.intake.losses == {"refused: kind": 1}
 
 
 def test_a_state_stored_before_a_part_existed_can_be_continued() -> None:
