@@ -1,7 +1,8 @@
-"""`Run.save`: files are kept with the run, whole, as they were; on this machine, and by a sidecar on another."""
+"""`Run.save` and media: files are kept whole, as they were; on this machine, and by a sidecar on another."""
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -257,3 +258,119 @@ def test_links_and_permissions(scripts: Scripts, root: Path) -> None:
     assert kept(directory) == {"link": b"", "run.sh": b"#!/bin/sh"}
     assert not (directory / "files" / "link").is_symlink(), "the content is kept, not where it was"
     assert os.access(directory / "files" / "run.sh", os.X_OK)
+
+
+# -- media with files ------------------------------------------------------------------------------------------------
+
+PICTURE = """
+    import os, pathlib, sys, tracker
+    from tracker.media.base import Media, MediaFile
+
+    class Picture(Media):
+        type = "picture"
+
+        def __init__(self, content):
+            self.content = content
+
+        def to_map(self):
+            return {"_type": self.type, "width": 2}
+
+        def files(self):
+            return [MediaFile(self.content, "png")]
+"""
+
+
+def check_pictures(root: Path, contents: list[bytes]) -> None:
+    """Check that each row names a picture, that its file is there with this content, and that it was there before."""
+    directory = run_directory(root, "run1")
+    found = kept(directory)
+    read = ReadBack(directory).check()
+    assert read.state["losses"] == {}
+    values = Api(root).run("run1").history(keys=["val.image"])["val.image"]
+    assert [value["_type"] for value in values] == ["picture"] * len(contents)
+    for value, content in zip(values, contents, strict=True):
+        digest = hashlib.sha256(content).hexdigest()
+        assert value == {
+            "_type": "picture",
+            "width": 2,
+            "path": f"media/val.image/{digest[:16]}.png",
+            "sha256": digest,
+            "size": len(content),
+        }
+        assert found[value["path"]] == content
+    assert {file.name: file.size for file in Api(root).run("run1").files()} == {
+        value["path"]: value["size"] for value in values
+    }
+    stored: set[str] = set()
+    for record in read.log:
+        if record.kind == "file":
+            stored.add(record.body["name"])
+        elif record.kind == "log" and "val.image" in record.body["data"]:
+            assert record.body["data"]["val.image"]["path"] in stored, "the file's record comes first"
+
+
+def test_media_with_files(attached: Attached, scripts: Scripts) -> None:
+    root, env = attached
+    scripts.run(
+        f"""{PICTURE}
+    large = pathlib.Path("large.png")
+    large.write_bytes(b"large" * {LARGE // 5})
+    with tracker.init(id="run1") as run:
+        run.log({{"loss": 0.5, "val": {{"image": Picture(b"small"), "acc": 1}}}})
+        run.log({{"loss": 0.25, "val": {{"image": Picture(large)}}}})
+        run.log({{"loss": 0.125}})
+        large.write_bytes(b"overwritten")
+        run.log({{"val.image": Picture(b"")}}, step=7)
+        tracker.log({{"val.image": Picture(b"small")}})
+        try:
+            run.config["image"] = Picture(b"small")
+        except TypeError as error:
+            assert "can only be logged" in str(error)
+    """,
+        env=env,
+    )
+    check_pictures(root, [b"small", b"large" * (LARGE // 5), b"", b"small"])
+
+
+def test_media_with_files_of_an_offline_run_and_of_a_forked_child(scripts: Scripts, root: Path) -> None:
+    scripts.run(
+        f"""{PICTURE}
+    import multiprocessing
+    with tracker.init(id="run1", mode="offline", sinks=["mlflow+http://127.0.0.1:1"]) as run:
+        run.log({{"val.image": Picture(b"parent")}}, step=1)
+        def child():
+            run.log({{"val.image": Picture(b"child")}}, step=2)
+            run.finish()
+        process = multiprocessing.get_context("fork").Process(target=child)
+        process.start()
+        process.join()
+    """
+    )
+    check_pictures(root, [b"parent", b"child"])
+
+
+def test_media_with_files_of_a_disabled_run_leave_nothing(scripts: Scripts, root: Path) -> None:
+    scripts.run(
+        f"""{PICTURE}
+    with tracker.init(mode="disabled") as run:
+        run.log({{"val.image": Picture(b"small")}})
+    """
+    )
+    assert not root.exists()
+
+
+def test_media_whose_file_cannot_be_stored_are_counted_and_the_rest_is_recorded(scripts: Scripts, root: Path) -> None:
+    """A file is in the way of the directory for media."""
+    done = scripts.run(
+        f"""{PICTURE}
+    with tracker.init(id="run1") as run:
+        (run.files_dir / "media").write_text("in the way")
+        for step in range(3):
+            run.log({{"loss": 0.5, "val.image": Picture(b"small")}})
+        assert run.losses.counts() == {{"media not stored": 3}}
+    """
+    )
+    assert done.err.count("metric 'val.image' is left out") == 1
+    read = ReadBack(closed(run_directory(root, "run1"))).check()
+    assert [data for _, data in read.logged()] == [{"loss": 0.5}] * 3
+    assert read.state["losses"] == {"media not stored": 3}

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tracker.sdk.exits import Exit
 from tracker.sdk.lifecycle import Lifecycle
 from tracker.settings import Settings
+
+if TYPE_CHECKING:
+    from tracker.sdk.files import Source
 
 
 class DisabledLifecycle(Lifecycle):
@@ -27,7 +31,7 @@ class DisabledLifecycle(Lifecycle):
     def stored_state(self) -> None:
         """Return None: nothing is stored."""
 
-    def save(self, files: list[tuple[Path, str]], timeout: float | None) -> None:
+    def save(self, files: Sequence[tuple[Source, str]], timeout: float | None) -> None:
         """Do nothing."""
 
     def flush(self, timeout: float | None) -> bool:

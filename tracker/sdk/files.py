@@ -5,11 +5,12 @@ Runs on the caller's thread and takes as long as copying takes; `log` on other t
 
 from __future__ import annotations
 
+import logging
 import os
 import stat
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -18,14 +19,23 @@ from sidecar.protocol.deadline import Deadline
 from sidecar.protocol.digests import digest_file
 from sidecar.protocol.layout import FILES_NAME
 from sidecar.protocol.limits import FILE_NAME_RULE, MAX_CHUNK_BYTES, valid_file_name
-from tracker.errors import TrackerError
+from tracker.errors import RunFinishedError, TrackerError
 from tracker.media.base import MediaFile
+from tracker.transport.losses import Losses
 
 if TYPE_CHECKING:
     from tracker.transport.interface import Interface
 
 Source = Path | MediaFile
 """What a file of the run is made from: a file, or content whose SHA-256 is known."""
+
+Save = Callable[[Sequence[tuple[Source, str]], float | None], None]
+"""Stores files, pairs of a source and a name, within a timeout in seconds."""
+
+MEDIA_LOST = "media not stored"
+"""The reason under which lost media are counted."""
+
+_log = logging.getLogger("tracker")
 
 _POLL_SECONDS = 0.02
 """Interval between two looks for room in the window, in seconds."""
@@ -54,6 +64,35 @@ def files_below(path: str | os.PathLike[str], name: str | None) -> list[tuple[Pa
         if not valid_file_name(file_name):
             raise ValueError(f"save: {file_name!r} is not a valid file name: {FILE_NAME_RULE}")
     return files
+
+
+def store_media(
+    save: Save, data: dict[str, Any], files: Mapping[str, Sequence[tuple[Source, str]]], losses: Losses
+) -> None:
+    """Store the files of media before the row that names them is appended.
+
+    Never waits for room in the window and never fails training: metrics whose files cannot be stored are removed from
+    the row, and counted.
+
+    Args:
+        save: stores the files of one metric.
+        data: the row.
+        files: key -> files of that metric.
+        losses: where losses are counted.
+
+    Raises:
+        RunFinishedError: the run has ended.
+    """
+    for key, sources in files.items():
+        try:
+            save(sources, 0.0)
+        except RunFinishedError:
+            raise
+        except (OSError, TrackerError) as error:
+            del data[key]
+            if MEDIA_LOST not in losses.counts():
+                _log.warning("metric %r is left out, its file cannot be stored: %s; others are counted", key, error)
+            losses.add(MEDIA_LOST)
 
 
 def copy_into(directory: Path, source: Source, name: str, *, sync: bool = False) -> dict[str, Any]:

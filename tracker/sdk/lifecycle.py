@@ -11,7 +11,7 @@ import os
 import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +24,7 @@ from tracker.terminal.messages import show
 from tracker.transport.losses import Losses
 
 if TYPE_CHECKING:
+    from tracker.sdk.files import Source
     from tracker.sdk.process import Process
     from tracker.transport.backend import Attached
     from tracker.transport.interface import Interface
@@ -95,8 +96,8 @@ class Lifecycle(ABC):
         """Return the run's state as the sidecar has it, behind everything published before; None if it is not had."""
 
     @abstractmethod
-    def save(self, files: list[tuple[Path, str]], timeout: float | None) -> None:
-        """Keep files, pairs of a path and a name; see `Run.save`."""
+    def save(self, files: Sequence[tuple[Source, str]], timeout: float | None) -> None:
+        """Keep files, pairs of a source and a name; see `Run.save`."""
 
     @abstractmethod
     def flush(self, timeout: float | None) -> bool:
@@ -225,17 +226,17 @@ class AttachedLifecycle(Lifecycle):
         answer = self._interface.ask("state", Deadline(_STATE_SECONDS))
         return (answer.get("state") or None) if answer is not None else None
 
-    def save(self, files: list[tuple[Path, str]], timeout: float | None) -> None:
+    def save(self, files: Sequence[tuple[Source, str]], timeout: float | None) -> None:
         from tracker.sdk.files import copy_into, send
 
         deadline = Deadline(timeout)
-        for path, name in files:
+        for source, name in files:
             interface = self._attachment()
             if self.remote:
-                send(interface, path, name, deadline)
+                send(interface, source, name, deadline)
             else:
                 sync = self.settings.durability == "disk"
-                self.publish("file", copy_into(self.directory, path, name, sync=sync))
+                self.publish("file", copy_into(self.directory, source, name, sync=sync))
 
     def flush(self, timeout: float | None) -> bool:
         interface = self._interface

@@ -18,6 +18,7 @@ from sidecar.protocol.records import GOALS, SUMMARIES
 from tracker.sdk import values
 from tracker.sdk.config import Config
 from tracker.sdk.exits import exit_of, exit_of_code
+from tracker.sdk.files import store_media
 from tracker.sdk.step_sync import StepSync
 from tracker.sdk.summary import Summary
 from tracker.transport.losses import Losses
@@ -132,7 +133,9 @@ class Run:
         """The long way of `log`: a new key, a nested dict, another type than float or int, or a change of lifecycle."""
         self._lifecycle.ensure_attached()
         self._plain = True
-        row = values.metrics(data)
+        row, files = values.row(data)
+        if files:
+            store_media(self._lifecycle.save, row, files, self.losses)
         self._logged.update(row)
         if not self._plain_keys.issuperset(row):
             self._plain_keys.update(key for key in row if not self._sync.concerns(key))
