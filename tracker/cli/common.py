@@ -230,15 +230,22 @@ def seconds(text: str) -> float:
 
 def json_line(value: Any) -> str:
     """Return `value` as one line of JSON."""
+    escaped = not shows_unicode(sys.stdout)
     try:
-        return json.dumps(value, ensure_ascii=False, allow_nan=False)
+        return json.dumps(value, ensure_ascii=escaped, allow_nan=False)
     except (ValueError, TypeError):
-        return json.dumps(json_value(value), ensure_ascii=False, allow_nan=False, default=str)
+        return json.dumps(json_value(value), ensure_ascii=escaped, allow_nan=False, default=str)
 
 
 def print_json(value: Any) -> None:
     """Print `value` as indented JSON."""
-    print(json.dumps(json_value(value), ensure_ascii=False, allow_nan=False, default=str, indent=2))
+    escaped = not shows_unicode(sys.stdout)
+    print(json.dumps(json_value(value), ensure_ascii=escaped, allow_nan=False, default=str, indent=2))
+
+
+def shows_unicode(stream: Any) -> bool:
+    """Whether a stream's encoding has all characters."""
+    return str(getattr(stream, "encoding", None) or "utf-8").lower().replace("_", "-").startswith("utf")
 
 
 def say(line: str) -> None:

@@ -11,9 +11,9 @@ from sidecar.protocol.errors import SidecarError
 from sidecar.protocol.patterns import resolve
 from sidecar.protocol.records import SUMMARIES
 from tracker.cli.common import RUN_HELP, CommandError, Commands, UsageError, api_of, key_list, print_json, say
-from tracker.cli.curves import Curve, read_curves
 from tracker.cli.ls import length
 from tracker.cli.select import add_selection, is_selected, nothing_selected, selected
+from tracker.cli.series import Series, read_series
 from tracker.cli.show import summary_kind
 from tracker.cli.table import GAP, flat, screen_width
 from tracker.terminal.style import Style
@@ -167,9 +167,9 @@ def _to_map(
     }
 
 
-def _curves(run: StoredRun) -> dict[str, Curve]:
+def _curves(run: StoredRun) -> dict[str, Series]:
     try:
-        return read_curves(run.store().columns())
+        return read_series(run.store().columns())
     except SidecarError as error:
         say(f"tracker compare: no charts of run {run.id}: {error}")
         return {}
@@ -183,7 +183,7 @@ def _page(
     configs: dict[str, list[Any]],
     summaries: dict[str, list[Any]],
     best: dict[str, frozenset[int]],
-    curves: list[dict[str, Curve]],
+    curves: list[dict[str, Series]],
 ) -> list[str]:
     now = time.time()
     total = screen_width()
@@ -230,7 +230,7 @@ def _summary_rows(
     runs: list[StoredRun],
     summaries: dict[str, list[Any]],
     best: dict[str, frozenset[int]],
-    curves: list[dict[str, Curve]],
+    curves: list[dict[str, Series]],
     longest: int,
     total: int | None,
 ) -> list[Row]:
@@ -257,9 +257,9 @@ def _summary_rows(
     return rows
 
 
-def _bounds(curves: list[Curve]) -> dict[str, float]:
+def _bounds(curves: list[Series]) -> dict[str, float]:
     """Return the scale that the curves of a metric share, so that they can be compared by eye."""
-    values = [value for curve in curves for value in curve.series() if value - value == 0]
+    values = [value for curve in curves for value in curve.numbers() if value - value == 0]
     return {"low": min(values), "high": max(values)} if values else {}
 
 

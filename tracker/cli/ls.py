@@ -9,8 +9,8 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from tracker.cli.common import Commands, UsageError, api_of, key_list, print_json, say, seconds, whole_number
-from tracker.cli.curves import read_curves
 from tracker.cli.select import WHERE_HELP, add_selection, nothing_selected, selected
+from tracker.cli.series import read_series
 from tracker.cli.table import Column, screen_width, short_heads, table, table_width
 from tracker.terminal.messages import is_terminal
 from tracker.terminal.style import Style
@@ -96,11 +96,16 @@ def run(args: argparse.Namespace) -> int:
 
 def _table(runs: list[StoredRun], args: argparse.Namespace) -> list[str]:
     now = time.time()
+    style = Style.of(sys.stdout)
+
+    def cyan(_: str, shown: str) -> str:
+        return style.paint(shown, "cyan")
+
     heads = [
         Column("ID", least=8),
         Column("NAME", least=10),
         Column("PROJECT", least=8),
-        Column("STATE", paint=Style.of(sys.stdout).state),
+        Column("STATE", paint=style.state),
         Column("STARTED"),
         Column("DURATION"),
         Column("STEP", right=True),
@@ -109,7 +114,7 @@ def _table(runs: list[StoredRun], args: argparse.Namespace) -> list[str]:
     for head, cells in zip(short_heads(args.columns), _fields(runs, args.columns), strict=True):
         _append(heads, rows, Column(head, right=True, least=8), cells)
     for head, key in zip(short_heads(args.spark), args.spark, strict=True):
-        _append(heads, rows, Column(head), [_spark(run, key) for run in runs])
+        _append(heads, rows, Column(head, paint=cyan), [_spark(run, key) for run in runs])
     unsent = [pending(run) for run in runs]
     if any(unsent):
         _append(heads, rows, Column("PENDING", least=12), unsent)
@@ -140,7 +145,7 @@ def _fields(runs: list[StoredRun], names: list[str]) -> list[list[str]]:
 
 
 def _spark(run: StoredRun, key: str) -> str:
-    curve = read_curves(run.store().columns([key])).get(key)
+    curve = read_series(run.store().columns([key])).get(key)
     return "" if curve is None else curve.draw(_SPARK_WIDTH)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import difflib
 import importlib
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -127,6 +128,7 @@ def _command_index(argv: Sequence[str]) -> int:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line; return its exit code: 0, 1 for a failure, 2 for bad usage, 130 for Ctrl-C."""
+    _tolerate_encoding()
     try:
         args = parse(sys.argv[1:] if argv is None else argv)
     except UsageError as error:
@@ -147,6 +149,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _fail(f" {args.command}", error, EXIT_USAGE)
     except (CommandError, SidecarError, TrackerError, OSError) as error:
         return _fail(f" {args.command}", error, EXIT_FAILURE)
+
+
+def _tolerate_encoding() -> None:
+    """Have characters that a terminal or a file cannot encode written as escapes, in the place of a traceback."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _fail(command: str, error: Exception, code: int) -> int:

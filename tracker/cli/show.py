@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from sidecar.protocol.errors import SidecarError
 from sidecar.protocol.patterns import resolve
 from tracker.cli.common import RUN_HELP, Commands, api_of, print_json
-from tracker.cli.curves import Curve, read_curves
 from tracker.cli.ls import add_stalled_after, length
+from tracker.cli.series import Series, read_series
 from tracker.cli.table import GAP, Column, facts, flat, screen_width, table, table_width
 from tracker.terminal.style import Style
 from tracker.terminal.text import ago, clean_lines, counted, number, size
@@ -135,19 +135,19 @@ def _config(run: StoredRun, total: int | None) -> list[str]:
     return [*lines, *facts({"not set:": ", ".join(unset)}, total=total)] if unset else lines
 
 
-def _curves(run: StoredRun) -> tuple[dict[str, Curve], str]:
+def _curves(run: StoredRun) -> tuple[dict[str, Series], str]:
     """Return the curve of each metric, and a note if they cannot be shown."""
     from tracker.reading.api import RemoteRun
 
     if isinstance(run, RemoteRun) and run.points > _MOST_SERVED_POINTS:
         return {}, f"no charts: {run.points:,} values are too many to fetch from a server"
     try:
-        return read_curves(run.store().columns()), ""
+        return read_series(run.store().columns()), ""
     except SidecarError as error:
         return {}, f"no charts: {error}"
 
 
-def _metrics(run: StoredRun, curves: dict[str, Curve], total: int | None) -> list[str]:
+def _metrics(run: StoredRun, curves: dict[str, Series], total: int | None) -> list[str]:
     if not curves:
         return []
     heads = [Column("METRIC", least=12)]
@@ -164,7 +164,9 @@ def _metrics(run: StoredRun, curves: dict[str, Curve], total: int | None) -> lis
     spark = max(_LEAST_SPARK, min(_SPARK_WIDTH, room))
     for row in rows:
         row.insert(1, curves[row[0]].draw(spark))
-    return table([heads[0], Column(""), *heads[1:]], rows, total)
+    style = Style.of(sys.stdout)
+    drawing = Column("", paint=lambda _, shown: style.paint(shown, "cyan"))
+    return table([heads[0], drawing, *heads[1:]], rows, total)
 
 
 def summary_text(run: StoredRun, key: str) -> str:
@@ -181,7 +183,7 @@ def summary_kind(run: StoredRun, key: str) -> str:
     return options[0] if len(options) == 1 else ""
 
 
-def _other_summary(run: StoredRun, curves: dict[str, Curve]) -> dict[str, str]:
+def _other_summary(run: StoredRun, curves: dict[str, Series]) -> dict[str, str]:
     """Return the summary without what the table of metrics shows: the last values, and aggregates it names."""
     shown = {}
     for key, value in sorted(run.summary.items()):

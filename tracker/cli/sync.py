@@ -163,7 +163,7 @@ def _forget(api: Api, args: argparse.Namespace, chosen: list[Path]) -> int:
     affected = [directory for directory, addresses in known.items() if address.text in addresses]
     if not affected:
         others = sorted({text for addresses in known.values() for text in addresses})
-        raise CommandError(f"no run in {api.place} is sent to {address.text}; their servers: {some(others)}")
+        raise CommandError(f"no run in {api.place} is sent to {address.text}; their sinks: {some(others)}")
     busy = [directory.name for directory in affected if not _forgotten(directory, address)]
     forgotten = [directory.name for directory in affected if directory.name not in busy]
     if args.json:

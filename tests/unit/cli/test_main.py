@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -108,3 +109,45 @@ def test_every_command_has_a_runner() -> None:
         parser = command_parser(command)
         assert callable(parser.get_default("run"))
         assert parser.prog == f"tracker {command}"
+
+
+def test_words_that_are_no_command(capsys: Captured) -> None:
+    assert fails(capsys, 2, "lst") == "tracker: there is no command 'lst'; did you mean 'ls'?"
+    assert fails(capsys, 2, "comparee").endswith("did you mean 'compare'?")
+    assert "the commands are ls, show" in fails(capsys, 2, "zzz")
+    assert "there is no command 'UI'" in fails(capsys, 2, "--dir", "/tmp", "UI")
+    for arguments in (["-v"], ["--version"], ["--dir", "x", "-V"]):
+        with pytest.raises(SystemExit, match="0"):
+            main(arguments)
+        assert capsys.readouterr().out.startswith("tracker 0.")
+
+
+def test_surplus_words_show_the_usage_of_their_command(root: Path, capsys: Captured) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(["show", "first001", "second02"])
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0].startswith("usage: tracker show") and lines[-1].endswith("unrecognized arguments: second02")
+
+
+def test_only_the_module_of_the_command_is_imported() -> None:
+    code = "import sys, tracker.cli.main as m; m.parse(['ls']); print(*sorted(n for n in sys.modules if 'cli.' in n))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    modules = set(done.stdout.split())
+    assert "tracker.cli.ls" in modules
+    assert not modules & {f"tracker.cli.{name}" for name in COMMANDS if name != "ls"}
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
+def test_a_terminal_that_lacks_characters(root: Path, encoding: str) -> None:
+    run = RunBuilder(root, "unicode1", name="größe-学習", start_time=1_900_000_000.0)
+    run.row(0, None, **{"verlust.ü": 0.5})
+    run.finish()
+    for arguments in (["ls"], ["show", "unicode1"], ["compare"], ["tail", "unicode1"], ["ls", "--json"]):
+        done = subprocess.run(
+            [sys.executable, "-m", "tracker.cli.main", *arguments],
+            capture_output=True,
+            env={**os.environ, "PYTHONIOENCODING": encoding},
+        )
+        assert (done.returncode, b"Traceback" in done.stderr) == (0, False), done.stderr
+        if "--json" in arguments:
+            assert json.loads(done.stdout)[0]["name"] == "größe-学習"

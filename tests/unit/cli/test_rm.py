@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.unit.cli.commands import Captured, fails
+from tests.unit.cli.screens import on_terminal
 from tests.unit.run_builder import RunBuilder
 from tracker.cli.main import main
 
@@ -52,3 +53,23 @@ def test_rm_refuses_a_live_run_unless_forced(root: Path, capsys: Captured) -> No
     assert not live.dir.exists()
     os.close(fd)
     live.log.close()
+
+
+def test_rm_of_all_that_a_condition_selects(root: Path) -> None:
+    for number in range(3):
+        RunBuilder(root, f"failed{number:02}").finish("failed")
+    screen = on_terminal(root, "rm", "--where", "state=failed", answer="n\n")
+    assert screen.code == 1 and screen.lines[-1].endswith("nothing was removed")
+    assert any(re.match(r"Remove these 4 runs \([\d.]+ KiB\) for good\? \[y/N\] ", line) for line in screen.lines)
+    assert len(list((root / "runs").iterdir())) == 5
+    assert on_terminal(root, "rm", "--where", "state=failed", answer="y\n").code == 0
+    assert [path.name for path in (root / "runs").iterdir()] == ["first001"]
+
+
+def test_rm_needs_to_know_what(root: Path, capsys: Captured) -> None:
+    assert "give either RUN or --where" in fails(capsys, 2, "rm")
+    assert "give either RUN or --where" in fails(capsys, 2, "rm", "first001", "--where", "state=failed")
+    assert main(["rm", "--yes", "--where", "state=killed"]) == 0
+    assert f"no runs match (2 in {root})" in capsys.readouterr().err
+    assert main(["rm", "--yes", "one", "second"]) == 0, "a name and a prefix"
+    assert list((root / "runs").iterdir()) == []

@@ -26,7 +26,7 @@ _DENSE = 4
 
 
 @dataclass
-class Curve:
+class Series:
     """What a metric's numbers were.
 
     Attributes:
@@ -75,7 +75,7 @@ class Curve:
             self.points.sort()
             self.points = self.points[::2]
 
-    def series(self) -> list[float]:
+    def numbers(self) -> list[float]:
         """Return the numbers to draw, by step."""
         self.points.sort(key=_step_of)
         return [value for _, value in self.points]
@@ -87,7 +87,7 @@ class Curve:
             width: most characters.
             low, high: the scale; None for the metric's own.
         """
-        values = self.series()
+        values = self.numbers()
         # With few points a character, an even spacing by step would leave characters empty.
         at = [step for step, _ in self.points] if len(values) >= _DENSE * width else None
         return sparkline(values, width, at=at, low=low, high=high, ascii_only=not shows_blocks(sys.stdout))
@@ -108,19 +108,19 @@ def _mean(values: Sequence[float]) -> float:
     return sum(value / len(finite) for value in finite) if finite else float(values[0])
 
 
-def read_curves(blocks: Iterable[Block], keys: Iterable[str] | None = None) -> dict[str, Curve]:
-    """Return a curve for each metric that has numbers.
+def read_series(blocks: Iterable[Block], keys: Iterable[str] | None = None) -> dict[str, Series]:
+    """Return the series of each metric that has numbers.
 
     Args:
         blocks: as `RunReader.columns` yields them.
         keys: only these metrics; None for all.
     """
     wanted = None if keys is None else set(keys)
-    curves: dict[str, Curve] = {}
+    series: dict[str, Series] = {}
     for block in blocks:
         for key, (rows, values) in block.columns.items():
             if wanted is not None and key not in wanted:
                 continue
             steps = block.steps if rows is None else [block.steps[row] for row in rows]
-            curves.setdefault(key, Curve()).add(steps, values)
-    return {key: curve for key, curve in curves.items() if curve.count}
+            series.setdefault(key, Series()).add(steps, values)
+    return {key: one for key, one in series.items() if one.count}
