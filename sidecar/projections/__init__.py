@@ -1,1 +1,1 @@
-"""What a log says, in readable forms: the run's state, the store, files. All of it can be rebuilt."""
+"""Projections of a run's log: the run's state, the store, files. All of them can be rebuilt from it."""

@@ -1,12 +1,12 @@
-"""Columns as bytes: consecutive rows of one writer, each column in the form that suits it. Pure functions, no I/O.
+"""Blocks: consecutive rows of one writer, each column encoded in the form that suits it. Pure functions, no I/O.
 
-Every value is read back equal and of the same type. All numbers are little-endian::
+Every value is decoded equal and with the same type. All numbers are little-endian::
 
-    whole numbers   "r" | first, stride (int64 each)        an arithmetic progression, one number included
-                    "h", "i", "q" | int16, int32 or int64   else, the smallest that holds all of them
-    column, type d  float64                                 all values are floats (NaN, infinities, -0.0 as they are)
-    column, type i  whole numbers as above                  all values are integers (not booleans) of 64 bits
-    column, type m  a msgpack array                         the rest: text, booleans, media objects, mixtures
+    integers        "r" | first, stride (int64 each)        an arithmetic progression, or a single number
+                    "h", "i", "q" | int16, int32 or int64   otherwise, the smallest type that holds all of them
+    column, type d  float64                                 all values are floats (NaN, infinities and -0.0 included)
+    column, type i  integers as above                       all values are integers (not booleans) of 64 bits
+    column, type m  a msgpack array                         anything else: text, booleans, media objects, mixtures
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from typing import Any, NamedTuple, TypeVar
 from sidecar.protocol.codec import pack, unpack
 
 BLOCK_ROWS = 8192
-"""The most rows of one block."""
+"""Maximum number of rows in a block."""
 
 Item = TypeVar("Item")
 Values = Sequence[Any]
 Rows = Sequence[int] | None
 Column = tuple[Rows, Values]
-"""Which rows of the block have a value, ascending (None: all of them), and the values."""
+"""The rows of the block that have a value, in ascending order (None for all rows), and the values."""
 
 _RANGE = struct.Struct("<qq")
 _BIG_ENDIAN = sys.byteorder == "big"
@@ -42,13 +42,13 @@ class Block(NamedTuple):
 
     Attributes:
         writer: the client id.
-        label: what a row's ``_label`` says: names the writer among several, None if it has no name.
-        ordinal: the writers of a run in the order of their first row, from 1.
-        first: the number of the first row among its writer's, from 0.
+        label: value of ``_label`` in its rows: the name of the writer among several, None if it has none.
+        ordinal: position of the writer in the order in which the writers logged their first row, from 1.
+        first: number of the first row among the rows of its writer, from 0.
         steps: each row's step.
         times: each row's time, Unix seconds.
-        columns: metric key -> (rows that have it, or None for all; values).
-        floor: no step of this block, or of one that is yielded after it, is smaller.
+        columns: metric key -> (rows that have a value, or None for all; values).
+        floor: lower bound of the steps in this block and in all blocks that are yielded after it.
     """
 
     writer: str
@@ -85,7 +85,7 @@ def _from_bytes(code: str, data: bytes) -> array[Any]:
 
 
 def encode_ints(numbers: Sequence[int]) -> bytes:
-    """Pack whole numbers of 64 bits, at least one of them."""
+    """Encode 64-bit integers, at least one."""
     first, count = numbers[0], len(numbers)
     stride = numbers[1] - first if count > 1 else 0
     if _MIN <= stride <= _MAX:
@@ -99,23 +99,23 @@ def encode_ints(numbers: Sequence[int]) -> bytes:
 
 
 def decode_ints(data: bytes, count: int) -> array[int]:
-    """Return the `count` numbers that `encode_ints` packed.
+    """Return the `count` numbers that `encode_ints` encoded.
 
     Raises:
-        ValueError: it did not pack so many.
+        ValueError: the data is not an encoding of `count` numbers.
     """
     code, rest = data[:1].decode("latin-1"), data[1:]
     if code == "r":
         try:
             first, stride = _RANGE.unpack(rest)
         except struct.error as error:
-            raise ValueError(f"a progression of {len(rest)} bytes") from error
+            raise ValueError(f"a progression must have 16 bytes, not {len(rest)}") from error
         return array("q", range(first, first + stride * count, stride)) if stride else array("q", [first]) * count
     if code not in ("h", "i", "q"):
-        raise ValueError(f"whole numbers of the unknown form {code!r}")
+        raise ValueError(f"the form of integers must be r, h, i or q, not {code!r}")
     numbers = _from_bytes(code, rest)
     if len(numbers) != count:
-        raise ValueError(f"{len(numbers)} whole numbers, not {count}")
+        raise ValueError(f"{count} integers expected, not {len(numbers)}")
     return numbers if code == "q" else array("q", numbers)
 
 
@@ -124,18 +124,18 @@ def encode_floats(numbers: Iterable[float]) -> bytes:
 
 
 def decode_floats(data: bytes, count: int) -> array[float]:
-    """Return the `count` numbers that `encode_floats` packed.
+    """Return the `count` numbers that `encode_floats` encoded.
 
     Raises:
-        ValueError: it did not pack so many.
+        ValueError: the data is not an encoding of `count` numbers.
     """
     if len(data) != 8 * count:
-        raise ValueError(f"{len(data)} bytes of float64, not {8 * count}")
+        raise ValueError(f"{count} float64 must have {8 * count} bytes, not {len(data)}")
     return _from_bytes("d", data)
 
 
 def encode_values(values: Values) -> tuple[str, bytes]:
-    """Return a column's type and its bytes."""
+    """Return the type of a column, and its values as bytes."""
     if isinstance(values, array):
         return ("d", encode_floats(values)) if values.typecode == "d" else ("i", encode_ints(values))
     types = set(map(type, values))
@@ -147,10 +147,10 @@ def encode_values(values: Values) -> tuple[str, bytes]:
 
 
 def decode_values(type_: str, data: bytes, count: int) -> Values:
-    """Return the values that `encode_values` packed: an array of float64 or int64, or a list.
+    """Return the values that `encode_values` encoded: an array of float64 or int64, or a list.
 
     Raises:
-        ValueError, RecordError: the bytes are not those of `count` values of this type.
+        ValueError, RecordError: the data is not an encoding of `count` values of this type.
     """
     if type_ == "d":
         return decode_floats(data, count)
@@ -158,12 +158,12 @@ def decode_values(type_: str, data: bytes, count: int) -> Values:
         return decode_ints(data, count)
     values = unpack(data) if type_ == "m" else None
     if type(values) is not list or len(values) != count:
-        raise ValueError(f"a column of type {type_!r} that is no list of {count} values")
+        raise ValueError(f"a column of type {type_!r} must hold {count} values in an array")
     return values
 
 
 def encode_column(column: Column) -> tuple[str, bytes | None, bytes]:
-    """Return type, rows and data of a column as the store's table has them."""
+    """Return type, rows and data of a column, in the form of the store's table."""
     rows, values = column
     type_, data = encode_values(values)
     return type_, None if rows is None else len(rows).to_bytes(4, "little") + encode_ints(rows), data
@@ -173,21 +173,21 @@ def decode_column(type_: str, rows: bytes | None, data: bytes, count: int) -> Co
     """Return the column of a block of `count` rows.
 
     Raises:
-        ValueError, RecordError: the bytes are not those of such a column.
+        ValueError, RecordError: the data is not an encoding of such a column.
     """
     if rows is None:
         return None, decode_values(type_, data, count)
     present = int.from_bytes(rows[:4], "little")
     if not 0 < present <= count:
-        raise ValueError(f"a column with {present} values in a block of {count} rows")
+        raise ValueError(f"a column of a block with {count} rows cannot have {present} values")
     indexes = decode_ints(rows[4:], present)
     if not 0 <= indexes[0] <= indexes[-1] < count:
-        raise ValueError(f"a column with rows up to {indexes[-1]} in a block of {count} rows")
+        raise ValueError(f"a column of a block with {count} rows cannot have a value in row {indexes[-1]}")
     return indexes, decode_values(type_, data, present)
 
 
 def slice_column(column: Column, start: int, end: int) -> Column | None:
-    """Return the part of a column in the rows from `start` to before `end`; None if it has none there."""
+    """Return the part of a column in the rows from `start` to before `end`; None if it has no values there."""
     rows, values = column
     if rows is None:
         return None, values[start:end]
@@ -202,19 +202,19 @@ def _position(rows: Sequence[int], row: int) -> int:
 
 
 def ascending(numbers: Sequence[Any]) -> bool:
-    """Whether no number is smaller than the one before it."""
+    """Return whether no number is smaller than the one before it."""
     return not any(map(lt, islice(numbers, 1, None), numbers))
 
 
 def join_columns(parts: Sequence[tuple[int, Mapping[str, Column]]]) -> dict[str, Column]:
-    """Return the columns of blocks that follow one another, given as (rows, columns) each."""
-    found: dict[str, list[tuple[int, int, Column]]] = {}
+    """Return the joined columns of consecutive blocks, each given as (row count, columns)."""
+    by_key: dict[str, list[tuple[int, int, Column]]] = {}
     start = 0
     for count, columns in parts:
         for key, column in columns.items():
-            found.setdefault(key, []).append((start, count, column))
+            by_key.setdefault(key, []).append((start, count, column))
         start += count
-    return {key: _join(pieces, start) for key, pieces in found.items()}
+    return {key: _join(pieces, start) for key, pieces in by_key.items()}
 
 
 def _join(pieces: Sequence[tuple[int, int, Column]], total: int) -> Column:
@@ -229,7 +229,7 @@ def _join(pieces: Sequence[tuple[int, int, Column]], total: int) -> Column:
 
 
 def concatenate(parts: Sequence[Values]) -> Values:
-    """Return the values one after another: an array if all parts are arrays of one type, else a list."""
+    """Return all values in one sequence: an array if all parts are arrays of the same type, otherwise a list."""
     first = parts[0]
     if isinstance(first, array) and all(isinstance(part, array) and part.typecode == first.typecode for part in parts):
         joined = first[:]

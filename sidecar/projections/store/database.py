@@ -1,7 +1,7 @@
-"""One connection to a store's file: how it is opened, its tables, its errors. The only file that imports sqlite3.
+"""A connection to a store's file: opening it, its tables, its errors. The only file that imports sqlite3.
 
 Owns the file while it is open. Used by one thread at a time, any thread. Knows nothing of records, blocks or runs.
-SQLite's write-ahead log lets readers read while a commit is written: https://www.sqlite.org/wal.html.
+SQLite's write-ahead log lets readers read while a commit is being written: https://www.sqlite.org/wal.html.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from typing import Any
 from sidecar.protocol.errors import StoreError
 
 SIDE_FILES = ("-wal", "-shm", "-journal")
-"""What SQLite may have beside a database, at the end of its name."""
+"""Suffixes of the files that SQLite may keep beside a database."""
 
 FORMAT = 1
-"""Raised when an old reader could no longer read what is written."""
+"""Version of the tables; increased when an old reader could not read them any more."""
 
 BUSY_SECONDS = 5.0
-"""How long a statement waits for another connection's lock; each is held for milliseconds."""
+"""Timeout for a lock held by another connection, in seconds; such locks are held for milliseconds."""
 
 JOURNAL_LIMIT_BYTES = 16 * 1024 * 1024
-"""The write-ahead log is cut back to this after a large commit."""
+"""Size to which the write-ahead log is truncated after a large commit."""
 
 TABLES = """
 CREATE TABLE meta (name TEXT PRIMARY KEY, value);
@@ -54,18 +54,18 @@ CREATE TABLE column (
     UNIQUE (block, key)
 );
 """
-"""A block is `rows` consecutive rows of one writer, its row number `first` and those after it; see `blocks`."""
+"""A block is `rows` consecutive rows of one writer, beginning with the writer's row number `first`; see `blocks`."""
 
 
 _Directory = tempfile.TemporaryDirectory[str]
 
 
 class StoreDamagedError(StoreError):
-    """The store's content is not what this program wrote: delete it and build it anew from the log."""
+    """The store's content is damaged, or not written by this program: delete it and rebuild it from the log."""
 
 
 class Database:
-    """A connection, made by `open_to_write` or `open_to_read`. A context manager; `close` may be repeated."""
+    """A connection, opened by `open_to_write` or `open_to_read`. A context manager; `close` may be called twice."""
 
     def __init__(self, path: Path, connection: sqlite3.Connection, copy: _Directory | None = None) -> None:
         self.path = path
@@ -89,18 +89,18 @@ class Database:
 
     @contextlib.contextmanager
     def transaction(self, *, write: bool = False) -> Iterator[None]:
-        """All statements inside see one state of the store; written, all of them count or, on an error, none."""
+        """All statements inside see the same state of the store; their writes are committed together or not at all."""
         self.run("BEGIN IMMEDIATE" if write else "BEGIN")
         try:
             yield
             self.run("COMMIT")
         except BaseException:
-            with contextlib.suppress(StoreError):  # an error such as a full disk may have rolled it back already
+            with contextlib.suppress(StoreError):  # an error such as a full disk may already have rolled it back
                 self.run("ROLLBACK")
             raise
 
     def settle(self) -> None:
-        """Give free pages back and fold the write-ahead log into the one file, unless a reader is in the way."""
+        """Free unused pages and fold the write-ahead log into the database, unless a reader prevents it."""
         with contextlib.suppress(StoreError):
             self.run("PRAGMA incremental_vacuum")
         with contextlib.suppress(StoreError):
@@ -136,27 +136,27 @@ def _translated(path: Path) -> Iterator[None]:
         yield
     except sqlite3.Error as error:
         raise _store_error(path, error) from error
-    except UnicodeDecodeError as error:  # in what SQLite says of a damaged schema
+    except UnicodeDecodeError as error:  # in an error message about a damaged schema
         raise StoreDamagedError(f"the store {path} is damaged: {error}") from error
 
 
 def _store_error(path: Path, error: sqlite3.Error) -> StoreError:
-    if type(error) is sqlite3.DatabaseError:  # SQLITE_CORRUPT and SQLITE_NOTADB; all that may pass is a subclass
-        return StoreDamagedError(f"the store {path} is damaged: {error}; `tracker rebuild` makes it anew from the log")
+    if type(error) is sqlite3.DatabaseError:  # SQLITE_CORRUPT and SQLITE_NOTADB; temporary errors are subclasses
+        return StoreDamagedError(f"the store {path} is damaged: {error}; `tracker rebuild` rebuilds it from the log")
     return StoreError(f"the store {path} cannot be used: {error}")
 
 
 def open_to_write(path: Path) -> Database:
-    """Open the store at `path` for its one writer, and make it if it is not there.
+    """Open the store at `path` for its one writer; create it if it does not exist.
 
     Raises:
-        StoreDamagedError: it is no store, or its content is damaged. StoreError: it cannot be opened now.
+        StoreDamagedError: the file is not a store, or is damaged. StoreError: it cannot be opened now.
     """
     with _translated(path):
         connection = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
     database = Database(path, connection)
     try:
-        database.run("PRAGMA auto_vacuum = INCREMENTAL")  # counts only for a new file, and before anything else
+        database.run("PRAGMA auto_vacuum = INCREMENTAL")  # only effective for a new file, before anything else
         database.run("PRAGMA journal_mode = WAL")
         database.run("PRAGMA synchronous = NORMAL")
         database.run(f"PRAGMA journal_size_limit = {JOURNAL_LIMIT_BYTES}")
@@ -181,22 +181,22 @@ def _check_format(database: Database) -> None:
     path = database.path
     tables = {name for (name,) in database.run("SELECT name FROM sqlite_master WHERE type = 'table'")}
     if missing := {"meta", "key", "writer", "block", "column"} - tables:
-        raise StoreDamagedError(f"{path} is no store: it lacks the tables {', '.join(sorted(missing))}")
-    found = database.run("SELECT value FROM meta WHERE name = 'format'")
-    if found != [(FORMAT,)]:
-        was = found[0][0] if found else "none"
-        raise StoreDamagedError(f"the store {path} has format {was}, not {FORMAT}; `tracker rebuild` makes it anew")
+        raise StoreDamagedError(f"{path} is not a store: it lacks the tables {', '.join(sorted(missing))}")
+    formats = database.run("SELECT value FROM meta WHERE name = 'format'")
+    if formats != [(FORMAT,)]:
+        format_ = formats[0][0] if formats else "none"
+        raise StoreDamagedError(f"the store {path} has format {format_}, not {FORMAT}; `tracker rebuild` rebuilds it")
 
 
 def open_to_read(path: Path) -> Database:
-    """Open the store at `path` to read it, also where nothing may be written.
+    """Open the store at `path` for reading, also on read-only media.
 
     Raises:
-        StoreDamagedError: it is no store, or its content is damaged. StoreError: it is not there, only just being
-            made, or cannot be opened.
+        StoreDamagedError: the file is not a store, or is damaged. StoreError: it does not exist, is still being
+            created, or cannot be opened.
     """
     if not os.path.exists(path):
-        raise StoreError(f"there is no store at {path}; `tracker rebuild` makes it from the log")
+        raise StoreError(f"there is no store at {path}; `tracker rebuild` creates it from the log")
     try:
         return _open_checked(path, path, "mode=ro")
     except StoreDamagedError:
@@ -204,7 +204,7 @@ def open_to_read(path: Path) -> Database:
     except StoreError:
         if os.access(path.parent, os.W_OK):
             raise
-        # A store that was not closed wants its "-shm" file, which cannot be made where nothing may be written.
+        # A store that was not closed needs its "-shm" file, which cannot be created on read-only media.
         journal = path.with_name(path.name + "-wal")
         if not _has_content(journal):
             return _open_checked(path, path, "mode=ro&immutable=1")
@@ -219,13 +219,13 @@ def _has_content(path: Path) -> bool:
 
 
 def _open_copy(path: Path, journal: Path) -> Database:
-    """Open a copy, with the write-ahead log that has to be folded in first."""
+    """Open a copy of the store and of its write-ahead log, which must be folded in first."""
     try:
         copy = tempfile.TemporaryDirectory(prefix="tracker-store-")
         for source in (path, journal):
             shutil.copyfile(source, Path(copy.name) / source.name)
     except OSError as error:
-        raise StoreError(f"the store {path} cannot be copied to be read: {error}") from error
+        raise StoreError(f"the store {path} cannot be copied for reading: {error}") from error
     try:
         return _open_checked(path, Path(copy.name) / path.name, "mode=rw", copy)
     except BaseException:
@@ -242,7 +242,7 @@ def _open_checked(path: Path, file: Path, how: str, copy: _Directory | None = No
     database = Database(path, connection, copy)
     try:
         if not database.run("SELECT 1 FROM sqlite_master LIMIT 1"):
-            raise StoreError(f"the store {path} is empty: its sidecar is about to make it, or died before it could")
+            raise StoreError(f"the store {path} is empty: its sidecar is creating it, or died before it did")
         _check_format(database)
     except BaseException:
         database.close()
@@ -251,24 +251,24 @@ def _open_checked(path: Path, file: Path, how: str, copy: _Directory | None = No
 
 
 def set_aside(path: Path) -> Path:
-    """Rename a store's files, since it may hold what its log has lost; return the database's new name.
+    """Rename a store's files, because it may hold records that its log has lost; return the new path.
 
     Raises:
         StoreError: they cannot be renamed.
     """
-    kept = path.with_name(path.name + ".before")
-    delete(kept)
+    renamed = path.with_name(path.name + ".before")
+    delete(renamed)
     try:
         for suffix in ("", *SIDE_FILES):
             if os.path.exists(f"{path}{suffix}"):
-                os.replace(f"{path}{suffix}", f"{kept}{suffix}")
+                os.replace(f"{path}{suffix}", f"{renamed}{suffix}")
     except OSError as error:
-        raise StoreError(f"the store {path} cannot be renamed to {kept.name}: {error}") from error
-    return kept
+        raise StoreError(f"the store {path} cannot be renamed to {renamed.name}: {error}") from error
+    return renamed
 
 
 def delete(path: Path) -> None:
-    """Delete a store's files. The database goes first: SQLite drops a journal without one, and never the reverse."""
+    """Delete a store's files. The database first: SQLite discards a journal without a database, never the reverse."""
     for suffix in ("", *SIDE_FILES):
         try:
             path.with_name(path.name + suffix).unlink(missing_ok=True)

@@ -1,7 +1,7 @@
 """StoreReader: reads a run's store while it may be written, from any process, also on read-only media.
 
-Owns no file between calls, so it never holds a lock that a writer waits for, and never reads a store that was replaced.
-Used by any thread. Knows nothing of rows as users see them (`rows`) or of the log.
+Holds no file open between calls, so it never holds a lock that a writer waits for, and never reads a store that was
+replaced. Used by any thread. Knows nothing of rows as users see them (`rows`) or of the log.
 """
 
 from __future__ import annotations
@@ -29,36 +29,36 @@ from sidecar.protocol.errors import RecordError
 from sidecar.protocol.limits import MAX_STEP, MIN_STEP
 
 MAX_NAMED_KEYS = 500
-"""More keys than this are picked out of all that were read, not asked for by name."""
+"""Maximum number of keys named in a query; if more are wanted, all are read and filtered."""
 
 
 class StoreReader:
-    """The content of one store. All methods raise `StoreError`: missing, unreadable, damaged.
+    """The content of one store. All methods raise `StoreError` if it is missing, unreadable or damaged.
 
     Args:
-        path: the store's file; not touched before it is asked for something.
+        path: the store's file; opened by each method.
     """
 
     def __init__(self, path: str | PathLike[str]) -> None:
         self.path = Path(path)
 
     def state(self) -> dict[str, Any]:
-        """What the run is, as `RunState.to_map` gives it."""
+        """Return the run's state, as `RunState.to_map` does."""
         with open_to_read(self.path) as database:
             return read_state(database)
 
     def checkpoint(self) -> int:
-        """The log offset up to which the store has everything."""
+        """Return the offset in the log up to which the store is complete."""
         with open_to_read(self.path) as database:
             return int(read_meta(database, "checkpoint"))
 
     def version(self) -> str:
-        """A text that changes when the content does."""
+        """Return a string that changes whenever the content does."""
         with open_to_read(self.path) as database, database.transaction():
             return f"{read_meta(database, 'id')}-{read_meta(database, 'commits')}"
 
     def keys(self) -> list[str]:
-        """The metrics that were logged, in the order of their first appearance."""
+        """Return the metrics that were logged, in the order of their first appearance."""
         with open_to_read(self.path) as database:
             return [name for (name,) in database.run("SELECT name FROM key ORDER BY id")]
 
@@ -71,17 +71,17 @@ class StoreReader:
         after: Mapping[str, int] | None = None,
         most: int | None = None,
     ) -> Iterator[Block]:
-        """Yield the blocks, ordered by their smallest step (then writer, then arrival), as `rows` wants them.
+        """Yield the blocks, ordered by their smallest step (then writer, then arrival), as `rows` needs them.
 
-        All belongs to one moment, that of the first block, however long the iteration takes and whatever is written
-        meanwhile: rows are only ever appended, so what was there is a beginning of what is there later.
+        The blocks are a snapshot from the time of the first one, however long the iteration takes and whatever is
+        written in the meantime: rows are only ever appended.
 
         Args:
-            keys: only these metrics, and no blocks without any of them; a key that was never logged is no error.
-            min_step: leave out blocks whose steps are all smaller. Blocks are whole: other steps may be in them.
+            keys: only these metrics, and no blocks without any of them; a key that was never logged is not an error.
+            min_step: leave out blocks whose steps are all smaller. Blocks are whole: they may hold other steps too.
             max_step: leave out blocks whose steps are all larger.
-            after: client id -> how many of its first rows to leave out: ``block.first + len(block.steps)`` of the
-                last block that was read of it. So a reader follows a run that is being written.
+            after: client id -> number of its first rows to leave out: ``block.first + len(block.steps)`` of the
+                last block that was read of it. With it, a reader can follow a run that is being written.
             most: read at most this many blocks, evenly spaced, the first and the last among them; None: all.
         """
         wanted = None if keys is None else list(dict.fromkeys(keys))
@@ -89,7 +89,7 @@ class StoreReader:
             yield from _Iteration(database, wanted).blocks(min_step, max_step, after or {}, most)
 
     def close(self) -> None:
-        """Nothing is held open between calls; here so that a reader can be used in a ``with``."""
+        """Do nothing: no file is open between calls. It lets a reader be used in a ``with`` statement."""
 
     def __enter__(self) -> StoreReader:
         return self
@@ -101,8 +101,8 @@ class StoreReader:
 class _Iteration:
     """One pass over the blocks, on a connection of its own.
 
-    No transaction stays open between two blocks. What is read is planned at the start as ranges of row numbers; the
-    writer may have joined the blocks of a range into a larger one since, which then is read in part.
+    No transaction stays open between two blocks. The ranges of row numbers to read are planned at the start; the writer
+    may join the blocks of a range into a larger one later, which is then read in part.
     """
 
     def __init__(self, database: Database, keys: list[str] | None) -> None:
@@ -120,7 +120,7 @@ class _Iteration:
         low = MIN_STEP if min_step is None else max(min_step, MIN_STEP)
         high = MAX_STEP if max_step is None else min(max_step, MAX_STEP)
         with self._database.transaction():
-            labels = {client: said["name"] for client, said in read_state(self._database).get("writers", {}).items()}
+            labels = {client: one["name"] for client, one in read_state(self._database).get("writers", {}).items()}
             writers = dict(self._database.run("SELECT id, client FROM writer"))
             planned = self._database.run(
                 "SELECT writer, first, rows, step_min FROM block WHERE step_max >= ? AND step_min <= ?"
@@ -132,26 +132,26 @@ class _Iteration:
             start, end = max(first, after.get(client, 0)), first + count
             if start >= end:
                 continue
-            found = self._read(writer, start, end)
-            if found is not None:
-                yield Block(client, labels.get(client), writer, start, *found, floor)
+            content = self._read(writer, start, end)
+            if content is not None:
+                yield Block(client, labels.get(client), writer, start, *content, floor)
 
     def _read(self, writer: int, start: int, end: int) -> tuple[array[int], array[float], dict[str, Column]] | None:
-        """Return steps, times and columns of rows that are in one block; None if none of the asked keys is there."""
+        """Return steps, times and columns of rows in one block; None if they have none of the wanted keys."""
         with self._database.transaction():
             block, first, count, steps, times = self._database.run(
                 "SELECT id, first, rows, steps, times FROM block WHERE writer = ? AND first <= ?"
                 " ORDER BY first DESC LIMIT 1",
                 (writer, start),
             )[0]
-            found = self._database.run(
+            rows = self._database.run(
                 "SELECT key.id, key.name, type, column.rows, data FROM column JOIN key ON key.id = column.key"
                 f" WHERE block = ?{self._chosen()} ORDER BY column.key",
                 (block,),
             )
         columns = {
             name: decode_column(type_, present, data, count)
-            for key, name, type_, present, data in found
+            for key, name, type_, present, data in rows
             if self._ids is None or key in self._ids
         }
         if self._ids is not None and not columns:
@@ -170,20 +170,20 @@ class _Iteration:
 
 
 def read_meta(database: Database, name: str) -> Any:
-    """Return what the store says of itself under `name`."""
-    found = database.run("SELECT value FROM meta WHERE name = ?", (name,))
-    if not found:
-        raise StoreDamagedError(f"the store {database.path} lacks its {name!r}; `tracker rebuild` makes it anew")
-    return found[0][0]
+    """Return the entry `name` of the store's own table of settings."""
+    rows = database.run("SELECT value FROM meta WHERE name = ?", (name,))
+    if not rows:
+        raise StoreDamagedError(f"the store {database.path} lacks its {name!r}; `tracker rebuild` rebuilds it")
+    return rows[0][0]
 
 
 def read_state(database: Database) -> dict[str, Any]:
-    """Return the map of the run's state; that of a new run where nothing was committed."""
+    """Return the run's state as a map; that of a new run if nothing was committed."""
     packed = read_meta(database, "state")
     with _damage(database.path):
         state = unpack(packed) if packed else RunState().to_map()
         if type(state) is not dict:
-            raise ValueError(f"the state is a {type(state).__name__}")
+            raise ValueError(f"the state must be a map, not {type(state).__name__}")
     return state
 
 
@@ -192,4 +192,4 @@ def _damage(path: Path) -> Iterator[None]:
     try:
         yield
     except (ValueError, IndexError, KeyError, TypeError, RecordError) as error:
-        raise StoreDamagedError(f"the store {path} is damaged: {error}; `tracker rebuild` makes it anew") from error
+        raise StoreDamagedError(f"the store {path} is damaged: {error}; `tracker rebuild` rebuilds it") from error

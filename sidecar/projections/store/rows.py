@@ -1,9 +1,9 @@
 """Blocks as users see them: rows sorted by step, and histories as columns. Pure functions over `Block`s, no I/O.
 
-A row has ``_step``, ``_timestamp`` (Unix seconds), ``_label`` (the writer, None if there is one) and the keys logged at
-that step. Rows are sorted by step, then by writer in the order of their first row, then by arrival. Points of one
-writer at one step make one row as long as their keys differ, with the time of the last; a key that is there already
-begins another row with the same step, so nothing is dropped.
+A row has ``_step``, ``_timestamp`` (Unix seconds), ``_label`` (name of the writer, None if it has none) and the keys
+logged at that step. Rows are sorted by step, then by writer in the order of their first row, then by arrival. Points of
+one writer at one step form one row as long as their keys differ, with the time of the last; a key that is already in
+the row begins another row with the same step, so nothing is dropped.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from sidecar.projections.store.blocks import Block, ascending
 
 _NUMBERS = {float, int}
 _OWN = 3
-"""How many keys every row has by itself."""
+"""Number of keys that every row has in addition to the metrics."""
 
 Row = dict[str, Any]
-_Place = tuple[int, int, int]
-"""Step, the writer's ordinal, the number of the row among its writer's: what points are sorted by."""
+_Order = tuple[int, int, int]
+"""Sort key of points: step, ordinal of the writer, number of the row among its writer's rows."""
 
 _Point = tuple[int, int, Row]
-"""Step, the writer's ordinal, the row."""
+"""Step, ordinal of the writer, row."""
 
 
 def rows(
@@ -36,12 +36,12 @@ def rows(
     min_step: int | None = None,
     max_step: int | None = None,
 ) -> Iterator[Row]:
-    """Yield the rows, lazily: only blocks whose steps overlap are held at a time. A row is the caller's to change.
+    """Yield the rows lazily: only blocks with overlapping steps are held at a time. The caller may change the rows.
 
     Args:
         blocks: ordered by their smallest step, as `StoreReader.columns` yields them.
         keys: only these; rows without any of them are left out.
-        min_step, max_step: only steps from and up to these.
+        min_step, max_step: the smallest and the largest step.
     """
     wanted = None if keys is None else frozenset(keys)
     at: tuple[int, int] | None = None
@@ -62,7 +62,7 @@ def rows(
 
 
 class _Cursor:
-    """The points of one block by step, then arrival, and how far they were read."""
+    """The points of one block, sorted by step, then arrival, and the position of the next one to read."""
 
     def __init__(self, block: Block, keys: frozenset[str] | None) -> None:
         self.ordinal = block.ordinal
@@ -71,17 +71,17 @@ class _Cursor:
         self.rows = _block_rows(block, keys)
         self.next = 0
         if not ascending(self.steps):
-            order = sorted(range(len(self.steps)), key=self.steps.__getitem__)
-            self.steps = [block.steps[i] for i in order]
-            self.arrivals = [block.first + i for i in order]
-            self.rows = [self.rows[i] for i in order]
+            indexes = sorted(range(len(self.steps)), key=self.steps.__getitem__)
+            self.steps = [block.steps[i] for i in indexes]
+            self.arrivals = [block.first + i for i in indexes]
+            self.rows = [self.rows[i] for i in indexes]
 
-    def place(self) -> _Place:
-        """Where the next point stands among those of all blocks."""
+    def order(self) -> _Order:
+        """Return the sort key of the next point."""
         return self.steps[self.next], self.ordinal, self.arrivals[self.next]
 
-    def until(self, end: _Place | None) -> Iterator[_Point]:
-        """Return the points that stand before `end`, and go on behind them."""
+    def until(self, end: _Order | None) -> Iterator[_Point]:
+        """Return the points before `end`, and move past them."""
         start, stop = self.next, len(self.steps)
         if end is not None:
             stop = bisect_left(self.steps, end[0], start)
@@ -95,8 +95,8 @@ class _Cursor:
 
 
 def _points(blocks: Iterable[Block], keys: frozenset[str] | None) -> Iterator[_Point]:
-    """Yield all points by step, writer and arrival, with no more blocks held than overlap."""
-    held: list[tuple[_Place, int, _Cursor]] = []  # a heap; the number keeps cursors from being compared
+    """Yield all points by step, writer and arrival; hold only blocks that overlap."""
+    held: list[tuple[_Order, int, _Cursor]] = []  # a heap; the number prevents a comparison of cursors
     coming = _in_order(blocks)
     ahead = next(coming, None)
     count = 0
@@ -104,29 +104,29 @@ def _points(blocks: Iterable[Block], keys: frozenset[str] | None) -> Iterator[_P
         while ahead is not None and (not held or ahead.floor <= held[0][0][0]):
             cursor = _Cursor(ahead, keys)
             count += 1
-            heapq.heappush(held, (cursor.place(), count, cursor))
+            heapq.heappush(held, (cursor.order(), count, cursor))
             ahead = next(coming, None)
         _, number, cursor = held[0]
-        end = min(held[1:3])[0] if len(held) > 1 else None  # the smallest of a heap but its first is one of these
+        end = min(held[1:3])[0] if len(held) > 1 else None  # the second smallest of a heap is one of these
         if ahead is not None and (end is None or (ahead.floor, -1, -1) < end):
             end = (ahead.floor, -1, -1)
         yield from cursor.until(end)
         if cursor.done():
             heapq.heappop(held)
         else:
-            heapq.heapreplace(held, (cursor.place(), number, cursor))
+            heapq.heapreplace(held, (cursor.order(), number, cursor))
 
 
 def _in_order(blocks: Iterable[Block]) -> Iterator[Block]:
     """Yield the blocks that have rows.
 
     Raises:
-        ValueError: they do not come ordered by their smallest step.
+        ValueError: they are not ordered by their smallest step.
     """
     before = None
     for block in blocks:
         if before is not None and block.floor < before:
-            raise ValueError(f"a block with steps from {block.floor} after one with steps from {before}; order them")
+            raise ValueError(f"blocks must be ordered by their smallest step, but {block.floor} follows {before}")
         before = block.floor
         if block.steps:
             yield block
@@ -141,21 +141,21 @@ def _increasing(steps: Sequence[int]) -> bool:
 
 
 def _block_rows(block: Block, keys: frozenset[str] | None) -> list[Row]:
-    """Return each point of a block as a row, with nothing but what every row has where it has none of the keys."""
+    """Return each point of a block as a row; one without any of the keys has only what every row has."""
     chosen = {key: column for key, column in block.columns.items() if keys is None or key in keys}
     whole = {key: values for key, (present, values) in chosen.items() if present is None}
     names = ("_step", "_timestamp", "_label", *whole)
     columns: tuple[Iterable[Any], ...] = (block.steps, block.times, [block.label] * len(block.steps), *whole.values())
-    found = [dict(zip(names, values, strict=True)) for values in _together(columns)]
+    result = [dict(zip(names, values, strict=True)) for values in _together(columns)]
     for key, (present, values) in chosen.items():
         if present is not None:
             for index, value in zip(present, values, strict=True):
-                found[index][key] = value
-    return found
+                result[index][key] = value
+    return result
 
 
 def columns_for(keys: Iterable[str] | None, x: str = "step") -> list[str] | None:
-    """The keys to ask `StoreReader.columns` for, to make the history of `keys` over `x`."""
+    """Return the keys that `StoreReader.columns` must be asked for to get the history of `keys` over `x`."""
     if keys is None:
         return None
     wanted = list(dict.fromkeys(keys))
@@ -165,27 +165,28 @@ def columns_for(keys: Iterable[str] | None, x: str = "step") -> list[str] | None
 def history(
     blocks: Iterable[Block], keys: Iterable[str] | None = None, samples: int | None = None, x: str = "step"
 ) -> dict[str, list[Any]]:
-    """Return the same rows as columns: ``_step``, ``_timestamp``, ``_label`` and each key, None where it is absent.
+    """Return the rows as columns: ``_step``, ``_timestamp``, ``_label`` and each key, with None where it is absent.
 
     Args:
-        blocks: with the keys and, if `x` is one, that key (`columns_for` names them).
-        keys: only these, in this order, each there even if it was never logged; rows without any are left out.
-            None: all.
-        samples: at most so many rows: of each of equally wide stretches of `x`, those with the smallest and the
-            largest value of each key. Of values with the same key, step and writer only the last counts. None: all.
-        x: ``"step"``, ``"time"`` or a metric's key: what the rows are sorted by and the stretches are of. For a key,
-            rows without a number there are left out, and it is among the columns returned.
+        blocks: blocks with the keys and, if `x` is a key, with that key; see `columns_for`.
+        keys: only these, in this order, including those that were never logged; rows without any are left out.
+            None for all.
+        samples: maximum number of rows: `x` is divided into intervals of equal width, and of each the rows with the
+            smallest and the largest value of each key are returned. Of values with the same key, step and writer only
+            the last is used. None for all rows.
+        x: ``"step"``, ``"time"`` or a metric's key: what the rows are sorted by, and what is divided into intervals. A
+            key is among the returned columns, and rows without a number for it are left out.
 
     Raises:
         ValueError: `samples` is less than 1.
     """
     if samples is not None and samples < 1:
-        raise ValueError(f"samples is {samples}; ask for at least 1, or None for every point")
+        raise ValueError(f"samples must be at least 1, or None for every row, not {samples}")
     asked = None if keys is None else list(dict.fromkeys(keys))
     table = _table(list(blocks), columns_for(asked, x))
     if asked is None:
         asked = list(table.columns)
-    elif len(asked) < len(table.columns):  # x came along; rows that have nothing else are left out
+    elif len(asked) < len(table.columns):  # x was added; rows that have nothing else are left out
         table.keep(table.present(asked))
     if samples is not None:
         table.keep_last(asked)
@@ -193,13 +194,13 @@ def history(
         table.sort_by(x)
     if samples is not None:
         table.keep(table.sample(asked, samples, x))
-    found: dict[str, list[Any]] = {"_step": table.steps, "_timestamp": table.times, "_label": table.labels}
-    found.update((key, table.columns[key]) for key in (*asked, x) if key in table.columns)
-    return found
+    columns: dict[str, list[Any]] = {"_step": table.steps, "_timestamp": table.times, "_label": table.labels}
+    columns.update((key, table.columns[key]) for key in (*asked, x) if key in table.columns)
+    return columns
 
 
 class _Table:
-    """Rows as columns of one length, None where a value is absent, while a history is made of them."""
+    """Rows of a history in progress, as columns of the same length, with None where a value is absent."""
 
     def __init__(self, keys: Iterable[str]) -> None:
         self.steps: list[int] = []
@@ -220,14 +221,14 @@ class _Table:
             self.columns[key] = [column[i] for i in indexes]
 
     def present(self, keys: Sequence[str]) -> Sequence[int]:
-        """The rows that have one of the keys."""
+        """Return the rows that have any of the keys."""
         columns = [self.columns[key] for key in keys]
         if any(None not in column for column in columns):
             return range(len(self.steps))
         return [i for i, values in enumerate(_together(columns)) if any(value is not None for value in values)]
 
     def sort_by(self, x: str) -> None:
-        """Sort by time or by a key's value; rows without a number there are left out."""
+        """Sort by time or by the value of a key; rows without a number for it are left out."""
         if x == "time":
             values: Sequence[Any] = self.times
             usable: Sequence[int] = range(len(values))
@@ -239,40 +240,40 @@ class _Table:
         self.keep(usable)
 
     def keep_last(self, keys: Sequence[str]) -> None:
-        """Of values with the same key, step and writer keep the last, and only rows that still have one."""
+        """Keep only the last value of each key, step and writer, and only rows that still have a value."""
         if _increasing(self.steps):
             return
-        places = list(zip(self.steps, self.ordinals, strict=True))
-        if len(set(places)) == len(places):
+        groups = list(zip(self.steps, self.ordinals, strict=True))
+        if len(set(groups)) == len(groups):
             return
         for key in keys:
             column = self.columns[key]
-            last = {place: i for i, (place, value) in enumerate(zip(places, column, strict=True)) if value is not None}
+            last = {group: i for i, (group, value) in enumerate(zip(groups, column, strict=True)) if value is not None}
             self.columns[key] = [
-                value if value is not None and last[place] == i else None
-                for i, (place, value) in enumerate(zip(places, column, strict=True))
+                value if value is not None and last[group] == i else None
+                for i, (group, value) in enumerate(zip(groups, column, strict=True))
             ]
         self.keep(self.present(keys))
 
     def sample(self, keys: Sequence[str], samples: int, x: str) -> Sequence[int]:
-        """Choose at most so many rows, with the smallest and largest value of each key in each stretch of x."""
+        """Choose at most `samples` rows, with the smallest and the largest value of each key in each interval of x."""
         total = len(self.steps)
         if total <= samples:
             return range(total)
         values: Sequence[Any] = self.steps if x == "step" else self.times if x == "time" else self.columns[x]
-        stretches = max(1, samples // (2 * max(1, len(keys))))
+        intervals = max(1, samples // (2 * max(1, len(keys))))
         chosen: set[int] = set()
-        for start, end in _stretches(values, stretches):
+        for start, end in _intervals(values, intervals):
             for key in keys:
                 chosen.update(_extremes(self.columns[key], start, end))
-        rows_ = sorted(chosen)
-        if len(rows_) <= samples:
-            return rows_
-        return [rows_[i * len(rows_) // samples] for i in range(samples)]  # more keys than samples have room for
+        indexes = sorted(chosen)
+        if len(indexes) <= samples:
+            return indexes
+        return [indexes[i * len(indexes) // samples] for i in range(samples)]  # two for each key were too many
 
 
-def _stretches(values: Sequence[Any], count: int) -> Iterator[tuple[int, int]]:
-    """Cut ascending values in equally wide stretches; yield where each that is not empty starts and ends."""
+def _intervals(values: Sequence[Any], count: int) -> Iterator[tuple[int, int]]:
+    """Divide ascending values into intervals of equal width; yield start and end index of each that is not empty."""
     finite = [value for value in (values[0], values[-1]) if math.isfinite(value)]
     low, high = float(values[0]), float(values[-1])
     width = (high - low) / count if len(finite) == 2 else math.inf
@@ -289,7 +290,7 @@ def _stretches(values: Sequence[Any], count: int) -> Iterator[tuple[int, int]]:
 
 
 def _extremes(column: Sequence[Any], start: int, end: int) -> set[int]:
-    """The rows of the smallest and the largest number between; where there is none, of the first value."""
+    """Return the rows of the smallest and the largest number in an interval; without numbers, of the first value."""
     part = column[start:end]
     numbers: Sequence[int] = range(len(part))
     if not (set(map(type, part)) <= _NUMBERS and all(map(eq, part, part))):
@@ -301,7 +302,7 @@ def _extremes(column: Sequence[Any], start: int, end: int) -> set[int]:
 
 
 def _table(blocks: Sequence[Block], keys: Sequence[str] | None) -> _Table:
-    """Put the blocks together: by step, writer and arrival, the points of one writer and step as one row."""
+    """Join the blocks: rows by step, writer and arrival, with the points of one writer and step in one row."""
     if keys is None:
         keys = list(dict.fromkeys(key for block in blocks for key in block.columns))
     table = _Table(keys)
@@ -315,7 +316,7 @@ def _table(blocks: Sequence[Block], keys: Sequence[str] | None) -> _Table:
 
 
 def _add(table: _Table, block: Block) -> None:
-    """Add the rows of a block that have one of the table's keys."""
+    """Add the rows of a block that have any of the table's keys."""
     columns = {key: block.columns[key] for key in table.columns if key in block.columns}
     if not columns:
         return
@@ -324,7 +325,7 @@ def _add(table: _Table, block: Block) -> None:
     if all(present is not None for present, _ in columns.values()):
         chosen = sorted(set().union(*(present for present, _ in columns.values() if present is not None)))
     whole = len(chosen) == count
-    place: dict[int, int] | Sequence[int] = chosen if whole else {row: index for index, row in enumerate(chosen)}
+    index_of: dict[int, int] | Sequence[int] = chosen if whole else {row: index for index, row in enumerate(chosen)}
     table.steps.extend(block.steps if whole else [block.steps[i] for i in chosen])
     table.times.extend(block.times if whole else [block.times[i] for i in chosen])
     table.ordinals.extend([block.ordinal] * len(chosen))
@@ -339,15 +340,15 @@ def _add(table: _Table, block: Block) -> None:
             continue
         spread: list[Any] = [None] * len(chosen)
         for row, value in zip(present, values, strict=True):
-            spread[place[row]] = value
+            spread[index_of[row]] = value
         column.extend(spread)
 
 
 def _merge(table: _Table) -> None:
-    """Make one row of neighbours with the same step and writer whose keys differ."""
+    """Merge neighbouring rows of the same step and writer whose keys differ."""
     steps, ordinals, times = table.steps, table.ordinals, table.times
     columns = list(table.columns.values())
-    kept: list[int] = []
+    remaining: list[int] = []
     row = -1
     for index, (step, ordinal) in enumerate(zip(steps, ordinals, strict=True)):
         if row >= 0 and steps[row] == step and ordinals[row] == ordinal:
@@ -358,9 +359,9 @@ def _merge(table: _Table) -> None:
                 times[row] = times[index]
                 continue
         row = index
-        kept.append(index)
-    if len(kept) < len(steps):
-        table.keep(kept)
+        remaining.append(index)
+    if len(remaining) < len(steps):
+        table.keep(remaining)
 
 
 __all__ = ["columns_for", "history", "rows"]

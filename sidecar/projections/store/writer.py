@@ -1,7 +1,7 @@
-"""StoreWriter: puts a log's records into the run's store, in columns, with the checkpoint they reach up to.
+"""StoreWriter: writes a log's records into the run's store, in columns, with the checkpoint that they reach.
 
-Owns the store's file for writing; one writer at a time, which whoever holds the run's lock is. One thread at a time.
-Knows nothing of logs, sinks or sockets: it is handed records and the offset behind them.
+Owns the store's file for writing; the one writer is the process that holds the run's lock. Used by one thread at a
+time. Reads no log, knows nothing of sinks or sockets: it is given records and the offset after them.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ from sidecar.protocol.records import Record
 
 MAX_PENDING_ROWS = 8_192
 MAX_PENDING_BYTES = 1 * 1024 * 1024
-"""More than this of the log is not kept in memory, where it takes 3 to 4 times as much: `apply` commits first."""
+"""Maximum part of the log held in memory, where it takes 3 to 4 times the space; beyond it, `add` commits first."""
 
 _Group = tuple[list[int], list[tuple[Any, ...]]]
 _Part = tuple[Values, Values, dict[str, Column]]
 
 
 class _Buffer:
-    """The rows of one writer that are not committed: steps, times, and values by the keys that came together."""
+    """Uncommitted rows of one writer: steps, times, and values grouped by the keys that were logged together."""
 
     __slots__ = ("groups", "steps", "times")
 
@@ -53,7 +53,7 @@ class _Buffer:
         self.groups: dict[tuple[str, ...], _Group] = {}
 
     def parts(self) -> list[_Part]:
-        """Return the rows in pieces of a block's size at most."""
+        """Return the rows in pieces of at most `BLOCK_ROWS`."""
         columns = self._columns()
         return [
             (
@@ -76,7 +76,7 @@ class _Buffer:
 
 
 def _column(rows: list[int], values: list[Any], total: int) -> Column:
-    if not ascending(rows):  # it came together with different other keys
+    if not ascending(rows):  # it was logged together with various other keys
         order = sorted(range(len(rows)), key=rows.__getitem__)
         rows, values = [rows[i] for i in order], [values[i] for i in order]
     return (None if len(rows) == total else rows), values
@@ -87,8 +87,8 @@ def _cut(columns: Mapping[str, Column], start: int, end: int) -> dict[str, Colum
     return {key: part for key, part in parts.items() if part is not None}
 
 
-class _Place:
-    """Where the rows of one writer are in the file: its number there, its rows, and its last blocks as (id, rows)."""
+class _Stored:
+    """What the file holds of one writer: the writer's number there, its row count, its last blocks as (id, rows)."""
 
     __slots__ = ("number", "rows", "tail")
 
@@ -99,13 +99,14 @@ class _Place:
 
 
 class StoreWriter:
-    """The one writer of a run's store. A context manager; `close` may be repeated.
+    """The one writer of a run's store; a projection. A context manager; `close` may be called twice.
 
     Args:
-        path: the store's file, made if it is not there; its directory must be.
+        path: the store's file, created if it does not exist; its directory must exist.
 
     Raises:
-        StoreDamagedError: what is there is no store or damaged: `create_new`. StoreError: it cannot be written now.
+        StoreDamagedError: the file is not a store, or is damaged; see `create_new`. StoreError: it cannot be written
+            now.
     """
 
     def __init__(self, path: str | PathLike[str]) -> None:
@@ -114,7 +115,7 @@ class StoreWriter:
         self._buffers: dict[str, _Buffer] = {}
         self._pending_rows = 0
         self._keys: dict[str, int] = {}
-        self._places: dict[str, _Place] = {}
+        self._stored: dict[str, _Stored] = {}
         try:
             self._load()
         except BaseException:
@@ -123,7 +124,7 @@ class StoreWriter:
 
     @classmethod
     def create_new(cls, path: str | PathLike[str]) -> StoreWriter:
-        """Delete the store at `path`, whatever is there, and make an empty one."""
+        """Delete the file at `path`, whatever it is, and create an empty store."""
         delete(Path(path))
         return cls(path)
 
@@ -137,17 +138,17 @@ class StoreWriter:
 
     @property
     def checkpoint(self) -> int:
-        """The log offset behind the last record that was applied, 0 at first."""
+        """The log offset after the last record that was applied, 0 at first."""
         return self._checkpoint
 
     @property
     def committed(self) -> int:
-        """The log offset behind the last record that is in the file."""
+        """The log offset after the last record that is in the file."""
         return self._committed
 
     @property
     def pending_rows(self) -> int:
-        """How many rows a `commit` would write."""
+        """Number of rows that a `commit` would write."""
         return self._pending_rows
 
     def apply(self, batch: Batch) -> None:
@@ -155,16 +156,16 @@ class StoreWriter:
         self.add(batch.records, batch.end)
 
     def add(self, records: Sequence[Record], checkpoint: int) -> None:
-        """Take records that follow those taken before; readers see them after the next `commit`.
+        """Take the next records of the log; readers see them after the next `commit`.
 
-        Commits first what is pending, if that is much.
+        If much is pending, it is committed first.
 
         Args:
-            records: checked ones, as the log has them.
-            checkpoint: the log offset behind the last of them.
+            records: checked records, in the order of the log.
+            checkpoint: the log offset after the last of them.
 
         Raises:
-            StoreError: what is pending could not be written. Nothing was taken: apply the same again later.
+            StoreError: what was pending could not be written. Nothing was taken: add the same records again later.
         """
         if self._pending_rows > MAX_PENDING_ROWS or self._checkpoint - self._committed > MAX_PENDING_BYTES:
             self.commit()
@@ -192,56 +193,56 @@ class StoreWriter:
         self._checkpoint = checkpoint
 
     def commit(self) -> int:
-        """Write what is pending, with the state and the checkpoint: all of it or, on an error, nothing.
+        """Write what is pending, with the state and the checkpoint; after an error nothing was written.
 
         Returns:
             the checkpoint.
 
         Raises:
-            StoreError: it could not be written. It is still pending, and `commit` may be tried again.
+            StoreError: it could not be written. It is still pending, and `commit` can be called again.
         """
         if self._checkpoint == self._committed and not self._pending_rows:
             return self._committed
         try:
             with self._database.transaction(write=True):
                 for client, buffer in self._buffers.items():
-                    place = self._place(client)
+                    stored = self._stored_of(client)
                     for part in buffer.parts():
-                        self._append(place, part)
-                    self._database.run("UPDATE writer SET rows = ? WHERE id = ?", (place.rows, place.number))
+                        self._append(stored, part)
+                    self._database.run("UPDATE writer SET rows = ? WHERE id = ?", (stored.rows, stored.number))
                 self._database.run("UPDATE meta SET value = value + 1 WHERE name = 'commits'")
                 self._database.run_many(
                     "UPDATE meta SET value = ? WHERE name = ?",
                     [(pack(self.state.to_map()), "state"), (self._checkpoint, "checkpoint")],
                 )
         except BaseException:
-            self._keys, self._places = {}, {}  # what was learned in the transaction is not so
+            self._keys, self._stored = {}, {}  # they may hold ids that were rolled back
             raise
         self._buffers = {}
         self._pending_rows = 0
         self._committed = self._checkpoint
         return self._committed
 
-    def _place(self, client: str) -> _Place:
-        place = self._places.get(client)
-        if place is None:
+    def _stored_of(self, client: str) -> _Stored:
+        stored = self._stored.get(client)
+        if stored is None:
             database = self._database
             database.run("INSERT OR IGNORE INTO writer (client, rows) VALUES (?, 0)", (client,))
             number, rows = database.run("SELECT id, rows FROM writer WHERE client = ?", (client,))[0]
             last = database.run("SELECT id, rows FROM block WHERE writer = ? ORDER BY first DESC LIMIT 32", (number,))
-            place = self._places[client] = _Place(number, rows, last[::-1])
-        return place
+            stored = self._stored[client] = _Stored(number, rows, last[::-1])
+        return stored
 
-    def _append(self, place: _Place, part: _Part) -> None:
-        """Add a block, joined with those before it that are not larger, as a binary counter carries.
+    def _append(self, stored: _Stored, part: _Part) -> None:
+        """Add a block, joined with the blocks before it that are not larger, as a binary counter carries.
 
-        So a row is written again about 13 times at most, and a slow run does not end as thousands of small blocks.
+        A row is rewritten about 13 times at most, and a slow run does not end up as thousands of small blocks.
         """
         steps, times, columns = part
         count = len(steps)
         joined: list[int] = []
-        while place.tail and place.tail[-1][1] <= count and place.tail[-1][1] + count <= BLOCK_ROWS:
-            block, size = place.tail.pop()
+        while stored.tail and stored.tail[-1][1] <= count and stored.tail[-1][1] + count <= BLOCK_ROWS:
+            block, size = stored.tail.pop()
             joined.append(block)
             count += size
         if joined:
@@ -249,32 +250,32 @@ class StoreWriter:
             columns = join_columns([(len(one[0]), one[2]) for one in [*before, part]])
             steps = concatenate([one[0] for one in [*before, part]])
             times = concatenate([one[1] for one in [*before, part]])
-        block = self._insert(place, len(part[0]) + place.rows - count, steps, times, columns)
-        place.rows += len(part[0])
-        place.tail.append((block, count))
-        del place.tail[:-32]
+        block = self._insert(stored, len(part[0]) + stored.rows - count, steps, times, columns)
+        stored.rows += len(part[0])
+        stored.tail.append((block, count))
+        del stored.tail[:-32]
 
     def _take(self, block: int) -> _Part:
-        """Take a block out of the file."""
+        """Remove a block from the file, and return its content."""
         database = self._database
         count, steps, times = database.run("SELECT rows, steps, times FROM block WHERE id = ?", (block,))[0]
-        found = database.run(
+        rows = database.run(
             "SELECT key.name, type, column.rows, data FROM column JOIN key ON key.id = column.key WHERE block = ?",
             (block,),
         )
         database.run("DELETE FROM column WHERE block = ?", (block,))
         database.run("DELETE FROM block WHERE id = ?", (block,))
         try:
-            columns = {name: decode_column(type_, rows, data, count) for name, type_, rows, data in found}
+            columns = {name: decode_column(type_, present, data, count) for name, type_, present, data in rows}
             return decode_ints(steps, count), decode_floats(times, count), columns
         except (ValueError, TypeError, RecordError) as error:
             raise StoreDamagedError(f"the store {self.path} is damaged: {error}") from error
 
-    def _insert(self, place: _Place, first: int, steps: Values, times: Values, columns: Mapping[str, Column]) -> int:
+    def _insert(self, stored: _Stored, first: int, steps: Values, times: Values, columns: Mapping[str, Column]) -> int:
         database = self._database
         block = database.insert(
             "INSERT INTO block (writer, first, rows, step_min, step_max, steps, times) VALUES (?, ?, ?, ?, ?, ?, ?)",
-            (place.number, first, len(steps), min(steps), max(steps), encode_ints(steps), encode_floats(times)),
+            (stored.number, first, len(steps), min(steps), max(steps), encode_ints(steps), encode_floats(times)),
         )
         ids = self._key_ids(columns)
         database.run_many(
@@ -295,7 +296,7 @@ class StoreWriter:
         return known
 
     def close(self) -> None:
-        """Commit nothing, let go of the file, and leave it as one file where no reader is in the way."""
+        """Close the file without a commit, as a single file unless a reader prevents that."""
         self._database.settle()
         self._database.close()
 

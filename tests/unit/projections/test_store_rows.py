@@ -175,7 +175,7 @@ def test_samples_of_what_has_no_smallest_value(x: str) -> None:
 def test_fewer_samples_than_keys_is_still_at_most_so_many() -> None:
     points = [("a", step, {f"k{i}": math.sin(step * i) for i in range(9)}) for step in range(100)]
     assert len(history(blocks_of([points]), samples=3)["_step"]) == 3
-    with pytest.raises(ValueError, match="samples is 0"):
+    with pytest.raises(ValueError, match="samples must be at least 1, .* not 0"):
         history([], samples=0)
 
 
