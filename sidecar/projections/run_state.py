@@ -1,7 +1,7 @@
-"""RunState: what a run is, summed up from its records: config, summary, writers, losses, and how it ended.
+"""RunState: the state of a run, folded from its records: config, summary, writers, losses, and how it ended.
 
-Owns no file and no thread; whoever made it applies every record of one log, each once and in order. The same records
-give the same state, also where it went through a map in between. Knows nothing of logs, stores or sockets.
+Owns no file and no thread; its owner applies every record of one log, once and in order. The same records give the same
+state, also if it was converted to a map and back in between. Knows nothing of logs, stores or sockets.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any
 
 from sidecar.projections.losses import Losses
 from sidecar.projections.registry import state_parts
-from sidecar.projections.summary import Summary
+from sidecar.projections.summary import SummaryAggregates
 from sidecar.protocol.patterns import resolve
 from sidecar.protocol.records import END_STATES, Record, kinds_of
 
@@ -22,17 +22,17 @@ _DEFINITION = ("step_metric", "step_sync", "summary", "goal")
 
 
 class WriterState:
-    """One attached process, as its records tell it.
+    """The state of one writer, an attached process.
 
     Attributes:
         about: label, parent, host, pid, program, python.
-        name: what ``_label`` says in its rows.
+        name: value of ``_label`` in its rows.
         state: ``"running"``, or how it ended; `end` has exit_code, signal, traceback and reason.
-        preempting: whether it announced that the machine is about to be taken away.
-        session: counts how often the run was taken up again after it had ended.
-        seq: the number of its last record.
+        preempting: whether it announced that the machine is about to be preempted.
+        session: number of times that the run had been resumed when the writer last started.
+        seq: number of its last record.
         step: its largest step.
-        last_time: the time of its last record.
+        last_time: time of its last record.
     """
 
     __slots__ = ("about", "end", "last_time", "name", "preempting", "seq", "session", "state", "step")
@@ -50,7 +50,7 @@ class WriterState:
 
     @property
     def primary(self) -> bool:
-        """Whether it has a say in how the run ends; a forked child has none."""
+        """Whether it affects how the run ends; a forked child does not."""
         return self.about["parent"] is None
 
     def to_map(self) -> dict[str, Any]:
@@ -67,35 +67,37 @@ class WriterState:
         }
 
     @classmethod
-    def from_map(cls, found: Mapping[str, Any]) -> WriterState:
+    def from_map(cls, stored: Mapping[str, Any]) -> WriterState:
         writer = cls()
-        writer.about = {key: found.get(key) for key in _WRITER}
-        writer.end = {key: found.get(key) for key in _END}
-        writer.name = found.get("name")
-        writer.state = found.get("state", "running")
-        writer.preempting = found.get("preempting", False)
-        writer.session = found.get("session", 0)
-        writer.seq = found.get("seq", 0)
-        writer.step = found.get("step")
-        writer.last_time = found.get("last_time")
+        writer.about = {key: stored.get(key) for key in _WRITER}
+        writer.end = {key: stored.get(key) for key in _END}
+        writer.name = stored.get("name")
+        writer.state = stored.get("state", "running")
+        writer.preempting = stored.get("preempting", False)
+        writer.session = stored.get("session", 0)
+        writer.seq = stored.get("seq", 0)
+        writer.step = stored.get("step")
+        writer.last_time = stored.get("last_time")
         return writer
 
 
 class RunState:
-    """The projection of a run's records to what the run is.
+    """The state of a run.
 
     Attributes:
         id: the run's id.
         about: project, name, group, job_type, tags, notes.
-        config: as it is now.
-        summary: a `Summary`; ``summary.values`` is as users see it.
-        metrics: pattern -> what was defined for it.
+        config: the current configuration.
+        summary: the summary and its aggregates; ``summary.values`` is what users see.
+        metrics: pattern -> the definition of its metrics.
         state: ``"running"``, or how it ended: one of `END_STATES`.
-        end: exit_code, signal, traceback and reason of the writer that decided it.
+        end: exit_code, signal, traceback and reason of the writer whose end determines `state`.
         start_time, end_time, last_time: Unix seconds; end_time is None while it runs.
-        step: the largest step seen.
-        records, points: how many ``log`` records, and values in them.
-        writers: client id -> `WriterState`. Fire-and-forget records (no client id) have none.
+        step: the largest step.
+        records, points: counts of ``log`` records, and of the values in them.
+        writers: client id -> `WriterState`. Fire-and-forget records (without a client id) have none.
+        parts: name -> a part of the state that has a module of its own; see `sidecar.projections.registry`.
+        losses: the part that counts lost records.
     """
 
     def __init__(self) -> None:
@@ -103,7 +105,7 @@ class RunState:
         self.about: dict[str, Any] = {**dict.fromkeys(_ABOUT), "tags": []}
         self.config: dict[str, Any] = {}
         self.metrics: dict[str, dict[str, Any]] = {}
-        self.summary = Summary(self.metrics)
+        self.summary = SummaryAggregates(self.metrics)
         self.state = "running"
         self.end: dict[str, Any] = dict.fromkeys(_END)
         self.start_time: float | None = None
@@ -133,7 +135,7 @@ class RunState:
                 self._routes.setdefault(kind, []).append(part.apply)
 
     def apply(self, record: Record) -> None:
-        """Take one record, of a kind that is known or not; it was checked before."""
+        """Take one record that was checked; its kind may be unknown."""
         kind, _, client, seq, time, body = record
         if self.last_time is None:
             self.id = record.run
@@ -145,7 +147,7 @@ class RunState:
             if not _from_sidecar(record):
                 writer = self._begin(client, body.get("parent") if kind == "run" else None)
             elif client in self.writers:
-                self.writers[client].seq = seq  # it says nothing of itself, but its number is taken
+                self.writers[client].seq = seq  # the record is about another client, but it uses a number
         if writer is not None:
             writer.last_time = time
             writer.seq = seq
@@ -169,11 +171,11 @@ class RunState:
             route(record)
 
     def definition(self, key: str) -> dict[str, Any]:
-        """What is defined for a metric: step_metric, step_sync, summary, goal, as far as something is."""
+        """Return the definition of a metric: those of step_metric, step_sync, summary and goal that are defined."""
         return resolve(self.metrics, key)
 
     def _begin(self, client: str, parent: str | None) -> WriterState:
-        """A writer appears, or says something after it had gone. If all had gone, the run runs again."""
+        """Start a writer that is new, or that has sent a record after its end. If all had ended, the run is resumed."""
         writer = self.writers.get(client)
         if writer is None:
             writer = self.writers[client] = WriterState()
@@ -188,7 +190,7 @@ class RunState:
         return writer
 
     def _rename(self, client: str, writer: WriterState) -> None:
-        """A row's ``_label``: the label, or for want of one the client id where it would be confused with another's."""
+        """Set the value of ``_label``: the label, or the client id if there is none and another writer has no name."""
         label = writer.about["label"]
         unnamed = any(
             other is not writer and other.name is None and other.state == "running" for other in self.writers.values()
@@ -210,7 +212,7 @@ class RunState:
                 writer.about[key] = body[key]
         self._rename(record.client, writer)
         if not writer.primary and self.state == "running":
-            self._judge(record.time)
+            self._decide_end(record.time)
 
     def _on_config(self, record: Record) -> None:
         _change(self.config, record.body)
@@ -239,7 +241,7 @@ class RunState:
         if writer is None:
             writer = self._begin(client, None)
         elif writer.state != "running":
-            return  # it said so itself
+            return  # it reported its own end
         self._active.pop(client, None)
         state = body["state"]
         if writer.preempting and state in ("killed", "crashed"):
@@ -247,10 +249,10 @@ class RunState:
         writer.state = state if state in END_STATES else "crashed"
         writer.end = {key: body.get(key) for key in _END}
         if writer.primary:
-            self._judge(record.time)
+            self._decide_end(record.time)
 
-    def _judge(self, time: float) -> None:
-        """Say how the run ended, once every primary writer has gone; those of before a resume have no say."""
+    def _decide_end(self, time: float) -> None:
+        """Set how the run ended, once every primary writer has; those from before a resume do not count."""
         primary = [writer for writer in self.writers.values() if writer.primary]
         if not primary or any(writer.state == "running" for writer in primary):
             return
@@ -259,13 +261,13 @@ class RunState:
         self.state, self.end, self.end_time = worst.state, dict(worst.end), time
 
     def to_map(self) -> dict[str, Any]:
-        """Return all of it as plain data: what users see, and under "aggregates" what `from_map` needs besides."""
+        """Return the state as plain data: what users see, and under "aggregates" what `from_map` needs in addition."""
         return {
             "id": self.id,
             **self.about,
             "config": dict(self.config),
             "summary": dict(self.summary.values),
-            "metrics": {pattern: dict(found) for pattern, found in self.metrics.items()},
+            "metrics": {pattern: dict(definition) for pattern, definition in self.metrics.items()},
             "state": self.state,
             **self.end,
             "start_time": self.start_time,
@@ -280,7 +282,7 @@ class RunState:
                 for client, writer in self.writers.items()
             },
             "aggregates": {
-                "metrics": {key: dict(found) for key, found in self.summary.aggregates.items()},
+                "metrics": {key: dict(aggregates) for key, aggregates in self.summary.aggregates.items()},
                 **{name: part.kept() for name, part in self.parts.items()},
                 "session": self._session,
                 "start_given": self._start_given,
@@ -288,25 +290,25 @@ class RunState:
         }
 
     @classmethod
-    def from_map(cls, found: Mapping[str, Any]) -> RunState:
-        """Return the state that `to_map` gave; an empty map is a new one."""
+    def from_map(cls, stored: Mapping[str, Any]) -> RunState:
+        """Return the state that `to_map` returned as `stored`; for an empty map, a new state."""
         state = cls()
-        if not found:
+        if not stored:
             return state
-        inner = found["aggregates"]
-        state.id = found["id"]
-        state.about = {key: found[key] for key in _ABOUT}
-        state.config = dict(found["config"])
-        state.metrics.update({pattern: dict(said) for pattern, said in found["metrics"].items()})
-        state.summary.values.update(found["summary"])
-        state.summary.aggregates.update({key: dict(said) for key, said in inner["metrics"].items()})
+        inner = stored["aggregates"]
+        state.id = stored["id"]
+        state.about = {key: stored[key] for key in _ABOUT}
+        state.config = dict(stored["config"])
+        state.metrics.update({pattern: dict(definition) for pattern, definition in stored["metrics"].items()})
+        state.summary.values.update(stored["summary"])
+        state.summary.aggregates.update({key: dict(aggregates) for key, aggregates in inner["metrics"].items()})
         state.summary.redefined()
-        state.state = found["state"]
-        state.end = {key: found[key] for key in _END}
-        state.start_time, state.end_time = found["start_time"], found["end_time"]
-        state.last_time, state.step = found["last_time"], found["step"]
-        state.records, state.points = found["records"], found["points"]
-        state.writers = {client: WriterState.from_map(said) for client, said in found["writers"].items()}
+        state.state = stored["state"]
+        state.end = {key: stored[key] for key in _END}
+        state.start_time, state.end_time = stored["start_time"], stored["end_time"]
+        state.last_time, state.step = stored["last_time"], stored["step"]
+        state.records, state.points = stored["records"], stored["points"]
+        state.writers = {client: WriterState.from_map(writer) for client, writer in stored["writers"].items()}
         state._active = {client: writer for client, writer in state.writers.items() if writer.state == "running"}
         for name, part in state.parts.items():
             if name in inner:  # else the state was stored before the part existed
@@ -317,7 +319,7 @@ class RunState:
 
 
 def _from_sidecar(record: Record) -> bool:
-    """Whether the sidecar says it of somebody else: its own client id is no writer of the run."""
+    """Return whether the sidecar wrote the record about another client; its client id is not a writer of the run."""
     if record.kind == "exit":
         return "writer" in record.body and record.body["writer"] != record.client
     return record.kind == "losses" and record.body.get("source") == "sidecar"

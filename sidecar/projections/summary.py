@@ -1,7 +1,7 @@
-"""A run's summary: one value or more per metric, as defined for it. Pure data, no I/O; a part of `RunState`.
+"""A run's summary: one or more values per metric, as defined. Pure data, no I/O; a part of `RunState`.
 
-By default a metric's summary is the last value logged, by arrival. A definition may ask for others: with one of them
-the summary has it under the metric's key, with several under "key.min", "key.max" and so on. NaN wins against nothing.
+By default the summary of a metric is the last value that arrived. A definition may ask for other aggregates: a single
+one is stored under the metric's key, several under "key.min", "key.max" and so on. NaN loses against every number.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from sidecar.protocol.records import SUMMARIES
 _NUMBERS = (float, int, bool)
 
 
-class Summary:
-    """The values and what is needed to go on with them.
+class SummaryAggregates:
+    """The values of a summary, and the aggregates that they continue from.
 
     Args:
-        metrics: pattern -> definition; whoever changes it calls `redefined`.
+        metrics: pattern -> definition; call `redefined` after changing it.
 
     Attributes:
-        values: as users see it.
-        plain: whether every metric's summary is its last value, so that ``values.update`` is all there is to do.
-        aggregates: metric key -> option -> what was aggregated, for metrics with a definition.
+        values: the summary as users see it.
+        plain: whether the summary of every metric is its last value, so that ``values.update`` is sufficient.
+        aggregates: metric key -> option -> aggregate so far, for metrics with a definition.
     """
 
     def __init__(self, metrics: Mapping[str, Mapping[str, Any]]) -> None:
@@ -36,8 +36,8 @@ class Summary:
         self._options: dict[str, list[str] | None] = {}
 
     def redefined(self) -> None:
-        """Look the definitions up again."""
-        self.plain = not any(found.get("summary") for found in self._metrics.values())
+        """Look up the definitions again."""
+        self.plain = not any(definition.get("summary") for definition in self._metrics.values())
         self._options = {}
 
     def log(self, data: Mapping[str, Any]) -> None:
@@ -51,15 +51,15 @@ class Summary:
                 self._aggregate(key, value, options)
 
     def _look_up(self, key: str) -> list[str] | None:
-        """The options of a metric, "best" as what it means; None for a plain last value."""
-        found = resolve(self._metrics, key)
-        options = [option for option in dict.fromkeys(found.get("summary", ())) if option in SUMMARIES]
+        """Return the options of a metric, "best" by its meaning; None for the last value only."""
+        definition = resolve(self._metrics, key)
+        options = [option for option in dict.fromkeys(definition.get("summary", ())) if option in SUMMARIES]
         if "none" in options:
             options = []
         elif not options or options == ["last"]:
             self._options[key] = None
             return None
-        if found.get("goal") == "maximize":
+        if definition.get("goal") == "maximize":
             options = ["best max" if option == "best" else option for option in options]
         self._options[key] = options
         return options
@@ -67,14 +67,14 @@ class Summary:
     def _aggregate(self, key: str, value: Any, options: list[str]) -> None:
         if not options:
             return
-        found = self.aggregates.setdefault(key, {})
+        aggregates = self.aggregates.setdefault(key, {})
         several = len(options) > 1
         if several:
             self.values.pop(key, None)
         for option in options:
-            seen, shown = _ADD[option](found.get(option), value)
-            if seen is not None:
-                found[option] = seen
+            aggregate, shown = _ADD[option](aggregates.get(option), value)
+            if aggregate is not None:
+                aggregates[option] = aggregate
                 self.values[f"{key}.{option.split()[0]}" if several else key] = shown
 
 
@@ -83,8 +83,8 @@ def _last(_: Any, value: Any) -> tuple[Any, Any]:
 
 
 def _first(seen: Any, value: Any) -> tuple[Any, Any]:
-    kept = value if seen is None else seen
-    return kept, kept
+    first = value if seen is None else seen
+    return first, first
 
 
 def _least(seen: Any, value: Any) -> tuple[Any, Any]:

@@ -1,4 +1,4 @@
-"""RunState and Summary: records in, what the run is out."""
+"""RunState and SummaryAggregates: records in, the state of the run out."""
 
 from __future__ import annotations
 
