@@ -46,6 +46,14 @@ class AmbiguousRunError(RunNotFoundError):
     """Several runs fit the reference; the message lists them."""
 
 
+class UnknownMetricError(TrackerError, ValueError):
+    """A metric that a run never logged; the message names those that it did."""
+
+
+class FilterError(TrackerError, ValueError):
+    """A filter or an order that cannot be answered: a field, an operator or a value that does not fit."""
+
+
 class RootNotFoundError(RunNotFoundError):
     """The directory to read runs from does not exist."""
 

@@ -60,12 +60,14 @@ class Source:
 
     Attributes:
         keys: the metrics, in the order of the columns.
+        own: what every row has besides; ``_label`` only where there are several writers.
     """
 
     def __init__(self, run: StoredRun, args: argparse.Namespace) -> None:
         self._run = run
         self._bounds = {"min_step": args.min_step, "max_step": args.max_step}
         logged = run.keys()
+        self.own = _OWN if len(run.writers) > 1 else _OWN[:2]
         self.keys, unknown = (logged, []) if args.keys is None else read_keys(args.keys, logged)
         if unknown:
             raise never_logged(run, unknown, logged)
@@ -149,13 +151,13 @@ def write_csv(source: Source, out: IO[bytes], progress: Progress) -> int:
     keys = source.keys
     text = _LineFeeds(newline="")
     lines = csv.writer(text, lineterminator="\r\n")
-    lines.writerow([*_OWN, *keys])
+    lines.writerow([*source.own, *keys])
     count = 0
     rows = source.rows(progress)
     while batch := list(islice(rows, 256)):
         for row in batch:
             cells = map(row.get, keys)
-            lines.writerow([row["_step"], row["_timestamp"], row["_label"], *map(_cell, cells)])
+            lines.writerow([*map(row.get, source.own), *map(_cell, cells)])
         count += len(batch)
         _drain(text, out)
     _drain(text, out)
@@ -197,14 +199,14 @@ def write_parquet(source: Source, out: IO[bytes], progress: Progress) -> int:
         raise CommandError("parquet needs pyarrow, which is not installed: pip install pyarrow") from error
     types = source.types()
     convert = {key: _conversion(types[key]) for key in source.keys}
-    fields = {"_step": "int64", "_timestamp": "float64", "_label": "string"}
+    fields = {name: {"_step": "int64", "_timestamp": "float64", "_label": "string"}[name] for name in source.own}
     fields |= {key: name for key, (name, _) in convert.items()}
     schema = pyarrow.schema([(name, pyarrow.type_for_alias(kind)) for name, kind in fields.items()])
     count = 0
     rows = source.rows(progress)
     with pyarrow.parquet.ParquetWriter(_Counted(out), schema) as writer:
         while batch := list(islice(rows, _BATCH_ROWS)):
-            columns = {name: [row[name] for row in batch] for name in _OWN}
+            columns = {name: [row.get(name) for row in batch] for name in source.own}
             for key, (_, change) in convert.items():
                 columns[key] = [None if (value := row.get(key)) is None else change(value) for row in batch]
             try:

@@ -132,10 +132,10 @@ def _append(heads: list[Column], rows: list[list[str]], head: Column, cells: lis
 
 def _fields(runs: list[StoredRun], names: list[str]) -> list[list[str]]:
     """Return the cells of each field that ``--columns`` names."""
-    from tracker.reading.filters import MISSING, fetcher
+    from tracker.reading.filters import MISSING, fetcher, resolve_field
 
     try:
-        fetchers = [fetcher(name) for name in names]
+        fetchers = [fetcher(resolve_field(name, runs)) for name in names]
     except ValueError as error:
         raise UsageError(str(error)) from error
     return [

@@ -87,7 +87,10 @@ def _read_condition(text: str) -> dict[str, Any]:
     if match is None:
         raise UsageError(f"{text!r} is not a condition; try state=finished or 'summary.loss<0.1'")
     field, operator, value = match.groups()
-    return {field: {_OPERATORS[operator]: value if operator == "~" else read_value(value)}}
+    from tracker.reading.filters import is_text_field
+
+    as_text = operator == "~" or (is_text_field(field) and not value.startswith('"'))
+    return {field: {_OPERATORS[operator]: value if as_text else read_value(value)}}
 
 
 def add_keys(parser: argparse.ArgumentParser) -> None:

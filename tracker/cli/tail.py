@@ -285,7 +285,7 @@ class Poller:
 def _text_row(row: Row) -> str:
     moment = time.strftime("%H:%M:%S", time.localtime(row["_timestamp"]))
     parts = [f"step {row['_step']}"]
-    if row["_label"] is not None:
+    if row.get("_label") is not None:
         parts.append(f"[{clean(row['_label'])}]")
     parts += [f"{clean(key)}={number(value)}" for key, value in row.items() if key not in _OWN]
     text, total = "  ".join(parts), screen_width()

@@ -14,7 +14,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TextIO
 
+from sidecar.projections.store.reader import StoreReader
 from sidecar.protocol.filesystems import on_local_disk
+from sidecar.protocol.layout import STORE_NAME
 from tracker.reading.curves import MAX_CURVES, Curve, curves
 from tracker.reading.root import find_root
 from tracker.reading.sources import DirectorySource
@@ -89,6 +91,7 @@ def _lines(ending: Ending, head: str, style: Style, stream: TextIO | None) -> li
     ascii_only = not shows_blocks(target)
     if ending.directory is None or not on_local_disk(ending.directory):
         return [_with_steps(head, ending.step, None), *_last_values(ending.summary, columns)]
+    StoreReader(ending.directory / STORE_NAME).checkpoint()  # a store that has to be rebuilt is not waited for
     run = StoredRun(ending.directory, math.inf)
     lines = [_with_steps(head, run.step, run.records)]
     found = curves(run)

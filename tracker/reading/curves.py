@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from sidecar.projections.store.blocks import BLOCK_ROWS, Block, Column
 from sidecar.protocol.patterns import resolve
-from tracker.reading.stored_run import StoredRun
+from tracker.reading.reader import ReadableRun
 
 MAX_CURVES = 8
 _MAX_CANDIDATES = 24
@@ -48,7 +48,7 @@ class Curve(NamedTuple):
     extremes: tuple[tuple[str, float], ...]
 
 
-def curves(run: StoredRun, keys: Iterable[str] | None = None, most: int = MAX_CURVES) -> list[Curve]:
+def curves(run: ReadableRun, keys: Iterable[str] | None = None, most: int = MAX_CURVES) -> list[Curve]:
     """Return the curves of a run's main metrics: those with a definition first, then those logged most often.
 
     Args:
@@ -75,7 +75,7 @@ def curves(run: StoredRun, keys: Iterable[str] | None = None, most: int = MAX_CU
     return defined + [curve for curve in found if curve.key in chosen_keys and ranks[curve.key][1] > 0]
 
 
-def _is_whole(run: StoredRun) -> bool:
+def _is_whole(run: ReadableRun) -> bool:
     """Whether every block of the run is read."""
     return run.records <= _MAX_BLOCKS * BLOCK_ROWS
 
@@ -157,7 +157,7 @@ class _Points:
         return [self._values[index] for index in sorted(range(len(steps)), key=steps.__getitem__)]
 
 
-def _read(run: StoredRun, keys: Sequence[str]) -> dict[str, _Points]:
+def _read(run: ReadableRun, keys: Sequence[str]) -> dict[str, _Points]:
     """Read the metrics; points that would be too many are skipped evenly."""
     goals = {key for key in keys if "goal" in _definition(key, run.metrics)}
     points = {key: _Points(key in goals) for key in keys}

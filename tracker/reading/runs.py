@@ -3,15 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, overload
+from typing import TYPE_CHECKING, Any, overload
 
-from tracker.reading.filters import Order, compile_filter
+from sidecar.protocol.errors import SidecarError
+from tracker.errors import TrackerError
+from tracker.reading.display import runs_html
+from tracker.reading.filters import Filter, Order
 from tracker.reading.sources import Source
 from tracker.reading.stored_run import StoredRun
+from tracker.terminal.text import counted
+
+if TYPE_CHECKING:
+    import pandas
+
+_COLUMNS = ("id", "name", "project", "group", "job_type", "tags", "state", "start_time", "end_time", "step")
 
 
 class Runs(Sequence[StoredRun]):
-    """The runs that were asked for, in order. Nothing is read before the first use; what was read is kept."""
+    """The runs that were asked for, in order. Nothing is read before the first use; what was read is kept.
+
+    Raises:
+        FilterError: a filter or an order that cannot be answered, when made or at the first use.
+    """
 
     def __init__(
         self,
@@ -22,20 +35,21 @@ class Runs(Sequence[StoredRun]):
     ) -> None:
         self._source = source
         self._project = project
-        self._passes = compile_filter(filters)
+        self._filter = Filter(filters)
         self._order = Order("-start_time" if order is None else order)
-        self._found: list[StoredRun] | None = None
+        self._runs: list[StoredRun] | None = None
 
-    def _runs(self) -> list[StoredRun]:
-        if self._found is None:
-            self._found = self._order.sort([run for run in self._source.runs(self._project) if self._passes(run)])
-        return self._found
+    def _read(self) -> list[StoredRun]:
+        if self._runs is None:
+            runs = self._source.runs(self._project)
+            self._runs = self._order.sort(self._filter.select(runs))
+        return self._runs
 
     def __len__(self) -> int:
-        return len(self._runs())
+        return len(self._read())
 
     def __iter__(self) -> Iterator[StoredRun]:
-        return iter(self._runs())
+        return iter(self._read())
 
     @overload
     def __getitem__(self, index: int) -> StoredRun: ...
@@ -44,7 +58,30 @@ class Runs(Sequence[StoredRun]):
     def __getitem__(self, index: slice) -> list[StoredRun]: ...
 
     def __getitem__(self, index: int | slice) -> StoredRun | list[StoredRun]:
-        return self._runs()[index]
+        return self._read()[index]
+
+    def to_pandas(self) -> pandas.DataFrame:
+        """Return one row per run: what it is, ``config.<key>`` (nested keys with dots) and ``summary.<key>``.
+
+        ``start_time`` and ``end_time`` are UTC timestamps.
+
+        Raises:
+            ImportError: pandas is not installed.
+        """
+        import pandas as pd
+
+        rows = [run.to_row(_COLUMNS) for run in self]
+        keys = dict.fromkeys(key for row in rows for key in row)
+        frame = pd.DataFrame(rows, columns=list(keys) or list(_COLUMNS))
+        for name in ("start_time", "end_time"):
+            frame[name] = pd.to_datetime(frame[name], unit="s", utc=True)
+        return frame
 
     def __repr__(self) -> str:
-        return f"<Runs in {self._source.place!r}>"
+        try:
+            return f"<{counted(len(self), 'run')} in {self._source.place!r}>"
+        except (TrackerError, SidecarError, OSError) as error:
+            return f"<runs in {self._source.place!r}: {error}>"
+
+    def _repr_html_(self) -> str:
+        return runs_html(self._read())

@@ -9,58 +9,30 @@ from __future__ import annotations
 
 import operator
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, overload
 
 from sidecar.projections.replay import EachRecord, replay
 from sidecar.projections.run_state import RunState
-from sidecar.projections.store.blocks import Block
 from sidecar.projections.store.reader import StoreReader
 from sidecar.projections.store.rows import columns_for, history, rows
 from sidecar.protocol.errors import LogFormatError, StoreError
 from sidecar.protocol.layout import FILES_NAME, LOG_NAME, STORE_NAME
 from sidecar.protocol.limits import PART_PREFIX
+from sidecar.protocol.plain import flatten
 from sidecar.protocol.sink_progress import all_progress
+from tracker.errors import UnknownMetricError
+from tracker.reading.display import run_html
+from tracker.reading.reader import RunReader
+from tracker.reading.views import ReadOnlyDict, ReadOnlyList
+from tracker.terminal.text import some
 
 if TYPE_CHECKING:
     import pandas
 
 _PATIENCE_SECONDS = 5.0
 """How long a store is waited for that a live sidecar is about to make."""
-
-
-class RunReader(Protocol):
-    """What keeps a run, and what it says of it. All methods raise `sidecar.protocol.errors.StoreError`."""
-
-    def state(self) -> dict[str, Any]:
-        """What the run is, as `RunState.to_map` gives it."""
-
-    def checkpoint(self) -> int:
-        """The offset in the run's log up to which everything is there."""
-
-    def version(self) -> str:
-        """A text that changes when the content does."""
-
-    def keys(self) -> list[str]:
-        """The metrics that were logged, in the order of their first appearance."""
-
-    def columns(
-        self,
-        keys: Iterable[str] | None = None,
-        min_step: int | None = None,
-        max_step: int | None = None,
-        *,
-        most: int | None = None,
-    ) -> Iterator[Block]:
-        """Yield blocks of rows, ordered by their smallest step, all of one moment, for `projections.store.rows`.
-
-        Args:
-            keys: only these metrics, and no blocks without any of them; a key that was never logged is no error.
-            min_step: leave out blocks whose steps are all smaller. Blocks are whole: other steps may be in them.
-            max_step: leave out blocks whose steps are all larger.
-            most: read at most this many blocks, evenly spaced, the first and the last among them; None: all.
-        """
 
 
 class StoredFile(NamedTuple):
@@ -118,8 +90,8 @@ class StoredRun:
 
     @property
     def tags(self) -> list[str]:
-        """Its tags."""
-        return list(self._get("tags") or ())
+        """Its tags, read-only."""
+        return ReadOnlyList.of(self._get("tags") or [], self.id, "tags")
 
     @property
     def notes(self) -> str | None:
@@ -128,13 +100,13 @@ class StoredRun:
 
     @property
     def config(self) -> dict[str, Any]:
-        """Its configuration."""
-        return self._map("config")
+        """Its configuration, read-only."""
+        return ReadOnlyDict.of(self._get("config") or {}, self.id, "config")
 
     @property
     def summary(self) -> dict[str, Any]:
-        """One value per metric: the last, or what `define_metric` says."""
-        return self._map("summary")
+        """One value per metric, the last or what `define_metric` asks for; read-only."""
+        return ReadOnlyDict.of(self._get("summary") or {}, self.id, "summary")
 
     @property
     def metrics(self) -> dict[str, Any]:
@@ -229,6 +201,25 @@ class StoredRun:
         """Return the names of all metrics that were logged."""
         return self.store().keys()
 
+    @overload
+    def history(
+        self, keys: Sequence[str] | None = None, samples: int | None = None, x: str = "step", *, pandas: Literal[True]
+    ) -> pandas.DataFrame: ...
+
+    @overload
+    def history(
+        self, keys: Sequence[str] | None, samples: int | None, x: str, pandas: Literal[True]
+    ) -> pandas.DataFrame: ...
+
+    @overload
+    def history(
+        self,
+        keys: Sequence[str] | None = None,
+        samples: int | None = None,
+        x: str = "step",
+        pandas: Literal[False] | None = None,
+    ) -> dict[str, list[Any]]: ...
+
     def history(
         self,
         keys: Sequence[str] | None = None,
@@ -240,25 +231,29 @@ class StoredRun:
 
         Args:
             keys: only these metrics, and only rows that have one of them; None for all.
-            samples: at most so many rows, with each metric's smallest and largest values kept; None for every row.
+            samples: at most this many rows, with each metric's smallest and largest values kept; None for every row.
             x: what `samples` is spread over: ``"step"``, ``"time"``, or a metric.
-            pandas: True for a `pandas.DataFrame`, which needs pandas; else plain lists.
+            pandas: True for a `pandas.DataFrame`; else plain lists.
 
         Returns:
-            ``_step`` (integers), ``_timestamp`` (Unix seconds), ``_label`` (the writer's, None if it has none), and a
+            ``_step`` (integers), ``_timestamp`` (Unix seconds), where there are several writers ``_label``, and a
             column for each metric, with None where a row does not have it. All columns have the same length.
 
         Raises:
-            TypeError, ValueError: an argument that cannot be. ImportError: pandas is asked for and not there.
+            UnknownMetricError: a metric that was never logged. TypeError, ValueError: an argument that is not valid.
+            ImportError: pandas is asked for and not installed.
         """
         wanted = _checked_keys(keys)
         samples = _integer(samples, "samples must be a number of rows or None")
         if samples is not None and samples < 1:
             raise ValueError(f"samples must be at least 1, or None for every row, not {samples}")
         if not isinstance(x, str):
-            raise TypeError(f"x is 'step', 'time' or a metric's name, not {x!r}")
-        blocks = self.store().columns(columns_for(wanted, x))
-        columns = history(blocks, wanted, samples, x)
+            raise TypeError(f"x must be 'step', 'time' or a metric's name, not {x!r}")
+        store = self.store()
+        self._check_logged(store, [*(wanted or ()), *(() if x in ("step", "time") else (x,))])
+        columns = history(store.columns(columns_for(wanted, x)), wanted, samples, x)
+        if not has_labels(store):
+            del columns["_label"]
         if not pandas:
             return columns
         from tracker.reading.frames import frame
@@ -268,18 +263,34 @@ class StoredRun:
     def scan_history(
         self, keys: Sequence[str] | None = None, min_step: int | None = None, max_step: int | None = None
     ) -> Iterator[dict[str, Any]]:
-        """Yield every row in the order of steps: ``_step``, ``_timestamp``, ``_label`` and the metrics logged there.
+        """Return an iterator over every row in the order of steps.
+
+        A row has ``_step``, ``_timestamp``, where there are several writers ``_label``, and the metrics of that step.
 
         Args:
             keys: only these metrics, and only rows that have one of them; None for all.
             min_step: from this step on.
             max_step: up to this step, itself included.
+
+        Raises:
+            UnknownMetricError: a metric that was never logged. TypeError: an argument that is not valid.
         """
         wanted = _checked_keys(keys)
         min_step = _integer(min_step, "min_step must be a step, an integer")
         max_step = _integer(max_step, "max_step must be a step, an integer")
-        blocks = self.store().columns(wanted, min_step, max_step)
-        return rows(blocks, wanted, min_step, max_step)
+        store = self.store()
+        self._check_logged(store, wanted or ())
+        found = rows(store.columns(wanted, min_step, max_step), wanted, min_step, max_step)
+        return found if has_labels(store) else map(_without_label, found)
+
+    def _check_logged(self, store: RunReader, keys: Sequence[str]) -> None:
+        if keys:
+            logged = store.keys()
+            unknown = [key for key in keys if key not in set(logged)]
+            if unknown:
+                raise UnknownMetricError(
+                    f"run {self.id!r} never logged {', '.join(unknown)}; it logged {some(logged, 10)}"
+                )
 
     def files(self) -> list[StoredFile]:
         """Return the files that were saved with the run, by name."""
@@ -287,9 +298,12 @@ class StoredRun:
         paths = [path for path in sorted(top.rglob("*")) if path.is_file() and not path.name.startswith(PART_PREFIX)]
         return [StoredFile(path.relative_to(top).as_posix(), path, path.stat().st_size) for path in paths]
 
-    def artifacts(self) -> list[Any]:
-        """Return the artifacts that the run made or used."""
-        return []
+    def to_row(self, names: Sequence[str]) -> dict[str, Any]:
+        """Return the fields `names`, then ``config.<key>`` and ``summary.<key>``, nested keys joined with dots."""
+        row = {name: getattr(self, name) for name in names}
+        for place in ("config", "summary"):
+            row |= {".".join((place, *path)): value for path, value in flatten(self._map(place))}
+        return row
 
     def refresh(self) -> StoredRun:
         """Forget what was read, so that it is read again; return the run itself."""
@@ -303,7 +317,8 @@ class StoredRun:
             "id name project group job_type tags notes state exit_code signal traceback reason start_time end_time "
             "last_time step records points config summary metrics losses writers sinks"
         )
-        return {name: getattr(self, name) for name in names.split()} | {"dir": self.place}
+        plain = {"tags": list(self._get("tags") or ()), "config": self._map("config"), "summary": self._map("summary")}
+        return {name: getattr(self, name) for name in names.split()} | plain | {"dir": self.place}
 
     def store(self) -> RunReader:
         """Return a reader of the run's store; where that is missing or damaged, it is first made anew from the log.
@@ -376,6 +391,9 @@ class StoredRun:
     def _map(self, key: str) -> dict[str, Any]:
         return dict(self._get(key) or {})
 
+    def _repr_html_(self) -> str:
+        return run_html(self)
+
     def __repr__(self) -> str:
         return f"<StoredRun {self.id!r} in {str(self.dir.parent.parent)!r}>"
 
@@ -390,9 +408,19 @@ def _integer(value: Any, must_be: str) -> int | None:
         raise TypeError(f"{must_be}, not {value!r}") from None
 
 
+def has_labels(store: RunReader) -> bool:
+    """Whether the rows of a run have ``_label``: it has several writers."""
+    return len(store.state().get("writers") or ()) > 1
+
+
+def _without_label(row: dict[str, Any]) -> dict[str, Any]:
+    row.pop("_label", None)
+    return row
+
+
 def _checked_keys(keys: Sequence[str] | None) -> list[str] | None:
     if keys is None:
         return None
     if isinstance(keys, str) or not all(isinstance(key, str) for key in keys):
-        raise TypeError(f"keys is a list of metric names such as ['loss'], not {keys!r}")
+        raise TypeError(f"keys must be a list of metric names such as ['loss'], not {keys!r}")
     return list(dict.fromkeys(keys))

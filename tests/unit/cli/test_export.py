@@ -23,7 +23,7 @@ def test_export_csv(root: Path, capsysbinary: pytest.CaptureFixture[bytes]) -> N
     assert main(["export", "first001"]) == 0
     text = capsysbinary.readouterr().out.decode()
     rows = list(csv.DictReader(io.StringIO(text, newline="")))
-    assert list(rows[0]) == ["_step", "_timestamp", "_label", "loss", "note", "ok", "hist"]
+    assert list(rows[0]) == ["_step", "_timestamp", "loss", "note", "ok", "hist"]
     assert [float(row["loss"]) for row in rows if row["loss"] != "nan"] == [0.5, math.inf, 0.1 + 0.2]
     assert rows[0]["note"] == 'a "quoted", text'
     assert rows[1]["note"] == ""
@@ -41,7 +41,7 @@ def test_export_jsonl_is_json_that_every_program_reads(root: Path, capsysbinary:
 def test_export_of_some_keys_and_steps(root: Path, capsysbinary: pytest.CaptureFixture[bytes]) -> None:
     assert main(["export", "first001", "--keys", "ok,loss", "--min-step", "2", "--max-step", "2"]) == 0
     lines = capsysbinary.readouterr().out.decode().splitlines()
-    assert lines[0] == "_step,_timestamp,_label,ok,loss"
+    assert lines[0] == "_step,_timestamp,ok,loss"
     assert len(lines) == 2
     assert lines[1].endswith(",true,inf")
 
@@ -88,7 +88,7 @@ def test_export_csv_of_texts_with_line_ends(root: Path, capsysbinary: pytest.Cap
 def test_export_of_a_run_that_logged_nothing(root: Path, capsysbinary: pytest.CaptureFixture[bytes]) -> None:
     RunBuilder(root, "empty001").finish()
     assert main(["export", "empty001"]) == 0
-    assert capsysbinary.readouterr().out == b"_step,_timestamp,_label\n"
+    assert capsysbinary.readouterr().out == b"_step,_timestamp\n"
 
 
 def test_export_parquet(root: Path, capsys: Captured) -> None:
@@ -107,7 +107,6 @@ def test_export_parquet(root: Path, capsys: Captured) -> None:
     assert types == {
         "_step": "int64",
         "_timestamp": "double",
-        "_label": "string",
         "f": "double",
         "i": "int64",
         "b": "bool",
