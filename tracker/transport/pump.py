@@ -102,16 +102,24 @@ class Pump:
         attach: attaches again; called on the pump thread.
         alive: whether the sidecar's process is known to live; cheap.
         interval: minimum interval between two steps, in seconds.
+        clock: tells the time for `step`, in seconds.
     """
 
     def __init__(
-        self, window: Source, mailbox: Mailbox, attach: Attach, alive: Callable[[], bool], interval: float
+        self,
+        window: Source,
+        mailbox: Mailbox,
+        attach: Attach,
+        alive: Callable[[], bool],
+        interval: float,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._window = window
         self._mailbox = mailbox
         self._attach = attach
         self._alive = alive
         self._interval = interval
+        self._clock = clock
         self._routes: dict[str, Callable[[Record, float], None]] = {
             "ack": self._on_ack,
             "answer": self._on_answer,
@@ -129,7 +137,7 @@ class Pump:
         self._requests: deque[tuple[int, str]] = deque()
         self._asked: dict[int, str] = {}
         self._received_at = self._checked_at = self._retry_at = 0.0
-        self._heard_at = self._sent_at = time.monotonic()
+        self._heard_at = self._sent_at = clock()
         self._retries = 0
         self._ack_timeout = _ACK_TIMEOUT
         self._attach_deadline = Deadline(None)
@@ -186,7 +194,7 @@ class Pump:
     def _run(self) -> None:
         try:
             while not self._closing:
-                self._wake.acquire(timeout=self._guarded_step(time.monotonic()))
+                self._wake.acquire(timeout=self._guarded_step(self._clock()))
             self._send_unnumbered("detach", {})
         finally:
             self._close_sockets(_DETACH_LINGER)
@@ -351,7 +359,7 @@ class Pump:
             attached = first if first is not None else self._attach_again()
         except (SidecarError, TrackerError) as error:
             self._retries += 1
-            self._retry_at = time.monotonic() + self._delay()
+            self._retry_at = self._clock() + self._delay()
             if not self._closing:
                 self._warn("attach", f"{error}; trying again, records stay in the window meanwhile")
             return False
@@ -384,7 +392,7 @@ class Pump:
         for number, what in sorted(self._asked.items(), reverse=True):
             self._requests.appendleft((number, what))
         self._asked.clear()
-        self._heard_at = self._sent_at = time.monotonic()
+        self._heard_at = self._sent_at = self._clock()
 
     def _close_sockets(self, linger: float = 0.0) -> None:
         for channel in (self._records, self._results):

@@ -128,6 +128,24 @@ def test_it_goes_on_in_further_segments_and_uses_them_again(tmp_path: Path) -> N
 
 
 @pytest.mark.usefixtures("small")
+def test_the_size_is_the_sum_of_the_segments(tmp_path: Path, small: None) -> None:
+    """As a running sum, which any thread may read while others append."""
+    window = make(tmp_path, 40 * SMALL_SEGMENT)
+    sizes = {window.size_bytes()}
+    for turn in range(60):
+        assert put(window, 1000 if turn % 7 else 3 * SMALL_SEGMENT)
+        window.prepare()
+        taken(window)
+        if turn % 5 == 4:
+            window.release(window.seq - turn % 3)
+        files = [path.stat().st_size for path in window.directory.glob("*.seg")]
+        sizes.add(window.size_bytes())
+        assert window.size_bytes() == sum(files) - window_module.RESERVE_BYTES
+    assert len(sizes) > 3
+    window.release(window.seq)
+    window.close()
+
+
 def test_the_final_records_are_kept_when_the_window_is_full(tmp_path: Path) -> None:
     window = make(tmp_path, limit_bytes=2 * SMALL_SEGMENT)
     while put(window, 500):
