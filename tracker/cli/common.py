@@ -189,7 +189,7 @@ def is_address(named: Any) -> bool:
 
 
 def refuse_server(args: argparse.Namespace) -> None:
-    """Raise `CommandError` if the command line names a server in the place of a directory."""
+    """Raise `CommandError` if the command line names a server instead of a directory."""
     named = getattr(args, "dir", None)
     if is_address(named):
         raise CommandError(f"needs a directory of runs, and {named} is a server")

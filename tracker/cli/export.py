@@ -121,11 +121,11 @@ def _form_of(path: Path | None) -> str:
 
 
 def _to_file(write: Write, source: Source, path: Path, progress: Progress) -> int:
-    """Write to a file that appears when it is whole; into a device or a pipe as it comes."""
+    """Write to a file, which appears when it is complete; to a device or a pipe directly."""
     if path.exists() and not path.is_file():
         with open(path, "wb") as file:
             return write(source, file, progress)
-    path = path.resolve()  # a link stays one
+    path = path.resolve()  # a symbolic link is kept
 
     def whole(file: IO[bytes]) -> int:
         rows = write(source, file, progress)
@@ -137,9 +137,9 @@ def _to_file(write: Write, source: Source, path: Path, progress: Progress) -> in
 
 
 class _LineFeeds(io.StringIO):
-    """Takes rows that end with CR LF, and ends them with LF alone.
+    """Text buffer that replaces the CR LF at the end of each row by LF.
 
-    `csv` of Python 3.11 quotes a carriage return only where it is part of what ends lines.
+    The `csv` module of Python 3.11 quotes a carriage return only if it is part of the line terminator.
     """
 
     def write(self, row: str) -> int:
@@ -147,7 +147,7 @@ class _LineFeeds(io.StringIO):
 
 
 def write_csv(source: Source, out: IO[bytes], progress: Progress) -> int:
-    """Write CSV (RFC 4180, but with line feeds alone); return how many rows, the head not counted."""
+    """Write CSV (RFC 4180, but lines end with LF); return the number of rows, without the heading."""
     keys = source.keys
     text = _LineFeeds(newline="")
     lines = csv.writer(text, lineterminator="\r\n")
@@ -177,7 +177,7 @@ def _cell(value: Any) -> Any:
 
 
 def write_jsonl(source: Source, out: IO[bytes], progress: Progress) -> int:
-    """Write one JSON object a line; return how many."""
+    """Write one JSON object per line; return the number of rows."""
     count = 0
     rows = source.rows(progress)
     while batch := list(islice(rows, 256)):
@@ -187,16 +187,16 @@ def write_jsonl(source: Source, out: IO[bytes], progress: Progress) -> int:
 
 
 def write_parquet(source: Source, out: IO[bytes], progress: Progress) -> int:
-    """Write Parquet, in groups of rows; return how many rows.
+    """Write Parquet, in groups of rows; return the number of rows.
 
-    A metric of floats, or of integers and floats, is float64; of integers int64; of truth values bool; of texts string;
-    of anything else JSON in a string.
+    A metric of floats, or of integers and floats, becomes float64; of integers int64; of booleans bool; of strings
+    string; of anything else JSON in a string.
     """
     try:
         import pyarrow
         import pyarrow.parquet
     except ImportError as error:
-        raise CommandError("parquet needs pyarrow, which is not installed: pip install pyarrow") from error
+        raise CommandError("Parquet needs pyarrow, which is not installed: pip install pyarrow") from error
     types = source.types()
     convert = {key: _conversion(types[key]) for key in source.keys}
     fields = {name: {"_step": "int64", "_timestamp": "float64", "_label": "string"}[name] for name in source.own}
@@ -213,10 +213,10 @@ def write_parquet(source: Source, out: IO[bytes], progress: Progress) -> int:
                 writer.write_table(pyarrow.table(columns, schema=schema))
             except OverflowError as error:
                 raise CommandError(
-                    "a metric has integers over 63 bits, which parquet has no place for; try csv"
+                    "a metric has integers over 63 bits, which Parquet cannot hold; try --format csv"
                 ) from error
             except (pyarrow.ArrowInvalid, pyarrow.ArrowTypeError) as error:
-                raise CommandError(f"a metric changed its type while it was exported; try again ({error})") from error
+                raise CommandError(f"a metric changed its type during the export; try again ({error})") from error
             count += len(batch)
     return count
 
@@ -226,7 +226,7 @@ def _same(value: Any) -> Any:
 
 
 def _conversion(types: set[type]) -> tuple[str, Callable[[Any], Any]]:
-    """Return the Parquet type for values of these types, and how one becomes it."""
+    """Return the Parquet type for values of these types, and the function that converts one."""
     if types <= {float}:
         return "float64", float
     if types == {int}:
@@ -241,7 +241,7 @@ def _conversion(types: set[type]) -> tuple[str, Callable[[Any], Any]]:
 
 
 class _Counted(io.RawIOBase):
-    """A stream that knows how much was written to it, as a pipe does not, and that is not closed with its user."""
+    """A stream that counts the bytes written, which a pipe does not, and stays open when its user closes it."""
 
     def __init__(self, out: IO[bytes]) -> None:
         self._out = out

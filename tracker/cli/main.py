@@ -152,7 +152,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _tolerate_encoding() -> None:
-    """Have characters that a terminal or a file cannot encode written as escapes, in the place of a traceback."""
+    """Have characters that a terminal or a file cannot encode written as escapes, instead of failing."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")

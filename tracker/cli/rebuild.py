@@ -71,9 +71,9 @@ def _to_map(rebuilt: Rebuilt) -> dict[str, Any]:
     }
 
 
-def _report_damage(run_id: str, damage: list[tuple[int, int]], kept: Path | None) -> None:
+def _report_damage(run_id: str, damage: list[tuple[int, int]], old_store: Path | None) -> None:
     if damage:
         lost = counted(sum(end - start for start, end in damage), "byte")
         say(f"{run_id}: {lost} of the log are damaged and were skipped; 'tracker verify {run_id}' names them")
-    if kept is not None:
-        say(f"{run_id}: the old store held more than the damaged log does, and was kept as {kept.name}")
+    if old_store is not None:
+        say(f"{run_id}: the old store held more than the damaged log does, and was kept as {old_store.name}")

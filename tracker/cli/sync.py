@@ -176,7 +176,7 @@ def _forget(api: Api, args: argparse.Namespace, chosen: list[Path]) -> int:
 
 
 def _forgotten(directory: Path, address: SinkAddress) -> bool:
-    """Remove what is kept about a run's way to a server; return False if a process is sending it."""
+    """Remove a run's progress to a server; return False if a process writes or sends the run."""
     if is_held(directory) is not None:
         return False
     lock = SinkLock.take(directory, address)
