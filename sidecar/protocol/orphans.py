@@ -12,6 +12,17 @@ from typing import Any
 from sidecar.protocol.segments import Kept, OwnerLock, read_window, remove_window
 
 
+def read_orphan(directory: Path, run: str, after: int = 0) -> Iterator[Kept]:
+    """Yield the records for `run` in the window of a client, those with numbers over `after`, in order.
+
+    They end at a gap, at damage, and at a record of another run or client.
+    """
+    for kept in read_window(directory, after):
+        if kept.record.run != run or kept.record.client != directory.name:
+            return
+        yield kept
+
+
 class Orphan:
     """A window whose owner is gone, locked until it is removed or released.
 
@@ -37,14 +48,8 @@ class Orphan:
         return self._lock.info
 
     def records(self, run: str, after: int = 0) -> Iterator[Kept]:
-        """Yield the client's records for `run` with numbers over `after`, in order.
-
-        They end at a gap, at damage, and at a record of another run or client.
-        """
-        for kept in read_window(self.directory, after):
-            if kept.record.run != run or kept.record.client != self.client:
-                return
-            yield kept
+        """Yield the client's records; see `read_orphan`."""
+        return read_orphan(self.directory, run, after)
 
     def remove(self) -> None:
         """Remove the window: its records are durable elsewhere."""

@@ -19,8 +19,9 @@ from sidecar.protocol.errors import SidecarError
 from sidecar.protocol.frames import frame
 from sidecar.protocol.keys import KeyPair
 from sidecar.protocol.layout import REMOTE_NAME
+from sidecar.protocol.orphans import Orphan, read_orphan
 from sidecar.protocol.records import Record
-from sidecar.protocol.segments import WINDOWS_NAME, Kept, OwnerLock, read_owner, read_window, remove_window
+from sidecar.protocol.segments import WINDOWS_NAME, Kept, read_owner
 from tracker.errors import TrackerError
 from tracker.transport.backend import Attached, Backend
 from tracker.transport.mailbox import Mailbox
@@ -48,7 +49,7 @@ class OrphanedWindow:
         self._crash_record = b""
         self._unsent: Iterator[Kept] = iter(())
         last = None
-        for stored in read_window(directory):
+        for stored in read_orphan(directory, self.run):
             last = stored.record
         if last is not None:
             self.seq = last.seq
@@ -76,7 +77,7 @@ class OrphanedWindow:
     def rewind(self, acked: int) -> None:
         """Let `take` continue with the record after `acked`."""
         self.acked = self.sent = acked
-        self._unsent = read_window(self._directory, acked)
+        self._unsent = read_orphan(self._directory, self.run, acked)
 
     def release(self, acked: int) -> None:
         """Records up to `acked` are durable."""
@@ -110,12 +111,12 @@ def _is_for(directory: Path, address: str) -> bool:
 
 def _send_all(directories: list[Path], backend: Backend, interval: float) -> None:
     for directory in directories:
-        lock = OwnerLock.take(directory)
-        if lock is None:
+        orphan = Orphan.take(directory)
+        if orphan is None:
             continue  # its process lives
         try:
-            if _send(directory, lock, backend, interval):
-                remove_window(directory)
+            if _send(orphan, backend, interval):
+                orphan.remove()
                 with contextlib.suppress(OSError):  # not empty
                     directory.parent.rmdir()
                     directory.parent.parent.rmdir()
@@ -123,16 +124,17 @@ def _send_all(directories: list[Path], backend: Backend, interval: float) -> Non
             run = directory.parent.parent.name
             _log.warning("run %s: the records left by client %s could not be sent: %s", run, directory.name, error)
         finally:
-            lock.release()
+            orphan.release()
 
 
-def _send(directory: Path, lock: OwnerLock, backend: Backend, interval: float) -> bool:
+def _send(orphan: Orphan, backend: Backend, interval: float) -> bool:
     """Send one window; return whether all of it is durable."""
-    source = OrphanedWindow(directory)
+    source = OrphanedWindow(orphan.directory)
     if source.seq == 0:
         return True
-    pair = KeyPair(*lock.info["pair"]) if lock.info.get("pair") else None
-    body = {"label": lock.info.get("label"), "parent": lock.info.get("parent"), "again": True}
+    info = orphan.info
+    pair = KeyPair(*info["pair"]) if info.get("pair") else None
+    body = {"label": info.get("label"), "parent": info.get("parent"), "again": True}
 
     def attach(again: bool, deadline: Deadline) -> Attached:
         return backend.attach(source.run, source.client, dict(body), deadline, pair)[0]

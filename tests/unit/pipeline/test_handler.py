@@ -218,9 +218,9 @@ def test_fire_and_forget(stages: Stages) -> None:
     assert stages.results == []
 
 
-def test_the_bound_on_different_keys(stages: Stages, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sidecar.pipeline.held_run.MAX_RUN_KEYS", 3)
-    stages.attach("run", "a")
+def test_the_bound_on_different_keys(stages: Stages) -> None:
+    session, _ = stages.attach("run", "a")
+    session.run.keys.update(f"key {number}" for number in range(limits.MAX_RUN_KEYS - 3))
     records = [
         log("run", "a", 1, a=1, b=2),
         log("run", "a", 2, c=1, d=1),
