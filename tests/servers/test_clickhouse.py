@@ -598,5 +598,5 @@ def test_an_answer_that_cannot_be_read_names_the_server(
     any_clickhouse.query(
         f"INSERT INTO {database}.tracker_runs (run, version, packed) VALUES ('run00001', 99999999, 'x')"
     )
-    with Api(address) as api, pytest.raises(StoreError, match="holds what cannot be read"):
+    with Api(address) as api, pytest.raises(StoreError, match="contains invalid data"):
         api.runs()[0]

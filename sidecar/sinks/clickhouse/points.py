@@ -1,6 +1,6 @@
-"""A log's metrics as rows of ``tracker_points``, and rows of it as a run's blocks. Pure functions on bytes, no I/O.
+"""Conversion between a log's metrics and rows of ``tracker_points``. Pure functions on bytes, no I/O.
 
-What goes in comes out equal and of the same type: NaN, infinities, -0.0, integers of 64 bits with a sign and without.
+Values come back equal and of the same type: NaN, infinities, -0.0, signed and unsigned integers of 64 bits.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from sidecar.sinks.clickhouse.wire import Column as NativeColumn
 from sidecar.sinks.clickhouse.wire import RowBinary, native_block, numbers, text
 
 BLOCK_POINTS = 16_384
-"""Points that are sent at a time, about."""
+"""Approximate number of points in a block."""
 
 FLOAT, INT, UINT, BOOL, TEXT, JSON, MSGPACK = (
     KINDS[name] for name in ("float", "int", "uint", "bool", "text", "json", "msgpack")
@@ -32,11 +32,11 @@ _FLOATS, _INTS = {float}, {int}
 
 
 class _Records:
-    """The records of one client that have the same keys, as they are gathered.
+    """Records of one client that have the same keys.
 
     Attributes:
-        seqs, positions, steps, times: of each record.
-        values: of the first record, of the second, and so on.
+        seqs, positions, steps, times: one per record.
+        values: the values of the first record, of the second, and so on.
     """
 
     __slots__ = ("positions", "seqs", "steps", "times", "values")
@@ -50,7 +50,7 @@ class _Records:
 
 
 class _Group(NamedTuple):
-    """The same in bytes: what all values of a record share."""
+    """The encoded columns that all values of the same records share."""
 
     client: str
     size: int
@@ -69,7 +69,7 @@ class _Piece(NamedTuple):
 
 
 def native_points(run: str, batch: Batch) -> Iterator[bytes]:
-    """Yield the points of a batch as blocks of the Native format, in the order in which the table keeps them."""
+    """Yield the points of a batch as blocks of the Native format, sorted as the table is."""
     count = 0
     rows: list[tuple[str, _Piece]] = []
     for key, pieces in sorted(_pieces(batch).items()):
@@ -107,20 +107,20 @@ def _pieces(batch: Batch) -> dict[str, list[_Piece]]:
 
 
 def _gather(batch: Batch) -> dict[tuple[str, tuple[str, ...]], _Records]:
-    """Return the records by client and keys, with nothing but numbers made: many small objects wake the collector."""
+    """Return the records by client and keys. Creates no object per record, which would trigger garbage collection."""
     groups: dict[tuple[str, tuple[str, ...]], _Records] = {}
     for (kind, _, client, seq, time, body), end in zip(batch.records, batch.ends, strict=True):
         if kind == "log":
             data = body["data"]
             name = client, tuple(data)
-            found = groups.get(name)
-            if found is None:
-                found = groups[name] = _Records()
-            found.seqs.append(seq or end)
-            found.positions.append(end)
-            found.steps.append(body["step"])
-            found.times.append(time)
-            found.values += data.values()
+            group = groups.get(name)
+            if group is None:
+                group = groups[name] = _Records()
+            group.seqs.append(seq or end)
+            group.positions.append(end)
+            group.steps.append(body["step"])
+            group.times.append(time)
+            group.values += data.values()
     return groups
 
 
@@ -146,7 +146,7 @@ def _block(run: str, rows: list[tuple[str, _Piece]], count: int) -> bytes:
 
 
 def _encode(values: Sequence[Any]) -> tuple[bytes, bytes, bytes, bytes]:
-    """Return the columns kind, number, integer and text of some values."""
+    """Return the columns kind, number, integer and text of values."""
     count = len(values)
     types = _FLOATS if isinstance(values, array) else set(map(type, values))
     if types == _FLOATS:
@@ -169,7 +169,7 @@ def _encode_one(value: Any) -> tuple[int, float, int, str | bytes]:
         return TEXT, math.nan, 0, value
     try:
         return JSON, math.nan, 0, json.dumps(value, ensure_ascii=False, allow_nan=False)
-    except (TypeError, ValueError):  # bytes, NaN or an infinity in it
+    except (TypeError, ValueError):  # it contains bytes, NaN or an infinity
         return MSGPACK, math.nan, 0, pack(value)
 
 
@@ -177,7 +177,7 @@ def decode_one(kind: int, number: float, integer: int, raw: bytes) -> Any:
     """Return the value of one row.
 
     Raises:
-        ValueError, RecordError: it is none.
+        ValueError, RecordError: the row is invalid.
     """
     if kind == FLOAT:
         return number
@@ -193,11 +193,11 @@ def decode_one(kind: int, number: float, integer: int, raw: bytes) -> Any:
         return json.loads(raw)
     if kind == MSGPACK:
         return unpack(raw)
-    raise ValueError(f"a value of the unknown kind {kind}")
+    raise ValueError(f"unknown kind of value: {kind}")
 
 
 class Series(NamedTuple):
-    """The values of one key that one client logged, ascending by seq, each seq once."""
+    """The values of one key that one client logged, in ascending order of seq, without duplicates."""
 
     seqs: array[int]
     steps: array[int]
@@ -211,14 +211,14 @@ SERIES_SQL = (
     f"groupArrayIf(integer, toInt8(kind) IN ({INT}, {UINT}, {BOOL})), "
     f"groupArrayIf(text, toInt8(kind) IN ({TEXT}, {JSON}, {MSGPACK}))"
 )
-"""What to select, grouped by client and key, for `read_series`."""
+"""Columns to select, grouped by client and key, for `read_series`."""
 
 
 def read_series(row: RowBinary) -> Series:
-    """Read what `SERIES_SQL` selects. Rows come in any order, and some perhaps twice.
+    """Read the columns of `SERIES_SQL`. The rows may be in any order, and some may be duplicates.
 
     Raises:
-        ValueError, RecordError: what is there cannot be read.
+        ValueError, RecordError: the data is invalid.
     """
     seqs, steps, times, kinds = row.numbers("Q"), row.numbers("q"), row.numbers("d"), row.numbers("b")
     floats, integers, raws = row.numbers("d"), row.numbers("q"), row.raws()
@@ -232,8 +232,8 @@ def read_series(row: RowBinary) -> Series:
         values = _mixed(kinds, iter(floats), iter(integers), iter(raws))
     if all(map(lt, seqs, islice(seqs, 1, None))):
         return Series(seqs, steps, times, values)
-    place = {seq: index for index, seq in enumerate(seqs)}  # of equal rows any
-    order = [place[seq] for seq in sorted(place)]
+    index_of = {seq: index for index, seq in enumerate(seqs)}  # of equal rows any one
+    order = [index_of[seq] for seq in sorted(index_of)]
     chosen = [values[i] for i in order]
     return Series(
         array("Q", [seqs[i] for i in order]),
@@ -244,24 +244,24 @@ def read_series(row: RowBinary) -> Series:
 
 
 def _mixed(kinds: Sequence[int], floats: Iterator[float], integers: Iterator[int], raws: Iterator[bytes]) -> list[Any]:
-    found = []
+    values = []
     for kind in kinds:
         if kind == FLOAT:
-            found.append(next(floats))
+            values.append(next(floats))
         elif kind in (INT, UINT, BOOL):
-            found.append(decode_one(kind, 0.0, next(integers), b""))
+            values.append(decode_one(kind, 0.0, next(integers), b""))
         else:
-            found.append(decode_one(kind, 0.0, 0, next(raws)))
-    return found
+            values.append(decode_one(kind, 0.0, 0, next(raws)))
+    return values
 
 
 class Stretch(NamedTuple):
-    """Consecutive records of one client, as a block has them.
+    """Consecutive records of one client, in the form of a block.
 
     Attributes:
-        first: the number of the first record. Each next has a larger one, so stretches are in order by it.
-        steps, times: of each record.
-        columns: key -> which of the records have it, and its values.
+        first: seq of the first record, by which stretches of a client are ordered.
+        steps, times: one per record.
+        columns: key -> the records that have it, and its values.
     """
 
     first: int
@@ -271,18 +271,18 @@ class Stretch(NamedTuple):
 
 
 def join_series(series: Mapping[str, Series]) -> Stretch:
-    """Put the series of one client together, in which records have several keys."""
+    """Join the series of one client into records."""
     widest = max(series.values(), key=lambda one: len(one.seqs))
     if all(one.seqs == widest.seqs for one in series.values()):
         whole: dict[str, Column] = {key: (None, one.values) for key, one in series.items()}
         return Stretch(widest.seqs[0], widest.steps, widest.times, whole)
-    places: dict[int, tuple[int, float]] = {}
+    step_and_time: dict[int, tuple[int, float]] = {}
     for one in series.values():
-        if one.seqs is not widest.seqs or not places:
-            places.update(zip(one.seqs, zip(one.steps, one.times, strict=True), strict=True))
-    seqs = sorted(places)
+        if one.seqs is not widest.seqs or not step_and_time:
+            step_and_time.update(zip(one.seqs, zip(one.steps, one.times, strict=True), strict=True))
+    seqs = sorted(step_and_time)
     index = dict(zip(seqs, range(len(seqs)), strict=True))
-    steps, times = zip(*map(places.__getitem__, seqs), strict=True)
+    steps, times = zip(*map(step_and_time.__getitem__, seqs), strict=True)
     columns: dict[str, Column] = {}
     for key, one in series.items():
         rows = None if len(one.seqs) == len(seqs) else array("q", map(index.__getitem__, one.seqs))

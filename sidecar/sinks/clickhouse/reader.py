@@ -1,10 +1,10 @@
-"""The runs of a ClickHouse database, and one of them, read as the embedded store of a run is.
+"""ClickhouseStore and ClickhouseReader: the runs of a ClickHouse database, read as the embedded store of a run is.
 
-A reader goes by the run's own row: what it says the run was at, all points up to there are on the server, and points
-behind it belong to a batch that is still on its way and are left out. Rows that are there twice, since they were sent
-twice and not merged yet, are taken once, without waiting for ClickHouse to merge them.
+A reader goes by the row of the run: up to the offset that it names, all points are on the server; points beyond belong
+to a batch that is still being sent, and are ignored. Duplicate rows, which were resent and not merged yet, count once,
+without waiting for ClickHouse to merge them.
 
-From any thread; one request at a time. Raises `StoreError` and nothing else: requests' and the sinks' errors end here.
+Can be used from any thread; one request at a time. Raises only `StoreError`: errors of sinks and requests end here.
 """
 
 from __future__ import annotations
@@ -27,34 +27,40 @@ from sidecar.sinks.clickhouse.wire import RowBinary
 from sidecar.sinks.contract import SinkError, SinkUnavailableError
 
 BLOCK_RECORDS = 8192
+"""Maximum number of records in a block."""
+
 _BLOCK_BYTES = 1 << 20
+"""Size of the stretch of the log that makes a block of records without numbers, in bytes."""
+
 _BLOCK_POINTS = 400_000
-"""What a block has at most: so many records, or where they are not numbered those of so many bytes of the log; fewer
-where records have so many values that more points would come together, about."""
+"""Approximate maximum number of points in a block: records with many values make smaller blocks."""
 
 _FETCH_POINTS = 400_000
-_FETCH_BLOCKS = 100
-"""How much is asked for at once, about: so many points, but not of more blocks than this."""
+"""Approximate maximum number of points in a query."""
 
-_ROWS_AT_ONCE = 20_000
-"""More than the keys of one record, so that each question gets on."""
+_FETCH_BLOCKS = 100
+"""Maximum number of blocks in a query."""
+
+_MAX_ROWS = 20_000
+"""Maximum number of rows in a query; more than the keys of a record, so that each query makes progress."""
 
 _TIMEOUT_SECONDS = 300.0
-"""How long a question may take: who reads a long run waits."""
+"""Maximum time for a query, in seconds; reading a long run takes long."""
 
 _MAX_NAMED_BYTES = 150_000
-"""Longer lists of keys are picked out of all that was read, not asked for by name: a query has at most 256 KiB."""
+"""Maximum size of a list of keys in a query, whose own maximum is 256 KiB; for longer ones all keys are read, and those
+that are not wanted are dropped here."""
 
 
 class UnreachableStoreError(StoreError):
-    """The server does not answer, or not now; asking again later may help."""
+    """The server cannot be reached, or is busy; retrying later may help."""
 
 
 class Arrived(NamedTuple):
-    """One ``log`` record, or those of its values that were asked for.
+    """A ``log`` record, with the requested values.
 
     Attributes:
-        position: where it ends in the log, so the checkpoint behind it.
+        position: its end in the log, which is the checkpoint after it.
     """
 
     position: int
@@ -68,27 +74,27 @@ class ClickhouseStore:
     """The runs in one database.
 
     Args:
-        address: ``clickhouse+http://host:8123/database``; see `sidecar.sinks.clickhouse.client`. Not touched
-            before something is asked for.
+        address: ``clickhouse+http://host:8123/database``; see `sidecar.sinks.clickhouse.client`. It is connected to
+            when something is read.
 
     Attributes:
         address: the same.
 
     Raises:
-        ValueError: it is no such address.
+        ValueError: it is not an address of a ClickHouse server.
     """
 
     def __init__(self, address: str) -> None:
         self._parsed = parse_sink(address)
         if self._parsed.kind != "clickhouse":
-            raise ValueError(f"{address!r} is no address of a ClickHouse server")
+            raise ValueError(f"{address!r} is not an address of a ClickHouse server")
         self.address = self._parsed.text
         self._server: Clickhouse | None = None
         self._pid = 0
         self._lock = threading.Lock()
 
     def runs(self, project: str | None = None) -> list[tuple[str, dict[str, Any]]]:
-        """Return id and state of every run, or of those of a project, with one question."""
+        """Return id and state of every run, or of those of a project, with one query."""
         where = "" if project is None else f" WHERE project = {quoted(project)}"
         with self.answer(f"SELECT run, packed FROM {self.table(RUNS)} FINAL{where} ORDER BY run") as rows:
             return [(rows.text(), _state(rows.raw())) for _ in _each(rows)]
@@ -99,29 +105,29 @@ class ClickhouseStore:
             return {rows.text(): rows.text() for _ in _each(rows)}
 
     def run(self, id: str) -> ClickhouseReader:
-        """Return the reader of a run, which need not be there."""
+        """Return the reader of a run, which need not exist."""
         return ClickhouseReader(self, id)
 
     def table(self, name: str) -> str:
-        """Return a table's name in SQL."""
+        """Return the name of a table in SQL."""
         with self._lock, _translated(self.address):
             return self._opened().schema.table(name)
 
     @contextlib.contextmanager
     def answer(self, sql: str) -> Iterator[RowBinary]:
-        """Hand over the answer to a question, and say of one that cannot be read that it is so."""
+        """Query, and give the result to the ``with`` block, whose errors in reading it become `StoreError`."""
         with self._lock, _translated(self.address):
             data = self._opened().query(f"{sql} FORMAT RowBinary")
         with _translated(self.address):
             yield RowBinary(data)
 
     def _opened(self) -> Clickhouse:
-        if self._server is None or self._pid != os.getpid():  # a forked child has a connection of its own
+        if self._server is None or self._pid != os.getpid():  # a forked child needs a connection of its own
             self._server, self._pid = Clickhouse(self._parsed, _TIMEOUT_SECONDS), os.getpid()
         return self._server
 
     def close(self) -> None:
-        """Let go of the connection; it is made again when something is asked for."""
+        """Close the connection; the next query opens another."""
         with self._lock:
             server, self._server = self._server, None
             if server is not None:
@@ -129,11 +135,11 @@ class ClickhouseStore:
 
 
 class ClickhouseReader:
-    """One run: the same as a `StoreReader`. All methods raise `StoreError`.
+    """Reads one run, as `StoreReader` does. All methods raise `StoreError`.
 
     Args:
-        store: where it is.
-        id: which.
+        store: the database.
+        id: the run's id.
     """
 
     def __init__(self, store: ClickhouseStore, id: str) -> None:
@@ -141,36 +147,36 @@ class ClickhouseReader:
         self.id = id
 
     def state(self) -> dict[str, Any]:
-        """What the run is, as `RunState.to_map` gives it."""
+        """Return the run's state, as `RunState.to_map` does."""
         return self.moment()[1]
 
     def moment(self) -> tuple[int, dict[str, Any]]:
-        """Return up to which offset of its log the run is there, and what it was then."""
-        found = self._latest()
-        if found is None:
+        """Return the log offset up to which the run is on the server, and its state there."""
+        latest = self._latest()
+        if latest is None:
             raise self._missing()
-        return found
+        return latest
 
     def find(self) -> dict[str, Any] | None:
-        """The same as `state`, or None where there is no such run."""
-        found = self._latest()
-        return None if found is None else found[1]
+        """Return the same as `state`, or None if there is no such run."""
+        latest = self._latest()
+        return None if latest is None else latest[1]
 
     def checkpoint(self) -> int:
-        """The log offset up to which the server has everything."""
+        """Return the log offset up to which the server has everything."""
         sql = f"SELECT max(version), count() FROM {self._store.table(RUNS)} WHERE {self._mine}"
         with self._store.answer(sql) as rows:
-            checkpoint, found = rows.int64(), rows.int64()
-        if not found:
+            checkpoint, count = rows.int64(), rows.int64()
+        if not count:
             raise self._missing()
         return checkpoint
 
     def version(self) -> str:
-        """A text that changes when the content does."""
+        """Return a string that changes when the content does."""
         return f"{self.id}-{self.checkpoint()}"
 
     def keys(self) -> list[str]:
-        """The metrics that were logged, in the order of their first appearance."""
+        """Return the logged metrics, in the order of their first appearance."""
         sql = (
             f"SELECT key FROM {self._store.table(POINTS)} WHERE {self._mine} AND position <= {self.checkpoint()} "
             "GROUP BY key ORDER BY min(position), argMin(place, position)"
@@ -186,16 +192,16 @@ class ClickhouseReader:
         *,
         most: int | None = None,
     ) -> Iterator[Block]:
-        """Yield the blocks, as `StoreReader.columns` does, all of one moment.
+        """Yield the blocks, as `StoreReader.columns` does, all from the same moment.
 
-        Their `first` is the number of the first record (``seq``) and not of the row: of the same writer the later has
-        the larger, which is all that rows are put in order by.
+        Their `first` is the seq of the first record, not a row number: it only has to increase for each writer, to put
+        rows in order.
         """
         wanted = None if keys is None else list(dict.fromkeys(keys))
         if wanted is not None and not wanted:
             return
         checkpoint, state = self.moment()
-        labels = {client: said["name"] for client, said in state["writers"].items()}
+        labels = {client: writer["name"] for client, writer in state["writers"].items()}
         where = f"{self._mine} AND position <= {checkpoint}"
         named = f"{where}{_keys_condition(wanted)}"
         part = _part(state)
@@ -205,9 +211,9 @@ class ClickhouseReader:
         ordinals = self._ordinals(where, {plan.client for plan in planned})
         planned.sort(key=lambda plan: (plan.lowest, ordinals[plan.client], plan.start))
         for plans in _portions(evenly(planned, most)):
-            found = self._fetch(named, part, plans, None if wanted is None else frozenset(wanted))
+            fetched = self._fetch(named, part, plans, None if wanted is None else frozenset(wanted))
             for plan in plans:
-                series = found.get(plan)
+                series = fetched.get(plan)
                 if series:
                     stretch = join_series(series)
                     ordinal = ordinals[plan.client]
@@ -217,9 +223,9 @@ class ClickhouseReader:
         """Yield the ``log`` records between two checkpoints, in the order of the log.
 
         Args:
-            after: the checkpoint before the first.
-            until: the checkpoint behind the last.
-            keys: only these metrics, and no records without any of them.
+            after: checkpoint before the first record.
+            until: checkpoint after the last record.
+            keys: only these metrics, and only records that have any of them.
         """
         wanted = None if keys is None else list(dict.fromkeys(keys))
         if wanted is not None and not wanted:
@@ -227,9 +233,9 @@ class ClickhouseReader:
         while after < until:
             records, points = self._arrived(after, until, wanted)
             last = max(records, default=until)
-            whole = points < _ROWS_AT_ONCE
+            whole = points < _MAX_ROWS
             for position, record in records.items():
-                if whole or position < last:  # of the last perhaps not all came
+                if whole or position < last:  # the last record may be incomplete
                     yield record
             after = until if whole else last - 1
 
@@ -238,10 +244,10 @@ class ClickhouseReader:
             "SELECT position, client, step, time, key, toInt8(kind), number, integer, text"
             f" FROM {self._store.table(POINTS)}"
             f" WHERE {self._mine} AND position > {after} AND position <= {until}{_keys_condition(keys)}"
-            f" ORDER BY position, place LIMIT 1 BY position, place LIMIT {_ROWS_AT_ONCE}"
+            f" ORDER BY position, place LIMIT 1 BY position, place LIMIT {_MAX_ROWS}"
         )
         wanted = None if keys is None else frozenset(keys)
-        found: dict[int, Arrived] = {}
+        records: dict[int, Arrived] = {}
         count = 0
         with self._store.answer(sql) as rows:
             for _ in _each(rows):
@@ -250,12 +256,12 @@ class ClickhouseReader:
                 key, kind, number, integer = rows.text(), rows.int8(), rows.float64(), rows.int64()
                 raw = rows.raw()
                 if wanted is None or key in wanted:
-                    record = found.setdefault(position, Arrived(position, client, step, time, {}))
+                    record = records.setdefault(position, Arrived(position, client, step, time, {}))
                     record.data[key] = decode_one(kind, number, integer, raw)
-        return found, count
+        return records, count
 
     def close(self) -> None:
-        """Nothing of its own is open; here so that a reader can be used in a ``with``."""
+        """Do nothing: the connection is the store's. Exists for ``with``."""
 
     def __enter__(self) -> ClickhouseReader:
         return self
@@ -268,7 +274,7 @@ class ClickhouseReader:
         return f"run = {quoted(self.id)}"
 
     def _missing(self) -> StoreError:
-        return StoreError(f"there is no run {self.id!r} in {self._store.address}")
+        return StoreError(f"no run {self.id!r} in {self._store.address}")
 
     def _latest(self) -> tuple[int, dict[str, Any]] | None:
         sql = f"SELECT version, packed FROM {self._store.table(RUNS)} WHERE {self._mine} ORDER BY version DESC LIMIT 1"
@@ -276,20 +282,20 @@ class ClickhouseReader:
             return None if rows.done() else (rows.int64(), _state(rows.raw()))
 
     def _plan(self, where: str, part: str) -> list[_Plan]:
-        """Return which blocks there are: the records of each client, cut every so often."""
+        """Return the blocks of the run: the records of each client, in parts."""
         sql = (
             f"SELECT client, {part} AS part, min(seq), max(seq), min(step), max(step), count()"
             f" FROM {self._store.table(POINTS)} WHERE {where} GROUP BY client, part"
         )
-        found = []
+        plans = []
         with self._store.answer(sql) as rows:
             for _ in _each(rows):
                 client, number = rows.text(), rows.int64()
-                found.append(_Plan(client, number, *(rows.int64() for _ in range(5))))
-        return found
+                plans.append(_Plan(client, number, *(rows.int64() for _ in range(5))))
+        return plans
 
     def _ordinals(self, where: str, clients: set[str]) -> dict[str, int]:
-        """Return client -> its number among the writers in the order of their first row."""
+        """Return client -> its position among the writers, in the order of their first rows."""
         if len(clients) < 2:
             return dict.fromkeys(clients, 1)
         sql = f"SELECT client FROM {self._store.table(POINTS)} WHERE {where} GROUP BY client ORDER BY min(position)"
@@ -306,18 +312,18 @@ class ClickhouseReader:
             f" WHERE {where} AND ({chosen}) GROUP BY client, part, key ORDER BY min(position), argMin(place, position)"
         )
         by_name = {(plan.client, plan.part): plan for plan in plans}
-        found: dict[_Plan, dict[str, Series]] = {}
+        fetched: dict[_Plan, dict[str, Series]] = {}
         with self._store.answer(sql) as rows:
             for _ in _each(rows):
                 plan, key = by_name[rows.text(), rows.int64()], rows.text()
                 series = read_series(rows)
                 if wanted is None or key in wanted:
-                    found.setdefault(plan, {})[key] = series
-        return found
+                    fetched.setdefault(plan, {})[key] = series
+        return fetched
 
 
 class _Plan(NamedTuple):
-    """A block that is to be read: of one client the records from `start` to `end`."""
+    """A block to read: the records of one client from `start` to `end`."""
 
     client: str
     part: int
@@ -332,14 +338,14 @@ class _Plan(NamedTuple):
 
 
 def _part(state: Mapping[str, Any]) -> str:
-    """Return the SQL for the number of the block, among its client's, that a point is in."""
+    """Return the SQL for the number of the block, within those of its client, that a point belongs to."""
     density = max(1, state["points"] // max(1, state["records"]))
     records = max(64, min(BLOCK_RECORDS, _BLOCK_POINTS // density))
     return f"intDiv(seq, if(client = '', {_BLOCK_BYTES}, {records}))"
 
 
 def _portions(plans: Sequence[_Plan]) -> Iterator[Sequence[_Plan]]:
-    """Put blocks together that are read at once."""
+    """Group the blocks into those of one query."""
     portion: list[_Plan] = []
     points = 0
     for plan in plans:
@@ -360,7 +366,7 @@ def _keys_condition(keys: Sequence[str] | None) -> str:
 
 
 def _each(rows: RowBinary) -> Iterator[None]:
-    """Once for each row that is left."""
+    """Yield once for each remaining row."""
     while not rows.done():
         yield
 
@@ -368,7 +374,7 @@ def _each(rows: RowBinary) -> Iterator[None]:
 def _state(packed: bytes) -> dict[str, Any]:
     state = unpack(packed)
     if type(state) is not dict:
-        raise ValueError(f"the state is a {type(state).__name__}")
+        raise ValueError(f"the state must be a map, not {type(state).__name__}")
     return state
 
 
@@ -381,7 +387,7 @@ def _translated(address: str) -> Iterator[None]:
     except SinkError as error:
         raise StoreError(f"cannot read from {address}: {error}") from error
     except (ValueError, KeyError, TypeError, RecordError) as error:
-        raise StoreError(f"{address} holds what cannot be read: {type(error).__name__}: {error}") from error
+        raise StoreError(f"{address} contains invalid data: {type(error).__name__}: {error}") from error
 
 
 __all__ = ["Arrived", "ClickhouseReader", "ClickhouseStore", "UnreachableStoreError"]

@@ -1,8 +1,8 @@
-"""ClickHouse's binary formats: Native to insert columns, RowBinary for single rows and for answers. Pure functions.
+"""ClickHouse's binary formats: Native for inserting columns, RowBinary for single rows and for results. Pure functions.
 
-Native is a row of blocks: the number of columns, the number of rows, then for each column its name, its type and its
-values one after another. RowBinary is the values of row after row. In both, numbers are little-endian, a text and an
-array have their length before them, as a varint (LEB128), and what may be NULL a byte that says whether it is. See
+Native is a sequence of blocks: the number of columns, the number of rows, then for each column its name, its type and
+its values. RowBinary is the values row by row. In both, numbers are little-endian, strings and arrays are preceded by
+their length as a varint (LEB128), and a nullable value by a byte that says whether it is NULL. See
 https://clickhouse.com/docs/interfaces/formats/Native and https://clickhouse.com/docs/interfaces/formats/RowBinary.
 """
 
@@ -23,9 +23,9 @@ class Column(NamedTuple):
     """A column of a Native block.
 
     Attributes:
-        name: as in the table.
-        type: as in the table.
-        data: the values, in bytes.
+        name: name of the column.
+        type: its type; the server converts it if that of the table differs.
+        data: the encoded values.
     """
 
     name: str
@@ -34,19 +34,19 @@ class Column(NamedTuple):
 
 
 def varint(number: int) -> bytes:
-    """Return a number that is not negative as LEB128 has it."""
+    """Return a non-negative number in LEB128."""
     if number < 0x80:
         return bytes((number,))
-    found = bytearray()
+    data = bytearray()
     while number > 0x7F:
-        found.append(number & 0x7F | 0x80)
+        data.append(number & 0x7F | 0x80)
         number >>= 7
-    found.append(number)
-    return bytes(found)
+    data.append(number)
+    return bytes(data)
 
 
 def text(value: str | bytes) -> bytes:
-    """Return a String; it may be any bytes."""
+    """Return a String, which may be any bytes."""
     data = value.encode() if isinstance(value, str) else value
     return varint(len(data)) + data
 
@@ -57,11 +57,11 @@ def texts(values: Sequence[str | bytes]) -> bytes:
 
 
 def numbers(code: str, values: Iterable[Any]) -> bytes:
-    """Return numbers of the type that `array` calls `code`, without their count."""
-    found: array[Any] = array(code, values)
+    """Return numbers, without their count; `code` is a type code of `array`."""
+    encoded: array[Any] = array(code, values)
     if _BIG_ENDIAN:
-        found.byteswap()
-    return found.tobytes()
+        encoded.byteswap()
+    return encoded.tobytes()
 
 
 def float64(value: float) -> bytes:
@@ -75,7 +75,7 @@ def int64(value: int) -> bytes:
 
 
 def nullable(data: bytes | None) -> bytes:
-    """Return a value of a Nullable type, given as it would be otherwise; None is NULL."""
+    """Return a value of a Nullable type, given the encoded value, or None for NULL."""
     return b"\1" if data is None else b"\0" + data
 
 
@@ -88,12 +88,12 @@ def native_block(rows: int, columns: Sequence[Column]) -> bytes:
 
 
 class RowBinary:
-    """Reads an answer in RowBinary, value after value.
+    """Reads a result in RowBinary, value by value.
 
-    All methods raise `ValueError` where the answer ends too early.
+    All methods raise `ValueError` if the result is incomplete.
 
     Args:
-        data: the answer.
+        data: the result.
     """
 
     def __init__(self, data: bytes) -> None:
@@ -101,13 +101,13 @@ class RowBinary:
         self._at = 0
 
     def done(self) -> bool:
-        """Whether all of it was read."""
+        """Whether everything has been read."""
         return self._at >= len(self._data)
 
     def _take(self, count: int) -> bytes:
         start, self._at = self._at, self._at + count
         if self._at > len(self._data):
-            raise ValueError(f"an answer of {len(self._data)} bytes ends in the middle of a value")
+            raise ValueError(f"a result of {len(self._data)} bytes ends in the middle of a value")
         return self._data[start : self._at]
 
     def varint(self) -> int:
@@ -119,42 +119,42 @@ class RowBinary:
                 shift += 7
                 at += 1
         except IndexError:
-            raise ValueError(f"an answer of {len(data)} bytes ends in the middle of a number") from None
+            raise ValueError(f"a result of {len(data)} bytes ends in the middle of a number") from None
         self._at = at + 1
         return number | byte << shift
 
     def raw(self) -> bytes:
-        """Read a String that is bytes."""
+        """Read a String as bytes."""
         return self._take(self.varint())
 
     def text(self) -> str:
-        """Read a String that is text."""
+        """Read a String as text."""
         return self.raw().decode()
 
     def int8(self) -> int:
-        """Read an Int8 that is not negative."""
+        """Read a non-negative Int8."""
         return self._take(1)[0]
 
     def int64(self) -> int:
         """Read an Int64, or a UInt64 below 2**63."""
-        found: int = _INT.unpack(self._take(8))[0]
-        return found
+        number: int = _INT.unpack(self._take(8))[0]
+        return number
 
     def float64(self) -> float:
-        found: float = _FLOAT.unpack(self._take(8))[0]
-        return found
+        number: float = _FLOAT.unpack(self._take(8))[0]
+        return number
 
     def numbers(self, code: str) -> array[Any]:
-        """Read an Array of numbers of the type that `array` calls `code`."""
-        found: array[Any] = array(code)
+        """Read an Array of numbers; `code` is a type code of `array`."""
+        values: array[Any] = array(code)
         count = self.varint()
-        found.frombytes(self._take(count * found.itemsize))
+        values.frombytes(self._take(count * values.itemsize))
         if _BIG_ENDIAN:
-            found.byteswap()
-        return found
+            values.byteswap()
+        return values
 
     def raws(self) -> list[bytes]:
-        """Read an Array(String) of bytes."""
+        """Read an Array(String) as bytes."""
         return [self.raw() for _ in range(self.varint())]
 
 

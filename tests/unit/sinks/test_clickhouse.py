@@ -14,7 +14,7 @@ from sidecar.log.reader import Batch
 from sidecar.protocol.records import Record
 from sidecar.protocol.sink_address import parse_sink
 from sidecar.sinks.clickhouse import points
-from sidecar.sinks.clickhouse.client import error_of, place_of
+from sidecar.sinks.clickhouse.client import Endpoint, endpoint_of, error_of
 from sidecar.sinks.clickhouse.points import Series, decode_one, join_series, native_points, read_series
 from sidecar.sinks.clickhouse.schema import (
     KINDS,
@@ -45,8 +45,8 @@ from sidecar.sinks.http import Answer
 from tests.support import exact
 
 
-def place(text: str) -> Any:
-    return place_of(parse_sink(text))
+def endpoint(text: str) -> Endpoint:
+    return endpoint_of(parse_sink(text))
 
 
 # -- addresses --------------------------------------------------------------------------------------------------------
@@ -65,15 +65,15 @@ def place(text: str) -> Any:
     ],
 )
 def test_an_address_names_a_server_and_a_database(text: str, url: str, database: str) -> None:
-    found = place(text)
+    found = endpoint(text)
     assert (found.url, found.schema.database, found.settings) == (url, database, {})
 
 
 def test_options_of_an_address() -> None:
-    found = place("clickhouse+http://host/db?setting.async_insert=1&cluster=c1&setting.insert_quorum=2")
+    found = endpoint("clickhouse+http://host/db?setting.async_insert=1&cluster=c1&setting.insert_quorum=2")
     assert found.settings == {"async_insert": "1", "insert_quorum": "2"}
     assert found.schema == Schema("db", cluster="c1")
-    found = place("clickhouse+http://host/db?distributed=c1")
+    found = endpoint("clickhouse+http://host/db?distributed=c1")
     assert found.settings == {"insert_distributed_sync": "1"}
     assert found.schema == Schema("db", cluster="c1", distributed=True)
 
@@ -92,7 +92,7 @@ def test_options_of_an_address() -> None:
 def test_an_option_that_cannot_be_is_named(options: str) -> None:
     address = f"clickhouse+http://host/db?{options}"
     with pytest.raises(ValueError, match=rf"^{re.escape(address)}: .*{options.partition('=')[0]}"):
-        place(address)
+        endpoint(address)
 
 
 @pytest.mark.parametrize(
