@@ -117,9 +117,9 @@ class LogReader:
                 position, wanted = self.offset, max_bytes
                 continue
             at_end = len(data) < wanted
-            found, searched = _find_record(data, at_end=at_end)
-            if found is not None:
-                position += found
+            next_record, searched = _find_record(data, at_end=at_end)
+            if next_record is not None:
+                position += next_record
             elif at_end:
                 return  # a torn tail, or a record that is still being written
             elif wanted < _SEARCH_BYTES:

@@ -71,13 +71,13 @@ class Files:
         path.parent.mkdir(parents=True, exist_ok=True)
         if offset and not part.exists():
             if not (path.is_file() and path.stat().st_size == size):  # otherwise it is complete, and this is a resend
-                _log.error("run %s: the beginning of file %s is missing; it is left out", self._run, name)
+                _log.error("run %s: the beginning of file %s is missing; the file is omitted", self._run, name)
             return
         fd = os.open(part, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | (0 if offset else os.O_TRUNC), 0o644)
         with os.fdopen(fd, "r+b") as file:
             if offset > os.fstat(fd).st_size:  # or else two small records could create a file of any size to digest
                 part.unlink(missing_ok=True)
-                _log.error("run %s: a part of file %s is missing; it is left out", self._run, name)
+                _log.error("run %s: a part of file %s is missing; the file is omitted", self._run, name)
                 return
             file.seek(offset)
             file.write(data)
@@ -87,7 +87,7 @@ class Files:
             digest = digest_file(whole)
         if digest.sha256 != sha256:
             part.unlink(missing_ok=True)
-            _log.error("run %s: file %s is left out: its SHA-256 is %s, not %s", self._run, name, digest.sha256, sha256)
+            _log.error("run %s: file %s is omitted: its SHA-256 is %s, not %s", self._run, name, digest.sha256, sha256)
             return
         try:
             publish(part, path)

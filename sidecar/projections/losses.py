@@ -1,4 +1,4 @@
-"""Losses: how many records of a run could not be kept, by reason. A part of the run's state; pure data, no I/O."""
+"""Losses: counts of a run's lost records, by reason. A part of the run's state; pure data, no I/O."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _REJECTED = "rejected"
 
 
 class Losses(StatePart):
-    """Counts of lost records, kept per client and source, since each source reports its own totals."""
+    """Counts of lost records per client and source, since each source reports its own totals."""
 
     def __init__(self) -> None:
         self._counts: dict[tuple[str, str], dict[str, int]] = {}
@@ -40,11 +40,11 @@ class Losses(StatePart):
         """Return reason -> number of records, as `source` counted them among the records of `client`."""
         return dict(self._counts.get((client, source), {}))
 
-    def kept(self) -> list[Any]:
+    def dump(self) -> list[Any]:
         return [[client, source, counts] for (client, source), counts in self._counts.items()]
 
-    def restore(self, kept: Any) -> None:
-        self._counts = {(client, source): dict(counts) for client, source, counts in kept}
+    def restore(self, dumped: Any) -> None:
+        self._counts = {(client, source): dict(counts) for client, source, counts in dumped}
 
 
 PROJECTION = Losses

@@ -1,4 +1,4 @@
-"""The projections that the table of kinds names, found by their names.
+"""Finds the projections that the table of kinds names.
 
 A kind's row in `sidecar.protocol.records` names its projections. Projection ``console`` is the class
 `PROJECTION` of the module ``sidecar.projections.console``, one of two sorts:
@@ -37,18 +37,18 @@ class StatePart(ABC):
         """Return what the state shows under the part's name, as plain data."""
 
     @abstractmethod
-    def kept(self) -> Any:
+    def dump(self) -> Any:
         """Return all that `restore` needs, as plain data."""
 
     @abstractmethod
-    def restore(self, kept: Any) -> None:
-        """Continue from what `kept` returned."""
+    def restore(self, dumped: Any) -> None:
+        """Continue from what `dump` returned."""
 
 
 def names() -> list[str]:
     """Return the names of the projections in the table, without those that are built in."""
-    found = dict.fromkeys(name for kind in KINDS.values() for name in kind.projections)
-    return [name for name in found if name not in BUILT_IN]
+    named = dict.fromkeys(name for kind in KINDS.values() for name in kind.projections)
+    return [name for name in named if name not in BUILT_IN]
 
 
 def load(name: str) -> type[Any]:

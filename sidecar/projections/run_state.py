@@ -283,7 +283,7 @@ class RunState:
             },
             "aggregates": {
                 "metrics": {key: dict(aggregates) for key, aggregates in self.summary.aggregates.items()},
-                **{name: part.kept() for name, part in self.parts.items()},
+                **{name: part.dump() for name, part in self.parts.items()},
                 "session": self._session,
                 "start_given": self._start_given,
             },

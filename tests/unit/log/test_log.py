@@ -1,4 +1,4 @@
-"""The transaction log: what was appended is read back, and damage is data."""
+"""The transaction log: appended records are read back, and damage is data."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def framed(seq: int, **data: float | str) -> bytes:
 
 
 def make(path: Path, frames: list[bytes]) -> bytes:
-    """Write a log with these frames; return what is in the file."""
+    """Write a log with these frames; return the content of the file."""
     path.unlink(missing_ok=True)
     with LogWriter.open(path) as log:
         for one in frames:
@@ -44,7 +44,7 @@ def make(path: Path, frames: list[bytes]) -> bytes:
 
 
 def numbers(path: Path, max_bytes: int = 1 << 20) -> tuple[list[int], list[tuple[int, int]]]:
-    """The numbers of the records in a log, and its damage."""
+    """Return the numbers of the records in a log, and its damage."""
     with LogReader(path) as reader:
         return [one.seq for batch in reader.batches(max_bytes) for one in batch.records], reader.damage
 
@@ -58,7 +58,7 @@ FRAMES = [framed(seq, loss=seq / 3, text="x" * seq) for seq in range(1, 6)]
 ENDS = [HEADER_BYTES + len(b"".join(FRAMES[:count])) for count in range(len(FRAMES) + 1)]
 
 
-def test_what_was_appended_is_read_back(path: Path) -> None:
+def test_appended_records_are_read_back(path: Path) -> None:
     make(path, FRAMES)
     with LogReader(path) as reader:
         (batch,) = reader.batches()
@@ -67,7 +67,7 @@ def test_what_was_appended_is_read_back(path: Path) -> None:
         assert list(reader.batches()) == []
 
 
-def test_it_begins_with_what_its_description_says(path: Path) -> None:
+def test_it_begins_with_the_documented_header(path: Path) -> None:
     data = make(path, [])
     assert data == b"\x89TRKLOG\n" + b"\0\0\0\1" + zlib.crc32(b"\x89TRKLOG\n\0\0\0\1").to_bytes(4, "big")
 
@@ -78,15 +78,15 @@ def test_it_is_read_in_batches_of_any_size(path: Path, max_bytes: int) -> None:
     assert numbers(path, max_bytes) == ([1, 2, 3, 4, 5], [])
 
 
-def test_a_batch_end_is_where_a_reader_may_go_on(path: Path) -> None:
+def test_a_reader_can_start_at_any_batch_end(path: Path) -> None:
     make(path, FRAMES)
     for skipped, offset in enumerate(ENDS):
         with LogReader(path, offset) as reader:
             assert [one.seq for batch in reader.batches() for one in batch.records] == list(range(skipped + 1, 6))
 
 
-def test_a_log_that_grows_is_read_live(path: Path) -> None:
-    """Byte by byte: nothing is taken for damage, nothing is read twice."""
+def test_a_growing_log_is_read_live(path: Path) -> None:
+    """Byte by byte: nothing is mistaken for damage, nothing is read twice."""
     data = make(path.with_name("whole"), FRAMES)
     path.touch()
     with open(path, "ab", buffering=0) as file, LogReader(path) as reader:
@@ -100,7 +100,7 @@ def test_a_log_that_grows_is_read_live(path: Path) -> None:
         assert reader.damage == []
 
 
-def test_cut_at_every_length_whole_records_are_there_and_it_can_be_appended_to(path: Path) -> None:
+def test_a_log_cut_at_any_length_has_its_complete_records_and_can_be_appended_to(path: Path) -> None:
     data = make(path, FRAMES)
     for length in range(len(data)):
         path.write_bytes(data[:length])
@@ -123,14 +123,14 @@ def test_a_flipped_bit_costs_the_record_it_touches(path: Path, bit: int, max_byt
     assert found == expected
     if bit // 8 < HEADER_BYTES:
         assert damage == [(0, HEADER_BYTES)]
-    elif bit // 8 < ENDS[4]:  # at the end it is a tail, and no damage yet
+    elif bit // 8 < ENDS[4]:  # at the end it is a tail, not damage yet
         hit = next(seq for seq in range(1, 6) if bit // 8 < ENDS[seq])
         assert damage == [(ENDS[hit - 1], ENDS[hit])]
 
 
 @function_scoped
 @given(st.lists(st.tuples(st.integers(16, ENDS[-1] - 1), st.integers(0, 255)), max_size=6))
-def test_any_damage_is_read_over(path: Path, changes: list[tuple[int, int]]) -> None:
+def test_any_damage_is_skipped(path: Path, changes: list[tuple[int, int]]) -> None:
     data = bytearray(make(path, FRAMES))
     for position, value in changes:
         data[position] = value
@@ -142,7 +142,7 @@ def test_any_damage_is_read_over(path: Path, changes: list[tuple[int, int]]) -> 
 
 @pytest.mark.parametrize("junk", [b"\0" * 5000, b"\xc1" * 300, b"\xc1\0\0\x40" + b"\0" * 500, frame(b"\x91" * 900)])
 @pytest.mark.parametrize("max_bytes", [64, 1 << 20])
-def test_a_damaged_stretch_costs_itself(path: Path, junk: bytes, max_bytes: int) -> None:
+def test_a_damaged_stretch_costs_no_other_record(path: Path, junk: bytes, max_bytes: int) -> None:
     data = make(path, FRAMES)
     path.write_bytes(data[: ENDS[2]] + junk + data[ENDS[2] :])
     assert numbers(path, max_bytes) == ([1, 2, 3, 4, 5], [(ENDS[2], ENDS[2] + len(junk))])
@@ -160,7 +160,7 @@ def test_a_record_larger_than_a_batch(path: Path) -> None:
     assert numbers(path)[0] == [1, 3]
 
 
-def test_a_large_record_that_is_being_written_is_waited_for(path: Path) -> None:
+def test_a_large_record_still_being_written_is_not_damage(path: Path) -> None:
     make(path, [framed(1)])
     large = framed(2, text="x" * 3_000_000)
     with open(path, "ab", buffering=0) as file, LogReader(path) as reader:
@@ -173,7 +173,7 @@ def test_a_large_record_that_is_being_written_is_waited_for(path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"PK\x03\x04 a zip file, not a log", b"\0" * 4096, b"x"])
-def test_a_file_that_is_no_log_is_refused_with_what_was_found(path: Path, content: bytes) -> None:
+def test_a_file_that_is_not_a_log_is_refused_with_its_first_bytes(path: Path, content: bytes) -> None:
     path.write_bytes(content)
     for opened in (LogReader, LogWriter.open):
         with pytest.raises(LogFormatError) as caught:
@@ -192,7 +192,7 @@ def test_a_later_format_is_refused_with_its_number(path: Path) -> None:
     assert path.read_bytes() == content
 
 
-def test_a_missing_log_is_no_log_to_a_reader_and_a_new_one_to_a_writer(path: Path) -> None:
+def test_a_missing_log_is_an_error_for_a_reader_and_created_by_a_writer(path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         LogReader(path)
     with LogWriter.open(path) as log:
@@ -202,14 +202,14 @@ def test_a_missing_log_is_no_log_to_a_reader_and_a_new_one_to_a_writer(path: Pat
         LogWriter.open(path / "transactions.log")
 
 
-def test_a_payload_that_is_no_record_is_damage(path: Path) -> None:
+def test_a_payload_that_is_not_a_record_is_damage(path: Path) -> None:
     strange = frame(msgpack.packb({"no": "record"}))
     make(path, [framed(1), strange, framed(2)])
     assert numbers(path) == ([1, 2], [(ENDS[0] + len(framed(1)), ENDS[0] + len(framed(1)) + len(strange))])
 
 
-def test_after_a_failed_append_nothing_of_it_is_there_and_it_can_be_tried_again(path: Path) -> None:
-    """A limit on the size of files does what a full disk does: a write is short, and the next fails."""
+def test_a_failed_append_changes_nothing_and_can_be_repeated(path: Path) -> None:
+    """A limit on the file size has the effect of a full disk: one write is short, and the next fails."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     try:
@@ -230,8 +230,8 @@ def test_after_a_failed_append_nothing_of_it_is_there_and_it_can_be_tried_again(
         signal.signal(signal.SIGXFSZ, before)
 
 
-def test_a_long_hole_is_read_over_in_bounded_memory(path: Path) -> None:
-    """As after a crash of the machine: 200 MiB that were allocated and never written, between good records."""
+def test_a_long_hole_is_skipped_in_bounded_memory(path: Path) -> None:
+    """As after a crash of the machine: 200 MiB that were allocated and never written, between valid records."""
     hole = 200 << 20
     make(path, FRAMES[:2])
     with open(path, "r+b") as file:
@@ -256,7 +256,7 @@ def test_a_long_hole_at_the_end_is_a_tail(path: Path) -> None:
 
 @pytest.mark.parametrize("shift", [-9, -8, -1, 0, 1, 8])
 def test_a_record_of_the_largest_size_behind_a_long_hole(path: Path, shift: int) -> None:
-    """Wherever the searched stretches end, the record is whole in one of them."""
+    """Wherever the searched stretches end, one of them holds the whole record."""
     large = framed(3, text="x")
     large = framed(3, text="x" * (MAX_RECORD_BYTES + HEAD_BYTES - len(large) - 3))
     assert MAX_RECORD_BYTES - 8 < len(large) - HEAD_BYTES <= MAX_RECORD_BYTES
@@ -264,7 +264,7 @@ def test_a_record_of_the_largest_size_behind_a_long_hole(path: Path, shift: int)
     start = ENDS[1] + 2 * (MAX_RECORD_BYTES + HEAD_BYTES) + shift
     with open(path, "r+b") as file:
         file.seek(ENDS[1])
-        file.write(bytes([MARK]))  # what could be the beginning of a record
+        file.write(bytes([MARK]))  # could be the beginning of a record
         file.seek(start)
         file.write(large + framed(4))
     assert numbers(path) == ([1, 3, 4], [(ENDS[1], start)])

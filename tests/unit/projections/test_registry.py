@@ -54,11 +54,11 @@ class Moods(registry.StatePart):
     def shown(self) -> list[str]:
         return sorted(self._counts)
 
-    def kept(self) -> dict[str, int]:
+    def dump(self) -> dict[str, int]:
         return dict(self._counts)
 
-    def restore(self, kept: Any) -> None:
-        self._counts = dict(kept)
+    def restore(self, dumped: Any) -> None:
+        self._counts = dict(dumped)
 
 
 def check_sticker(body: Body) -> None:

@@ -30,7 +30,7 @@ def state_of(*records: Record) -> RunState:
     return state
 
 
-def test_an_empty_state_is_plain_data_and_comes_back() -> None:
+def test_an_empty_state_survives_a_round_trip_as_plain_data() -> None:
     found = RunState().to_map()
     assert found["state"] == "running"
     assert found["tags"] == []
@@ -38,7 +38,7 @@ def test_an_empty_state_is_plain_data_and_comes_back() -> None:
     assert RunState.from_map({}).to_map() == found
 
 
-def test_what_the_run_is_the_later_wins_and_the_first_start_stays() -> None:
+def test_later_attributes_replace_earlier_ones_except_the_start_time() -> None:
     state = state_of(
         record("run", time=5.0, project="p", name="n", tags=["x"], start_time=4.0, label="rank0", host="h", pid=7),
         record("run", "b", time=9.0, name="m", start_time=8.0, group=None),
@@ -55,7 +55,7 @@ def test_what_the_run_is_the_later_wins_and_the_first_start_stays() -> None:
     }
 
 
-def test_the_start_is_the_first_record_where_none_is_given() -> None:
+def test_without_a_start_time_the_first_record_sets_it() -> None:
     assert state_of(log({"x": 1.0}, time=3.0), log({"x": 1.0}, time=4.0)).to_map()["start_time"] == 3.0
 
 
@@ -115,7 +115,7 @@ def test_summary_options(options: list[str], goal: str | None, summary: dict[str
     assert state.to_map()["summary"] == {**summary, "other": 2}
 
 
-def test_nan_wins_only_against_nothing_and_text_has_no_minimum() -> None:
+def test_any_number_replaces_nan_and_text_has_no_minimum() -> None:
     state = state_of(record("define", metric="*", summary=["min"]), log({"k": math.nan, "t": "text"}))
     assert math.isnan(state.to_map()["summary"]["k"])
     assert "t" not in state.to_map()["summary"]
@@ -123,12 +123,12 @@ def test_nan_wins_only_against_nothing_and_text_has_no_minimum() -> None:
     assert state.to_map()["summary"] == {"k": math.inf}
 
 
-def test_a_mean_of_large_integers_is_still_plain_data() -> None:
+def test_the_mean_of_large_integers_is_plain_data() -> None:
     state = state_of(record("define", metric="k", summary=["mean"]), *(log({"k": 2**63 - 1}) for _ in range(3)))
     assert unpack(pack(state.to_map()))["summary"] == {"k": float(2**63 - 1)}
 
 
-def test_a_value_set_by_hand_gives_way_to_the_next_logged_where_several_are_asked_for() -> None:
+def test_the_next_logged_value_replaces_one_set_by_hand_if_several_aggregates_are_defined() -> None:
     state = state_of(log({"k": 1.0}), record("define", metric="k", summary=["min", "max"]))
     state.apply(record("summary", set={"k": "mine"}))
     assert state.to_map()["summary"] == {"k": "mine"}
@@ -136,7 +136,7 @@ def test_a_value_set_by_hand_gives_way_to_the_next_logged_where_several_are_aske
     assert state.to_map()["summary"] == {"k.min": 4.0, "k.max": 4.0}
 
 
-def test_definitions_the_exact_name_first_then_the_longest_pattern() -> None:
+def test_the_exact_name_takes_precedence_then_the_longest_pattern() -> None:
     state = state_of(
         record("define", metric="*", summary=["max"], goal="maximize"),
         record("define", metric="val.*", step_metric="epoch", step_sync=True),
@@ -182,7 +182,7 @@ def test_patterns_as_a_regular_expression_would(pattern: str, key: str) -> None:
 
 
 @pytest.mark.parametrize("state", END_STATES)
-def test_one_writer_decides(state: str) -> None:
+def test_a_single_writer_determines_how_the_run_ends(state: str) -> None:
     found = state_of(
         log({"x": 1.0}), record("exit", time=8.0, state=state, exit_code=3, signal=None, traceback="t", reason="r")
     ).to_map()
@@ -191,14 +191,14 @@ def test_one_writer_decides(state: str) -> None:
     assert found["writers"]["a"]["state"] == state
 
 
-def test_of_several_writers_the_worst_decides_when_all_have_gone() -> None:
+def test_the_worst_of_several_writers_determines_the_end_once_all_have_ended() -> None:
     state = state_of(record("run", "a"), record("run", "b"), record("exit", "a", state="failed", exit_code=1))
     assert (state.state, state.end_time) == ("running", None)
     state.apply(record("exit", "b", state="finished", exit_code=0))
     assert (state.state, state.end["exit_code"]) == ("failed", 1)
 
 
-def test_a_child_never_decides() -> None:
+def test_a_forked_child_never_affects_the_end() -> None:
     state = state_of(record("run", "a"), record("run", "kid", parent="a"), record("exit", "kid", state="failed"))
     assert state.state == "running"
     state.apply(record("exit", "a", time=5.0, state="finished"))
@@ -209,7 +209,7 @@ def test_a_child_never_decides() -> None:
     assert (state.state, state.end_time) == ("finished", 5.0)
 
 
-def test_a_resumed_run_runs_again_and_only_its_last_part_decides() -> None:
+def test_a_resumed_run_is_running_and_only_its_last_session_determines_the_end() -> None:
     state = state_of(log({"x": 1.0}), record("exit", "sidecar", state="crashed", writer="a"))
     assert state.state == "crashed"
     assert set(state.writers) == {"a"}
@@ -219,7 +219,7 @@ def test_a_resumed_run_runs_again_and_only_its_last_part_decides() -> None:
     assert (state.state, state.end["exit_code"], state.end_time) == ("finished", 0, 10.0)
 
 
-def test_a_writer_that_goes_on_after_its_exit_runs_again() -> None:
+def test_a_writer_that_sends_records_after_its_exit_is_running() -> None:
     state = state_of(log({"x": 1.0}), record("exit", "", state="crashed", writer="a"), log({"x": 2.0}))
     assert (state.state, state.writers["a"].state) == ("running", "running")
     state.apply(record("exit", state="finished"))
@@ -233,7 +233,7 @@ def test_killed_after_preempting_is_preempted() -> None:
     assert state.state == "preempted"
 
 
-def test_losses_are_the_sum_of_what_each_last_said() -> None:
+def test_losses_are_the_sum_of_the_latest_counts_of_each_source() -> None:
     state = state_of(
         record("losses", "a", counts={"full": 3}, source="a"),
         record("losses", "a", counts={"full": 5, "size": 1}, source="a"),
@@ -246,7 +246,7 @@ def test_losses_are_the_sum_of_what_each_last_said() -> None:
     assert set(found["writers"]) == {"a"}
 
 
-def test_names_of_writers_none_if_there_is_one_and_after_a_resume() -> None:
+def test_a_writer_has_no_name_if_it_is_the_only_one_also_after_a_resume() -> None:
     state = state_of(record("run", "a"), record("exit", "a", state="crashed"), record("run", "b"))
     assert [writer.name for writer in state.writers.values()] == [None, None]
     state.apply(record("run", "c"))
@@ -261,7 +261,7 @@ def test_names_of_writers_none_if_there_is_one_and_after_a_resume() -> None:
     }
 
 
-def test_unknown_kinds_are_kept_away_from_but_seen() -> None:
+def test_unknown_kinds_change_only_times_and_numbers() -> None:
     state = state_of(record("hologram", time=4.0, depth=3))
     assert (state.last_time, state.writers["a"].last_time, state.records) == (4.0, 4.0, 0)
 
@@ -290,7 +290,7 @@ records = st.builds(lambda client, body: Record(body[0], "r", client, 1, 2.0, bo
 
 
 @given(st.lists(records, max_size=25), st.integers(0, 25))
-def test_going_on_from_a_map_is_the_same_as_going_on(all_records: list[Record], cut: int) -> None:
+def test_continuing_from_a_map_gives_the_same_state(all_records: list[Record], cut: int) -> None:
     whole = state_of(*all_records)
     part = RunState.from_map(unpack(pack(state_of(*all_records[:cut]).to_map())))
     for one in all_records[cut:]:

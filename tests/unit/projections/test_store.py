@@ -1,4 +1,4 @@
-"""The store: what was applied is read back equal and of the same type, whatever happens in between."""
+"""The store: values are read back equal and with the same type, whatever happens in between."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def log(step: int, data: dict[str, Any], client: str = "a", time: float = 1.0) -
 
 
 def exact(value: Any) -> Any:
-    """A value with its type, and a float with its bits, so that NaN and -0.0 can be compared."""
+    """Return a value with its type, and a float with its bits, so that NaN and -0.0 can be compared."""
     return (float, struct.pack("<d", value)) if type(value) is float else (type(value), value)
 
 
@@ -95,7 +95,7 @@ records = st.lists(
 
 @given(st.lists(records, max_size=6), st.sets(st.integers(0, 5)))
 @settings(deadline=None)
-def test_what_was_applied_is_read_back(batches: list[list[Record]], kills: set[int]) -> None:
+def test_applied_records_are_read_back(batches: list[list[Record]], kills: set[int]) -> None:
     """After some batches the writer is dropped uncommitted, and the records are applied again from the checkpoint."""
     everything = [record for batch in batches for record in batch]
     with tempfile.TemporaryDirectory() as directory:
@@ -121,7 +121,7 @@ def test_what_was_applied_is_read_back(batches: list[list[Record]], kills: set[i
 
 
 @given(st.lists(whole_numbers, min_size=1))
-def test_whole_numbers(numbers: list[int]) -> None:
+def test_integers(numbers: list[int]) -> None:
     assert decode_ints(encode_ints(numbers), len(numbers)).tolist() == numbers
 
 
@@ -134,7 +134,7 @@ def test_a_progression_is_seventeen_bytes(first: int, stride: int, count: int) -
 
 
 @given(st.lists(st.one_of(st.none(), values), min_size=1, max_size=30), st.integers(0, 30), st.integers(0, 30))
-def test_a_column_is_cut_and_joined_without_a_change(row_values: list[Any], one: int, other: int) -> None:
+def test_cutting_and_joining_a_column_changes_nothing(row_values: list[Any], one: int, other: int) -> None:
     present = [i for i, value in enumerate(row_values) if value is not None]
     if not present:
         return
@@ -166,7 +166,7 @@ def blocks_in(path: Path) -> list[int]:
         return [rows for (rows,) in connection.execute("SELECT rows FROM block ORDER BY writer, first")]
 
 
-def test_small_blocks_are_joined_as_a_counter_carries(path: Path) -> None:
+def test_small_blocks_are_joined_as_a_binary_counter_carries(path: Path) -> None:
     with StoreWriter(path) as writer:
         for step in range(1000):
             writer.add([log(step, {"x": 0.5} if step % 3 else {"y": step})], step + 1)
@@ -191,7 +191,7 @@ def test_a_large_batch_is_cut(path: Path) -> None:
     assert [step for step, _, point in found if "y" in point] == list(range(0, count, 100))
 
 
-def test_much_that_is_pending_is_committed_by_itself(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_too_many_pending_rows_are_committed_automatically(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(writer_module, "MAX_PENDING_ROWS", 3)
     with StoreWriter(path) as writer:
         for step in range(6):
@@ -235,7 +235,7 @@ def test_a_reader_follows_with_after(path: Path) -> None:
     assert sorted(found) == [(client, number) for client in "ab" for number in range(30)]
 
 
-def test_an_iteration_sees_one_moment_whatever_is_written_meanwhile(path: Path) -> None:
+def test_an_iteration_sees_a_snapshot_whatever_is_written_in_the_meantime(path: Path) -> None:
     with StoreWriter(path) as writer:
         for step in range(7):
             writer.add([log(step, {"x": step, "y": 1.0})], step + 1)
@@ -251,7 +251,7 @@ def test_an_iteration_sees_one_moment_whatever_is_written_meanwhile(path: Path) 
         assert found == list(range(7))
 
 
-def test_an_iteration_left_open_keeps_nobody_from_resuming(path: Path) -> None:
+def test_an_unfinished_iteration_does_not_block_a_writer(path: Path) -> None:
     with StoreWriter(path) as writer:
         writer.add([log(step, {"x": step}) for step in range(2 * BLOCK_ROWS)], 1)
         writer.commit()
@@ -295,7 +295,7 @@ def test_a_closed_store_is_one_file(path: Path) -> None:
         assert connection.execute("PRAGMA freelist_count").fetchone() == (0,)
 
 
-def test_closing_twice_and_using_what_is_closed(path: Path) -> None:
+def test_closing_twice_and_using_a_closed_store(path: Path) -> None:
     writer = StoreWriter(path)
     writer.add([log(0, {"x": 1.0})], 1)
     writer.close()
@@ -305,7 +305,7 @@ def test_closing_twice_and_using_what_is_closed(path: Path) -> None:
     assert StoreReader(path).checkpoint() == 0
 
 
-def test_labels_are_the_writers(path: Path) -> None:
+def test_labels_are_the_names_of_writers(path: Path) -> None:
     with StoreWriter(path) as writer:
         for client, label in (("a", "rank0"), ("b", None), ("", None)):
             writer.add([Record("run", "r", client, 1, 1.0, {"label": label}), log(0, {"x": 1}, client)], 1)
@@ -317,7 +317,7 @@ def test_labels_are_the_writers(path: Path) -> None:
     ]
 
 
-def test_a_commit_that_fails_changes_nothing_and_can_be_repeated(path: Path) -> None:
+def test_a_failed_commit_changes_nothing_and_can_be_repeated(path: Path) -> None:
     with StoreWriter(path) as writer:
         writer.add([log(0, {"x": "first"})], 1)
         writer.commit()
@@ -337,7 +337,7 @@ def test_a_commit_that_fails_changes_nothing_and_can_be_repeated(path: Path) -> 
         assert reader.checkpoint() == 2
 
 
-def test_apply_takes_nothing_where_the_commit_before_it_fails(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_add_takes_nothing_if_its_commit_fails(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(writer_module, "MAX_PENDING_ROWS", 0)
     with StoreWriter(path) as writer:
         writer.add([log(0, {"x": "text" * 5000})], 1)
@@ -348,7 +348,7 @@ def test_apply_takes_nothing_where_the_commit_before_it_fails(path: Path, monkey
         assert (writer.checkpoint, writer.pending_rows, writer.state.records) == (1, 1, 1)
 
 
-def test_what_is_no_store_says_so(path: Path) -> None:
+def test_a_missing_an_empty_and_a_foreign_file_are_errors(path: Path) -> None:
     with pytest.raises(StoreError, match="there is no store"):
         StoreReader(path).state()
     path.touch()
@@ -403,7 +403,7 @@ def test_another_format_is_refused(path: Path, statement: str, message: str) -> 
         "UPDATE meta SET value = x'01' WHERE name = 'state'",
     ],
 )
-def test_damaged_content_is_an_error_of_the_store(path: Path, statement: str) -> None:
+def test_damaged_content_is_a_store_error(path: Path, statement: str) -> None:
     with StoreWriter(path) as writer:
         writer.add([log(step, {"x": 0.5}) for step in range(3)], 1)
         writer.commit()
@@ -412,7 +412,7 @@ def test_damaged_content_is_an_error_of_the_store(path: Path, statement: str) ->
         rows_of(StoreReader(path))
 
 
-def test_damaged_content_stops_a_commit_that_meets_it(path: Path) -> None:
+def test_a_commit_that_reads_damaged_content_fails(path: Path) -> None:
     with StoreWriter(path) as writer:
         writer.add([log(0, {"x": 0.5})], 1)
         writer.commit()
@@ -436,8 +436,8 @@ def _read_elsewhere(path: Path, results: Any) -> None:
 
 
 @pytest.mark.parametrize("left", ["closed", "all", "no -shm", "no journal"])
-def test_a_store_in_a_directory_that_may_only_be_read(left: str) -> None:
-    """As the writer closed it, or as one that died left it, with its journal (which has to be read too) or without."""
+def test_a_store_in_a_read_only_directory(left: str) -> None:
+    """Closed by its writer, or left by one that died, with its journal (which must be read too) or without."""
     source = Path(tempfile.mkdtemp())
     target = Path(tempfile.mkdtemp())
     try:
@@ -479,7 +479,7 @@ def _write_until_told(path: Path, count: int, started: Any) -> None:
     os._exit(9)  # as if killed: nothing is closed
 
 
-def test_readers_read_while_another_process_writes_and_dies(path: Path) -> None:
+def test_reading_while_another_process_writes_and_dies(path: Path) -> None:
     context = multiprocessing.get_context("fork")
     started = context.Event()
     process = context.Process(target=_write_until_told, args=(path, 400, started))

@@ -1,4 +1,4 @@
-"""Rows and histories: blocks as users see them, checked against the plainest way to say the same."""
+"""Rows and histories: blocks as users see them, compared with the simplest implementation."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Point = tuple[str, int, dict[str, Any]]
 
 
 def blocks_of(batches: Sequence[Sequence[Point]], keys: list[str] | None = None) -> list[Block]:
-    """Return the blocks of a store that these were applied to, a commit after each batch; times count from 0."""
+    """Return the blocks of a store to which these points were added, with a commit per batch; times count from 0."""
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory) / "store.db"
         with StoreWriter(path) as writer:
@@ -40,7 +40,7 @@ def blocks_of(batches: Sequence[Sequence[Point]], keys: list[str] | None = None)
 
 
 def plainly(points: Sequence[Point], keys: Sequence[str] | None = None) -> list[dict[str, Any]]:
-    """The rows, as the module's docstring says them."""
+    """Return the rows as the module's docstring defines them."""
     order = list(dict.fromkeys(client for client, _, _ in points))
     labels = {client: None if not client or client == order[0] else client for client in order}
     if order and not order[0]:
@@ -80,7 +80,7 @@ some_keys = st.one_of(st.none(), st.lists(st.sampled_from(["x", "y", "never"]), 
 
 @given(batches, some_keys)
 @settings(deadline=None)
-def test_rows_and_history_say_the_same_as_plainly(batches: list[list[Point]], keys: list[str] | None) -> None:
+def test_rows_and_history_equal_the_simple_implementation(batches: list[list[Point]], keys: list[str] | None) -> None:
     everything = [point for batch in batches for point in batch]
     wanted = plainly(everything, keys)
     assert list(rows(blocks_of(batches, keys), keys)) == wanted
@@ -112,7 +112,7 @@ def test_samples_are_rows_of_the_history(
         assert [row[axis] for row in some] == sorted(row[axis] for row in some)
 
 
-def test_points_of_a_step_make_a_row_until_a_key_comes_again() -> None:
+def test_points_of_a_step_form_a_row_until_a_key_repeats() -> None:
     blocks = blocks_of([[("a", 1, {"x": 1}), ("a", 1, {"y": 2})], [("a", 1, {"x": 3}), ("a", 0, {"y": 4})]])
     assert list(rows(blocks)) == [
         {"_step": 0, "_timestamp": 3.0, "_label": None, "y": 4},
@@ -128,13 +128,13 @@ def test_points_of_a_step_make_a_row_until_a_key_comes_again() -> None:
     }
 
 
-def test_keys_come_in_the_order_asked_for_also_those_never_logged() -> None:
+def test_keys_keep_the_requested_order_also_those_never_logged() -> None:
     found = history(blocks_of([[("a", 0, {"x": 1, "y": 2})]]), ["y", "never", "x", "y"])
     assert list(found) == ["_step", "_timestamp", "_label", "y", "never", "x"]
     assert found["never"] == [None]
 
 
-def test_nothing_logged_is_an_empty_history() -> None:
+def test_a_run_without_rows_has_an_empty_history() -> None:
     assert history([], ["x"], 10) == {"_step": [], "_timestamp": [], "_label": [], "x": []}
     assert history([], x="x") == {"_step": [], "_timestamp": [], "_label": []}
     assert list(rows([])) == []
@@ -166,13 +166,13 @@ def test_samples_keep_the_peaks_and_the_last_of_a_repeated_step() -> None:
 
 
 @pytest.mark.parametrize("x", ["step", "time", "x", "t"])
-def test_samples_of_what_has_no_smallest_value(x: str) -> None:
+def test_samples_of_values_without_a_minimum(x: str) -> None:
     points = [("a", 7, {"t": f"text {i}", "x": math.inf}) for i in range(50)]
     points += [("a", 7 + i, {"t": f"text {i}", "x": math.nan}) for i in range(50)]
     assert len(history(blocks_of([points]), ["t"], 10, x)["t"]) <= 10
 
 
-def test_fewer_samples_than_keys_is_still_at_most_so_many() -> None:
+def test_fewer_samples_than_keys_is_still_a_maximum() -> None:
     points = [("a", step, {f"k{i}": math.sin(step * i) for i in range(9)}) for step in range(100)]
     assert len(history(blocks_of([points]), samples=3)["_step"]) == 3
     with pytest.raises(ValueError, match=r"samples must be at least 1, .* not 0"):
@@ -185,7 +185,7 @@ def block(steps: list[int], floor: int | None = None, ordinal: int = 1, first: i
     return Block("a", None, ordinal, first, array("q", steps), times, {"x": (None, list(steps))}, floor)
 
 
-def test_no_more_blocks_are_read_than_overlap() -> None:
+def test_only_overlapping_blocks_are_read() -> None:
     taken = []
 
     def coming() -> Any:

@@ -1,4 +1,4 @@
-"""PROTOCOL.md says what the code does: kinds, keys, limits and codes in both directions, and the hex dumps decode."""
+"""PROTOCOL.md describes the code: kinds, keys, limits and codes agree, and the hex dumps decode."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ _TYPES = {type(None): "nil"}
 
 
 def section(heading: str) -> str:
-    """Return what stands below a heading, down to the next one of its level or above."""
+    """Return the text below a heading, up to the next heading of its level or above."""
     level = heading.index(" ")
     start = _TEXT.index(f"\n{heading}\n") + len(heading) + 2
     end = re.search(rf"^#{{1,{level}}} ", without_blocks(_TEXT[start:]), re.MULTILINE)
@@ -51,12 +51,12 @@ def section(heading: str) -> str:
 
 
 def without_blocks(text: str) -> str:
-    """Return `text` with code blocks blanked, every character in its place."""
+    """Return `text` with the characters of code blocks replaced by spaces."""
     return re.sub(r"^```.*?^```$", lambda found: " " * len(found[0]), text, flags=re.MULTILINE | re.DOTALL)
 
 
 def table_rows(text: str) -> list[list[str]]:
-    """Return the cells of the first table in `text`, without its head."""
+    """Return the cells of the first table in `text`, without its header."""
     lines = text.splitlines()
     start = next(number for number, line in enumerate(lines) if line.startswith("|---"))
     rows = []
@@ -68,13 +68,13 @@ def table_rows(text: str) -> list[list[str]]:
 
 
 def names(text: str) -> list[str]:
-    """Return what stands in backticks in the first column of the first table in `text`."""
+    """Return the names in backticks in the first column of the first table in `text`."""
     return [name for row in table_rows(text) for name in re.findall(r"`([^`]+)`", row[0])]
 
 
 class TestKinds:
     def documented(self) -> dict[str, tuple[str, str]]:
-        """Return kind -> (way, what stands below its heading)."""
+        """Return kind -> (way, text below its heading)."""
         found = {}
         for heading, way in _WAYS.items():
             text = section(f"### {heading}")
@@ -82,11 +82,11 @@ class TestKinds:
                 found[name] = (way, section(f"#### `{name}`"))
         return found
 
-    def test_every_kind_stands_there_and_no_other(self) -> None:
+    def test_exactly_the_kinds_of_the_table_are_documented(self) -> None:
         assert {name: way for name, (way, _) in self.documented().items()} == {k: v.way for k, v in KINDS.items()}
 
     @pytest.mark.parametrize("name", KINDS)
-    def test_a_kind_has_its_meaning_and_its_keys(self, name: str) -> None:
+    def test_meaning_and_keys_of_a_kind_are_those_of_the_table(self, name: str) -> None:
         kind: Kind = KINDS[name]
         text = self.documented()[name][1]
         assert text.strip().splitlines()[0] == kind.meaning[0].upper() + kind.meaning[1:] + "."
@@ -107,7 +107,7 @@ class TestKinds:
 
 class TestCodes:
     def raised(self, error: str) -> set[str]:
-        """Return the codes with which the sidecar's sources make an error of this class."""
+        """Return the codes with which the sidecar's sources raise an error of this class."""
         codes = set()
         for path in _PACKAGE.rglob("*.py"):
             for node in ast.walk(ast.parse(path.read_text())):
@@ -120,7 +120,7 @@ class TestCodes:
         return codes
 
     def answered(self) -> set[str]:
-        """Return the codes that stand in bodies, ``{"code": "…"}``, or in ``_refuse(request, "…", …)``."""
+        """Return the codes in bodies, ``{"code": "…"}``, or in ``_refuse(request, "…", …)``."""
         codes = set()
         for path in _PACKAGE.rglob("*.py"):
             for node in ast.walk(ast.parse(path.read_text())):
@@ -142,7 +142,7 @@ class TestCodes:
 
 
 class TestLimits:
-    def test_every_limit_stands_there_with_its_value(self) -> None:
+    def test_every_limit_is_documented_with_its_value(self) -> None:
         constants = {name: value for name, value in vars(limits).items() if name.isupper() and isinstance(value, int)}
         rows = table_rows(section("## Limits"))
         assert {row[0].strip("`"): int(row[1].replace(",", "")) for row in rows} == constants
@@ -210,7 +210,7 @@ class TestHardValues:
 
 
 class Dump(NamedTuple):
-    """Some records of the walk, as the document writes them."""
+    """Records of the walk, as documented."""
 
     records: list[Record]
     data: bytes
@@ -218,7 +218,7 @@ class Dump(NamedTuple):
 
 
 def dumps() -> dict[str, Dump]:
-    """Return the walk's records, by name, with the bytes beside them (none where the document shows none)."""
+    """Return the records of the walk by name, with their bytes if the document shows them."""
     found = {}
     for name, text in re.findall(r"^```json (\w+)\n(.*?)^```$", _TEXT, re.MULTILINE | re.DOTALL):
         if name == "connection":
@@ -233,7 +233,7 @@ _DUMPS = dumps()
 
 
 class TestDumps:
-    def test_no_dump_is_without_its_text(self) -> None:
+    def test_every_dump_has_its_text(self) -> None:
         assert set(re.findall(r"^```hex (\w+) (?:framed|bare)$", _TEXT, re.MULTILINE)) == {
             name for name, dump in _DUMPS.items() if dump.data
         }
@@ -259,9 +259,9 @@ class TestDumps:
 
 
 class TestWalk:
-    """The walk through a whole run, made by the real Handler and Writer, stepped by hand."""
+    """The documented walk through a run, performed by the real Handler and Writer, stepped by hand."""
 
-    def test_the_sidecar_answers_as_the_document_says(self, tmp_path: Path) -> None:
+    def test_the_sidecar_answers_as_documented(self, tmp_path: Path) -> None:
         results: list[Record] = []
         door: list[dict[str, Any]] = []
         events: list[Event] = []
@@ -281,7 +281,7 @@ class TestWalk:
         moments = itertools.count(time.monotonic(), 1.0)
 
         def send(name: str) -> list[Record]:
-            """Send what the document shows, let a second pass, and return the results."""
+            """Send the documented bytes, let a second pass, and return the results."""
             handler.process(_DUMPS[name].data)
             writer.idle(next(moments))
             found = [known(result) for result in results]
