@@ -15,8 +15,11 @@ from sidecar.protocol.deadline import Deadline
 from tracker.sdk import last_run
 from tracker.terminal.messages import show
 from tracker.terminal.progress import Progress
+from tracker.terminal.text import clean
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tracker.settings import Settings
     from tracker.transport.interface import Interface
     from tracker.transport.losses import Losses
@@ -34,6 +37,7 @@ class EndedRun:
     Args:
         id, name: the run's.
         state: how it ended.
+        directory: the run's directory; None if another machine keeps it.
         location: where it is kept, for people.
         start_time: Unix seconds.
         settings: the run's.
@@ -43,6 +47,7 @@ class EndedRun:
     id: str
     name: str
     state: str
+    directory: Path | None
     location: str
     start_time: float
     settings: Settings
@@ -91,9 +96,9 @@ def report(run: EndedRun, state: dict[str, Any] | None) -> None:
     counts = run.losses.counts()
     if counts:
         reasons = ", ".join(f"{count} ({reason})" for reason, count in sorted(counts.items()))
-        show(f"tracker: run {run.name}: lost: {reasons}\n")
+        show(f"tracker: run {clean(run.name)}: lost: {reasons}\n")
     if not run.settings.silent:
-        show(f"tracker: run {run.name} {run.state}, kept {run.location}\n")
+        show(f"tracker: run {clean(run.name)} {run.state}, kept {run.location}\n")
 
 
 def _wait_for_sinks(run: EndedRun, interface: Interface, sinks: dict[str, Any], deadline: Deadline) -> None:

@@ -26,6 +26,7 @@ from tracker.sdk.run import Run
 from tracker.sdk.values import as_mapping, plain
 from tracker.settings import Settings, resolve, root_dir, unknown_variables
 from tracker.terminal.messages import show
+from tracker.terminal.text import clean
 
 if TYPE_CHECKING:
     from tracker.transport.backend import Attached
@@ -165,7 +166,7 @@ def _announce(run: Run, lifecycle: AttachedLifecycle, attached: Attached, before
     """Print that the run has started, and which values of the config it has changed."""
     joined = attached.state.get("state") == "running"
     how = " joined" if joined else " resumed" if attached.resumed else ""
-    line = f"tracker: run {run.name} ({run.id}){how} in {run.project}"
+    line = f"tracker: run {clean(run.name)} ({run.id}){how} in {clean(run.project)}"
     root = run.dir.parent.parent
     if lifecycle.remote:
         line += f", kept {lifecycle.location()}"
@@ -175,7 +176,7 @@ def _announce(run: Run, lifecycle: AttachedLifecycle, attached: Attached, before
         line += f" · follow it: tracker tail {run.id} --dir {shlex.quote(str(root))}"
     show(line + "\n")
     now = run.config.as_dict()
-    changes = [f"{key} {_short(before[key])} -> {_short(now[key])}" for key in before if now[key] != before[key]]
+    changes = [f"{clean(key)} {_short(before[key])} -> {_short(now[key])}" for key in before if now[key] != before[key]]
     if changes:
         more = len(changes) - _MAX_SHOWN_CHANGES
         shown = ", ".join(changes[:_MAX_SHOWN_CHANGES]) + (f" and {more} more" if more > 0 else "")

@@ -21,6 +21,7 @@ from tracker.sdk.exits import Exit
 from tracker.sdk.finish import EndedRun, drain
 from tracker.settings import Settings
 from tracker.terminal.messages import show
+from tracker.terminal.text import clean
 from tracker.transport.losses import Losses
 
 if TYPE_CHECKING:
@@ -268,7 +269,7 @@ class AttachedLifecycle(Lifecycle):
                 self._last_state = drain(self._ended_run(), interface, deadline)
             except KeyboardInterrupt:  # Ctrl-C again, while it waits
                 deadline = Deadline(0.0)
-                show(f"tracker: run {self.name}: interrupted; the sidecar sends the rest in the background\n")
+                show(f"tracker: run {clean(self.name)}: interrupted; the sidecar sends the rest in the background\n")
             finally:
                 interface.close(Deadline(max(0.5, deadline.left() or 0.0)))
                 self.phase = "ended"
@@ -285,7 +286,16 @@ class AttachedLifecycle(Lifecycle):
         append("exit", how.to_body())
 
     def _ended_run(self) -> EndedRun:
-        return EndedRun(self.id, self.name, self.state, self.location(), self.start_time, self.settings, self.losses)
+        return EndedRun(
+            id=self.id,
+            name=self.name,
+            state=self.state,
+            directory=None if self.remote else self.directory,
+            location=self.location(),
+            start_time=self.start_time,
+            settings=self.settings,
+            losses=self.losses,
+        )
 
     def append_end_in_signal_handler(self, how: Exit) -> Interface | None:
         interface = self._interface
@@ -296,7 +306,7 @@ class AttachedLifecycle(Lifecycle):
 
     def report_signal(self, how: Exit) -> None:
         if self._interface is not None and self.state == "running" and not self.settings.silent:
-            show(f"tracker: run {self.name} {how.state}, kept {self.location()}\n")
+            show(f"tracker: run {clean(self.name)} {how.state}, kept {self.location()}\n")
 
     def location(self) -> str:
         if self.remote:

@@ -27,6 +27,10 @@ class Losses:
         with self._lock:
             return sum(self._counts.values())
 
+    def __repr__(self) -> str:
+        counts = ", ".join(f"{count} ({reason})" for reason, count in sorted(self.counts().items()))
+        return f"<tracker.Losses: {counts or 'none'}>"
+
     def merge(self, counts: dict[str, int]) -> None:
         """Take over counts that include these and more, such as the sidecar's over all writers of a run."""
         with self._lock:
