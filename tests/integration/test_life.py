@@ -6,6 +6,8 @@ import json
 import math
 import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -468,6 +470,83 @@ def test_an_exit_of_another_thread_is_none_of_the_run(scripts: Scripts, root: Pa
         """
     )
     assert state_of(root / "runs" / "run")["state"] == "finished"
+
+
+@pytest.mark.parametrize(
+    ("ending", "code", "state"),
+    [
+        ("try: sys.exit(3)\nexcept SystemExit: pass\nrun.log({'x': 1})", 0, "finished"),
+        ("try: 1 / 0\nexcept Exception: sys.excepthook(*sys.exc_info())\nrun.log({'x': 1})", 0, "finished"),
+        ("try: sys.exit(3)\nfinally: run.log({'x': 1})", 3, "failed"),
+        ("import atexit\natexit.register(run.log, {'x': 1})\nsys.exit(3)", 3, "failed"),
+        ("import atexit\natexit.register(run.log, {'x': 1})\n1 / 0", 1, "failed"),
+        ("import asyncio\nasync def main(): sys.exit(3)\nasyncio.run(main())", 3, "failed"),
+    ],
+)
+def test_an_exit_counts_if_it_is_not_caught(scripts: Scripts, root: Path, ending: str, code: int, state: str) -> None:
+    scripts.run(f"import sys, tracker\nrun = tracker.init(id='run')\n{ending}", exit_code=code)
+    found = state_of(root / "runs" / "run")
+    assert (found["state"], found["exit_code"]) == (state, code)
+
+
+def test_an_error_at_a_prompt_is_not_the_end_of_the_run(scripts: Scripts, root: Path) -> None:
+    lines = ["import tracker", "run = tracker.init(id='run')", "1 / 0", "run.log({'x': 1})", ""]
+    done = subprocess.run(
+        [sys.executable, "-i", "-q"],
+        input="\n".join(lines),
+        env=scripts.environment(),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "ZeroDivisionError" in done.stderr
+    found = closed(root / "runs" / "run")
+    assert found.state["state"] == "finished" and found.stored() == [(0, {"x": 1})]
+
+
+def test_sigterm_prints_one_line(scripts: Scripts) -> None:
+    code = "import os, signal, tracker; tracker.init(id='run', name='mine'); os.kill(os.getpid(), signal.SIGTERM)"
+    done = scripts.run(code, env={"TRACKER_SILENT": None}, exit_code=-15)
+    begun, ended = done.err.splitlines()
+    assert "run mine (run) in uncategorized" in begun and ended.startswith("tracker: run mine preempted, kept in ")
+
+
+def test_what_is_printed_at_the_start_is_what_to_type_next(scripts: Scripts, root: Path) -> None:
+    code = """
+    import os, tracker
+    tracker.init(id="one", name="first\\nline", project="digits", config={"lr": 0.01, "a": 1}).finish()
+    tracker.init(id="one", resume="allow", config={"lr": 0.5, "b": 2}).finish()
+    tracker.init(id="two", dir="elsewhere").finish()
+    """
+    lines = scripts.run(code, env={"TRACKER_SILENT": None}).err.splitlines()
+    begun = [line for line in lines if " · follow it: " in line]
+    end = f"in digits, kept in {root.name} · follow it: tracker tail one"
+    assert begun[:2] == [f"tracker: run first line (one){how} {end}" for how in ("", " resumed")]
+    assert begun[2].endswith(f" in uncategorized · follow it: tracker tail two --dir {root.parent / 'elsewhere'}")
+    assert "tracker: config changed on resume: lr 0.01 -> 0.5" in lines
+
+
+def test_an_error_of_init_is_one_short_traceback(scripts: Scripts) -> None:
+    done = scripts.run("import tracker\ntracker.init(id='run').finish()\ntracker.init(id='run')", exit_code=1)
+    assert done.err.count("Traceback") == 1 and "direct cause" not in done.err and "backend.py" not in done.err
+    assert done.err.splitlines()[-1].startswith("tracker.errors.ResumeError: run 'run' ")
+
+
+def test_a_forked_child_has_no_process_to_warn_of(scripts: Scripts) -> None:
+    done = scripts.run(
+        """
+        import gc, os, sys, tracker, warnings
+        warnings.simplefilter("always", ResourceWarning)
+        run = tracker.init()
+        pid = os.fork()
+        if pid == 0:
+            gc.collect()
+            run.log({"x": 1})
+            sys.exit(0)
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+        """
+    )
+    assert "ResourceWarning" not in done.err
 
 
 def test_a_sidecar_exits_by_itself_when_its_trainer_is_gone(scripts: Scripts, root: Path, temporary: Path) -> None:

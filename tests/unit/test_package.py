@@ -136,8 +136,8 @@ def test_a_mock_in_the_place_of_a_function() -> None:
 
 
 def test_a_mock_in_the_place_of_the_run() -> None:
-    with mock.patch("tracker.run", "a stand-in"), mock.patch.object(tracker, "config", {"lr": 1}, create=True):
-        assert tracker.run == "a stand-in" and tracker.config == {"lr": 1}  # type: ignore[comparison-overlap]
+    with mock.patch("tracker.run", "a stand-in"), mock.patch("tracker.config", {"lr": 1}, create=True):
+        assert (vars(tracker)["run"], vars(tracker)["config"]) == ("a stand-in", {"lr": 1})
     assert tracker.run is None and not hasattr(tracker, "config")
 
 
