@@ -125,3 +125,35 @@ def test_common_keys_leave_out_axes_and_begin_with_what_was_defined(tmp_path: Pa
     run.row(0, None, loss=1.0, score=1, tokens=5, epoch=1, text="a", **{"val.loss": 1.0})
     run.finish()
     assert common_keys([Api(tmp_path).run("keys0001")]) == ["score", "val.loss", "loss"]
+
+
+@pytest.mark.parametrize(
+    ("where", "count"),
+    [
+        ("start_time>2020-01-01", 25),
+        ("start_time<2020-01-01", 0),
+        ("start_time>7d", 0),
+        ("val.acc>0.9 and train.loss=0.25", 2),
+        ("summary.val.acc>=0.92", 2),
+        ("name=run 7", 1),
+        ("name~run 1.", 10),
+    ],
+)
+def test_conditions_answer_rightly(many: Path, capsys: Captured, where: str, count: int) -> None:
+    assert main(["ls", "--json", "--where", where]) == 0
+    assert len(json.loads(capsys.readouterr().out)) == count
+
+
+@pytest.mark.parametrize(
+    ("where", "words"),
+    [
+        ("summary.val.acc>abc", "is a number"),
+        ("state=done", "no state 'done'; states are running"),
+        ("colour=red", "no field 'colour'"),
+        ("start_time>soon", "'soon'"),
+        ("a=1 or b=2", "cannot contain 'or'"),
+    ],
+)
+def test_conditions_that_cannot_be_answered_are_bad_usage(many: Path, capsys: Captured, where: str, words: str) -> None:
+    assert words in fails(capsys, 2, "ls", "--where", where)
+    assert words in fails(capsys, 2, "rm", "--yes", "--where", where)
