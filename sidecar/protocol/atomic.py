@@ -1,8 +1,8 @@
 """Files that appear whole: written beside their final name, then renamed to it. Used on any thread.
 
 A reader finds the old file or the new one, never a part of either. With ``sync=True`` the content reaches the disk
-before the rename, and the rename before the call returns. A temporary file begins with `PART_PREFIX`; one that is
-found belongs to a process that was killed, or to one that is still writing.
+before the rename, and the rename before the call returns. The name of a temporary file begins with `PART_PREFIX`;
+its process is still writing it, or was killed.
 """
 
 from __future__ import annotations

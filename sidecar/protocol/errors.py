@@ -71,7 +71,7 @@ class LogFormatError(SidecarError):
 
 
 class StoreError(SidecarError):
-    """The embedded store cannot be read or written; ``tracker rebuild`` makes it anew from the log."""
+    """The embedded store cannot be read or written; ``tracker rebuild`` rebuilds it from the log."""
 
 
 class ConnectionFileError(SidecarError):

@@ -9,18 +9,18 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from sidecar.protocol.segments import Kept, OwnerLock, read_window, remove_window
+from sidecar.protocol.segments import FramedRecord, OwnerLock, read_window, remove_window
 
 
-def read_orphan(directory: Path, run: str, after: int = 0) -> Iterator[Kept]:
-    """Yield the records for `run` in the window of a client, those with numbers over `after`, in order.
+def read_orphan(directory: Path, run: str, after: int = 0) -> Iterator[FramedRecord]:
+    """Yield the records for `run` in the window of a client, those with numbers above `after`, in order.
 
     They end at a gap, at damage, and at a record of another run or client.
     """
-    for kept in read_window(directory, after):
-        if kept.record.run != run or kept.record.client != directory.name:
+    for framed in read_window(directory, after):
+        if framed.record.run != run or framed.record.client != directory.name:
             return
-        yield kept
+        yield framed
 
 
 class Orphan:
@@ -47,7 +47,7 @@ class Orphan:
     def info(self) -> dict[str, Any]:
         return self._lock.info
 
-    def records(self, run: str, after: int = 0) -> Iterator[Kept]:
+    def records(self, run: str, after: int = 0) -> Iterator[FramedRecord]:
         """Yield the client's records; see `read_orphan`."""
         return read_orphan(self.directory, run, after)
 

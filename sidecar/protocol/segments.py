@@ -50,14 +50,14 @@ def read_header(data: bytes) -> int | None:
     return first if data[:HEADER_BYTES] == header(first) else None
 
 
-class Kept(NamedTuple):
+class FramedRecord(NamedTuple):
     """A record in a window, and the bytes of its frame."""
 
     frame: bytes
     record: Record
 
 
-def read_window(directory: Path, after: int = 0) -> Iterator[Kept]:
+def read_window(directory: Path, after: int = 0) -> Iterator[FramedRecord]:
     """Yield the records of the window in `directory` with numbers above `after`, in order, up to the first gap."""
     segments = []
     for path in directory.glob("*" + SEGMENT_SUFFIX):
@@ -90,7 +90,7 @@ def _read_segment(data: bytes, first: int, after: int) -> Any:
                 return expected
             if record.seq != expected:
                 return expected
-            yield Kept(data[start:end], record)
+            yield FramedRecord(data[start:end], record)
         expected += 1
     return expected
 

@@ -100,7 +100,7 @@ class Backend:
     ) -> tuple[Attached, Connection | None]:
         """Attach a client to a run, at the sidecar that holds it; launch one if there is none.
 
-        A first attach goes on until the deadline: if a sidecar dies before it answers, the next one is asked. With
+        A first attach is tried until the deadline: if a sidecar dies before it answers, the next one is asked. With
         ``again`` in `body` one sidecar is asked once.
 
         Args:
@@ -188,7 +188,7 @@ class Backend:
             elsewhere: the connection file of the sidecar that holds the run, as far as another one knows.
 
         Raises:
-            LaunchError: there is none.
+            LaunchError: no sidecar can be found or launched.
         """
         if elsewhere is not None:
             try:

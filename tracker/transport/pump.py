@@ -94,7 +94,7 @@ class Source(Protocol):
 
 
 class Pump:
-    """Moves records from a window to a sidecar, and results from the sidecar to whoever handles their kind.
+    """Moves records from a window to a sidecar, and results from the sidecar to the handlers of their kinds.
 
     Args:
         window: the records to send.

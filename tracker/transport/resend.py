@@ -21,7 +21,7 @@ from sidecar.protocol.keys import KeyPair
 from sidecar.protocol.layout import REMOTE_NAME
 from sidecar.protocol.orphans import Orphan, read_orphan
 from sidecar.protocol.records import Record
-from sidecar.protocol.segments import WINDOWS_NAME, Kept, read_owner
+from sidecar.protocol.segments import WINDOWS_NAME, FramedRecord, read_owner
 from tracker.errors import TrackerError
 from tracker.transport.backend import Attached, Backend
 from tracker.transport.mailbox import Mailbox
@@ -47,10 +47,10 @@ class OrphanedWindow:
         self.client = directory.name
         self.seq = self.sent = self.acked = 0
         self._crash_record = b""
-        self._unsent: Iterator[Kept] = iter(())
+        self._unsent: Iterator[FramedRecord] = iter(())
         last = None
-        for stored in read_orphan(directory, self.run):
-            last = stored.record
+        for framed in read_orphan(directory, self.run):
+            last = framed.record
         if last is not None:
             self.seq = last.seq
             if last.kind != "exit":
@@ -62,10 +62,10 @@ class OrphanedWindow:
         """Return the next frames, at most one message, and the number of the last one; None if all were taken."""
         frames: list[bytes] = []
         size = 0
-        for stored in self._unsent:
-            frames.append(stored.frame)
-            size += len(stored.frame)
-            self.sent = stored.record.seq
+        for framed in self._unsent:
+            frames.append(framed.frame)
+            size += len(framed.frame)
+            self.sent = framed.record.seq
             if size >= _MESSAGE_BYTES:
                 break
         else:

@@ -84,11 +84,11 @@ def test_a_record_comes_back(record: Record) -> None:
 
 
 @given(st.lists(records(), max_size=5), st.booleans())
-def test_a_message_holds_records_one_after_another(found: list[Record], framed: bool) -> None:
-    payloads = [encode(record) for record in found]
+def test_a_message_holds_records_one_after_another(originals: list[Record], framed: bool) -> None:
+    payloads = [encode(record) for record in originals]
     message = b"".join(map(frame, payloads) if framed else payloads)
     parts = checked_parts(message)
-    assert exact([list(part.record or ()) for part in parts]) == exact([list(record) for record in found])
+    assert exact([list(part.record or ()) for part in parts]) == exact([list(record) for record in originals])
     assert [part.frame for part in parts] == [frame(payload) for payload in payloads]
 
 
@@ -115,14 +115,16 @@ def test_any_bytes_are_a_message(data: bytes, first: bytes) -> None:
 
 
 @given(st.lists(records(), min_size=1, max_size=5), st.data())
-def test_a_flipped_bit_in_a_framed_message_costs_the_frame_it_touches(found: list[Record], data: st.DataObject) -> None:
-    frames = [frame(encode(record)) for record in found]
+def test_a_flipped_bit_in_a_framed_message_costs_the_frame_it_touches(
+    originals: list[Record], data: st.DataObject
+) -> None:
+    frames = [frame(encode(record)) for record in originals]
     message = bytearray(b"".join(frames))
     bit = data.draw(st.integers(8, len(message) * 8 - 1))  # the first byte says whether it is framed at all
     message[bit // 8] ^= 1 << bit % 8
     hit = next(index for index in range(len(frames)) if bit // 8 < sum(map(len, frames[: index + 1])))
     good, errors = read(bytes(message))
-    assert exact([list(record) for record in good]) == exact([list(r) for r in found[:hit] + found[hit + 1 :]])
+    assert exact([list(record) for record in good]) == exact([list(r) for r in originals[:hit] + originals[hit + 1 :]])
     assert errors == ["checksum"]
 
 
@@ -135,15 +137,15 @@ def test_flipped_bits_in_a_bare_message_never_raise(one: Record, other: Record, 
 
 
 @given(st.lists(records(), max_size=5), st.binary(max_size=20), st.integers(0, 400))
-def test_frames_are_decoded_up_to_the_first_that_is_not_good(found: list[Record], junk: bytes, most: int) -> None:
-    frames = [frame(encode(record)) for record in found]
+def test_frames_are_decoded_up_to_the_first_that_is_not_good(originals: list[Record], junk: bytes, most: int) -> None:
+    frames = [frame(encode(record)) for record in originals]
     data = b"".join(frames) + junk
     decoded, ends = decode_frames(data)
-    assert exact([list(record) for record in decoded]) == exact([list(record) for record in found])
+    assert exact([list(record) for record in decoded]) == exact([list(record) for record in originals])
     assert ends == [len(b"".join(frames[: index + 1])) for index in range(len(frames))]
     some, where = decode_frames(data, 0, most)
     assert where == ends[: len(some)]
-    assert len(some) == len(found) or most == 0 or where[-1] >= most
+    assert len(some) == len(originals) or most == 0 or where[-1] >= most
 
 
 @given(st.lists(records(), min_size=1, max_size=8), st.sets(st.integers(0, 7)), st.integers(1, 400))

@@ -57,7 +57,7 @@ def test_what_only_this_machine_reaches(endpoint: str, local: bool) -> None:
 
 
 @pytest.mark.parametrize(
-    ("bound", "told", "door", "connected"),
+    ("bound", "told", "control", "connected"),
     [
         ("tcp://0.0.0.0:5758", "tcp://*:5758", "tcp://gpu-07:5757", "tcp://gpu-07:5758"),
         ("tcp://[::]:5758", "tcp://*:5758", "tcp://[2001:db8::1]:5757", "tcp://[2001:db8::1]:5758"),
@@ -66,9 +66,11 @@ def test_what_only_this_machine_reaches(endpoint: str, local: bool) -> None:
         ("ipc:///tmp/x/records", "ipc:///tmp/x/records", "ipc:///tmp/x/door", "ipc:///tmp/x/records"),
     ],
 )
-def test_a_host_that_is_left_open_is_the_one_that_was_reached(bound: str, told: str, door: str, connected: str) -> None:
+def test_a_host_that_is_left_open_is_the_one_that_was_reached(
+    bound: str, told: str, control: str, connected: str
+) -> None:
     assert advertised(bound) == told
-    assert reached(told, door) == connected
+    assert reached(told, control) == connected
 
 
 def test_a_name_becomes_an_address_to_bind_at() -> None:

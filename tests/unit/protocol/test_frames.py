@@ -13,10 +13,10 @@ from sidecar.protocol.frames import HEAD_BYTES, Frame, find_frame, frame, scan
 payloads = st.lists(st.binary(min_size=1, max_size=60), max_size=8)
 
 
-def spans(found: list[bytes]) -> list[tuple[int, int]]:
+def spans(payloads: list[bytes]) -> list[tuple[int, int]]:
     """Where each of these payloads stands when they are framed one after another."""
     made, start = [], 0
-    for payload in found:
+    for payload in payloads:
         made.append((start, start + HEAD_BYTES + len(payload)))
         start = made[-1][1]
     return made
@@ -32,39 +32,39 @@ def test_a_frame_is_what_its_description_says() -> None:
 
 
 @given(payloads, st.booleans())
-def test_what_was_framed_is_found(found: list[bytes], final: bool) -> None:
-    data = b"".join(map(frame, found))
+def test_what_was_framed_is_found(payloads: list[bytes], final: bool) -> None:
+    data = b"".join(map(frame, payloads))
     frames = list(scan(data, final=final))
-    assert good(frames) == found
-    assert [(one.start, one.end) for one in frames] == spans(found)
+    assert good(frames) == payloads
+    assert [(one.start, one.end) for one in frames] == spans(payloads)
 
 
 @given(payloads, st.integers(0, 20))
-def test_a_scan_may_begin_at_any_frame(found: list[bytes], skip: int) -> None:
-    places = spans(found)
-    skip = min(skip, len(found))
-    data = b"".join(map(frame, found))
+def test_a_scan_may_begin_at_any_frame(payloads: list[bytes], skip: int) -> None:
+    places = spans(payloads)
+    skip = min(skip, len(payloads))
+    data = b"".join(map(frame, payloads))
     start = places[skip][0] if skip < len(places) else len(data)
-    assert good(list(scan(data, start))) == found[skip:]
+    assert good(list(scan(data, start))) == payloads[skip:]
 
 
 @given(st.lists(st.binary(min_size=1, max_size=20), min_size=1, max_size=4))
-def test_cut_at_every_length_whole_frames_are_found_and_the_rest_is_no_damage(found: list[bytes]) -> None:
-    data = b"".join(map(frame, found))
+def test_cut_at_every_length_whole_frames_are_found_and_the_rest_is_no_damage(payloads: list[bytes]) -> None:
+    data = b"".join(map(frame, payloads))
     for length in range(len(data)):
-        whole = [end for _, end in spans(found) if end <= length]
+        whole = [end for _, end in spans(payloads) if end <= length]
         frames = list(scan(data[:length], final=False))
         assert [one.end for one in frames] == whole
         assert None not in [one.payload for one in frames]
 
 
 @given(st.lists(st.binary(min_size=1, max_size=30), min_size=1, max_size=6), st.data())
-def test_a_flipped_bit_costs_one_frame(found: list[bytes], data: st.DataObject) -> None:
-    framed = bytearray(b"".join(map(frame, found)))
+def test_a_flipped_bit_costs_one_frame(payloads: list[bytes], data: st.DataObject) -> None:
+    framed = bytearray(b"".join(map(frame, payloads)))
     bit = data.draw(st.integers(0, len(framed) * 8 - 1))
     framed[bit // 8] ^= 1 << bit % 8
-    hit = next(index for index, (_, end) in enumerate(spans(found)) if bit // 8 < end)
-    assert good(list(scan(bytes(framed)))) == found[:hit] + found[hit + 1 :]
+    hit = next(index for index, (_, end) in enumerate(spans(payloads)) if bit // 8 < end)
+    assert good(list(scan(bytes(framed)))) == payloads[:hit] + payloads[hit + 1 :]
 
 
 @given(payloads, st.binary(max_size=30).filter(lambda junk: b"\xc1" not in junk), payloads)

@@ -1,4 +1,4 @@
-"""Keys and their files: what is written, who may read it, what is taken for a key, what is said of what is none."""
+"""Keys and their files: content, permissions, valid and invalid keys, messages."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_a_key_is_never_overwritten(tmp_path: Path, there: str) -> None:
     (tmp_path / there).write_text("precious")
     with pytest.raises(KeyFileError, match=rf"{there} exists"):
         write_key_pair(tmp_path / "server", PAIR)
-    assert [path.name for path in tmp_path.iterdir()] == [there], "half a pair is none"
+    assert [path.name for path in tmp_path.iterdir()] == [there], "half a pair is of no use"
     assert (tmp_path / there).read_text() == "precious"
 
 
@@ -131,5 +131,5 @@ def test_a_bad_list_of_clients(tmp_path: Path) -> None:
     path.write_bytes(b"\xff\xfe")
     with pytest.raises(KeyFileError, match=r"clients\.txt"):
         read_clients(path)
-    with pytest.raises(KeyFileError, match="nobody"):
-        read_clients(tmp_path / "nobody.txt")
+    with pytest.raises(KeyFileError, match="missing"):
+        read_clients(tmp_path / "missing.txt")

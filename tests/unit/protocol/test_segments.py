@@ -1,4 +1,4 @@
-"""What is read of a window whose owner is gone: from files as they may have been left."""
+"""Reading orphaned windows, from files in any state that a dead process may leave."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def write(directory: Path, *segments: bytes) -> None:
 
 
 def numbers(directory: Path, after: int = 0) -> list[int]:
-    return [kept.record.seq for kept in read_window(directory, after)]
+    return [one.record.seq for one in read_window(directory, after)]
 
 
 def test_a_header_is_what_its_description_says() -> None:
@@ -64,7 +64,7 @@ def test_a_header_is_what_its_description_says() -> None:
 def test_what_is_after_a_number_is_read_over_segments_in_any_order(tmp_path: Path, after: int) -> None:
     write(tmp_path, segment(7, 9), segment(1, 3), segment(4, 6))
     assert numbers(tmp_path, after) == list(range(after + 1, 10))
-    assert [kept.frame for kept in read_window(tmp_path, after)] == [framed(seq) for seq in range(after + 1, 10)]
+    assert [one.frame for one in read_window(tmp_path, after)] == [framed(seq) for seq in range(after + 1, 10)]
 
 
 def test_a_missing_segment_ends_it(tmp_path: Path) -> None:
@@ -140,7 +140,7 @@ def test_a_window_can_be_taken_only_when_its_owner_is_gone(tmp_path: Path) -> No
     owner.release()
     taken = OwnerLock.take(tmp_path)
     assert taken is not None and taken.info == {"run": "r", "client": "c", "pid": 1}
-    assert OwnerLock.take(tmp_path) is None, "taken by somebody else"
+    assert OwnerLock.take(tmp_path) is None, "another process has taken it"
     taken.release()
 
 
@@ -155,7 +155,7 @@ def test_an_owner_file_that_says_little_can_be_taken(tmp_path: Path, content: by
 
 
 def test_an_owner_file_that_is_torn_can_be_taken_all_the_same(tmp_path: Path) -> None:
-    """Its process died before it had written it; the window holds nothing then, and somebody must remove it."""
+    """Its process died before it had written it: the window is empty, and must be removed by another process."""
     (tmp_path / "owner").write_bytes(b'{"run": "r", "cli')
     taken = OwnerLock.take(tmp_path)
     assert taken is not None

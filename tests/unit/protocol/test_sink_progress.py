@@ -48,9 +48,9 @@ def test_all_servers_of_a_run_are_found_and_nothing_else(run: Path) -> None:
     lock = SinkLock.take(run, MLFLOW)
     assert lock is not None
     (run / SINKS_NAME / f".{MLFLOW.name}.123").write_bytes(b"half")
-    (run / SINKS_NAME / "notes.txt").write_text("of somebody")
-    (run / SINKS_NAME / "README").write_text("of somebody")
-    assert {found.address for found in all_progress(run)} == {MLFLOW.text, UPSTREAM.text}
+    (run / SINKS_NAME / "notes.txt").write_text("not ours")
+    (run / SINKS_NAME / "README").write_text("not ours")
+    assert {progress.address for progress in all_progress(run)} == {MLFLOW.text, UPSTREAM.text}
     lock.release()
 
 
@@ -137,9 +137,9 @@ def test_the_lock_of_a_killed_process_is_released(run: Path) -> None:
     ],
 )
 def test_an_address(text: str, kind: str, url: str, options: dict[str, str]) -> None:
-    found = parse_sink(text)
-    assert (found.kind, found.url, found.options, found.text) == (kind, url, options, text.strip())
-    assert "/" not in found.name and found.name == parse_sink(text).name
+    address = parse_sink(text)
+    assert (address.kind, address.url, address.options, address.text) == (kind, url, options, text.strip())
+    assert "/" not in address.name and address.name == parse_sink(text).name
 
 
 @pytest.mark.parametrize(

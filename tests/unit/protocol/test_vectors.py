@@ -24,12 +24,12 @@ def named(vectors: list[dict[str, Any]]) -> list[Any]:
 
 
 def test_the_file_is_what_is_written_now() -> None:
-    assert VECTORS.read_text() == written(), "make it anew: python -m tests.tools.conformance --write-vectors"
+    assert VECTORS.read_text() == written(), "write it again: python -m tests.tools.conformance --write-vectors"
 
 
 def test_every_kind_is_there() -> None:
-    found = {record[0] for vector in FILE["messages"] for record in vector["records"]}
-    assert set(KINDS) <= found
+    kinds = {record[0] for vector in FILE["messages"] for record in vector["records"]}
+    assert set(KINDS) <= kinds
 
 
 def test_tags_are_a_way_there_and_back() -> None:
@@ -52,18 +52,18 @@ def test_a_message_holds_what_is_said(vector: dict[str, Any]) -> None:
 
 def independently(data: bytes, form: str) -> list[Any]:
     """Read a message without the codec: by the table of the document, and with msgpack's slow reader."""
-    found = []
+    records = []
     while form == "framed" and data:
         assert data[0] == 0xC1
         end = HEAD_BYTES + int.from_bytes(data[1:4], "big")
         assert zlib.crc32(data[HEAD_BYTES:end]) == int.from_bytes(data[4:HEAD_BYTES], "big")
-        found += independently(data[HEAD_BYTES:end], "bare")
+        records += independently(data[HEAD_BYTES:end], "bare")
         data = data[end:]
     if data:
         unpacker = Unpacker()
         unpacker.feed(data)
-        found += list(unpacker)
-    return found
+        records += list(unpacker)
+    return records
 
 
 @pytest.mark.parametrize("vector", named(FILE["damaged"]))

@@ -123,8 +123,8 @@ class TestAttach:
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         with control_socket(("attached", ATTACHED)) as (living, _):
-            found = [connection("tcp://127.0.0.1:1", ended_process()), connection(living, os.getpid())]
-            monkeypatch.setattr(Launcher, "ensure", lambda self, deadline: found.pop(0))
+            launched = [connection("tcp://127.0.0.1:1", ended_process()), connection(living, os.getpid())]
+            monkeypatch.setattr(Launcher, "ensure", lambda self, deadline: launched.pop(0))
             _, known = Backend(tmp_path).attach("run", "client", {"again": False}, Deadline(20.0))
         assert known is not None and known.control == living
 

@@ -1,4 +1,4 @@
-"""The window: what was appended is there until it is acked, whoever reads it and whenever its owner dies."""
+"""The window: records are stored until they are acked, for its owner and, when that dies, for others."""
 
 from __future__ import annotations
 
@@ -44,38 +44,38 @@ def put(window: Window, size: int = 10) -> bool:
 
 def taken(window: Window) -> list[int]:
     """Take all there is, as the pump does; return the numbers of the records."""
-    found: list[int] = []
+    numbers: list[int] = []
     while (part := window.take()) is not None:
         records, ends = decode_frames(part[0])
         assert ends[-1] == len(part[0]) and records[-1].seq == part[1] == window.sent
-        found += [record.seq for record in records]
-    return found
+        numbers += [record.seq for record in records]
+    return numbers
 
 
-def left(window: Window, after: int = 0) -> list[int]:
-    """What somebody else finds in the files, without a word from the owner."""
-    return [kept.record.seq for kept in read_window(window.directory, after)]
+def stored(window: Window, after: int = 0) -> list[int]:
+    """The numbers of the records that another process reads from the files."""
+    return [one.record.seq for one in read_window(window.directory, after)]
 
 
 def test_what_was_appended_is_what_is_read(window: Window) -> None:
     with window.lock:
         assert window.append("log", {"step": 3, "data": {"loss": 0.5}})
-    (kept,) = read_window(window.directory)
-    record = decode(kept.frame[8:])
-    assert record == kept.record
+    (one,) = read_window(window.directory)
+    record = decode(one.frame[8:])
+    assert record == one.record
     assert (record.kind, record.run, record.client, record.seq) == ("log", "run", "client", 1)
     assert record.body == {"step": 3, "data": {"loss": 0.5}}
     assert taken(window) == [1]
 
 
 def test_a_segment_kept_for_later_is_not_taken_for_the_first(small: None, window: Window) -> None:
-    """Its records are acked, and those that came behind it are gone: what is left begins later."""
+    """Its records are acked, and so are those that followed: the first that is stored has a higher number."""
     while len(window._segments) < 5:
         put(window, 200)
     first = window._segments[3].first
     window.release(first - 1)
     assert window._spare is not None
-    assert left(window)[0] == first and left(window)[-1] == window.seq
+    assert stored(window)[0] == first and stored(window)[-1] == window.seq
     window.release(window.seq)
     window.prepare()
 
@@ -88,7 +88,7 @@ def test_its_owner_is_seen_to_live_and_to_be_gone(tmp_path: Path) -> None:
     window.close()
     lock = OwnerLock.take(window.directory)
     assert lock is not None and lock.info == {"run": "run", "client": "client", "pid": 1}
-    assert left(window) == [1]
+    assert stored(window) == [1]
     lock.release()
 
 
@@ -108,7 +108,7 @@ def test_what_cannot_be_packed_is_not_there_and_harms_nothing(window: Window) ->
     with pytest.raises(ValueError, match=str(MAX_RECORD_BYTES)), window.lock:
         window.append("log", {"x": "x" * MAX_RECORD_BYTES})
     put(window)
-    assert taken(window) == left(window) == [1, 2, 3, 4]
+    assert taken(window) == stored(window) == [1, 2, 3, 4]
 
 
 @pytest.mark.usefixtures("small")
@@ -118,10 +118,10 @@ def test_it_goes_on_in_further_segments_and_uses_them_again(tmp_path: Path) -> N
         for _ in range(20):
             assert put(window, 100 + round_)
         assert taken(window) == list(range(window.seq - 19, window.seq + 1))
-        assert left(window, window.acked) == list(range(window.acked + 1, window.seq + 1))
+        assert stored(window, window.acked) == list(range(window.acked + 1, window.seq + 1))
         window.release(window.seq - 5)
         window.prepare()
-        assert left(window, window.acked) == list(range(window.acked + 1, window.seq + 1))
+        assert stored(window, window.acked) == list(range(window.acked + 1, window.seq + 1))
     assert window.size_bytes() <= 4 * SMALL_SEGMENT
     assert len(list(window.directory.glob("*.seg"))) <= 4
     window.close()
@@ -155,9 +155,9 @@ def test_the_final_records_are_kept_when_the_window_is_full(tmp_path: Path) -> N
     with window.lock:
         window.append_final("losses", {"source": "client", "counts": {"window full": 1}})
         window.append_final("exit", {"state": "failed", "traceback": traceback})
-    found = [kept.record for kept in read_window(window.directory)]
-    assert [record.seq for record in found] == list(range(1, lost_at + 3))
-    assert [record.kind for record in found[-2:]] == ["losses", "exit"] and found[-1].body["traceback"] == traceback
+    records = [one.record for one in read_window(window.directory)]
+    assert [record.seq for record in records] == list(range(1, lost_at + 3))
+    assert [record.kind for record in records[-2:]] == ["losses", "exit"] and records[-1].body["traceback"] == traceback
     assert taken(window) == list(range(1, lost_at + 3))
     window.release(window.seq)
     window.close()
@@ -169,9 +169,9 @@ def test_a_record_larger_than_a_segment_has_one_of_its_own(tmp_path: Path) -> No
     window = make(tmp_path)
     for size in (10, 50_000, 10, 3 * SMALL_SEGMENT, 10):
         assert put(window, size)
-    assert taken(window) == left(window) == [1, 2, 3, 4, 5]
+    assert taken(window) == stored(window) == [1, 2, 3, 4, 5]
     window.release(4)
-    assert left(window, 4) == [5]
+    assert stored(window, 4) == [5]
     assert window.size_bytes() <= 6 * SMALL_SEGMENT
     window.close()
 
@@ -180,16 +180,16 @@ def test_a_record_larger_than_a_segment_has_one_of_its_own(tmp_path: Path) -> No
 def test_at_its_bound_what_is_new_is_counted_and_later_there_is_room_again(tmp_path: Path) -> None:
     losses = Losses()
     window = Window(tmp_path, "run", "client", {}, losses, 3 * SMALL_SEGMENT)
-    kept = sum(put(window, 100) for _ in range(200))
-    assert 0 < kept < 200
-    assert losses.counts() == {"window full": 200 - kept}
-    assert window.seq == kept, "what is lost takes no number"
+    appended = sum(put(window, 100) for _ in range(200))
+    assert 0 < appended < 200
+    assert losses.counts() == {"window full": 200 - appended}
+    assert window.seq == appended, "what is lost takes no number"
     assert window.size_bytes() <= 3 * SMALL_SEGMENT
-    assert taken(window) == left(window) == list(range(1, kept + 1))
-    window.release(kept)
+    assert taken(window) == stored(window) == list(range(1, appended + 1))
+    window.release(appended)
     assert put(window, 100)
-    assert taken(window) == [kept + 1]
-    assert losses.total() == 200 - kept
+    assert taken(window) == [appended + 1]
+    assert losses.total() == 200 - appended
     window.close()
 
 
@@ -215,11 +215,11 @@ def test_what_a_handler_of_a_signal_logs_in_the_middle_of_a_log_comes_behind_it(
         assert window.seq == 0
         window._busy = False
         assert window.append("log", {"outer": 1})
-    assert [kept.record.body for kept in read_window(window.directory)] == [{"outer": 1}, {"inner": 1}]
+    assert [one.record.body for one in read_window(window.directory)] == [{"outer": 1}, {"inner": 1}]
 
 
 class WindowMachine(RuleBasedStateMachine):
-    """A window beside the simplest model of it: numbers from 1 on, some let go, some taken."""
+    """A window beside the simplest model of it: numbers from 1, some released, some taken."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -235,9 +235,9 @@ class WindowMachine(RuleBasedStateMachine):
     def append(self, sizes: list[int]) -> None:
         for size in sizes:
             before = self.window.seq
-            kept = put(self.window, size)
-            assert self.window.seq == before + kept
-            self.lost += not kept
+            appended = put(self.window, size)
+            assert self.window.seq == before + appended
+            self.lost += not appended
 
     @rule()
     def take(self) -> None:
@@ -266,7 +266,7 @@ class WindowMachine(RuleBasedStateMachine):
 
     @invariant()
     def the_files_hold_what_is_not_acked(self) -> None:
-        assert left(self.window, self.window.acked) == list(range(self.window.acked + 1, self.window.seq + 1))
+        assert stored(self.window, self.window.acked) == list(range(self.window.acked + 1, self.window.seq + 1))
 
     @invariant()
     def the_bound_holds_and_what_is_lost_is_counted(self) -> None:
