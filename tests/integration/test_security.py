@@ -323,7 +323,8 @@ def test_a_file_record_with_a_bad_name_writes_nothing_anywhere(plain: Serving, t
         assert {record.body["code"] for record in found.log[:-1]} == {"value"}
         written = {path for path in tree(tmp_path) if not path.endswith(".log") or "transactions" in path}
         assert written <= {
-            "root", "root/.gitignore", "root/sidecars", "root/sidecars/serve.lock", "root/sidecars/serve.json", "root/runs",
+            "root", "root/.gitignore", "root/runs",
+            "root/sidecars", "root/sidecars/serve.lock", "root/sidecars/serve.json",
             *(f"root/runs/run{path}" for path in
               ("", "/lock", "/transactions.log", "/store.db", "/store.db-wal", "/store.db-shm")),
         }  # fmt: skip

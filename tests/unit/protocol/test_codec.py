@@ -115,9 +115,7 @@ def test_any_bytes_are_a_message(data: bytes, first: bytes) -> None:
 
 
 @given(st.lists(records(), min_size=1, max_size=5), st.data())
-def test_a_flipped_bit_in_a_framed_message_costs_the_frame_it_touches(
-    originals: list[Record], data: st.DataObject
-) -> None:
+def test_a_flipped_bit_costs_the_frame_it_touches(originals: list[Record], data: st.DataObject) -> None:
     frames = [frame(encode(record)) for record in originals]
     message = bytearray(b"".join(frames))
     bit = data.draw(st.integers(8, len(message) * 8 - 1))  # the first byte says whether it is framed at all
