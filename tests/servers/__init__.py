@@ -1,1 +1,1 @@
-"""Tests with real servers on loopback: MLflow, PostgreSQL, ClickHouse; `.ci/run` installs them."""
+"""Tests with real servers on loopback: MLflow, PostgreSQL, ClickHouse. ``tests/install-packages.sh`` installs them."""

@@ -1,4 +1,4 @@
-"""The MLflow servers of the tests: one on SQLite, one on PostgreSQL that asks for a password; each started once."""
+"""The MLflow servers of the tests: one on SQLite, one on PostgreSQL with a password. Each is started once."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from tests.servers.mlflow_server import PASSWORD, MlflowServer, mlflow_server, p
 
 @pytest.fixture(scope="session")
 def mlflow_sqlite(temporary: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[MlflowServer]:
-    """An MLflow server that keeps its runs in SQLite."""
+    """An MLflow server on SQLite."""
     with mlflow_server(f"sqlite:///{tmp_path_factory.mktemp('mlflow')}/mlflow.db") as server:
         yield server
 
 
 @pytest.fixture(scope="session")
 def mlflow_postgres(temporary: Path) -> Iterator[MlflowServer]:
-    """An MLflow server that keeps its runs in PostgreSQL, and lets nobody in without the password."""
+    """An MLflow server on PostgreSQL that requires a password."""
     with postgres() as store, mlflow_server(store, password=PASSWORD) as server:
         yield server

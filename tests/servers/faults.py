@@ -1,6 +1,6 @@
-"""``python -m tests.servers.faults``: plays every fault on the way to a server, as ``python -m tests.faults`` does.
+"""``python -m tests.servers.faults``: plays every fault on the way to a server, like ``python -m tests.faults``.
 
-Needs MLflow and ClickHouse, as the tests beside it do. Round 0 of each is short, every tenth a long one.
+Needs MLflow and ClickHouse, as the tests here do. The first round of each scenario is short, every tenth is long.
 """
 
 from __future__ import annotations

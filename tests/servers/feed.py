@@ -1,4 +1,4 @@
-"""Sends a run's log through a sink by hand, as a delivery does, but with no thread, no file and no pause."""
+"""Sends a run's log through a sink by hand, as a delivery does, but without threads, files and pauses."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from sidecar.sinks.contract import OpenSink, SinkTarget, SinkUnavailableError
 def feed(
     open_sink: OpenSink, address: str, directory: Path, memory: dict[str, Any] | None = None, tries: int = 1
 ) -> dict[str, Any]:
-    """Send all of the log in `directory` to the server at `address`; return what the sink remembers.
+    """Send the whole log in `directory` to the server at `address`; return the sink's memory.
 
     Args:
-        open_sink: the sink's class.
-        memory: what it remembered the last time.
-        tries: how often a batch is sent, each time by a new sink, before an error of the server's is raised.
+        open_sink: the class of the sink.
+        memory: its memory from the previous call.
+        tries: number of attempts for a batch, each with a new sink, before an error of the server is raised.
     """
-    kept: dict[str, Any] = dict(memory or {})
-    target = SinkTarget(parse_sink(address), directory.name, directory, kept)
+    content: dict[str, Any] = dict(memory or {})
+    target = SinkTarget(parse_sink(address), directory.name, directory, content)
     state = RunState()
     sink = open_sink(target)
     ready = False
@@ -47,4 +47,4 @@ def feed(
                         sink, ready = open_sink(target), False
     finally:
         sink.close(Deadline(5.0))
-    return kept
+    return content

@@ -1,4 +1,4 @@
-"""Starts a real MLflow server on loopback, and a temporary PostgreSQL for it, and asks it what it keeps.
+"""Starts a real MLflow server on loopback, with a temporary PostgreSQL, and reads what it stores.
 
 Needs the PyPI packages ``mlflow``, ``Flask-WTF`` and ``psycopg2-binary``, and Debian's ``postgresql``. The servers are
 started once for all tests; each test uses experiments of its own.
@@ -41,7 +41,7 @@ _LIGHT = {
 
 
 class Point(NamedTuple):
-    """One value of a metric, as MLflow has it; its time in milliseconds."""
+    """A point of a metric in MLflow; its time is in milliseconds."""
 
     step: int
     time: int
@@ -49,11 +49,11 @@ class Point(NamedTuple):
 
 
 class Kept(NamedTuple):
-    """All that MLflow keeps of a run, plain, to be compared.
+    """Everything that MLflow stores of a run, as plain data for comparison.
 
     Attributes:
         info: name, status, start and end time.
-        metrics: name -> its points, sorted.
+        metrics: name -> sorted points.
         artifacts: path -> content.
     """
 
@@ -65,7 +65,7 @@ class Kept(NamedTuple):
 
 
 class MlflowServer:
-    """A server that runs, to be asked over its REST API, with nothing of MLflow's own client."""
+    """A running server, queried over its REST API, without MLflow's client."""
 
     def __init__(self, port: int, auth: tuple[str, str] | None = None) -> None:
         self.port = port
@@ -74,23 +74,23 @@ class MlflowServer:
         self._auth = auth
 
     def ask(self, method: str, endpoint: str, body: Mapping[str, Any]) -> dict[str, Any]:
-        """Ask the API, and return its answer."""
+        """Call an endpoint of the API; return the content of its reply."""
         url = f"{self.url}/api/2.0/mlflow/{endpoint}"
         given: dict[str, Any] = {"params": body} if method == "GET" else {"json": body}
         answer = requests.request(method, url, auth=self._auth, timeout=60, **given)
         assert answer.status_code == 200, answer.text
-        found: dict[str, Any] = answer.json()
-        return found
+        content: dict[str, Any] = answer.json()
+        return content
 
     def runs(self, experiment: str) -> list[dict[str, Any]]:
-        """Return every run of an experiment, by its name, the deleted as well."""
-        found = self.ask("GET", "experiments/get-by-name", {"experiment_name": experiment})["experiment"]
-        wanted = {"experiment_ids": [found["experiment_id"]], "run_view_type": "ALL"}
-        runs: list[dict[str, Any]] = self.ask("POST", "runs/search", wanted).get("runs", [])
+        """Return all runs of the experiment with this name, including deleted ones."""
+        named = self.ask("GET", "experiments/get-by-name", {"experiment_name": experiment})["experiment"]
+        query = {"experiment_ids": [named["experiment_id"]], "run_view_type": "ALL"}
+        runs: list[dict[str, Any]] = self.ask("POST", "runs/search", query).get("runs", [])
         return runs
 
     def kept(self, experiment: str, *, histories: bool = True) -> Kept:
-        """Return what is kept of the one run of an experiment; without `histories` the last point of each metric."""
+        """Return the content of the only run of an experiment; without `histories`, the last point of each metric."""
         [run] = self.runs(experiment)
         info, data = run["info"], run["data"]
         metrics = {}
@@ -108,8 +108,8 @@ class MlflowServer:
         )
 
     def _artifacts(self, run: str, uri: str, path: str) -> Iterator[tuple[str, bytes]]:
-        found = self.ask("GET", "artifacts/list", {"run_id": run, **({"path": path} if path else {})})
-        for each in found.get("files", ()):
+        listed = self.ask("GET", "artifacts/list", {"run_id": run, **({"path": path} if path else {})})
+        for each in listed.get("files", ()):
             if each.get("is_dir"):
                 yield from self._artifacts(run, uri, each["path"])
                 continue
@@ -122,15 +122,15 @@ class MlflowServer:
 
 @contextmanager
 def mlflow_server(store: str, *, password: str | None = None) -> Iterator[MlflowServer]:
-    """Run ``mlflow server`` with one worker, its artifacts proxied, until the context is left.
+    """Run ``mlflow server`` with one worker and an artifact proxy, until the context is left.
 
     Args:
-        store: the backend store's URI.
-        password: of the user `USER`, who then must be named in each request (``--app-name basic-auth``).
+        store: URI of the backend store.
+        password: password of the user `USER`, which each request then needs (``--app-name basic-auth``).
     """
     needed = {"mlflow": "mlflow", **({"flask_wtf": "Flask-WTF"} if password else {})}
     for module, package in needed.items():
-        assert importlib.util.find_spec(module), f"these tests need {package}: pip install {package}"
+        assert importlib.util.find_spec(module), f"{package} is not installed; install it: pip install {package}"
     directory = Path(tempfile.mkdtemp(prefix="mlflow-"))
     port = free_port()
     command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", store, "--workers", "1"]
@@ -143,7 +143,7 @@ def mlflow_server(store: str, *, password: str | None = None) -> Iterator[Mlflow
         settings.write_text(
             f"[mlflow]\ndefault_permission = READ\ndatabase_uri = sqlite:///{directory}/auth.db\n"
             f"admin_username = {USER}\nadmin_password = {password}\n"
-            "auth_cache_ttl_seconds = 600\n"  # a password is hashed once, and not for every request
+            "auth_cache_ttl_seconds = 600\n"  # hash a password once, not for every request
             "authorization_function = mlflow.server.auth:authenticate_request_basic_auth\n"
         )
         environment["MLFLOW_AUTH_CONFIG_PATH"] = str(settings)
@@ -169,25 +169,25 @@ def _await_answer(process: subprocess.Popen[bytes], url: str, output: Path) -> N
                 return
         except (requests.ConnectionError, requests.Timeout):
             time.sleep(0.05)
-        said = output.read_text(errors="replace")[-3000:]
-        assert process.poll() is None, f"{process.args!r} has ended: {said}"
-        assert time.monotonic() < deadline, f"{url}: no answer in {START_SECONDS:.0f} s: {said}"
+        printed = output.read_text(errors="replace")[-3000:]
+        assert process.poll() is None, f"{process.args!r} has ended: {printed}"
+        assert time.monotonic() < deadline, f"{url}: no answer in {START_SECONDS:.0f} s: {printed}"
 
 
 def _end_group(process: subprocess.Popen[bytes]) -> None:
-    """End the leader of a session and all that it has started, at once, since nothing of it is kept."""
+    """Kill the leader of a session and everything that it has started."""
     os.killpg(process.pid, signal.SIGKILL)
     process.wait(10)
 
 
 @contextmanager
 def postgres() -> Iterator[str]:
-    """Run a PostgreSQL of its own until the context is left; yield the URI of an empty database."""
+    """Run a PostgreSQL server until the context is left; yield the URI of an empty database."""
     programs = sorted(
         Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: [int(n) for n in re.findall(r"\d+", str(path))]
     )
-    assert programs, "these tests need PostgreSQL in /usr/lib/postgresql: apt-get install postgresql"
-    assert importlib.util.find_spec("psycopg2"), "these tests need psycopg2: pip install psycopg2-binary"
+    assert programs, "PostgreSQL is not in /usr/lib/postgresql; install it: apt-get install postgresql"
+    assert importlib.util.find_spec("psycopg2"), "psycopg2 is not installed; install it: pip install psycopg2-binary"
     user = pwd.getpwuid(os.getuid()).pw_name
     if user == "root":  # initdb refuses to be root
         user = "postgres" if any(entry.pw_name == "postgres" for entry in pwd.getpwall()) else "nobody"
@@ -223,7 +223,7 @@ def postgres() -> Iterator[str]:
 
 
 def free_port() -> int:
-    """Return a port of 127.0.0.1 that nobody has at the moment."""
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
+    """Return a free port of 127.0.0.1."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

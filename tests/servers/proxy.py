@@ -1,28 +1,28 @@
-"""FaultyProxy: a small HTTP/1.1 proxy on loopback that stands before a real server and does it harm, as planned.
+"""FaultyProxy: a small HTTP/1.1 proxy on loopback that stands in front of a real server and injects faults.
 
     def plan(number, method, path):
         return CUT_AFTER if number == 3 else None
 
     with FaultyProxy(server_port, plan) as proxy:
         ...                                     # send requests to proxy.url
-    assert [seen.path for seen in proxy.requests] == [...]
+    assert [request.path for request in proxy.requests] == [...]
 
-A plan is asked once for each request: its number, counted from 1 over all connections, its method, and its path with
-the query. It may be changed at any time (``proxy.plan = …``), and may answer with
+A plan is called once per request, with its number, counted from 1 over all connections, its method, and its path with
+the query. It can be replaced at any time (``proxy.plan = …``). It returns one of
 
-    None                    the request and its answer pass
-    delay(seconds)          they pass, that much later
-    CUT_BEFORE              the connection is cut, the server does not hear of it
-    CUT_AFTER               the server does what is asked, its answer is dropped, the connection is cut
-    HALF                    the server does what is asked, half of its answer comes, the connection is cut
-    answer(503)             the proxy says so itself, the server does not hear of it
-    answer(429, retry_after=2)   with a Retry-After: seconds, or a date as text
+    None                    pass on the request and the response
+    delay(seconds)          the same, after a delay
+    CUT_BEFORE              cut the connection; the server does not get the request
+    CUT_AFTER               the server handles the request; drop its response and cut the connection
+    HALF                    the server handles the request; send half of the response, then cut the connection
+    answer(503)             respond with this status; the server does not get the request
+    answer(429, retry_after=2)   the same, with a Retry-After: seconds, or a date as text
 
-``proxy.requests`` has every request in the order in which they came, with the status that the server answered. What
-passes does so byte for byte but for the framing: an answer is read whole, and passed on with a Content-Length.
-``proxy.target_port`` may be changed, as when the server was started again. Clients' connections are kept as HTTP/1.1
-keeps them, so a cut is one that a client with a kept connection sees. Knows nothing of what the server is; one
-thread for each connection, all gone when the context is left.
+``proxy.requests`` has all requests in the order of their arrival, with the status of the response. Content is passed on
+unchanged, except for its framing: a response is read completely, and sent with a Content-Length. ``proxy.target_port``
+can be changed, for a server that was restarted. Client connections are kept open as HTTP/1.1 does, so that a client
+with a kept connection sees it cut. Knows nothing about the server. One thread per connection; all have ended when the
+context is left.
 """
 
 from __future__ import annotations
@@ -38,21 +38,21 @@ from types import TracebackType
 from typing import NamedTuple
 
 PATIENCE = 60.0
-"""Seconds for which an answer of the server is awaited."""
+"""Maximum time to wait for the response of the server, in seconds."""
 
 _OF_ONE_CONNECTION = frozenset({"connection", "keep-alive", "proxy-connection", "transfer-encoding", "content-length"})
 
 
 class Fault(NamedTuple):
-    """What is done to one request, in this order; see the names below.
+    """What to do to a request, in this order; see the names below.
 
     Attributes:
-        delay: seconds of waiting before anything else.
-        cut_before: cut before the server hears of it.
-        status: what the proxy answers in the server's place; 0: it asks the server.
-        retry_after: the ``Retry-After`` that goes with `status`.
-        cut_after: cut after the server has answered.
-        half: half of the answer, then cut.
+        delay: delay before anything else, in seconds.
+        cut_before: cut the connection before the server gets the request.
+        status: status of a response by the proxy itself; 0 to pass the request on.
+        retry_after: the ``Retry-After`` of that response.
+        cut_after: cut the connection after the server has responded.
+        half: send half of the response, then cut the connection.
     """
 
     delay: float = 0.0
@@ -81,15 +81,15 @@ Plan = Callable[[int, str, str], "Fault | None"]
 
 @dataclass
 class Request:
-    """A request that came.
+    """A request.
 
     Attributes:
-        number: from 1.
-        method, path: with the query.
-        headers: as they came, names in lower case.
-        body: its bytes, without chunks.
+        number: counted from 1.
+        method, path: the path includes the query.
+        headers: with names in lower case.
+        body: its content, without chunks.
         fault: what was done to it.
-        status: the server's answer, or the proxy's; None before, and where there was none.
+        status: status of the response by the server or the proxy; None until then, or if there was none.
     """
 
     number: int
@@ -105,13 +105,13 @@ class FaultyProxy:
     """The proxy; see above.
 
     Args:
-        target_port: where the server is, on 127.0.0.1.
-        plan: what to do with which request; without one all passes.
+        target_port: port of the server on 127.0.0.1.
+        plan: what to do with each request; by default all are passed on.
 
     Attributes:
-        url: where the proxy is, without a slash at the end.
-        port: the same as a number.
-        requests: what came.
+        url: URL of the proxy, without a slash at the end.
+        port: its port.
+        requests: all requests so far.
     """
 
     def __init__(self, target_port: int, plan: Plan | None = None) -> None:
@@ -149,7 +149,7 @@ class FaultyProxy:
         self._server.server_close()  # joins the threads of the connections
 
     def note(self, method: str, path: str, headers: dict[str, str], body: bytes) -> Request:
-        """Take down a request, and ask the plan."""
+        """Record a request, and call the plan."""
         with self._lock:
             request = Request(len(self.requests) + 1, method, path, headers, body)
             self.requests.append(request)
@@ -157,12 +157,12 @@ class FaultyProxy:
         return request
 
     def wait(self, seconds: float) -> None:
-        """Wait, or until the proxy is closed."""
+        """Wait for so long, or until the proxy is closed."""
         self._closing.wait(seconds)
 
 
 class _Server(ThreadingHTTPServer):
-    """Takes connections, and knows them so that they can be cut."""
+    """Accepts connections, and keeps track of them so that they can be cut."""
 
     daemon_threads = False
     block_on_close = True
@@ -176,7 +176,7 @@ class _Server(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
 
     def server_bind(self) -> None:
-        socketserver.TCPServer.server_bind(self)  # HTTPServer's own would look this machine's name up
+        socketserver.TCPServer.server_bind(self)  # HTTPServer's own looks up the name of this machine
 
     def add(self, connection: socket.socket) -> None:
         with self._guard:
@@ -195,11 +195,11 @@ class _Server(ThreadingHTTPServer):
                 _cut(connection)
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """A client may go away at any time."""
+        """Clients may disconnect at any time."""
 
 
 class _Handler(BaseHTTPRequestHandler):
-    """One connection of a client, on a thread of its own."""
+    """A connection of a client, on a thread of its own."""
 
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
@@ -215,7 +215,7 @@ class _Handler(BaseHTTPRequestHandler):
         try:
             super().finish()
         except OSError:
-            return  # the client went first
+            return  # the client has disconnected
 
     def _pass(self) -> None:
         proxy = self.server.proxy
@@ -234,15 +234,15 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer(fault.status, "", [("Content-Type", "text/plain"), *extra], text)
             return
         try:
-            status, reason, found, body = self._ask(request)
+            status, reason, response_headers, body = self._ask(request)
         except (OSError, http.client.HTTPException):
-            self._cut()  # what the server does to its client, the proxy does to its own
+            self._cut()  # pass on that the server has cut the connection
             return
         request.status = status
         if fault.cut_after:
             self._cut()
             return
-        self._answer(status, reason, found, body, half=fault.half)
+        self._answer(status, reason, response_headers, body, half=fault.half)
 
     do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = do_OPTIONS = _pass
 
@@ -258,7 +258,7 @@ class _Handler(BaseHTTPRequestHandler):
         return b"".join(parts)
 
     def _ask(self, request: Request) -> tuple[int, str, list[tuple[str, str]], bytes]:
-        """Ask the server, over a connection of its own."""
+        """Pass the request on, over a new connection."""
         server = http.client.HTTPConnection("127.0.0.1", self.server.proxy.target_port, timeout=PATIENCE)
         try:
             server.putrequest(request.method, request.path, skip_host=True, skip_accept_encoding=True)
@@ -269,8 +269,8 @@ class _Handler(BaseHTTPRequestHandler):
                 server.putheader("Content-Length", str(len(request.body)))
             server.putheader("Connection", "close")
             server.endheaders(request.body or None)
-            found = server.getresponse()
-            return found.status, found.reason, found.getheaders(), found.read()
+            response = server.getresponse()
+            return response.status, response.reason, response.getheaders(), response.read()
         finally:
             server.close()
 
@@ -301,11 +301,11 @@ class _Handler(BaseHTTPRequestHandler):
         self.close_connection = True
 
     def log_message(self, format: str, *args: object) -> None:
-        """Prints nothing; there is `FaultyProxy.requests`."""
+        """Print nothing; see `FaultyProxy.requests`."""
 
 
 def _cut(connection: socket.socket) -> None:
     try:
         connection.shutdown(socket.SHUT_RDWR)
     except OSError:
-        return  # the client went first
+        return  # the client has disconnected

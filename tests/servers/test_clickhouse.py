@@ -39,7 +39,7 @@ Captured = pytest.CaptureFixture[str]
 
 
 class Small(ClickhouseSink):
-    """Sends a log in several batches."""
+    """A sink that sends a log in several batches."""
 
     batch_bytes = 1000
 
@@ -59,7 +59,7 @@ def database() -> str:
 
 
 def build(root: Path, id: str = "run00001") -> RunBuilder:
-    """Make a run of three clients and a few batches."""
+    """Build a run of three clients and a few batches."""
     run = RunBuilder(root, id, name="it's", tags=["a", "b'c"], group="g")
     run.write("config", {"set": {"lr": 0.1, "opt": {"name": "sgd"}}})
     for step in range(20):
@@ -71,7 +71,7 @@ def build(root: Path, id: str = "run00001") -> RunBuilder:
 
 
 def read(address: str, id: str = "run00001") -> Any:
-    """Return all that a reader says of a run, less where it is and where it goes to."""
+    """Return everything that a reader has of a run, except where it is and which servers it goes to."""
     with Api(address) as api:
         run = api.run(id)
         found = run.to_map() | {"keys": run.keys(), "history": run.history(), "rows": list(run.scan_history())}
@@ -82,10 +82,10 @@ def target(address: str, directory: Path) -> SinkTarget:
     return SinkTarget(parse_sink(address), directory.name, directory, {})
 
 
-# -- what is there ----------------------------------------------------------------------------------------------------
+# -- sending ----------------------------------------------------------------------------------------------------------
 
 
-def test_what_is_logged_is_there_for_sql(any_clickhouse: ClickhouseServer, database: str, root: Path) -> None:
+def test_sql_finds_what_was_logged(any_clickhouse: ClickhouseServer, database: str, root: Path) -> None:
     run = RunBuilder(root, "run00001", project="p", name="it's", tags=["a", "b'c"])
     run.write("config", {"set": {"lr": 0.1, "opt": {"name": "sgd", "layers": [1, 2]}}})
     run.row(0, None, loss=0.5, n=3, ok=True, big=2**64 - 1, note="a\tb", hist={"_type": "histogram", "bins": [1]})
@@ -126,9 +126,7 @@ def test_what_is_logged_is_there_for_sql(any_clickhouse: ClickhouseServer, datab
     ]
 
 
-def test_a_run_that_names_it_as_its_sink(
-    any_clickhouse: ClickhouseServer, database: str, root: Path, scripts: Scripts
-) -> None:
+def test_a_run_of_the_sdk(any_clickhouse: ClickhouseServer, database: str, root: Path, scripts: Scripts) -> None:
     address = any_clickhouse.address(database)
     done = scripts.run(
         """
@@ -153,7 +151,9 @@ def test_a_database_with_an_odd_name(any_clickhouse: ClickhouseServer, root: Pat
     assert any_clickhouse.query("SELECT count() FROM system.databases WHERE name = 'it\\'s `odd`'") == "1\n"
 
 
-def test_many_sinks_make_the_tables_at_once(any_clickhouse: ClickhouseServer, database: str, root: Path) -> None:
+def test_many_sinks_create_the_tables_at_the_same_time(
+    any_clickhouse: ClickhouseServer, database: str, root: Path
+) -> None:
     address = any_clickhouse.address(database)
     directories = [build(root, f"run0000{number}").dir for number in range(6)]
     failed: list[Exception] = []
@@ -174,7 +174,7 @@ def test_many_sinks_make_the_tables_at_once(any_clickhouse: ClickhouseServer, da
         assert len(api.runs()) == 6
 
 
-def test_the_server_says_its_version(any_clickhouse: ClickhouseServer, database: str, tmp_path: Path) -> None:
+def test_the_version(any_clickhouse: ClickhouseServer, database: str, tmp_path: Path) -> None:
     sink = ClickhouseSink(target(any_clickhouse.address(database), tmp_path))
     assert sink.version() == any_clickhouse.query("SELECT version()").strip()
     sink.close(Deadline(1.0))
@@ -252,10 +252,10 @@ def test_sharding_of_a_low_cardinality_column_is_that_of_a_string(modern_clickho
     assert modern_clickhouse.query(hashes) == "1\n"
 
 
-# -- again and again --------------------------------------------------------------------------------------------------
+# -- resending --------------------------------------------------------------------------------------------------------
 
 
-def test_the_same_batches_again_change_nothing(any_clickhouse: ClickhouseServer, database: str, root: Path) -> None:
+def test_resent_batches_change_nothing(any_clickhouse: ClickhouseServer, database: str, root: Path) -> None:
     run = build(root)
     address = any_clickhouse.address(database)
     expected = read(str(root))
@@ -269,7 +269,7 @@ def test_the_same_batches_again_change_nothing(any_clickhouse: ClickhouseServer,
         int(any_clickhouse.query(f"SELECT count() FROM {database}.tracker_points {final}")) for final in ("", "FINAL")
     )
     assert once == 80
-    assert raw >= 3 * once, "nothing was there twice, so nothing was tested"
+    assert raw >= 3 * once, "no row was there twice, so nothing was tested"
     for table in ("tracker_points", "tracker_runs"):
         any_clickhouse.query(f"SYSTEM START MERGES {database}.{table}")
     any_clickhouse.query(f"OPTIMIZE TABLE {database}.tracker_points FINAL")
@@ -289,11 +289,11 @@ def test_a_fault_at_any_request_changes_nothing(clickhouse: ClickhouseServer, ro
     assert total > 12
     for wanted in range(1, total + 1):
         if fault is not CUT_AFTER and wanted > 8 and wanted < total - 1:
-            continue  # the batches in the middle are all alike
+            continue  # all batches in the middle are alike
         name = f"db_{new_id()}"
         with FaultyProxy(clickhouse.port, at(wanted, fault)) as proxy:
             feed(Small, clickhouse.address(name, proxy.port), run.dir, tries=2)
-            assert len(proxy.requests) > total or fault is HALF  # half of nothing is an answer too
+            assert len(proxy.requests) > total or fault is HALF  # half of an empty response is complete
         assert read(clickhouse.address(name)) == expected, f"request {wanted} of {total}"
         clickhouse.query(f"DROP DATABASE {name}")
 
@@ -302,7 +302,7 @@ def at(wanted: int, fault: Fault) -> Callable[[int, str, str], Fault | None]:
     return lambda number, method, path: fault if number == wanted else None
 
 
-def test_half_a_batch_is_not_seen(any_clickhouse: ClickhouseServer, database: str, root: Path) -> None:
+def test_readers_see_no_incomplete_batch(any_clickhouse: ClickhouseServer, database: str, root: Path) -> None:
     run = build(root)
     address = any_clickhouse.address(database)
 
@@ -327,7 +327,7 @@ def test_half_a_batch_is_not_seen(any_clickhouse: ClickhouseServer, database: st
     assert read(address) == read(str(root))
 
 
-def test_a_run_that_goes_on_makes_two_parts_a_batch(clickhouse: ClickhouseServer, database: str, root: Path) -> None:
+def test_a_batch_makes_two_parts(clickhouse: ClickhouseServer, database: str, root: Path) -> None:
     run = RunBuilder(root, "run00001")
     for step in range(60):
         run.row(step, None, **{f"k{number}": float(step) for number in range(30)})
@@ -349,7 +349,7 @@ def test_a_run_that_goes_on_makes_two_parts_a_batch(clickhouse: ClickhouseServer
     assert all(int(count) < batches for _, count in parts), "they are merged as they come"
 
 
-# -- who may, and who answers -----------------------------------------------------------------------------------------
+# -- users, errors and options ----------------------------------------------------------------------------------------
 
 
 def test_user_and_password_come_from_the_environment(
@@ -373,7 +373,7 @@ def test_user_and_password_come_from_the_environment(
     assert read(address) == read(str(root))
 
 
-def test_who_may_only_read_can_read_and_sends_nothing(
+def test_a_read_only_user_can_read_and_not_send(
     clickhouse: ClickhouseServer, database: str, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = build(root)
@@ -389,7 +389,7 @@ def test_who_may_only_read_can_read_and_sends_nothing(
         feed(ClickhouseSink, address, run.dir)
 
 
-def test_a_server_that_is_not_there(database: str, root: Path, capsys: Captured) -> None:
+def test_a_server_that_is_down(database: str, root: Path, capsys: Captured) -> None:
     run = build(root)
     with FaultyProxy(1) as proxy:
         port = proxy.port
@@ -402,9 +402,7 @@ def test_a_server_that_is_not_there(database: str, root: Path, capsys: Captured)
     assert len(line.splitlines()) == 1
 
 
-def test_a_database_that_is_not_there_is_not_made_by_reading(
-    any_clickhouse: ClickhouseServer, database: str, capsys: Captured
-) -> None:
+def test_reading_does_not_create_a_database(any_clickhouse: ClickhouseServer, database: str, capsys: Captured) -> None:
     assert main(["ls", "--dir", any_clickhouse.address(database)]) == 1
     line = capsys.readouterr().err
     assert database in line
@@ -423,7 +421,7 @@ def test_a_database_that_is_not_there_is_not_made_by_reading(
         ({"setting.no_such_setting": "1"}, "no_such_setting"),
     ],
 )
-def test_an_address_that_cannot_be_is_refused(
+def test_an_invalid_option_is_refused(
     clickhouse: ClickhouseServer, database: str, root: Path, options: dict[str, str], says: str
 ) -> None:
     run = build(root)
@@ -439,8 +437,8 @@ def test_settings_go_with_every_request(clickhouse: ClickhouseServer, database: 
         assert all("max_insert_block_size=1000" in request.path for request in proxy.requests)
 
 
-def test_rows_spread_over_the_shards_of_a_cluster(clickhouse: ClickhouseServer, database: str, root: Path) -> None:
-    """The tables are made by hand, without ON CLUSTER, which needs ZooKeeper; all else is as it is on a cluster."""
+def test_tables_on_the_shards_of_a_cluster(clickhouse: ClickhouseServer, database: str, root: Path) -> None:
+    """The tables are created by hand, without ON CLUSTER, which needs ZooKeeper; the rest is as on a cluster."""
     run = build(root)
     address = clickhouse.address(database, options={"distributed": CLUSTER})
     schema = Schema.of(database, {"distributed": CLUSTER})
@@ -457,7 +455,7 @@ def test_rows_spread_over_the_shards_of_a_cluster(clickhouse: ClickhouseServer, 
 # -- reading ----------------------------------------------------------------------------------------------------------
 
 
-def test_all_runs_are_one_question(any_clickhouse: ClickhouseServer, database: str, root: Path) -> None:
+def test_all_runs_are_one_query(any_clickhouse: ClickhouseServer, database: str, root: Path) -> None:
     for number in range(5):
         feed(ClickhouseSink, any_clickhouse.address(database), build(root, f"run0000{number}").dir)
     with FaultyProxy(any_clickhouse.port) as proxy, Api(any_clickhouse.address(database, proxy.port)) as api:
@@ -516,7 +514,7 @@ def test_tail_follows_a_run_until_it_ends(clickhouse: ClickhouseServer, database
     run = RunBuilder(root, "run00001")
     run.row(0, None, loss=0.0, acc=1)
     delivery = Delivery(address, run.dir)
-    delivery.bring_up()
+    delivery.send_new()
     process = subprocess.Popen(
         [sys.executable, "-m", "tracker.cli.main", "tail", "run00001", "--json", "--dir", address],
         stdout=subprocess.PIPE,
@@ -531,14 +529,14 @@ def test_tail_follows_a_run_until_it_ends(clickhouse: ClickhouseServer, database
         rows = [json.loads(process.stdout.readline())]
         run.row(1, None, loss=1.0)
         run.row(1, "client000002", loss=1.5)
-        delivery.bring_up()
+        delivery.send_new()
         rows += [json.loads(process.stdout.readline()) for _ in range(2)]
-        run.row(0, "", loss=2.0)  # a late step comes when it comes
-        delivery.bring_up()
+        run.row(0, "", loss=2.0)  # late steps are shown on arrival
+        delivery.send_new()
         rows.append(json.loads(process.stdout.readline()))
         run.write("exit", {"state": "finished"}, "client000002")
         run.finish()
-        delivery.bring_up()
+        delivery.send_new()
         assert process.stdout.read() == ""
         assert process.stderr.read().startswith("run run00001 finished after")
     watchdog.cancel()
@@ -549,7 +547,7 @@ def test_tail_follows_a_run_until_it_ends(clickhouse: ClickhouseServer, database
 
 
 class Delivery:
-    """Sends a log that grows."""
+    """Sends a growing log."""
 
     def __init__(self, address: str, directory: Path) -> None:
         self._sink = ClickhouseSink(target(address, directory))
@@ -557,7 +555,7 @@ class Delivery:
         self._state = RunState()
         self._reader = LogReader(directory / "transactions.log")
 
-    def bring_up(self) -> None:
+    def send_new(self) -> None:
         for batch in self._reader.batches():
             for record in batch.records:
                 self._state.apply(record)
@@ -568,26 +566,26 @@ class Delivery:
         self._sink.close(Deadline(5.0))
 
 
-def test_a_reader_sees_what_comes(any_clickhouse: ClickhouseServer, database: str, root: Path) -> None:
+def test_a_reader_sees_new_records(any_clickhouse: ClickhouseServer, database: str, root: Path) -> None:
     address = any_clickhouse.address(database)
     run = RunBuilder(root, "run00001")
     delivery = Delivery(address, run.dir)
-    delivery.bring_up()
+    delivery.send_new()
     with Api(address, stalled_after=1e12) as api:
         found = api.run("run00001")
         version = found.store().version()
         assert (found.state, found.history()["_step"]) == ("running", [])
         run.row(0, None, x=1)
-        delivery.bring_up()
+        delivery.send_new()
         assert found.store().version() != version
         assert (found.history()["x"], found.step, found.refresh().step) == ([1], None, 0)
         run.finish()
-        delivery.bring_up()
+        delivery.send_new()
         assert wait_until(lambda: found.refresh().state == "finished")
     delivery.close()
 
 
-def test_an_answer_that_cannot_be_read_names_the_server(
+def test_invalid_data_is_an_error_that_names_the_server(
     any_clickhouse: ClickhouseServer, database: str, root: Path
 ) -> None:
     from sidecar.protocol.errors import StoreError

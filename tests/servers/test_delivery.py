@@ -1,4 +1,4 @@
-"""Runs of real trainers on their way to real servers: online, offline and synced, and through every fault."""
+"""Runs of real trainers on their way to real servers: online, offline and synced, and with every fault."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ TRAIN = """
 
 
 class Servers:
-    """One server of each kind, and a name on them that no other test has."""
+    """A server of each kind, and a project name of this test only."""
 
     def __init__(self, mlflow: MlflowServer, clickhouse: ClickhouseServer, upstream: Link) -> None:
         self.project = f"delivery-{new_id()}"
@@ -47,7 +47,7 @@ class Servers:
         self.addresses = [f"mlflow+{mlflow.url}", self._stored, upstream.address]
 
     def check(self, directory: Path) -> None:
-        """Check that all of a run is at each of them."""
+        """Check that each has all of a run."""
         kept = self._mlflow.kept(self.project)
         assert kept.info["status"] == "FINISHED" and kept.params["lr"] == "0.1"
         losses = [(point.step, point.value) for point in kept.metrics["loss"]]
@@ -64,7 +64,7 @@ class Servers:
 
 @pytest.fixture
 def servers(mlflow_sqlite: MlflowServer, clickhouse: ClickhouseServer, leaks: Leaks, tmp_path: Path) -> Servers:
-    """All three of them; the sidecar is this test's own."""
+    """All three; the sidecar belongs to this test."""
     return Servers(mlflow_sqlite, clickhouse, Link(tmp_path / "upstream" / "root"))
 
 
@@ -128,7 +128,7 @@ def test_servers_that_are_down_disturb_neither_each_other_nor_the_trainer(
     )
     assert float(done.out) < 6.0
     lines = done.err.splitlines()
-    assert len(lines) == 2, "one for each that is down"
+    assert len(lines) == 2, "one line for each that is down"
     for address, line in zip(down, sorted(lines, key=lambda line: down[1] in line), strict=True):
         assert address in line and "pending" in line and "refused" in line
     assert len(mlflow_sqlite.kept(project).metrics["x"]) == 1000

@@ -1,4 +1,4 @@
-"""MlflowSink against real MLflow servers: what was logged is there, once, whatever happens on the way."""
+"""MlflowSink with real MLflow servers: they have what was logged, once, whatever happens on the way."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ HISTOGRAM = {"_type": "histogram", "counts": [1, 2], "edges": [0.0, 0.5, 1.0]}
 
 
 class InSmallBatches(MlflowSink):
-    """As for a run that is going on: a batch is a few records."""
+    """As for a live run: a batch is a few records."""
 
     batch_bytes = 400
 
@@ -43,14 +43,14 @@ def mlflow(request: pytest.FixtureRequest) -> MlflowServer:
 
 @pytest.fixture(autouse=True)
 def password(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The right password is in the environment."""
+    """Puts the right password in the environment."""
     monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", USER)
     monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", PASSWORD)
 
 
 @pytest.fixture
 def project(request: pytest.FixtureRequest) -> str:
-    """A name that no other test has."""
+    """A project name of this test only."""
     return str(request.node.name)
 
 
@@ -58,7 +58,7 @@ OpenSink = Callable[[SinkTarget], MlflowSink]
 
 
 def send(run: RunBuilder, to: MlflowServer | FaultyProxy, sink: OpenSink = MlflowSink, **how: Any) -> dict[str, Any]:
-    """Deliver all of the log; return what the sink remembers."""
+    """Send the whole log; return the memory of the sink."""
     return feed(sink, f"mlflow+{to.url}", run.dir, **how)
 
 
@@ -71,7 +71,7 @@ def lines(kept: Kept, artifact: str = "tracker/values.jsonl") -> list[dict[str, 
 
 
 def a_whole_run(root: Path, name: str, project: str) -> RunBuilder:
-    """A run that has something of everything."""
+    """A run with some of everything."""
     run = RunBuilder(root, name, project=project, tags=["first", "second"], notes="as it was", program="train.py")
     run.write("config", {"set": {"lr": 0.1, "model": {"depth": 3, "name": "ünet"}}})
     for step in range(6):
@@ -88,7 +88,7 @@ def a_whole_run(root: Path, name: str, project: str) -> RunBuilder:
     return run.finish("failed", traceback="ValueError: no")
 
 
-def test_all_of_a_run_is_there(mlflow: MlflowServer, root: Path, project: str) -> None:
+def test_a_whole_run(mlflow: MlflowServer, root: Path, project: str) -> None:
     run = a_whole_run(root, "run1", project)
     send(run, mlflow)
 
@@ -137,7 +137,7 @@ def test_numbers_come_back_bit_for_bit(mlflow: MlflowServer, root: Path, project
     found = values(mlflow.kept(project), "x")
     assert [step for step, _ in found] == steps
     bits = [struct.pack(">d", float(value)) for value in sent]
-    bits[1] = struct.pack(">d", found[1][1])  # databases may keep a zero without its sign
+    bits[1] = struct.pack(">d", found[1][1])  # databases may store zero without its sign
     assert found[1][1] == 0
     assert [struct.pack(">d", value) for _, value in found] == bits
 
@@ -146,7 +146,7 @@ def test_numbers_come_back_bit_for_bit(mlflow: MlflowServer, root: Path, project
 
 
 def without_names(kept: Kept) -> Kept:
-    """What is the same for two deliveries of the same log under other names."""
+    """Return what is equal for two runs that differ only in their names."""
     tags = {key: value for key, value in kept.tags.items() if key not in ("tracker.run_id", "tracker.project")}
     tags.pop("mlflow.runName")
     metrics = {
@@ -156,12 +156,12 @@ def without_names(kept: Kept) -> Kept:
     return kept._replace(info={**kept.info, "run_name": ""}, tags=tags, metrics=metrics)
 
 
-@pytest.mark.parametrize("remembers", [True, False], ids=["it goes on", "it starts again and remembers nothing"])
+@pytest.mark.parametrize("remembers", [True, False], ids=["with its memory", "without memory"])
 def test_connection_cut_after_each_request_in_turn(
     mlflow_sqlite: MlflowServer, root: Path, project: str, remembers: bool
 ) -> None:
     def deliver(number: int) -> tuple[Kept, int]:
-        """Deliver, cut after that request; return what is there in the end, and how many requests it took."""
+        """Send, with a cut after that request; return the content of the server and the number of requests."""
         name = f"{project} {number}"
         run = a_whole_run(root, f"run{number}", name)
 
@@ -178,29 +178,27 @@ def test_connection_cut_after_each_request_in_turn(
                 send(run, proxy, InSmallBatches)
             return without_names(mlflow_sqlite.kept(name)), len(proxy.requests)
 
-    wanted, count = deliver(0)
+    expected, count = deliver(0)
     assert count > 15
     for number in range(1, count + 1):
-        found, _ = deliver(number)
-        assert found == wanted, f"cut after request {number}"
+        content, _ = deliver(number)
+        assert content == expected, f"cut after request {number}"
 
 
 @pytest.mark.parametrize("fault", [CUT_BEFORE, HALF, answer(503), answer(500)], ids=["before", "half", "503", "500"])
-def test_other_faults_change_nothing_either(
-    mlflow_sqlite: MlflowServer, root: Path, project: str, fault: Fault
-) -> None:
+def test_other_faults_change_nothing(mlflow_sqlite: MlflowServer, root: Path, project: str, fault: Fault) -> None:
     whole = a_whole_run(root, "whole", f"{project} whole")
     send(whole, mlflow_sqlite)
     run = a_whole_run(root, "run1", project)
 
-    bad = {number * (number + 1) // 2 for number in range(2, 12)}  # 3, 6, 10, …: in between it may get further
+    bad = {number * (number + 1) // 2 for number in range(2, 12)}  # 3, 6, 10, …: in between it can make progress
     with FaultyProxy(mlflow_sqlite.port, lambda number, method, path: fault if number in bad else None) as proxy:
         send(run, proxy, InSmallBatches, tries=len(bad))
 
     assert without_names(mlflow_sqlite.kept(project)) == without_names(mlflow_sqlite.kept(f"{project} whole"))
 
 
-def test_a_busy_server_says_when_to_come_back(mlflow_sqlite: MlflowServer, root: Path, project: str) -> None:
+def test_retry_after_of_a_busy_server(mlflow_sqlite: MlflowServer, root: Path, project: str) -> None:
     run = a_whole_run(root, "run1", project)
     with (
         FaultyProxy(mlflow_sqlite.port, lambda number, method, path: answer(429, retry_after=7)) as proxy,
@@ -210,7 +208,7 @@ def test_a_busy_server_says_when_to_come_back(mlflow_sqlite: MlflowServer, root:
     assert caught.value.retry_after == 7.0
 
 
-def test_no_server_is_an_error_that_passes(mlflow_sqlite: MlflowServer, root: Path, project: str) -> None:
+def test_no_server_is_a_temporary_error(mlflow_sqlite: MlflowServer, root: Path, project: str) -> None:
     run = a_whole_run(root, "run1", project)
     with FaultyProxy(mlflow_sqlite.port) as proxy:
         address = f"mlflow+{proxy.url}"
@@ -218,7 +216,7 @@ def test_no_server_is_an_error_that_passes(mlflow_sqlite: MlflowServer, root: Pa
         feed(MlflowSink, address, run.dir)
 
 
-def test_what_is_no_mlflow_is_refused(mlflow_sqlite: MlflowServer, root: Path, project: str) -> None:
+def test_something_that_is_not_mlflow(mlflow_sqlite: MlflowServer, root: Path, project: str) -> None:
     run = a_whole_run(root, "run1", project)
     with pytest.raises(SinkRefusedError, match="this is not an MLflow server"):
         feed(MlflowSink, f"mlflow+{mlflow_sqlite.url}/elsewhere", run.dir)
@@ -241,9 +239,7 @@ def test_a_wrong_password_is_refused_and_a_right_one_may_be_in_a_file(
     assert mlflow_postgres.kept(project).info["status"] == "FAILED"
 
 
-def test_the_version_is_told_to_those_who_may_come_in(
-    mlflow: MlflowServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_version_needs_the_password(mlflow: MlflowServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     sink = MlflowSink(SinkTarget(parse_sink(f"mlflow+{mlflow.url}"), "run1", tmp_path, {}))
     assert sink.version() == importlib.metadata.version("mlflow")
     if mlflow.asks_for_password:
@@ -260,13 +256,15 @@ def test_the_version_is_told_to_those_who_may_come_in(
     ("state", "status"),
     [("finished", "FINISHED"), ("crashed", "FAILED"), ("killed", "KILLED"), ("preempted", "KILLED")],
 )
-def test_how_it_ended(mlflow_sqlite: MlflowServer, root: Path, project: str, state: str, status: str) -> None:
+def test_the_status_of_an_ended_run(
+    mlflow_sqlite: MlflowServer, root: Path, project: str, state: str, status: str
+) -> None:
     send(RunBuilder(root, "run1", project=project).finish(state), mlflow_sqlite)
     kept = mlflow_sqlite.kept(project)
     assert (kept.info["status"], kept.tags["tracker.state"]) == (status, state)
 
 
-def test_a_run_that_is_taken_up_again_is_the_same_run(mlflow: MlflowServer, root: Path, project: str) -> None:
+def test_a_resumed_run_is_the_same_run(mlflow: MlflowServer, root: Path, project: str) -> None:
     run = RunBuilder(root, "run1", project=project, tags=["old", "kept"], notes="first")
     run.row(0, loss=1.0)
     memory = send(run, mlflow)
@@ -290,7 +288,7 @@ def test_a_run_that_is_taken_up_again_is_the_same_run(mlflow: MlflowServer, root
     assert kept.tags["mlflow.note.content"] == "second"
 
     run.write("exit", {"state": "finished", "exit_code": 0}, "client000002")
-    send(run, mlflow)  # nothing is remembered
+    send(run, mlflow)  # without memory
     kept = mlflow.kept(project)
     assert (kept.info["status"], int(kept.info["end_time"])) == ("FINISHED", int(run.clock * 1000))
     assert values(kept, "loss") == [(0, 1.0), (1, 0.5)]
@@ -352,7 +350,7 @@ def test_a_run_that_is_deleted_while_it_is_sent_loses_nothing(
     assert "left_out" not in memory
 
 
-def test_the_experiment_may_be_named_in_the_address(mlflow_sqlite: MlflowServer, root: Path, project: str) -> None:
+def test_the_address_can_name_the_experiment(mlflow_sqlite: MlflowServer, root: Path, project: str) -> None:
     run = RunBuilder(root, "run1", project="another").finish()
     feed(MlflowSink, f"mlflow+{mlflow_sqlite.url}/?experiment={project.replace(' ', '%20')}", run.dir)
     assert mlflow_sqlite.kept(project).tags["tracker.project"] == "another"
@@ -383,7 +381,7 @@ def test_a_param_keeps_its_first_value_and_a_tag_has_the_newest(
     assert found() == (params, {"lr": "1", "gone.a": "2", "brief": "(deleted)"})
 
 
-def test_names_and_values_that_mlflow_does_not_take_are_kept_whole_beside(
+def test_the_originals_of_shortened_names_and_values_are_an_artifact(
     mlflow: MlflowServer, root: Path, project: str
 ) -> None:
     odd = ["a$b", "a%b", "/a", "a//b", "a/../b", ".", "ä ö", "k" * 251, "k" * 251 + "!", "é" * 512, "tab\tnul\0", "💥"]
@@ -423,7 +421,7 @@ def test_writers_with_labels_keep_their_metrics_apart(mlflow_sqlite: MlflowServe
     assert found == {"loss": [(0, 1.0)], "rank 0/loss": [(0, 2.0)], "rank 1/loss": [(0, 3.0)]}
 
 
-def test_what_the_server_refuses_is_left_out_and_nothing_else(
+def test_only_what_the_server_refuses_is_left_out(
     mlflow_sqlite: MlflowServer, root: Path, project: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     run = RunBuilder(root, "run1", project=project)
@@ -442,7 +440,7 @@ def test_what_the_server_refuses_is_left_out_and_nothing_else(
     assert kept.info["status"] == "FINISHED"
     assert memory["left_out"] == {"metrics": 30, "params": 1}
     assert len([line for line in caplog.messages if "metrics 'cursed'" in line]) == 1
-    assert len(proxy.requests) < 60  # it does not try each of them
+    assert len(proxy.requests) < 60  # not every point is tried
 
 
 def test_a_param_that_somebody_else_has_set_is_a_tag(mlflow_sqlite: MlflowServer, root: Path, project: str) -> None:
@@ -467,7 +465,7 @@ def test_a_param_that_somebody_else_has_set_is_a_tag(mlflow_sqlite: MlflowServer
 # -- files and other artifacts ----------------------------------------------------------------------------------------
 
 
-def test_files_are_sent_once_for_each_content(mlflow_sqlite: MlflowServer, root: Path, project: str) -> None:
+def test_files_are_sent_again_only_if_they_have_changed(mlflow_sqlite: MlflowServer, root: Path, project: str) -> None:
     run = RunBuilder(root, "run1", project=project)
     files = run.dir / "files"
     content = {
@@ -503,10 +501,8 @@ def test_files_are_sent_once_for_each_content(mlflow_sqlite: MlflowServer, root:
     assert sorted(kept.values()) == [b"", b"c", b"odd"]
 
 
-def test_a_file_that_is_only_in_the_log_yet_is_waited_for(
-    mlflow_sqlite: MlflowServer, root: Path, project: str
-) -> None:
-    """The run has ended, and the thread that puts files together is behind."""
+def test_a_file_that_is_not_assembled_yet_is_waited_for(mlflow_sqlite: MlflowServer, root: Path, project: str) -> None:
+    """The run has ended, and the thread that assembles files is behind."""
     run = RunBuilder(root, "run1", project=project).store()
     data = b"weights"
     about = {"name": "model.bin", "size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
@@ -522,7 +518,7 @@ def test_a_file_that_is_only_in_the_log_yet_is_waited_for(
     assert kept.artifacts["model.bin"] == data and kept.info["status"] == "FINISHED"
 
 
-def test_texts_are_there_while_the_run_goes_on(mlflow_sqlite: MlflowServer, root: Path, project: str) -> None:
+def test_strings_of_a_live_run(mlflow_sqlite: MlflowServer, root: Path, project: str) -> None:
     run = RunBuilder(root, "run1", project=project)
     memory: dict[str, Any] = {}
     for step in range(3):

@@ -1,1 +1,1 @@
-"""The faults on the way to servers, a module each; ``python -m tests.servers.faults`` plays them."""
+"""Faults on the way to servers, one module each; ``python -m tests.servers.faults`` plays them."""

@@ -1,4 +1,4 @@
-"""A proxy before the server that delays, cuts, says 429 and 500, and drops half of an answer, at random."""
+"""A proxy in front of the server that delays, cuts, responds with 429 and 500, and drops half a response, at random."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from tests.servers.scenarios.places import Started, compare, wait_for_sidecars
 
 RATE = 500
 SHARE = 0.2, 0.3
-"""Of all requests, those that are harmed: in the first round, and at most."""
+"""Share of requests with a fault: in the first round, and at most."""
 
 LEAST = 2
-"""It goes on until so many were."""
+"""Minimum number of faults in a round."""
 
 PATIENCE = 180.0
 
@@ -35,14 +35,14 @@ FAULTS = {
 
 
 class Harm:
-    """A plan of a `FaultyProxy`: what each request meets.
+    """A plan of a `FaultyProxy`: random faults.
 
     Args:
-        chance: says which.
-        share: of all requests, those that are harmed.
+        chance: source of randomness.
+        share: share of requests with a fault.
 
     Attributes:
-        seen: how often each fault was.
+        seen: name of a fault -> how often it was injected.
     """
 
     def __init__(self, chance: random.Random, share: float) -> None:
@@ -82,11 +82,11 @@ def _run(kind: str, directory: Path, seed: int) -> Figures:
             read, lost, twice = compare(server.place.points(), trainer.tally)
             worst, p99 = trainer.tally.worst(), trainer.tally.p99()
         harmed, asked = harm.seen.total(), len(server.proxy.requests)
-    note = f"{harmed} of {asked} requests harmed in the last round"
+    note = f"{harmed} of {asked} requests with a fault in the last round"
     return Figures(back.calls, read, lost, twice, worst, p99, note)
 
 
 SCENARIOS = [
-    Scenario(number, f"bad link to {kind}", partial(_run, kind), 1, "all is at the server in the end, once")
+    Scenario(number, f"bad link to {kind}", partial(_run, kind), 1, "the server has everything in the end, once")
     for number, kind in ((4, "MLflow"), (5, "ClickHouse"))
 ]

@@ -1,6 +1,6 @@
-"""Three sidecars in a chain, each killed at random again and again while a trainer logs to the first.
+"""Three sidecars in a chain, each killed at random, repeatedly, while a trainer logs to the first.
 
-The first round is a short one; the others kill for 10 to 30 seconds.
+The first round is short; the others kill for 10 to 30 seconds.
 """
 
 from __future__ import annotations
@@ -56,5 +56,5 @@ def _run(directory: Path, seed: int) -> Figures:
 
 
 SCENARIOS = [
-    Scenario(3, "each of three sidecars killed", _run, 1, "all is at the top in the end, once, as it is at the leaf")
+    Scenario(3, "each of three sidecars killed", _run, 1, "the top has everything in the end, once, as the leaf has")
 ]

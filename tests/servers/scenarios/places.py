@@ -1,4 +1,4 @@
-"""The servers of the scenarios: each is started, killed and started again, and keeps what it has meanwhile."""
+"""The servers of the scenarios, which can be killed and restarted, and keep their data."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from tests.servers.proxy import FaultyProxy
 from tests.support import wait_until
 
 PROJECT = "faults"
-"""What the trainers of `tests.faults.trainers` call theirs."""
+"""The project of the trainers in `tests.faults.trainers`."""
 
 Points = Mapping[str, Counter[tuple[int, float]]]
-"""Key -> (step, value) -> how often it is there."""
+"""Key -> (step, value) -> how often it is stored."""
 
 
 class Place(Protocol):
-    """A server of a kind.
+    """A server.
 
     Attributes:
-        port: where it is when it runs; another after each start, perhaps.
+        port: its port while it runs, which may change with each start.
     """
 
     port: int
@@ -35,17 +35,17 @@ class Place(Protocol):
         """Start it; return when it answers."""
 
     def stop(self) -> None:
-        """Kill it. May be called when it does not run."""
+        """Kill it, if it runs."""
 
     def address(self, port: int) -> str:
-        """Return its address as a sink, through a port."""
+        """Return its address as a sink, on the given port."""
 
     def points(self) -> Points:
-        """Return what it keeps of the one run."""
+        """Return the points of its only run."""
 
 
 class MlflowPlace:
-    """MLflow on SQLite; see `Place`."""
+    """MLflow on SQLite. See `Place`."""
 
     def __init__(self, directory: Path) -> None:
         self._store = f"sqlite:///{directory}/mlflow.db"
@@ -71,18 +71,18 @@ class MlflowPlace:
 
     def _history(self, run: str, key: str) -> Counter[tuple[int, float]]:
         assert self._server is not None
-        found: Counter[tuple[int, float]] = Counter()
-        wanted = {"run_id": run, "metric_key": key, "max_results": "20000"}
+        points: Counter[tuple[int, float]] = Counter()
+        query = {"run_id": run, "metric_key": key, "max_results": "20000"}
         while True:
-            answer = self._server.ask("GET", "metrics/get-history", wanted)
-            found.update((int(each["step"]), float(each["value"])) for each in answer.get("metrics", ()))
+            answer = self._server.ask("GET", "metrics/get-history", query)
+            points.update((int(each["step"]), float(each["value"])) for each in answer.get("metrics", ()))
             if not answer.get("next_page_token"):
-                return found
-            wanted["page_token"] = answer["next_page_token"]
+                return points
+            query["page_token"] = answer["next_page_token"]
 
 
 class ClickhousePlace:
-    """ClickHouse; see `Place`."""
+    """ClickHouse. See `Place`."""
 
     def __init__(self, directory: Path) -> None:
         home = directory / "clickhouse"
@@ -103,21 +103,21 @@ class ClickhousePlace:
         assert self._server.rows(f"SELECT DISTINCT run, state FROM {PROJECT}.tracker_runs FINAL") == [
             ("run", "finished")
         ]
-        found: dict[str, Counter[tuple[int, float]]] = {}
+        points: dict[str, Counter[tuple[int, float]]] = {}
         for key, step, value in self._server.rows(f"SELECT key, step, number FROM {PROJECT}.tracker_points FINAL"):
-            found.setdefault(key, Counter())[int(step), float(value)] += 1
-        return found
+            points.setdefault(key, Counter())[int(step), float(value)] += 1
+        return points
 
 
 PLACES: dict[str, Callable[[Path], Place]] = {"MLflow": MlflowPlace, "ClickHouse": ClickhousePlace}
 
 
 class Started:
-    """A server that runs, behind a proxy that stays where it is; both are gone when the context is left.
+    """A running server behind a proxy whose port does not change; both end when the context is left.
 
     Args:
-        kind: of `PLACES`.
-        directory: what the server keeps is there.
+        kind: a key of `PLACES`.
+        directory: for the server's data.
     """
 
     def __init__(self, kind: str, directory: Path) -> None:
@@ -149,26 +149,27 @@ class Started:
 
 
 def compare(points: Points, tally: Tally) -> tuple[int, int, int]:
-    """Return how many of the calls of the one writer are at the server, how many are not, and how many are more than
-    once; a call counts as there where all that it logged is.
+    """Return how many calls of the only writer the server has, lacks, and has more than once. It has a call if it has
+    everything that the call logged.
 
     Raises:
-        AssertionError: something is there that nobody logged.
+        AssertionError: the server has something that was not logged.
     """
     (writer,) = tally.writers
     returned, begun = tally.counts()[writer]
-    left = {key: Counter(found) for key, found in points.items()}
+    remaining = {key: Counter(stored) for key, stored in points.items()}
     read = twice = 0
     for number in range(begun):
-        times = [left.get(key, Counter()).pop((number, float(value)), 0) for key, value in row(writer, number).items()]
+        logged = row(writer, number).items()
+        times = [remaining.get(key, Counter()).pop((number, float(value)), 0) for key, value in logged]
         if number < returned:
             read += min(times) > 0
             twice += max(times) > 1
-    more = {key: list(found)[:5] for key, found in left.items() if found}
-    assert not more, f"points that nobody logged: {more}"
+    more = {key: list(stored)[:5] for key, stored in remaining.items() if stored}
+    assert not more, f"points that were not logged: {more}"
     return read, returned - read, twice
 
 
 def wait_for_sidecars(root: Path, seconds: float) -> None:
-    """Wait until every sidecar of a root has done all, and has ended."""
+    """Wait until every sidecar of a root has finished its work and exited."""
     wait_until(lambda: not sidecars(root), "the sidecars have ended", seconds)

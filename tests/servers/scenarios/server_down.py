@@ -1,6 +1,6 @@
-"""A server is killed while runs are sent to it, and is down for a while; the sidecar is killed too, again and again.
+"""A server is killed while runs are sent to it, and stays down for a while; the sidecar is killed too, repeatedly.
 
-The first round is a short one; in every tenth the server is down for a minute.
+The first round is short; in every tenth the server is down for a minute.
 """
 
 from __future__ import annotations
@@ -49,8 +49,8 @@ def _run(kind: str, directory: Path, seed: int) -> Figures:
             back = read_back(root, "run", [trainer.tally])
             assert (back.lost, back.twice, back.run.state) == (0, 0, "finished")
             of_kills = ("tracker: the sidecar ", "tracker: no sidecar answers ")
-            told = [line for line in trainer.said().splitlines() if not line.startswith(of_kills)]
-            assert not told, f"the trainer was told: {told}"
+            printed = [line for line in trainer.said().splitlines() if not line.startswith(of_kills)]
+            assert not printed, f"the trainer printed: {printed}"
             read, lost, twice = compare(server.place.points(), trainer.tally)
             worst, p99 = trainer.tally.worst(), trainer.tally.p99()
     return Figures(back.calls, read, lost, twice, worst, p99, f"down {seconds:.0f} s, {kills} kills in the last round")
@@ -62,7 +62,7 @@ SCENARIOS = [
         f"{kind} down, sidecar killed",
         partial(_run, kind),
         1,
-        "all is at the server in the end, once; the trainer is told of the kills only",
+        "the server has everything in the end, once; the trainer hears of the kills only",
     )
     for number, kind in ((1, "MLflow"), (2, "ClickHouse"))
 ]

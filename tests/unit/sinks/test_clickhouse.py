@@ -89,7 +89,7 @@ def test_options_of_an_address() -> None:
         "cluster=a&distributed=b",
     ],
 )
-def test_an_option_that_cannot_be_is_named(options: str) -> None:
+def test_an_invalid_option_is_named(options: str) -> None:
     address = f"clickhouse+http://host/db?{options}"
     with pytest.raises(ValueError, match=rf"^{re.escape(address)}: .*{options.partition('=')[0]}"):
         endpoint(address)
@@ -109,7 +109,7 @@ def test_an_option_that_cannot_be_is_named(options: str) -> None:
         (500, "<html>a bad gateway's words</html>", SinkUnavailableError),
     ],
 )
-def test_errors_are_told_apart_by_what_is_to_be_done(status: int, body: str, error: type[Exception]) -> None:
+def test_errors_are_classified_by_what_to_do(status: int, body: str, error: type[Exception]) -> None:
     found = error_of("http://host:8123", Answer(status, body.encode()))
     assert type(found) is error
     assert str(found).startswith(f"http://host:8123: {status}: ")
@@ -243,12 +243,12 @@ def test_row_binary_reads_what_was_written(n: int, said: str, x: float, i: int, 
 
 
 @pytest.mark.parametrize("data", [b"", b"\x80", b"\x05abc"])
-def test_an_answer_that_is_torn_is_no_answer(data: bytes) -> None:
+def test_an_incomplete_result_is_an_error(data: bytes) -> None:
     with pytest.raises(ValueError, match="ends in the middle"):
         RowBinary(data).text()
 
 
-def test_what_may_be_null() -> None:
+def test_nullable() -> None:
     assert (nullable(None), nullable(int64(1))) == (b"\1", b"\0\1" + bytes(7))
 
 
@@ -258,7 +258,7 @@ def test_a_native_block() -> None:
 
 
 def read_native(blocks: list[bytes]) -> list[dict[str, Any]]:
-    """Return the rows of Native blocks, as the server would read them."""
+    """Return the rows of Native blocks, as the server reads them."""
     rows: list[dict[str, Any]] = []
     sizes = {"UInt64": 8, "UInt16": 2, "Int64": 8, "Float64": 8}
     for block in blocks:
@@ -320,7 +320,7 @@ def test_values_come_back_equal_and_of_the_same_type(logged: list[dict[str, Any]
     )
 
 
-def test_rows_say_who_logged_what_and_where_it_stands() -> None:
+def test_the_columns_of_a_row() -> None:
     rows = read_native(
         list(
             native_points(
@@ -342,10 +342,10 @@ def test_rows_say_who_logged_what_and_where_it_stands() -> None:
         (b"r1", b"acc", b"c2", 7, 1000, 1, 3),
         (b"r1", b"loss", b"c2", 7, 1000, 0, 3),
     ]
-    assert math.isnan(rows[1]["number"]), "what is no number has none"
+    assert math.isnan(rows[1]["number"]), "only numbers have one"
 
 
-def test_points_are_sent_in_the_order_of_the_table_and_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_points_are_sent_in_the_order_of_the_table_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(points, "BLOCK_POINTS", 10)
     records = [log("c", seq, seq, **{f"k{number}": 0.5 for number in range(7)}) for seq in range(1, 7)]
     blocks = list(native_points("run", batch(*records)))
@@ -359,7 +359,7 @@ def test_a_batch_without_points_has_no_blocks() -> None:
 
 
 def answered(*rows: tuple[int, int, float, Any]) -> bytes:
-    """Return what the server answers to `SERIES_SQL` for rows of seq, step, time and value."""
+    """Return the result of `SERIES_SQL` for rows of seq, step, time and value."""
     encoded = [points._encode_one(value) for _, _, _, value in rows]
     floats = [number for kind, number, _, _ in encoded if kind == KINDS["float"]]
     integers = [integer for kind, _, integer, _ in encoded if kind in (KINDS["int"], KINDS["uint"], KINDS["bool"])]
@@ -376,7 +376,7 @@ def answered(*rows: tuple[int, int, float, Any]) -> bytes:
     )  # fmt: skip
 
 
-def test_rows_that_come_twice_and_in_any_order_are_taken_once() -> None:
+def test_duplicate_rows_in_any_order_count_once() -> None:
     rows = [(3, 30, 0.3, 1), (1, 10, 0.1, "x"), (3, 30, 0.3, 1), (2, 20, 0.2, math.nan), (1, 10, 0.1, "x")]
     series = read_series(RowBinary(answered(*rows)))
     assert list(series.seqs) == [1, 2, 3]

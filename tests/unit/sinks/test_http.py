@@ -1,4 +1,4 @@
-"""HttpServer against a small real server on loopback: every class of answer, secrets, and whom it trusts over HTTPS."""
+"""HttpServer with a small real server on loopback: all kinds of responses, secrets, and trust over HTTPS."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from tests.unit.loopback import SECONDS, Loopback, Reply, reply
 
 @pytest.fixture(autouse=True)
 def nothing_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No variable of whoever runs the tests."""
+    """Removes variables of the environment of the tests."""
     for name in (*CA_VARIABLES, "MLFLOW_TRACKING_SERVER_CERT_PATH", "HTTP_PROXY", "HTTPS_PROXY", "http_proxy"):
         monkeypatch.delenv(name, raising=False)
 
@@ -46,24 +46,24 @@ def ask(server: Loopback, *replies: Reply, method: str = "GET", path: str = "/x"
         return http.request(method, path, **how)
 
 
-# -- answers ----------------------------------------------------------------------------------------------------------
+# -- responses --------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("status", [200, 201, 202])
-def test_a_good_answer_is_returned(server: Loopback, status: int) -> None:
+def test_a_success_is_returned(server: Loopback, status: int) -> None:
     answer = ask(server, reply(status, b'{"a": [1, "\xc3\xbc"]}'))
     assert answer == Answer(status, b'{"a": [1, "\xc3\xbc"]}')
     assert json.loads(answer.body) == {"a": [1, "ü"]}
 
 
 @pytest.mark.parametrize("status", [304, 400, 404, 500, 503])
-def test_an_answer_that_is_expected_is_returned(server: Loopback, status: int) -> None:
+def test_an_expected_status_is_returned(server: Loopback, status: int) -> None:
     body = b"" if status == 304 else b"why"
     assert ask(server, reply(status, body), expected=(304, 400, 404, 500, 503)) == Answer(status, body)
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 409, 413, 422])
-def test_another_refusal_is_an_error_that_somebody_must_mend(server: Loopback, status: int) -> None:
+def test_another_status_is_a_refusal(server: Loopback, status: int) -> None:
     with pytest.raises(SinkRefusedError) as caught:
         ask(server, reply(status, b"<p>\n  not\tlike this" + b"!" * 1000), expected=(405,))
     assert f"{server.url}/x: {status} As Planned: <p> not like this!!" in str(caught.value)
@@ -71,14 +71,14 @@ def test_another_refusal_is_an_error_that_somebody_must_mend(server: Loopback, s
 
 
 @pytest.mark.parametrize("status", [408, 425, 429, 500, 502, 503, 504])
-def test_an_answer_that_says_to_come_again_is_an_error_that_passes(server: Loopback, status: int) -> None:
+def test_a_status_that_asks_to_retry_is_a_temporary_error(server: Loopback, status: int) -> None:
     with pytest.raises(SinkUnavailableError, match=f"{status} As Planned: busy") as caught:
         ask(server, reply(status, b"busy"))
     assert caught.value.retry_after is None
 
 
 @pytest.mark.parametrize("status", [408, 429, 503])
-def test_the_server_says_when_to_come_again(server: Loopback, status: int) -> None:
+def test_retry_after_of_a_response(server: Loopback, status: int) -> None:
     with pytest.raises(SinkUnavailableError) as caught:
         ask(server, reply(status, Retry_After="7"))
     assert caught.value.retry_after == 7.0
@@ -102,18 +102,18 @@ def test_the_server_says_when_to_come_again(server: Loopback, status: int) -> No
         ("", None),
     ],
 )
-def test_forms_of_when_to_come_again(value: str | None, wanted: float | None) -> None:
+def test_forms_of_retry_after(value: str | None, wanted: float | None) -> None:
     assert retry_after(value, now=784111777.0) == wanted  # RFC 9110's own moment: 06 Nov 1994 08:49:37
 
 
 @pytest.mark.parametrize("status", [301, 302, 307, 308])
-def test_a_redirect_is_not_followed_but_said(server: Loopback, status: int) -> None:
+def test_a_redirect_is_reported_and_not_followed(server: Loopback, status: int) -> None:
     with pytest.raises(SinkRefusedError, match=rf"{status}.*redirected to https://other\.example/x; .*use its address"):
         ask(server, reply(status, Location="https://other.example/x"))
     assert len(server.requests) == 1
 
 
-# -- answers that are not whole ---------------------------------------------------------------------------------------
+# -- incomplete responses ---------------------------------------------------------------------------------------------
 
 BROKEN = {
     "no answer": Reply(b"", cut=True),
@@ -128,7 +128,7 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("planned", BROKEN.values(), ids=BROKEN.keys())
-def test_an_answer_that_is_not_whole_is_an_error_that_passes(server: Loopback, planned: Reply) -> None:
+def test_an_incomplete_response_is_a_temporary_error(server: Loopback, planned: Reply) -> None:
     server.replies += [reply(200), planned, reply(200, b"whole")]
     with closing(HttpServer(server.url)) as http:
         http.request("GET", "/before")
@@ -138,7 +138,7 @@ def test_an_answer_that_is_not_whole_is_an_error_that_passes(server: Loopback, p
     assert [request.path for request in server.requests] == ["/before", "/broken", "/after"]
 
 
-def test_a_length_that_is_not_the_length_of_what_is_unpacked(server: Loopback) -> None:
+def test_a_content_length_that_differs_from_the_decoded_length(server: Loopback) -> None:
     text = b"all of it " * 100
     assert ask(server, reply(200, gzip.compress(text), Content_Encoding="gzip")).body == text
     assert ask(server, reply(200, b"", length=1000), method="HEAD").body == b""
@@ -148,7 +148,7 @@ def test_a_length_that_is_not_the_length_of_what_is_unpacked(server: Loopback) -
     assert ask(server, Reply(b"HTTP/1.1 200 OK\r\n\r\nuntil the end", cut=True)).body == b"until the end"
 
 
-def test_nobody_is_there() -> None:
+def test_a_refused_connection() -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     with closing(HttpServer(f"http://127.0.0.1:{port}")) as http, pytest.raises(SinkUnavailableError) as caught:
@@ -167,7 +167,7 @@ def test_a_connection_that_is_reset(server: Loopback) -> None:
         ask(server, Reply(b"", cut=True))
 
 
-def test_a_server_that_says_nothing_is_not_waited_for(server: Loopback) -> None:
+def test_a_silent_server_times_out(server: Loopback) -> None:
     server.replies += [Reply(b"HTTP/1.1 200 OK\r\n", silent=True)]
     with (
         closing(HttpServer(server.url, timeout=0.1)) as http,
@@ -211,7 +211,7 @@ class Piecewise:
         return piece
 
 
-def test_what_can_be_sent(server: Loopback) -> None:
+def test_bodies_and_parameters(server: Loopback) -> None:
     ask(server, params={"a b": "ü&=", "c": ""}, headers={"X-More": "1"})
     ask(server, method="POST", json={"a": [1]})
     ask(server, method="POST", data="ü")
@@ -270,7 +270,7 @@ def basic(user: str, password: str) -> str:
         ({"user": "me", "password": "it", "token": "abc"}, basic("me", "it")),
     ],
 )
-def test_who_asks(server: Loopback, how: dict[str, str], wanted: str | None) -> None:
+def test_authorization(server: Loopback, how: dict[str, str], wanted: str | None) -> None:
     with closing(HttpServer(server.url, **how)) as http:  # type: ignore[arg-type]  # none of these is the timeout
         http.request("GET", "/")
         http.request("GET", "/", headers={"X-More": "1"})
@@ -278,7 +278,7 @@ def test_who_asks(server: Loopback, how: dict[str, str], wanted: str | None) -> 
 
 
 @pytest.mark.parametrize("token", ["hidden\n", "hid\r\nX-Evil: den", "hid\0den", "hiddеn"])
-def test_a_secret_that_no_header_can_have_is_refused_unsaid(server: Loopback, token: str) -> None:
+def test_a_secret_that_is_not_a_valid_header_is_refused_and_not_shown(server: Loopback, token: str) -> None:
     with closing(HttpServer(server.url, token=token)) as http, pytest.raises(SinkRefusedError) as caught:
         http.request("GET", "/")
     assert "header Authorization" in str(caught.value)
@@ -286,9 +286,7 @@ def test_a_secret_that_no_header_can_have_is_refused_unsaid(server: Loopback, to
     assert server.requests == []
 
 
-def test_netrc_and_proxies_are_not_for_these_servers(
-    server: Loopback, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_netrc_and_proxies_are_ignored(server: Loopback, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     netrc = tmp_path / "netrc"
     netrc.write_text("machine 127.0.0.1 login me password it\n")
     netrc.chmod(0o600)
@@ -303,11 +301,11 @@ def test_netrc_and_proxies_are_not_for_these_servers(
 
 
 class Authority(NamedTuple):
-    """An authority that nobody knows, which vouches for 127.0.0.1 only.
+    """A certificate authority that is not known to this machine, with a certificate for 127.0.0.1.
 
     Attributes:
-        file: its own certificate.
-        tls: what a server needs that it vouches for.
+        file: the certificate of the authority.
+        tls: the context of a server with a certificate of this authority.
     """
 
     file: Path
@@ -318,7 +316,7 @@ class Authority(NamedTuple):
 def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
     openssl = shutil.which("openssl")
     if openssl is None:
-        pytest.fail("there is no openssl command to make a certificate with: apt-get install openssl")
+        pytest.fail("openssl is not installed; install it: apt-get install openssl")
     directory = tmp_path_factory.mktemp("authority")
 
     def run(*arguments: str) -> None:
@@ -342,21 +340,21 @@ def https(authority: Authority) -> Iterator[Loopback]:
         yield made
 
 
-def test_a_server_that_nobody_vouches_for_is_refused(https: Loopback) -> None:
+def test_a_server_of_an_unknown_authority_is_refused(https: Loopback) -> None:
     with pytest.raises(SinkRefusedError, match=r"certificate verify failed.*REQUESTS_CA_BUNDLE"):
         ask(https)
     assert https.requests == []
 
 
 @pytest.mark.parametrize("variable", CA_VARIABLES)
-def test_the_environment_names_an_authority(
+def test_an_authority_named_in_the_environment(
     https: Loopback, authority: Authority, monkeypatch: pytest.MonkeyPatch, variable: str
 ) -> None:
     monkeypatch.setenv(variable, str(authority.file))
     assert ask(https, reply(200, b"in confidence")).body == b"in confidence"
 
 
-def test_the_first_variable_that_is_set_counts(
+def test_the_first_variable_that_is_set_is_used(
     https: Loopback, authority: Authority, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", "")
@@ -367,7 +365,7 @@ def test_the_first_variable_that_is_set_counts(
         ask(https)
 
 
-def test_a_file_that_has_no_certificate_is_an_error(
+def test_a_file_without_certificates_is_an_error(
     https: Loopback, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     empty = tmp_path / "empty"
@@ -377,14 +375,12 @@ def test_a_file_that_has_no_certificate_is_an_error(
         ask(https)
 
 
-def test_without_https_no_authority_is_needed(server: Loopback, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_https_authorities_are_not_read(server: Loopback, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/nowhere/at/all")
     assert ask(server).status == 200
 
 
-def test_mlflow_has_a_variable_of_its_own(
-    https: Loopback, authority: Authority, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_mlflow_has_its_own_variable(https: Loopback, authority: Authority, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/nowhere/at/all")
     monkeypatch.setenv("MLFLOW_TRACKING_SERVER_CERT_PATH", str(authority.file))
     https.replies += [reply(200, b"{}"), reply(200, b"3.1.0\n")]

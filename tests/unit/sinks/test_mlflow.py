@@ -41,7 +41,7 @@ def taken_by_mlflow(name: str) -> bool:
 
 
 @pytest.mark.parametrize("key", ["loss", "val/acc", "val.acc", "a b", "a:b", "a-b_c", "größe", ".hidden", "x" * 250])
-def test_a_name_that_mlflow_takes_stays(key: str) -> None:
+def test_a_valid_name_is_not_changed(key: str) -> None:
     assert mlflow_name(key) == key
 
 
@@ -58,7 +58,7 @@ def test_a_name_that_mlflow_takes_stays(key: str) -> None:
         ("..a", "_..a-"),
     ],
 )
-def test_a_name_that_mlflow_does_not_take_stays_readable(key: str, start: str) -> None:
+def test_an_invalid_name_stays_readable(key: str, start: str) -> None:
     assert mlflow_name(key).startswith(start)
     assert len(mlflow_name(key)) == len(start) + 8
 
