@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from sklearn.datasets import load_digits
 
 import tracker
+from tracker.terminal.sparkline import sparkline
 
 Floats = NDArray[np.float64]
 Labels = NDArray[np.int64]
@@ -120,12 +121,6 @@ def load() -> dict[str, Any]:
     }
 
 
-def sparkline(values: list[float]) -> str:
-    """Return `values` as a line of block characters, the lowest as the smallest block."""
-    low, high = min(values), max(values)
-    return "".join("▁▂▃▄▅▆▇█"[round((value - low) / ((high - low) or 1.0) * 7)] for value in values)
-
-
 def main() -> None:
     digits = load()
     print(f"Training {len(LEARNING_RATES)} networks for {STEPS} steps each, on {len(digits['train_labels'])} digits.\n")
@@ -136,10 +131,9 @@ def main() -> None:
     runs = [api.run(run_id) for run_id in trained]
     print(f"\n{'run':10} {'learning rate':>13}  {'loss':>6}  {'test accuracy':>13}  loss over the steps")
     for run in runs:
-        history = run.history(keys=["loss"])
-        means = [float(np.mean(part)) for part in np.array_split(np.array(history["loss"], dtype=float), 32)]
+        curve = sparkline(run.history(keys=["loss"])["loss"], 32)
         rate, loss, correct = run.config["learning_rate"], run.summary["loss"], run.summary["test.accuracy"]
-        print(f"{run.id:10} {rate:13}  {loss:6.3f}  {correct:13.1%}  {sparkline(means)}")
+        print(f"{run.id:10} {rate:13}  {loss:6.3f}  {correct:13.1%}  {curve}")
 
     best = max(runs, key=lambda run: float(run.summary["test.accuracy"]))
     directory = trained[best.id]

@@ -9,14 +9,15 @@ from __future__ import annotations
 import logging
 import math
 import os
+import shlex
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TextIO
 
 from sidecar.projections.store.reader import StoreReader
 from sidecar.protocol.filesystems import on_local_disk
-from sidecar.protocol.layout import STORE_NAME
+from sidecar.protocol.layout import RUNS_NAME, STORE_NAME
 from tracker.reading.curves import MAX_CURVES, Curve, curves
 from tracker.reading.root import find_root
 from tracker.reading.sources import DirectorySource
@@ -46,22 +47,22 @@ class Ending(NamedTuple):
 
     Attributes:
         id, name: the run's.
-        project: the run's, or None.
         state: ``"finished"``, ``"failed"``, …
         seconds: how long it ran.
-        directory: the run's directory; None if another machine keeps it.
-        keeper: who keeps it then, such as ``"the sidecar at tcp://host:5757"``.
+        location: where it is kept, for people, such as ``"in .tracker/runs/abc"``.
+        directory: the directory to read its curves from; None where they are not here, or not complete yet.
+        project: the run's, or None.
         summary: its values, shown where there are no curves.
-        step: the largest step; None if nothing was logged.
+        step: the largest step; None if unknown.
     """
 
     id: str
     name: str
-    project: str | None
     state: str
     seconds: float
-    directory: Path | None
-    keeper: str = ""
+    location: str
+    directory: Path | None = None
+    project: str | None = None
     summary: Mapping[str, Any] = {}
     step: int | None = None
 
@@ -70,36 +71,33 @@ def closing_lines(ending: Ending, stream: TextIO | None = None) -> list[str]:
     """Return what to print at the end of a run, to `stream` (None: standard error). Never raises."""
     style = Style.of(stream)
     head = _head(ending, style)
-    try:
-        return _lines(ending, head, style, stream)
-    except Exception as error:  # training must not fail because of a picture
-        _log.debug("run %s: its curves cannot be drawn: %s", ending.id, error, exc_info=True)
-        return [head]
+    target = sys.stderr if stream is None else stream
+    columns = terminal_width(_WIDTH) if is_terminal(target) else _WIDTH
+    if ending.directory is not None:
+        try:
+            if on_local_disk(ending.directory):
+                return _with_curves(ending, ending.directory, head, style, columns, not shows_blocks(target))
+        except Exception as error:  # training must not fail because of a picture
+            _log.debug("run %s: its curves cannot be drawn: %s", ending.id, error, exc_info=True)
+    line = _with_steps(head, ending.step, None)
+    return [f"{line}, kept {clean(ending.location)}", *_last_values(ending.summary, columns)]
 
 
 def _head(ending: Ending, style: Style) -> str:
     name = clean(ending.name)
     who = ending.id if name in ("", ending.id) else f"{name} ({ending.id})"
     verb = "in" if ending.state == "finished" else "after"
-    line = f"tracker: run {who} {style.state(ending.state)} {verb} {duration(ending.seconds)}"
-    return line + (f", kept by {clean(ending.keeper)}" if ending.directory is None and ending.keeper else "")
+    return f"tracker: run {who} {style.state(ending.state)} {verb} {duration(ending.seconds)}"
 
 
-def _lines(ending: Ending, head: str, style: Style, stream: TextIO | None) -> list[str]:
-    target = sys.stderr if stream is None else stream
-    columns = terminal_width(_WIDTH) if is_terminal(target) else _WIDTH
-    ascii_only = not shows_blocks(target)
-    if ending.directory is None or not on_local_disk(ending.directory):
-        return [_with_steps(head, ending.step, None), *_last_values(ending.summary, columns)]
-    StoreReader(ending.directory / STORE_NAME).checkpoint()  # a store that has to be rebuilt is not waited for
-    run = StoredRun(ending.directory, math.inf)
+def _with_curves(ending: Ending, directory: Path, head: str, style: Style, columns: int, ascii_only: bool) -> list[str]:
+    StoreReader(directory / STORE_NAME).checkpoint()  # a store that has to be rebuilt is not waited for
+    run = StoredRun(directory, math.inf)
     lines = [_with_steps(head, run.step, run.records)]
-    found = curves(run)
-    lines += [_INDENT + line for line in curve_lines(found, columns - len(_INDENT), style, ascii_only=ascii_only)]
+    drawn = curve_lines(curves(run), columns - len(_INDENT), style, ascii_only=ascii_only)
+    lines += [_INDENT + line for line in drawn]
     between = "  |  " if ascii_only else "  ·  "
-    commands = between.join(_commands(ending))
-    lines.append(_INDENT + style.paint(commands, "dim"))
-    return lines
+    return [*lines, _INDENT + style.paint(between.join(_commands(ending, directory)), "dim")]
 
 
 def _with_steps(head: str, step: int | None, records: int | None) -> str:
@@ -155,11 +153,10 @@ def _last_values(summary: Mapping[str, Any], columns: int) -> list[str]:
     return [fit(f"{_INDENT}{pad(clean(key), room)}  {number(numbers[key], _DIGITS)}", columns) for key in keys]
 
 
-def _commands(ending: Ending) -> Iterable[str]:
+def _commands(ending: Ending, directory: Path) -> Iterator[str]:
     """Yield the commands to type next."""
-    assert ending.directory is not None
-    root = ending.directory.parent.parent
-    where = "" if find_root() == root else f" --dir {_shortest(root)}"
+    root = directory.parent.parent
+    where = "" if find_root() == root else f" --dir {shlex.quote(_shortest(root))}"
     yield f"tracker show {ending.id}{where}"
     previous = _previous(root, ending)
     if previous is not None:
@@ -173,7 +170,7 @@ def _shortest(path: Path) -> str:
 
 def _previous(root: Path, ending: Ending) -> str | None:
     """Return the id of the run of the same project that was started before; None if looking would take long."""
-    with os.scandir(ending.directory.parent if ending.directory is not None else root) as entries:
+    with os.scandir(root / RUNS_NAME) as entries:
         if sum(1 for _ in entries) > _MAX_RUNS:
             return None
     for run in DirectorySource(root, math.inf).newest_first(ending.project):

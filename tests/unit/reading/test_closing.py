@@ -42,7 +42,8 @@ def ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
         run.finish(state)
         os.utime(run.log_path, (run.clock, run.clock))
         os.utime(run.store_path, (run.clock, run.clock))
-        return Ending(run_id, about.get("name", "lr=0.1"), about.get("project", "digits"), state, 7.0, run.dir)
+        name, project = about.get("name", "lr=0.1"), about.get("project", "digits")
+        return Ending(run_id, name, state, 7.0, "in the root", run.dir, project)
 
     return make
 
@@ -68,7 +69,7 @@ def test_rows_are_counted_where_steps_were_left_out(ended: Run, tmp_path: Path) 
     run.row(1000, None, x=1.0)
     run.row(2000, None, x=2.0)
     run.finish()
-    lines = closing_lines(Ending("sparse01", "sparse01", "digits", "killed", 7.0, run.dir), io.StringIO())
+    lines = closing_lines(Ending("sparse01", "sparse01", "killed", 7.0, "here", run.dir), io.StringIO())
     assert lines[0] == "tracker: run sparse01 killed after 7.0 s, 2 rows up to step 2,000"
 
 
@@ -107,11 +108,10 @@ def test_a_root_elsewhere_is_named(ended: Run, monkeypatch: pytest.MonkeyPatch, 
 
 
 def test_a_run_that_another_machine_keeps(tmp_path: Path) -> None:
-    ending = Ending(
-        "abc", "n", "p", "finished", 61.0, None, "the sidecar at tcp://host:5757", {"loss": 0.25, "note": "x"}, 9
-    )
+    location, summary = "by the sidecar at tcp://host:5757", {"loss": 0.25, "note": "x"}
+    ending = Ending("abc", "n", "finished", 61.0, location, project="p", summary=summary, step=9)
     assert closing_lines(ending, io.StringIO()) == [
-        "tracker: run n (abc) finished in 1 min 1 s, kept by the sidecar at tcp://host:5757, 10 steps",
+        "tracker: run n (abc) finished in 1 min 1 s, 10 steps, kept by the sidecar at tcp://host:5757",
         "         loss  0.25",
     ]
 
@@ -129,8 +129,7 @@ def test_trouble_leaves_the_short_form(ended: Run, trouble: str, tmp_path: Path)
     else:
         ending = ending._replace(directory=tmp_path / "nowhere" / "runs" / "x")
     lines = closing_lines(ending, io.StringIO())
-    assert lines[0].startswith("tracker: run lr=0.1 (rlpwtz5i) finished in 7.0 s")
-    assert len(lines) == 1
+    assert lines == ["tracker: run lr=0.1 (rlpwtz5i) finished in 7.0 s, kept in the root"]
 
 
 def test_foreign_text_does_not_reach_the_terminal_raw(ended: Run) -> None:

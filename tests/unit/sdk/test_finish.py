@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -50,10 +51,9 @@ def test_a_good_end(
     last_run.remember(tmp_path, "run")
     run = ended(tmp_path)
     assert drained(run, interface) == sidecar.state and interface.asked == ["state"]
-    assert capsys.readouterr().err.splitlines() == [
-        "tracker: run a name: lost: 3 (window full)",
-        "tracker: run a name finished, kept in .tracker/runs/run",
-    ]
+    lost, how = capsys.readouterr().err.splitlines()
+    assert lost == "tracker: run a name: lost: 3 (window full)"
+    assert re.fullmatch(r"tracker: run a name \(run\) finished in .* s, kept in \.tracker/runs/run", how)
     assert run.losses.counts() == {"window full": 3} and last_run.read(tmp_path) == ""
 
 
