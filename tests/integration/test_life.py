@@ -70,10 +70,11 @@ def test_what_is_said_on_the_terminal(scripts: Scripts, root: Path) -> None:
         env={"TRACKER_SILENT": None},
     )
     assert done.out == ""
-    begun, ended = done.err.splitlines()
+    begun, ended, commands = done.err.splitlines()
     run_id = only_run(root).name
     assert "talkative" in begun and run_id in begun
     assert "talkative" in ended and "finished" in ended
+    assert commands.strip() == f"tracker show {run_id}"
 
 
 MILLION = 1_000_000
