@@ -150,7 +150,7 @@ class HeldRun:
         except RunHeldError as error:
             raise RefusedError("elsewhere", str(error), error.where or None) from error
         except (OSError, LogFormatError, StoreError) as error:
-            raise RefusedError("storage", f"run {run_id!r} cannot be kept: {error}") from error
+            raise RefusedError("storage", f"run {run_id!r} cannot be opened: {error}") from error
         return run
 
     # -- clients ------------------------------------------------------------------------------------------------
@@ -191,13 +191,13 @@ class HeldRun:
         if record.kind == "log" and is_usual(record.body, self.keys):
             return
         if kind is not None and kind.way != "record":
-            raise RecordError("kind", f"a {record.kind!r} is not numbered and not kept; send it with seq 0")
+            raise RecordError("kind", f"a {record.kind!r} record is not kept; its seq must be 0, not {record.seq}")
         if kind is not None and kind.sender == "relay" and not relay:
             raise RecordError("kind", f"a {record.kind!r} record must come from a relay")
         check(record)
         writer = record.body.get("writer", record.client) if record.kind == "exit" else record.client
         if writer != record.client and not relay:
-            raise RecordError("value", f"an 'exit' of {record.client} says that {writer!r} is gone")
+            raise RecordError("value", f"'writer' of an 'exit' must be its client, {record.client!r}, not {writer!r}")
         if record.kind == "log":
             new = record.body["data"].keys() - self.keys
             if len(self.keys) + len(new) > MAX_RUN_KEYS:

@@ -26,7 +26,7 @@ def parse_client_sinks(addresses: list[str], *, local: bool) -> tuple[SinkAddres
         RefusedError: it may not name servers, or an address is not valid.
     """
     if addresses and not local:
-        raise RefusedError("sinks", "this sidecar takes no sinks from its clients: it has its own")
+        raise RefusedError("sinks", "clients of this sidecar must not choose sinks: it has its own")
     try:
         return parse_sinks(addresses)
     except ValueError as error:
@@ -43,7 +43,7 @@ def note_sinks(run: HeldRun, sinks: tuple[SinkAddress, ...], *, offline: bool) -
         try:
             write_progress(run.directory, progress)
         except OSError as error:
-            _log.error("run %s: that it goes to %s cannot be noted: %s", run.id, address.text, error)
+            _log.error("run %s: its sink %s cannot be noted: %s", run.id, address.text, error)
 
 
 def noted_sinks(run: HeldRun) -> tuple[SinkAddress, ...]:

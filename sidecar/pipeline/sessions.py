@@ -194,7 +194,7 @@ class Sessions:
         try:
             run = self._open(run_id, {"again": True})
         except RefusedError as error:
-            _log.info("run %s is left as it is: %s", run_id, error)
+            _log.info("run %s is not reopened: %s", run_id, error)
             return
         self._emit(SinksChosen(run, noted_sinks(run)))
 
@@ -332,7 +332,7 @@ class Sessions:
         for session in list(self._detaching):
             self.detach(session)
         for session in self._stale(now):
-            _log.warning("run %s: client %s was not seen for %.0f s", session.run.id, session.client, STALE_SECONDS)
+            _log.warning("run %s: client %s is stale: silent for %.0f s", session.run.id, session.client, STALE_SECONDS)
             self.detach(session)
         for run in list(self.runs.values()):
             self._maybe_close(run)
@@ -375,7 +375,7 @@ def _check_resume(run: HeldRun, body: Body, *, opened: bool) -> None:
     if resume == "never" and (run.existed or not opened):
         raise RefusedError("exists", f"run {run.id!r} exists, and resume is 'never'")
     if resume is None and run.ended and not body.get("label") and not body.get("parent"):
-        raise RefusedError("exists", f"run {run.id!r} exists and has ended; resume='allow' goes on with it")
+        raise RefusedError("exists", f"run {run.id!r} exists and has ended; pass resume='allow' to continue it")
 
 
 def _window_of(run: HeldRun, client: str, path: str | None) -> Path | None:

@@ -125,7 +125,7 @@ class Writer:
     def _failed(self, run: HeldRun, error: OSError) -> None:
         self._retry_at = time.monotonic() + _RETRY_SECONDS
         if self.error is None:
-            _log.error("run %s: its log cannot be written: %s; nothing is acked, and it is retried", run.id, error)
+            _log.error("run %s: its log cannot be written: %s; nothing is acked until a retry succeeds", run.id, error)
         self.error = f"{run.log.path}: {error}"
 
     def _on_durable(self, group: _Group) -> None:

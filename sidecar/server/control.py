@@ -98,7 +98,7 @@ class ControlSocket:
             if route is not None:
                 route(request)
             else:
-                self._refuse(request, "kind", f"a {record.kind!r} is an answer, not a question")
+                self._refuse(request, "kind", f"a {record.kind!r} record is an answer, not a request")
 
     def _answer(self, request: _Request, kind: str, body: Body) -> None:
         answer = request.record._replace(kind=kind, time=time.time(), body=body)
@@ -114,7 +114,7 @@ class ControlSocket:
 
     def _on_stop(self, request: _Request) -> None:
         if not self._may_stop(request.key):
-            self._refuse(request, "key", "only who holds this sidecar's own key may stop it from afar")
+            self._refuse(request, "key", "stopping this sidecar from another machine needs its own key")
             return
         self._answer(request, "stop", {})
         self._stop()
@@ -139,7 +139,7 @@ class ControlSocket:
 
     def _answer_attach(self, request: _Request, session: Session, state: Body) -> None:
         if self._sessions.by_client.get(session.client) is not session:
-            self._refuse(request, "closing", f"client {session.client!r} has left meanwhile; try again")
+            self._refuse(request, "closing", f"client {session.client!r} has detached meanwhile; try again")
             return
         try:
             results = self._results.endpoint(session.client)
@@ -159,7 +159,7 @@ class ControlSocket:
         if self._endpoints.local:  # other machines have no use for paths here, and no right to know them
             body |= {"directory": str(session.run.directory), "place": machine_id()}
         if state.get("error"):
-            _log.warning("run %s: its state is not known: %s", session.run.id, state["error"])
+            _log.warning("run %s: its state cannot be read: %s", session.run.id, state["error"])
         self._answer(request, "attached", body)
 
 
@@ -172,6 +172,6 @@ def read_request(payload: bytes) -> Record:
     record = decode_envelope(payload)
     kind = KINDS.get(record.kind)
     if kind is None or kind.way != "control":
-        raise RecordError("kind", f"a {record.kind!r} record at the door; it takes attach, status and stop")
+        raise RecordError("kind", f"a {record.kind!r} record on the control socket; it takes attach, status and stop")
     check(record)
     return record

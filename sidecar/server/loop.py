@@ -37,7 +37,7 @@ from sidecar.pipeline.sessions import Sessions
 from sidecar.pipeline.stage import StageThread
 from sidecar.pipeline.writer import Writer
 from sidecar.projections.store.sink import StoreSink
-from sidecar.protocol import PROTOCOL_VERSION, channels
+from sidecar.protocol import channels
 from sidecar.protocol.codec import encode
 from sidecar.protocol.connection import Connection, machine_id, write_connection
 from sidecar.protocol.deadline import Deadline
@@ -52,7 +52,8 @@ from sidecar.server.control import ControlSocket
 from sidecar.server.endpoints import Endpoints
 from sidecar.server.process_watch import Watch
 from sidecar.server.results import UNSENT_PAUSE, ResultSockets
-from sidecar.sinks.senders import SinkSenders, SinkStatus
+from sidecar.server.status import Status
+from sidecar.sinks.senders import SinkSenders
 
 _log = logging.getLogger("sidecar")
 
@@ -101,7 +102,6 @@ class Server:
         self._endpoints = endpoints
         self._guard = guard
         self._encrypted_refused = 0
-        self._root = root
         self._parent = parent
         self._pressed_until = 0.0
         self._parent_lives = parent is not None
@@ -127,12 +127,13 @@ class Server:
         self._signals_read, self.signals_fd = os.pipe()
         os.set_blocking(self.signals_fd, False)
         self._stopping = False
-        self._started = time.time()
+        self._status = Status(root, self._intake, self._sessions, self._writer, self._sender, self._sink_senders)
         self._ready: queue.SimpleQueue[BaseException | None] = queue.SimpleQueue()
         self._results = ResultSockets(endpoints, guard.keys if guard is not None else None)
         self._resources = contextlib.ExitStack()
         self._watch = Watch()
         self._watched: dict[str, Session] = {}
+        self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
         self._on_event: dict[type, Callable[[Any], None]] = {
             Attached: self._on_attached,
             Detached: self._on_detached,
@@ -158,7 +159,8 @@ class Server:
         self._writer_thread.put(item)
 
     def _emit(self, event: Event) -> None:
-        self.call(partial(self._on_event[type(event)], event))
+        self._events.put(event)
+        self.call(lambda: None)  # wakes the loop
 
     @property
     def serves_all(self) -> bool:
@@ -271,7 +273,7 @@ class Server:
             machine_id(),
             platform.node(),
             __version__,
-            self._started,
+            self._status.started,
             keys.public if keys is not None else None,
         )
         write_connection(self._connection_file, connection)
@@ -298,6 +300,7 @@ class Server:
                 wait = min(wait, UNSENT_PAUSE)
             for key in self._watch.gone():
                 self._on_gone(key)
+            self._handle_events()
             self._regulate()
             failed = self._writer_thread.failed or self._sender_thread.failed or self._sink_senders.failed()
             if failed is not None:
@@ -320,7 +323,8 @@ class Server:
         self._connection_file.unlink(missing_ok=True)
         self._writer_thread.close(deadline)
         self._sender_thread.close(deadline)
-        self._calls.make()  # the last acks and answers; then the sinks know that no more comes for the runs
+        self._calls.make()  # the last acks and answers
+        self._handle_events()  # the sinks learn that no more comes for the runs
         self._sink_senders.close(Deadline(deadline.left(_SINK_SECONDS)))
 
     def _release(self) -> None:
@@ -365,6 +369,18 @@ class Server:
 
     # -- events -------------------------------------------------------------------------------------------------
 
+    def _handle_events(self) -> None:
+        """Handle what the stages have emitted.
+
+        Not while the sources of one poll are handled: a descriptor that is closed then may be one of them.
+        """
+        while True:
+            try:
+                event = self._events.get_nowait()
+            except queue.Empty:
+                return
+            self._on_event[type(event)](event)
+
     def _on_attached(self, event: Attached) -> None:
         session = event.session
         if session.pid is not None:
@@ -373,7 +389,8 @@ class Server:
 
     def _on_detached(self, event: Detached) -> None:
         session = event.session
-        self._results.forget(session.client)
+        if session.client not in self._sessions.by_client:  # otherwise it has attached again, and may know the socket
+            self._results.forget(session.client)
         if self._watched.get(session.client) is session:
             fd = self._watch.forget(self._watched.pop(session.client))
             if fd is not None:
@@ -415,41 +432,5 @@ class Server:
 
     def status(self) -> Body:
         """Return what ``sidecar status`` shows."""
-        intake, sessions = self._intake, self._sessions
-        uptime = max(1e-9, time.time() - self._started)
-        return {
-            "version": __version__,
-            "protocol": PROTOCOL_VERSION,
-            "records_endpoint": self._records_endpoint,
-            "pid": os.getpid(),
-            "host": platform.node(),
-            "uptime": uptime,
-            "clients": sum(not session.ledger.expected for session in list(sessions.by_client.values())),
-            "runs": sorted(sessions.runs),
-            "records": intake.records,
-            "records_per_second": intake.records / uptime,
-            "unwritten_bytes": self._writer.backlog_bytes,
-            "log_error": self._writer.error or _unwritable(self._root),
-            "sinks": _merged(self._sender.backlog(), self._sink_senders.backlog()),
-            "refused": dict(intake.losses),
-            "handshakes_refused": self._handshakes_refused(),
-            "encrypted": self._guard is not None,
-        }
-
-
-def _merged(one: dict[str, SinkStatus], other: dict[str, SinkStatus]) -> dict[str, SinkStatus]:
-    return {run: {**one.get(run, {}), **other.get(run, {})} for run in sorted({*one, *other})}
-
-
-def _unwritable(root: Path) -> str | None:
-    """Why no new run could be kept in `root`, as far as that can be seen without writing; None where it could."""
-    directory = root / RUNS_NAME if (root / RUNS_NAME).exists() else root
-    try:
-        found = os.statvfs(directory)
-    except OSError as error:
-        return f"{directory}: {error.strerror}"
-    if found.f_flag & os.ST_RDONLY:
-        return f"{directory}: read-only file system"
-    if not os.access(directory, os.W_OK | os.X_OK):
-        return f"{directory}: permission denied"
-    return f"{directory}: no space left on device" if found.f_bavail == 0 else None
+        encrypted = self._guard is not None
+        return self._status.body(self._records_endpoint, self._handshakes_refused(), encrypted=encrypted)
