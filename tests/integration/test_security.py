@@ -215,7 +215,7 @@ def test_nobody_writes_as_another(site: Site) -> None:
 
 def test_a_client_cannot_stop_the_sidecar(site: Site) -> None:
     done = command("stop", site.serving.door, "--key", site.server.public, "--client-key", site.anna.secret)
-    assert done.code == 1 and "only who holds this sidecar's own key" in done.err
+    assert done.code == 1 and "stopping this sidecar from another machine needs its own key" in done.err
     assert site.serving.process.poll() is None
 
 

@@ -93,7 +93,8 @@ class Stages:
         self.send()
 
     def later(self, seconds: float) -> None:
-        self.now = max(self.now + seconds, time.monotonic())
+        """Let time pass: `now` is never behind the clock, by which the stages themselves set what is due."""
+        self.now = max(self.now, time.monotonic()) + seconds
 
     def told(self, kind: str, client: str | None = None) -> list[Body]:
         """The bodies of the results of a kind."""
