@@ -1,4 +1,4 @@
-"""Who imports whom: read from the syntax trees of both packages."""
+"""Imports between modules, and private attributes: read from the syntax trees of both packages."""
 
 from __future__ import annotations
 
@@ -61,16 +61,16 @@ MODULES = {module_of(path) for path in FILES}
 @functools.cache
 def imports(path: Path) -> list[str]:
     """The modules that a file imports, anywhere in it, by their full names."""
-    found: list[str] = []
+    names: list[str] = []
     for node in ast.walk(ast.parse(path.read_text(), str(path))):
         if isinstance(node, ast.Import):
-            found += [alias.name for alias in node.names]
+            names += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: a relative import"
             for alias in node.names:
                 inner = f"{node.module}.{alias.name}"
-                found.append(inner if inner in MODULES else str(node.module))
-    return found
+                names.append(inner if inner in MODULES else str(node.module))
+    return names
 
 
 def below(module: str, *tops: str) -> bool:
@@ -127,7 +127,7 @@ def own_objects(tree: ast.Module) -> set[str]:
 
 
 @pytest.mark.parametrize("path", [path for path in FILES if below(module_of(path), "tracker.sdk")], ids=module_of)
-def test_nobody_uses_anothers_private_attributes(path: Path) -> None:
+def test_private_attributes_are_used_by_their_owner_only(path: Path) -> None:
     tree = ast.parse(path.read_text())
     used = {
         ast.unparse(node)
@@ -138,7 +138,7 @@ def test_nobody_uses_anothers_private_attributes(path: Path) -> None:
         and node.attr not in ("_asdict", "_replace")  # public, of a named tuple
         and not (isinstance(node.value, ast.Name) and node.value.id in own_objects(tree))
     }
-    assert used <= {"sys._getframe", "os._exit"}, "these two are Python's own"
+    assert used <= {"sys._getframe", "os._exit"}, "these two are part of Python"
 
 
 @pytest.mark.parametrize("package", ["tracker", "sidecar"])

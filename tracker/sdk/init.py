@@ -69,11 +69,11 @@ def start(arguments: Mapping[str, Any], config: Any, settings: Settings | dict[s
         try:
             return _start(shared, resolved, values)
         except (LaunchError, ResumeError) as error:
-            raise error.with_traceback(None) from None  # its text is the whole story; what raised it is ours
+            raise error.with_traceback(None) from None  # its message is complete; the causes are internals
 
 
 def _previous(settings: Settings) -> Run | None:
-    """Return the active run if it is to be returned again; finish it, or raise, as `reinit` says."""
+    """Finish the active run, return it, or raise, as `reinit` says; return None if a new one may start."""
     active = current.recording()
     if active is None or settings.reinit == "create_new":
         return None
@@ -98,7 +98,7 @@ def _previous(settings: Settings) -> Run | None:
 def _start(shared: Process, settings: Settings, config: dict[str, Any]) -> Run:
     deadline = Deadline(settings.init_timeout)
     root = settings.root
-    with contextlib.suppress(OSError):  # what makes directories below it says why
+    with contextlib.suppress(OSError):  # whatever makes a directory below it reports why
         make_root(root)
     backend = shared.backend(settings)
     backend.begin_launch()  # the sidecar starts up while this process imports and makes what it needs
@@ -176,7 +176,11 @@ def _announce(run: Run, lifecycle: AttachedLifecycle, attached: Attached, before
         line += f" · follow it: tracker tail {run.id} --dir {shlex.quote(str(root))}"
     show(line + "\n")
     now = run.config.as_dict()
-    changes = [f"{clean(key)} {_short(before[key])} -> {_short(now[key])}" for key in before if now[key] != before[key]]
+    changes = [
+        f"{clean(key)} {_short(before[key])} -> {_short(now[key])}"
+        for key in before
+        if repr(now[key]) != repr(before[key])
+    ]
     if changes:
         more = len(changes) - _MAX_SHOWN_CHANGES
         shown = ", ".join(changes[:_MAX_SHOWN_CHANGES]) + (f" and {more} more" if more > 0 else "")

@@ -52,8 +52,8 @@ class Lifecycle(ABC):
         remote: whether a sidecar on another machine keeps the run.
         child: whether this process is a forked child of the one that started the run.
         window: where `Run.log` appends. In a forked child, its parent's until `ensure_attached`.
-        lock: guards what is changed and published in one step; a new one in a forked child.
-        changed: called when `state` or `window` has changed, in the run's end with the window's lock held.
+        lock: held to change and publish something in one step; replaced in a forked child.
+        changed: called when `state` or `window` has changed; at the end of the run, with the window's lock held.
     """
 
     records: bool
@@ -94,7 +94,7 @@ class Lifecycle(ABC):
 
     @abstractmethod
     def stored_state(self) -> dict[str, Any] | None:
-        """Return the run's state as the sidecar has it, behind everything published before; None if it is not had."""
+        """Return the run's state as the sidecar has it, after all that was published before; None without answer."""
 
     @abstractmethod
     def save(self, files: Sequence[tuple[Source, str]], timeout: float | None) -> None:
@@ -122,7 +122,7 @@ class Lifecycle(ABC):
 
     @abstractmethod
     def in_child(self) -> None:
-        """In a forked child: release what is the parent's."""
+        """In a forked child: release what belongs to the parent."""
 
     def location(self) -> str:
         """Return where the run is kept, for people: ``"in .tracker/runs/7f3k2m9q"``."""

@@ -61,7 +61,7 @@ class Run:
             self._step = state["step"] + 1
         self._sync = StepSync()
         self._logged: set[str] = set()
-        # What `log` needs at once; `_follow` keeps it up to date.
+        # The state of the hot path, in attributes of its own; `_follow` keeps them up to date.
         self._open = True
         self._plain = False
         self._plain_keys: set[str] = set()
@@ -78,7 +78,7 @@ class Run:
         )
 
     def _follow(self) -> None:
-        """Take over from the lifecycle what `log` needs, and let its next call take the long way."""
+        """Take over from the lifecycle what `log` needs; its next call takes the slow path."""
         self._window = self._lifecycle.window
         self._open = self._lifecycle.state == "running"
         self._plain = False
@@ -98,8 +98,8 @@ class Run:
             RunFinishedError: after `finish`.
         """
         if self._plain and type(data) is dict and len(data) <= MAX_KEYS:
-            # A loop, and no clever set operations: in a training step what is called here is cold, and each other
-            # function in C costs more by its cache misses than the loop by its turns.
+            # A plain loop, not set operations: within a training step this code is cold, and each further C function
+            # costs more in cache misses than the loop costs in iterations.
             keys = self._plain_keys
             for key, value in data.items():
                 kind = type(value)
@@ -130,7 +130,7 @@ class Run:
                 self._step = following
 
     def _prepare(self, data: Any) -> dict[str, Any]:
-        """The long way of `log`: a new key, a nested dict, another type than float or int, or a change of lifecycle."""
+        """The slow path of `log`: a new key, a nested dict, another type than float or int, a new lifecycle state."""
         self._lifecycle.ensure_attached()
         self._plain = True
         row, files = values.row(data)

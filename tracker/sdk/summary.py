@@ -1,4 +1,4 @@
-"""Summary: one value or several per metric. The sidecar computes it; what is set by hand are records. Any thread."""
+"""Summary: one value or several per metric, computed by the sidecar; keys set by hand are records. Any thread."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Summary(MutableMapping[str, Any]):
     Args:
         publish: sends a record.
         lock: returns the lock to hold for a change; a forked child has another.
-        fetch: asks for the summary; None if it cannot be had.
+        fetch: asks for the summary; None without an answer.
         is_metric: whether a key was ever logged here.
         values: the summary to begin with.
     """

@@ -115,7 +115,7 @@ class StubInterface:
         return self.window.seq - self.window.acked
 
     def send_final_records(self, deadline: Deadline) -> None:
-        """Nothing: there is nobody to send them to."""
+        """Do nothing."""
 
     def close(self, deadline: Deadline) -> None:
         if self.open:

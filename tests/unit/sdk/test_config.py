@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from contextlib import nullcontext
 from typing import Any
 
 import pytest
 
-from tracker.errors import ConfigChangeError
+from tracker.errors import ConfigChangeError, MissingKeyError
 from tracker.sdk.config import Config
 from tracker.sdk.summary import Summary
 
@@ -86,6 +87,45 @@ def test_what_is_not_there() -> None:
         config.update({}, {})
 
 
+def test_keys_that_are_missing_are_answered_with_those_that_exist() -> None:
+    config = Config(Published(), nullcontext, {"lr": 0.1, "sgd": {"momentum": 0.9}})
+    summary = Summary(Published(), nullcontext, lambda: {"loss": 1.0}, lambda key: True)
+    for values, names in ((config, "lr, sgd"), (summary, "loss")):
+        with pytest.raises(MissingKeyError, match=f"has no key 'nothing'; it has {names}") as caught:
+            values["nothing"]
+        assert str(caught.value).startswith("the "), "not the repr that a KeyError shows"
+        assert values.get("nothing", 5) == 5 and "nothing" not in values
+    with pytest.raises(AttributeError, match="the config has no key 'nothing'; it has lr, sgd"):
+        _ = config.nothing
+    with pytest.raises(AttributeError, match="this part of the config has no key 'nothing'; it has momentum"):
+        _ = config.sgd.nothing
+    assert not hasattr(config, "nothing") and "sgd" in dir(config)
+
+
+def test_nested_values_are_attributes_all_the_way_down() -> None:
+    published = Published()
+    config: Any = Config(published, nullcontext, {"a": {"b": {"c": [{"d": 1}]}}})
+    assert config.a.b.c[0].d == config["a"]["b"]["c"][0]["d"] == 1
+    assert config.a == {"b": {"c": [{"d": 1}]}} and isinstance(config.a, dict)
+    config.a["b"] = 2
+    config.a.b.c.append(3)
+    with pytest.raises(AttributeError, match="'b' cannot be set in a part of the config; set the whole part"):
+        config.a.b = 2
+    assert config.as_dict() == {"a": {"b": {"c": [{"d": 1}]}}} and published == []
+    assert type(config.as_dict()["a"]) is dict, "plain data"
+    assert copy.deepcopy(config.a) == config.a
+
+
+def test_defaults_are_set_where_there_is_no_value() -> None:
+    published = Published()
+    config = Config(published, nullcontext, {"lr": 0.1})
+    config.setdefaults({"lr": 1, "batch": 32})
+    config.setdefaults({"lr": 1})
+    assert config.as_dict() == {"lr": 0.1, "batch": 32} and published == [("config", {"set": {"batch": 32}})]
+    del config.batch
+    assert "batch" not in config
+
+
 def test_what_cannot_be_published_is_not_there() -> None:
     """It is too large for a record, or the run has ended."""
 
@@ -93,8 +133,8 @@ def test_what_cannot_be_published_is_not_there() -> None:
         raise ValueError("too large")
 
     config = Config(refuse, nullcontext)
-    with pytest.raises(ValueError, match="too large"):
-        config["x"] = 1
+    with pytest.raises(ValueError, match="config key 'large' cannot be recorded: too large"):
+        config.update(x=1, large="text", y=2)
     assert config.as_dict() == {}
 
 

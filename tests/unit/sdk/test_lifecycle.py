@@ -53,13 +53,13 @@ def forked(lifecycle: AttachedLifecycle) -> None:
     """What happens in a forked child, here in the same process: the parent's window is its own no longer."""
     window = lifecycle.window
     lifecycle.in_child()
-    assert lifecycle.window is window, "until it attaches, what is there is its parent's"
+    assert lifecycle.window is window, "the parent's window stays until it attaches"
 
 
 # -- open, ending, ended ----------------------------------------------------------------------------------------------
 
 
-def test_from_open_to_ended(make: Make, sidecar: Sidecar) -> None:
+def test_a_run_is_open_then_ending_then_ended(make: Make, sidecar: Sidecar) -> None:
     lifecycle = make()
     run = opened(lifecycle)
     (interface,) = sidecar.interfaces
@@ -105,7 +105,7 @@ def test_the_records_of_a_run(make: Make, sidecar: Sidecar) -> None:
     ]
 
 
-def test_after_the_end_nothing_is_taken(make: Make) -> None:
+def test_nothing_is_accepted_after_the_end(make: Make) -> None:
     lifecycle = make()
     run = opened(lifecycle)
     run.log({"x": 1.0})
@@ -247,7 +247,7 @@ def test_a_child_attaches_when_it_first_logs(make: Make, sidecar: Sidecar) -> No
     assert sidecar.finalizers == 0
 
 
-def test_a_child_that_never_logged_ends_without_a_word(make: Make, sidecar: Sidecar) -> None:
+def test_a_child_that_never_logged_ends_without_a_record(make: Make, sidecar: Sidecar) -> None:
     lifecycle = make()
     opened(lifecycle)
     forked(lifecycle)
@@ -293,7 +293,7 @@ def test_a_child_is_not_held_up_by_a_thread_of_its_parent(make: Make) -> None:
 # -- what a run makes of it -------------------------------------------------------------------------------------------
 
 
-def test_a_resumed_run_begins_where_it_stood(make: Make, sidecar: Sidecar) -> None:
+def test_a_resumed_run_continues_where_it_stopped(make: Make, sidecar: Sidecar) -> None:
     sidecar.resumed = True
     sidecar.state = {
         "step": 9,
@@ -314,7 +314,7 @@ def test_a_resumed_run_begins_where_it_stood(make: Make, sidecar: Sidecar) -> No
     assert (given.step, given.project, given.group, given.tags, given.notes) == (0, "p", "h", ("b",), "m")
 
 
-def test_a_step_metric_is_repeated_and_other_rows_stay_on_the_short_way(make: Make, sidecar: Sidecar) -> None:
+def test_a_step_metric_is_repeated_and_other_rows_stay_on_the_fast_path(make: Make, sidecar: Sidecar) -> None:
     run = opened(make())
     run.define_metric("val.*", step_metric="epoch")
     run.log({"epoch": 1, "loss": 1.0})
@@ -358,7 +358,7 @@ def test_definitions_that_are_not_valid(
         run.define_metric("loss", "min")  # type: ignore[call-arg]
 
 
-def test_what_is_not_valid_is_named(make: Make) -> None:
+def test_invalid_values_are_named(make: Make) -> None:
     run = opened(make())
     for exit_code, error, words in (
         (300, ValueError, "from 0 to 255, not 300"),
@@ -384,7 +384,7 @@ def test_a_config_value_that_is_too_large_is_named(make: Make) -> None:
     assert run.config.as_dict() == {}
 
 
-def test_how_it_is_shown(make: Make) -> None:
+def test_repr_and_html(make: Make) -> None:
     lifecycle = make(project="a <project>")
     run = opened(lifecycle)
     assert repr(run).startswith("<tracker.Run run (a name) in a <project>: running, kept in ")
