@@ -176,11 +176,8 @@ def _announce(run: Run, lifecycle: AttachedLifecycle, attached: Attached, before
         line += f" · follow it: tracker tail {run.id} --dir {shlex.quote(str(root))}"
     show(line + "\n")
     now = run.config.as_dict()
-    changes = [
-        f"{clean(key)} {_short(before[key])} -> {_short(now[key])}"
-        for key in before
-        if repr(now[key]) != repr(before[key])
-    ]
+    changed = [key for key in before if repr(now[key]) != repr(before[key])]
+    changes = [f"{clean(key)} {_short(before[key])} -> {_short(now[key])}" for key in changed]
     if changes:
         more = len(changes) - _MAX_SHOWN_CHANGES
         shown = ", ".join(changes[:_MAX_SHOWN_CHANGES]) + (f" and {more} more" if more > 0 else "")

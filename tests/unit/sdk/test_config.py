@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import math
 from contextlib import nullcontext
 from typing import Any
@@ -106,7 +107,7 @@ def test_nested_values_are_attributes_all_the_way_down() -> None:
     published = Published()
     config: Any = Config(published, nullcontext, {"a": {"b": {"c": [{"d": 1}]}}})
     assert config.a.b.c[0].d == config["a"]["b"]["c"][0]["d"] == 1
-    assert config.a == {"b": {"c": [{"d": 1}]}} and isinstance(config.a, dict)
+    assert config.a == {"b": {"c": [{"d": 1}]}} and json.dumps(config.a) == '{"b": {"c": [{"d": 1}]}}'
     config.a["b"] = 2
     config.a.b.c.append(3)
     with pytest.raises(AttributeError, match="'b' cannot be set in a part of the config; set the whole part"):
