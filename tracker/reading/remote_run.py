@@ -1,6 +1,6 @@
-"""A run as a server keeps it that it was sent to, read only: the same as `StoredRun`, without a directory.
+"""RemoteRun: a run on a server that it was sent to, read-only: a `StoredRun` without a directory.
 
-Any thread. Knows no particular server but by its reader.
+Used on any thread. Knows the server only through its reader.
 """
 
 from __future__ import annotations
@@ -16,12 +16,13 @@ if TYPE_CHECKING:
 
 
 class RemoteRun(StoredRun):
-    """A run of `tracker.Api` that is kept by a server. It has no directory, and no files here.
+    """A run of `tracker.Api` on a server. It has no directory and no files on this machine.
 
     Args:
-        reader: what it is read through.
-        address: the server's.
-        state: what the run is, if that was read already.
+        reader: reads the run from the server.
+        address: the server's address.
+        stalled_after: see `StoredRun.state`.
+        state: the run's state, if already read.
     """
 
     def __init__(
@@ -35,7 +36,7 @@ class RemoteRun(StoredRun):
 
     @property
     def dir(self) -> Path:  # type: ignore[override]
-        """There is none.
+        """Not available.
 
         Raises:
             TrackerError: saying so.
@@ -48,15 +49,15 @@ class RemoteRun(StoredRun):
 
     @property
     def sinks(self) -> dict[str, dict[str, Any]]:
-        """None that are known here."""
+        """Empty: a server does not know where else the run is sent."""
         return {}
 
     def files(self) -> list[StoredFile]:
-        """Return none: a run's files stay where it was logged."""
+        """Return an empty list: files are not sent to the server."""
         return []
 
     def store(self) -> ClickhouseReader:
-        """Return what it is read through."""
+        """Return the server's reader."""
         return self._reader
 
     def _read_state(self) -> dict[str, Any]:

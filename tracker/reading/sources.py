@@ -1,4 +1,4 @@
-"""Where runs are read from: a root directory, or a ClickHouse database. What a run holds is `stored_run`'s matter.
+"""Sources of runs: a root directory, or a ClickHouse database. Does not know what a run contains.
 
 Used on any thread. Of sidecars it only knows that one may have to recover what another left.
 """

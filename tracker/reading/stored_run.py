@@ -1,8 +1,6 @@
-"""A run as it is kept, read only: what it is, what it logged, what files it has.
+"""StoredRun: a run in its directory, read-only: its state, history and files.
 
-`RunReader` is what a run is read through, whatever keeps it: the embedded store in its directory (`StoredRun`), or a
-server that it was sent to (`tracker.reading.remote_run`). From any thread or process, also while the run goes on.
-Knows nothing of sidecars.
+Used on any thread and in any process, also while the run is being written. Does not know about sidecars.
 """
 
 from __future__ import annotations
@@ -32,7 +30,7 @@ if TYPE_CHECKING:
     import pandas
 
 _PATIENCE_SECONDS = 5.0
-"""How long a store is waited for that a live sidecar is about to make."""
+"""Maximum wait for a store that a live sidecar is about to create, in seconds."""
 
 
 class StoredFile(NamedTuple):
@@ -50,7 +48,7 @@ class StoredFile(NamedTuple):
 
 
 class StoredRun:
-    """A run of `tracker.Api`. What it is, is read at first use and kept; `refresh()` reads it again.
+    """A run of `tracker.Api`. Its state is read at first use and cached; `refresh()` discards the cache.
 
     Attributes:
         id: its id, which is also the name of its directory.
@@ -65,12 +63,12 @@ class StoredRun:
 
     @property
     def place(self) -> str:
-        """Where it is kept: its directory, or the server's address."""
+        """Its directory or the server's address, for people."""
         return str(self.dir)
 
     @property
     def name(self) -> str:
-        """The run's name for people; its id if it has none."""
+        """The run's name; its id if it has none."""
         return self._get("name") or self.id
 
     @property
@@ -85,7 +83,7 @@ class StoredRun:
 
     @property
     def job_type(self) -> str | None:
-        """What kind of job it is, such as ``"train"``."""
+        """The kind of job, such as ``"train"``."""
         return self._text("job_type")
 
     @property
@@ -95,7 +93,7 @@ class StoredRun:
 
     @property
     def notes(self) -> str | None:
-        """What somebody wrote about it."""
+        """Free text about it."""
         return self._text("notes")
 
     @property
@@ -110,15 +108,15 @@ class StoredRun:
 
     @property
     def metrics(self) -> dict[str, Any]:
-        """What was defined with `define_metric`: pattern -> its options."""
+        """Definitions made with `define_metric`: pattern -> options."""
         return self._map("metrics")
 
     @property
     def state(self) -> str:
         """``"running"``, ``"finished"``, ``"failed"``, ``"killed"``, ``"preempted"`` or ``"crashed"``.
 
-        ``"stalled"`` is a run that is going on and has logged nothing for the time that `Api` was given;
-        ``"unreadable"`` where neither the store nor the log can be read; `reason` says why.
+        ``"stalled"``: a running run without a record for longer than `stalled_after`. ``"unreadable"``: neither its
+        store nor its log can be read; `reason` says why.
         """
         state = str(self._get("state"))
         if state == "running" and time.time() - (self.last_time or time.time()) > self._stalled_after:
@@ -127,32 +125,32 @@ class StoredRun:
 
     @property
     def exit_code(self) -> int | None:
-        """The exit code of the process that ended it, where it is known."""
+        """Exit code of the process that ended it, if known."""
         return self._whole("exit_code")
 
     @property
     def signal(self) -> int | None:
-        """The signal that ended it, if one did."""
+        """Number of the signal that ended it, if one did."""
         return self._whole("signal")
 
     @property
     def traceback(self) -> str | None:
-        """Of the exception that ended it, if one did."""
+        """Traceback of the exception that ended it, if one did."""
         return self._text("traceback")
 
     @property
     def reason(self) -> str | None:
-        """Why it ended, in words, where somebody knew."""
+        """Why it ended, in words, if known."""
         return self._text("reason")
 
     @property
     def losses(self) -> dict[str, int]:
-        """How many records could not be kept, by reason; empty if all were."""
+        """Number of lost records by reason; empty if none was lost."""
         return self._map("losses")
 
     @property
     def sinks(self) -> dict[str, dict[str, Any]]:
-        """The servers that it goes to: address -> ``behind_bytes`` (what is not there yet), ``error``, ``offline``."""
+        """The servers it is sent to: address -> ``behind_bytes`` (still to be sent), ``error``, ``offline``."""
         return {
             progress.address: {
                 "behind_bytes": progress.behind_bytes(self.dir),
@@ -169,32 +167,32 @@ class StoredRun:
 
     @property
     def start_time(self) -> float | None:
-        """When it began, in Unix seconds."""
+        """Start, in Unix seconds."""
         return self._moment("start_time")
 
     @property
     def end_time(self) -> float | None:
-        """When it ended, in Unix seconds; None while it runs."""
+        """End, in Unix seconds; None while it is running."""
         return self._moment("end_time")
 
     @property
     def last_time(self) -> float | None:
-        """When something last came from it, in Unix seconds."""
+        """Time of its last record, in Unix seconds."""
         return self._moment("last_time")
 
     @property
     def step(self) -> int | None:
-        """The largest step that was logged; None if nothing was."""
+        """Largest step logged; None if nothing was."""
         return self._whole("step")
 
     @property
     def records(self) -> int:
-        """How many times it logged."""
+        """Number of `log` calls."""
         return int(self._get("records") or 0)
 
     @property
     def points(self) -> int:
-        """How many values it logged."""
+        """Number of values logged."""
         return int(self._get("points") or 0)
 
     def keys(self) -> list[str]:
@@ -306,12 +304,12 @@ class StoredRun:
         return row
 
     def refresh(self) -> StoredRun:
-        """Forget what was read, so that it is read again; return the run itself."""
+        """Discard the cached state, so that it is read again; return the run itself."""
         self._state = None
         return self
 
     def to_map(self) -> dict[str, Any]:
-        """Return what the run is as plain data, without its history."""
+        """Return the run's state as plain data, without its history."""
         self._load()
         names = (
             "id name project group job_type tags notes state exit_code signal traceback reason start_time end_time "
@@ -321,10 +319,10 @@ class StoredRun:
         return {name: getattr(self, name) for name in names.split()} | plain | {"dir": self.place}
 
     def store(self) -> RunReader:
-        """Return a reader of the run's store; where that is missing or damaged, it is first made anew from the log.
+        """Return a reader of the run's store; a missing or damaged store is first rebuilt from the log.
 
         Raises:
-            StoreError: that cannot be done, as on a read-only medium; the message says why.
+            StoreError: it cannot be rebuilt, for example on a read-only medium; the message says why.
         """
         reader = StoreReader(self.dir / STORE_NAME)
         try:
@@ -341,11 +339,11 @@ class StoredRun:
             try:
                 rebuild(self.dir)
                 return
-            except RunHeldError:  # its sidecar is about to make it
+            except RunHeldError:  # its sidecar is about to create it
                 if time.monotonic() > patient_until:
                     raise error from None
             except (OSError, LogFormatError) as reason:
-                raise StoreError(f"{error}; it cannot be made anew here: {reason}") from reason
+                raise StoreError(f"{error}; it cannot be rebuilt here: {reason}") from reason
             time.sleep(0.05)
             try:
                 reader.checkpoint()
@@ -365,7 +363,7 @@ class StoredRun:
             return self._state_by_log()
 
     def _state_by_log(self) -> dict[str, Any]:
-        """Read what the run is from its log, where the store is missing or damaged."""
+        """Read the state from the log, for a missing or damaged store."""
         state = RunState()
         try:
             replay(self.dir / LOG_NAME, 0, EachRecord(state.apply))
