@@ -1,5 +1,5 @@
-"""A sidecar's process from its begin to its end: its log, its signals, its server. `launch` serves one process and its
-children, `serve` whoever attaches. Runs on the main thread, which only waits.
+"""A sidecar's process from start to end: its log, its signals, its server. `launch` serves one process and its
+children, `serve` all clients. Runs on the main thread, which only waits.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ import fcntl
 import gc
 import logging
 import os
+import platform
 import resource
 import shutil
 import signal
@@ -30,19 +31,19 @@ _log = logging.getLogger("sidecar")
 
 
 class ServingError(SidecarError):
-    """A sidecar cannot serve as it was asked to; the message says what would be right."""
+    """The sidecar cannot serve with these options; the message says what to change."""
 
 
 class _OneLine(logging.Formatter):
-    """What clients say (ids, labels) goes into the log, too: no character of it may end a line or move a cursor."""
+    """Escapes control characters: text from clients (ids, labels) must not end a line or move the cursor."""
 
     def formatMessage(self, record: logging.LogRecord) -> str:
-        said = super().formatMessage(record)
-        return said if said.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in said)
+        message = super().formatMessage(record)
+        return message if message.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in message)
 
 
-class _Worst(logging.Handler):
-    """Remembers whether anything was said that somebody should read."""
+class _WarningSeen(logging.Handler):
+    """Remembers whether anything from WARNING on was logged."""
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
@@ -52,34 +53,34 @@ class _Worst(logging.Handler):
         self.seen = True
 
 
-def set_up_log() -> _Worst:
-    """Have everything worth saying go to standard error, a line each."""
+def set_up_log() -> _WarningSeen:
+    """Log to standard error, one line per message."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
         _OneLine("%(asctime)s.%(msecs)03d %(levelname)-7s %(threadName)-13s %(message)s", "%Y-%m-%d %H:%M:%S")
     )
     logging.basicConfig(level=logging.INFO, handlers=[handler])
-    worst = _Worst()
-    logging.getLogger("sidecar").addHandler(worst)
-    return worst
+    warnings = _WarningSeen()
+    logging.getLogger("sidecar").addHandler(warnings)
+    return warnings
 
 
 def launch(root: Path, connection_file: Path, parent: int, durability: str, ready_fd: int) -> int:
-    """Serve the process `parent` and its children until all of it is kept; return the exit status."""
+    """Serve the process `parent` and its children until all their records are kept; return the exit status."""
     from sidecar.protocol.channels import has_ipc
     from sidecar.protocol.layout import SOCKETS_PREFIX, sockets_in
 
-    worst = set_up_log()
+    warnings = set_up_log()
     sockets = Path(tempfile.mkdtemp(prefix=SOCKETS_PREFIX, dir=sockets_in()))
     try:
         endpoints = Endpoints.private(sockets) if has_ipc() else Endpoints.loopback()
         server = Server(root, connection_file, endpoints, parent, durability)
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the trainer, which says when to stop
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the training process
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
         _run(server, root, connection_file, ready_fd, (signal.SIGTERM,))
         if server.failed is not None:
             return 1
-        if not worst.seen:
+        if not warnings.seen:
             connection_file.with_suffix(".log").unlink(missing_ok=True)
         return 0
     finally:
@@ -98,62 +99,67 @@ def serve(
     sinks: str | None = None,
     ready_fd: int = -1,
 ) -> int:
-    """Serve whoever attaches, until SIGTERM or SIGINT; return the exit status.
+    """Serve all clients until SIGTERM or SIGINT; return the exit status.
 
     Args:
-        root: the directory that holds ``runs/``; made if it is not there.
+        root: the directory that holds ``runs/``; created if it does not exist.
         endpoints: where to listen.
-        connection_file: default ``<root>/sidecars/serve.json``.
+        connection_file: path of the connection file; None: ``<root>/sidecars/serve.json``.
         durability: ``"os"`` or ``"disk"``.
-        key: the key file of this sidecar; None: nothing is encrypted.
-        clients: the list of the clients that may attach; None: all who know the public key.
+        key: this sidecar's key file; None: connections are not encrypted.
+        clients: path of the list of clients that may attach; None: all that know the public key.
         insecure: whether other machines may attach without encryption.
-        ready_fd: a descriptor that is written to when it serves.
-        sinks: addresses of servers that every run is sent to, with commas between.
+        sinks: addresses of servers that every run is sent to, separated by commas.
+        ready_fd: a descriptor to which ``ready`` is written when the sidecar is ready; -1: none.
 
     Raises:
-        ValueError: an address in `sinks` is none.
-        ServingError: not so; the message says why. KeyFileError: a file of keys is none. ChannelError: an address
+        ValueError: an address in `sinks` is not valid.
+        ServingError: the options do not go together. KeyFileError: a key file is not valid. ChannelError: an address
         cannot be bound. OSError: the root cannot be written.
     """
     from sidecar.protocol.keys import read_key_pair
-    from sidecar.server.access import Guard
+    from sidecar.server.access import Access
 
     set_up_log()
     if key is None and clients is not None:
         raise ServingError("--clients lists public keys, so it needs --key")
     if key is None and not endpoints.local and not insecure:
         raise ServingError(
-            f"{endpoints.door} can be reached from other machines: give --key (made by 'sidecar keygen'), "
+            f"{endpoints.control} can be reached from other machines: give --key (made by 'sidecar keygen'), "
             "or say --insecure"
         )
-    guard = Guard(read_key_pair(key), clients) if key is not None else None
+    access = Access(read_key_pair(key), clients) if key is not None else None
     addresses = parse_sinks(sinks)
     make_root(root)
     directory = root / SIDECARS_NAME
     directory.mkdir(exist_ok=True)
     file = connection_file or directory / SERVING_NAME
     with _alone(directory, root):
-        server = Server(root, file, endpoints, None, durability, guard, addresses)
+        server = Server(root, file, endpoints, None, durability, access, addresses)
         _log.info("sidecar %s, process %d, keeps runs in %s", __version__, os.getpid(), root)
-        if guard is None and not endpoints.local:
-            _log.warning("INSECURE: nothing is encrypted, and whoever reaches %s can write and read", endpoints.door)
+        if access is None and not endpoints.local:
+            _log.warning("INSECURE: not encrypted; everybody who reaches %s can write and read", endpoints.control)
         _run(
             server, root, file, ready_fd, (signal.SIGTERM, signal.SIGINT),
-            lambda: f"listening at {endpoints.door}, {endpoints.about()}, {_who(guard, clients)}",
+            lambda: _started(endpoints, key, clients),
         )  # fmt: skip
-        left = server.unwritten_bytes
-        if left:
-            _log.error("stopped: %d bytes could not be written; they are still with their clients", left)
+        unwritten = server.unwritten_bytes
+        if unwritten:
+            _log.error("stopped: %d bytes could not be written; their clients still have them", unwritten)
         else:
-            _log.info("stopped: what was taken is in the logs")
-    return 1 if server.failed is not None or left else 0
+            _log.info("stopped: everything received is in the logs")
+    return 1 if server.failed is not None or unwritten else 0
 
 
-def _who(guard: object, clients: Path | None) -> str:
-    if guard is None:
-        return "not encrypted"
-    return f"encrypted, for the clients in {clients}" if clients is not None else "encrypted"
+def _started(endpoints: Endpoints, key: Path | None, clients: Path | None) -> Iterator[str]:
+    """Yield what an operator needs to know once the sidecar is ready: where it listens, and what clients must set."""
+    secure = "not encrypted" if key is None else "encrypted"
+    allowed = f", for the clients in {clients}" if clients is not None else ""
+    yield f"listening at {endpoints.control}, {endpoints.about()}, {secure}{allowed}"
+    address = endpoints.control.replace("tcp://0.0.0.0:", f"tcp://{platform.node()}:")
+    public = f" TRACKER_SIDECAR_KEY={key.with_suffix('.pub').name}" if key is not None else ""
+    own = " TRACKER_CLIENT_KEY=<its key file>" if clients is not None else ""
+    yield f"clients: export TRACKER_SIDECAR={address}{public}{own}"
 
 
 def _run(
@@ -162,65 +168,67 @@ def _run(
     connection_file: Path,
     ready_fd: int,
     stop_signals: Iterable[signal.Signals],
-    about: Callable[[], str] | None = None,
+    started: Callable[[], Iterable[str]] = tuple,
 ) -> None:
-    """Start the server, say so, and wait for its end."""
-    # Python hands the interpreter lock over every 5 ms by default; with three busy threads the one that waits for
-    # sockets would get it too late.
+    """Start the server, log the lines that `started` returns, and wait until the server has ended."""
+    # Python switches threads every 5 ms by default; with three busy threads, the one that waits for sockets would get
+    # the interpreter lock too late.
     sys.setswitchinterval(0.001)
-    # Records are many objects and no cycles: the collector would look at them again and again (5 % of the time).
+    # Records are many objects without cycles: the collector would traverse them again and again (5 % of the time).
     gc.freeze()
     gc.set_threshold(20_000, 20, 50)
     # A client takes five descriptors, a run five more; the usual soft limit of 1024 is for programs that call select().
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     with contextlib.suppress(ValueError, OSError):
-        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     _stop_on(server, stop_signals)
     server.start()
-    if about is not None:
-        _log.info("%s", about())
+    for line in started():
+        _log.info("%s", line)
     if ready_fd >= 0:
         os.write(ready_fd, b"ready\n")
         os.close(ready_fd)
-    tidying = threading.Thread(target=_tidy, args=(root, connection_file, server), name="RecoveryThread", daemon=True)
-    tidying.start()
+    recovery = threading.Thread(
+        target=_recover, args=(root, connection_file, server), name="RecoveryThread", daemon=True
+    )
+    recovery.start()
     server.ended.wait()
-    tidying.join()
+    recovery.join()
 
 
 def _stop_on(server: Server, signals: Iterable[signal.Signals]) -> None:
-    """Have the signals stop the server.
+    """Make the signals stop the server.
 
-    Not by a handler in Python: one that comes just before the main thread begins to wait runs when the wait is over.
-    The byte that the interpreter writes as soon as the system delivers the signal wakes the HandlerThread.
+    Not by a handler in Python: a signal that arrives just before the main thread starts to wait would be handled only
+    after the wait. The byte that the interpreter writes as soon as a signal is delivered wakes the HandlerThread.
     """
     signal.set_wakeup_fd(server.signals_fd, warn_on_full_buffer=False)
     for number in signals:
         signal.signal(number, lambda number, frame: None)
 
 
-def _tidy(root: Path, connection_file: Path, server: Server) -> None:
-    """Finish, in the background, what sidecars that died in this root have left."""
+def _recover(root: Path, connection_file: Path, server: Server) -> None:
+    """Recover, in the background, what sidecars that died in this root left behind."""
     from sidecar.pipeline.recovery import orphaned_runs, recover
-    from sidecar.server.cleanup import remove_leftovers
+    from sidecar.server.cleanup import clean_up
 
-    remove_leftovers(connection_file.parent)
+    clean_up(connection_file.parent)
     if server.serves_all:
-        server.take_up(orphaned_runs(root))
+        server.reopen(orphaned_runs(root))
     else:
         recover(root, None, Deadline(None))
-    server.send_leftovers(root)
+    server.resume_sinks(root)
 
 
 @contextlib.contextmanager
 def _alone(directory: Path, root: Path) -> Iterator[None]:
-    """Hold the lock of the one sidecar that serves a root; the system lets go of it however that ends."""
+    """Hold the lock of the one sidecar that serves a root; the system releases it however the process ends."""
     fd = os.open(directory / "serve.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise ServingError(f"another sidecar serves {root} already; 'sidecar status --dir {root}'") from error
+            raise ServingError(f"a sidecar is already running for {root}; see 'sidecar status --dir {root}'") from error
         yield
     finally:
         os.close(fd)

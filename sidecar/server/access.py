@@ -1,7 +1,7 @@
-"""Guard: who may connect to a sidecar with CURVE. Runs on the HandlerThread. Knows keys and no records.
+"""Access: which clients may connect to a sidecar with CURVE. Runs on the HandlerThread. Knows keys, not records.
 
-Without a list of clients whoever knows the sidecar's public key may connect; each connection is known by its key, so
-that no client can speak for another.
+Without a list of clients, every client that knows the sidecar's public key may connect. Each connection is identified
+by its key, so that no client can write as another.
 """
 
 from __future__ import annotations
@@ -17,19 +17,24 @@ from sidecar.protocol.keys import KeyPair, read_clients
 
 _log = logging.getLogger("sidecar")
 
-_SAY_SECONDS = 60.0
-"""Refusals of one sort are put into the log at most so often: a client may try ten times a second."""
+_LOG_SECONDS = 60.0
+"""Minimum time between two log lines about the same refusal, in seconds: a client may retry ten times a second."""
+
+_MAX_LOGGED = 1000
+"""Maximum number of refusals whose last log line is remembered."""
 
 
-class Guard:
+class Access:
     """Answers the handshakes of a sidecar's sockets.
 
     Args:
-        keys: the sidecar's pair.
-        clients: the list of the clients that may connect; read again when it changes. None: all who know the key.
+        keys: the sidecar's key pair.
+        clients: path of the list of clients that may connect, read again when it changes; None: all that know the
+            sidecar's public key.
 
     Attributes:
-        refused: how many handshakes failed: ``"key"`` (not in the list), ``"protocol"`` (no encryption, a wrong key).
+        refused: number of failed handshakes by reason: ``"key"`` (not in the list), ``"protocol"`` (not encrypted, or
+            a wrong key).
 
     Raises:
         KeyFileError: the list cannot be read.
@@ -42,12 +47,12 @@ class Guard:
         self._stamp: tuple[int, ...] | None = None
         self._listed: frozenset[str] = frozenset()
         self._gate: Gate | None = None
-        self._said: dict[str, float] = {}
+        self._logged: dict[str, float] = {}
         if clients is not None:
             self._stamp, self._listed = _stamp(clients), read_clients(clients)
 
     def open(self) -> Gate:
-        """Begin to answer; return the gate, whose channel is to be polled."""
+        """Start to answer handshakes; return the gate, whose channel must be polled."""
         self._gate = Gate(self._allows)
         return self._gate
 
@@ -57,11 +62,11 @@ class Guard:
         self._read_again(self._path)
         if key in self._listed:
             return True
-        self._say(f"key {key}", f"a client was refused: its key {key} is not in {self._path}")
+        self._warn(f"key {key}", f"a client was refused: its key {key} is not in {self._path}")
         return False
 
     def _read_again(self, path: Path) -> None:
-        """Take the list anew where it has changed; where it cannot be read, go on with the one that was good."""
+        """Read the list again if it has changed; if it cannot be read, keep the previous one."""
         stamp = _stamp(path)
         if stamp == self._stamp:
             return
@@ -70,27 +75,27 @@ class Guard:
             self._listed = read_clients(path)
             _log.info("the list of clients was read again: %d keys", len(self._listed))
         except KeyFileError as error:
-            _log.error("the list of clients stays as it was: %s", error)
+            _log.error("the list of clients cannot be read, so the previous one is kept: %s", error)
 
     def failed(self, refusal: str) -> None:
-        """A handshake failed; one for its key was said before, with the key.
+        """Count a failed handshake. Refused keys are logged already.
 
-        A client that sees first that it does not fit ends the connection, so one that was cut is counted as such a one.
+        A client that detects the mismatch first disconnects, so a dropped connection counts as a mismatch.
         """
         refusal = "protocol" if refusal == "cut" else refusal
         self.refused[refusal] = self.refused.get(refusal, 0) + 1
         if refusal != "key":
-            self._say(
+            self._warn(
                 refusal,
-                "a client was refused: it does not encrypt, or with another key than this sidecar's, or was cut off",
+                "a client was refused: it does not encrypt, it expects another key of this sidecar, or it disconnected",
             )
 
-    def _say(self, about: str, line: str) -> None:
+    def _warn(self, about: str, line: str) -> None:
         now = time.monotonic()
-        if now - self._said.get(about, -_SAY_SECONDS) >= _SAY_SECONDS:
-            if len(self._said) > 1000:  # whoever tries many keys need not be remembered
-                self._said.clear()
-            self._said[about] = now
+        if now - self._logged.get(about, -_LOG_SECONDS) >= _LOG_SECONDS:
+            if len(self._logged) > _MAX_LOGGED:
+                self._logged.clear()
+            self._logged[about] = now
             _log.warning("%s", line)
 
     def close(self) -> None:
@@ -100,8 +105,9 @@ class Guard:
 
 
 def _stamp(path: Path) -> tuple[int, ...] | None:
+    """Return what changes when a file changes; None if it cannot be looked at."""
     try:
-        found = os.stat(path)
+        status = os.stat(path)
     except OSError:
         return None
-    return found.st_mtime_ns, found.st_ino, found.st_size
+    return status.st_mtime_ns, status.st_ino, status.st_size

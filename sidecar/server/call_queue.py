@@ -1,4 +1,4 @@
-"""Calls that other threads have made on the HandlerThread, and the pipe that wakes it for them."""
+"""Call queue: functions that other threads have called on the HandlerThread, and the pipe that wakes it for them."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import queue
 from collections.abc import Callable
 
 
-class Calls:
-    """A queue of functions, behind a descriptor that is readable while some are waiting.
+class CallQueue:
+    """A queue of functions, with a descriptor that is readable while functions are queued.
 
     Attributes:
-        fd: for the poll of the thread that calls `make`.
+        fd: to be polled by the thread that calls `run_all`.
     """
 
     def __init__(self) -> None:
@@ -21,15 +21,15 @@ class Calls:
         os.set_blocking(self._wake, False)
 
     def put(self, function: Callable[[], None]) -> None:
-        """Have `function` called, soon. From any thread."""
+        """Queue a call of `function`. From any thread."""
         self._queue.put(function)
         try:
             os.write(self._wake, b"\0")
         except BlockingIOError:
             return  # the pipe is full of wake-ups already
 
-    def make(self) -> None:
-        """Call all that wait, in their order."""
+    def run_all(self) -> None:
+        """Call all queued functions in order."""
         try:
             os.read(self.fd, 65536)
         except BlockingIOError:

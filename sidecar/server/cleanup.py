@@ -1,4 +1,4 @@
-"""Removes what killed sidecars have left: connection files, empty logs, directories of sockets. Never their runs."""
+"""Cleanup after killed sidecars: their connection files, empty logs and socket directories, never their runs."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from sidecar.protocol.errors import ConnectionFileError
 from sidecar.protocol.layout import SOCKETS_PREFIX, sockets_in
 
 
-def remove_leftovers(directory: Path) -> None:
-    """Remove what dead sidecars of this machine have left beside their connection files in `directory`."""
+def clean_up(directory: Path) -> None:
+    """Remove the connection files in `directory` of sidecars that died on this machine, and what belongs to them."""
     here = machine_id()
     for file in directory.glob("*.json"):
         try:
@@ -31,7 +31,7 @@ def remove_leftovers(directory: Path) -> None:
 
 
 def _remove_sockets(connection: Connection) -> None:
-    """Remove the directory of its door, if it is one that a sidecar of this user has made."""
+    """Remove the directory of its control socket, if a sidecar of this user has made it."""
     scheme, _, path = connection.control.partition("://")
     sockets = Path(path).parent
     if scheme == "ipc" and sockets.parent == sockets_in() and sockets.name.startswith(SOCKETS_PREFIX):

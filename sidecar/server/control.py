@@ -20,7 +20,7 @@ from sidecar.protocol.codec import decode_envelope, encode
 from sidecar.protocol.connection import machine_id
 from sidecar.protocol.errors import ChannelError, RecordError, RefusedError
 from sidecar.protocol.records import KINDS, Body, Record
-from sidecar.server.access import Guard
+from sidecar.server.access import Access
 from sidecar.server.endpoints import Endpoints
 from sidecar.server.results import ResultSockets
 
@@ -28,7 +28,7 @@ _log = logging.getLogger("sidecar")
 
 
 class _Request(NamedTuple):
-    """A request and the way back to who sent it.
+    """A request and the way back to its sender.
 
     Attributes:
         record: what is requested.
@@ -48,12 +48,12 @@ class ControlSocket:
         channel: the bound ROUTER socket.
         records_endpoint: where clients push their records.
         endpoints: where the sidecar is bound.
-        guard: who may connect; None: nothing is encrypted.
+        access: which clients may connect; None: connections are not encrypted.
         sessions: attaches clients.
         results: the clients' result sockets.
-        call: has a function called on the HandlerThread.
+        call: queues a call of a function on the HandlerThread.
         status: returns the answer to ``status``.
-        stop: called when a client that may asks the sidecar to stop.
+        stop: called when a client asks the sidecar to stop, and may.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class ControlSocket:
         channel: Channel,
         records_endpoint: str,
         endpoints: Endpoints,
-        guard: Guard | None,
+        access: Access | None,
         sessions: Sessions,
         results: ResultSockets,
         call: Callable[[Callable[[], None]], None],
@@ -71,7 +71,7 @@ class ControlSocket:
         self._channel = channel
         self._records_endpoint = records_endpoint
         self._endpoints = endpoints
-        self._guard = guard
+        self._access = access
         self._sessions = sessions
         self._results = results
         self._call = call
@@ -120,8 +120,8 @@ class ControlSocket:
         self._stop()
 
     def _may_stop(self, key: str) -> bool:
-        if self._guard is not None:
-            return key == self._guard.keys.public
+        if self._access is not None:
+            return key == self._access.keys.public
         return self._endpoints.local
 
     # -- attach -------------------------------------------------------------------------------------------------

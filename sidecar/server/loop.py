@@ -1,7 +1,7 @@
-"""The HandlerThread's loop: owns every socket of the sidecar, and feeds the Handler what comes in.
+"""The HandlerThread's loop: owns every socket of the sidecar, and passes what arrives to the Handler.
 
-The control socket (ROUTER), the record socket (PULL) and one result socket (PUSH) per attached client live and die on
-this thread. Other threads reach it by `call`.
+The control socket (ROUTER), the record socket (PULL) and one result socket (PUSH) per attached client are opened, used
+and closed on this thread. Other threads reach it by `call`.
 """
 
 from __future__ import annotations
@@ -46,27 +46,31 @@ from sidecar.protocol.layout import RUNS_NAME
 from sidecar.protocol.records import Body, Record
 from sidecar.protocol.sink_address import SinkAddress, parse_sink
 from sidecar.protocol.sink_progress import all_progress
-from sidecar.server.access import Guard
-from sidecar.server.call_queue import Calls
+from sidecar.server.access import Access
+from sidecar.server.call_queue import CallQueue
 from sidecar.server.control import ControlSocket
 from sidecar.server.endpoints import Endpoints
-from sidecar.server.process_watch import Watch
-from sidecar.server.results import UNSENT_PAUSE, ResultSockets
+from sidecar.server.process_watch import ProcessWatch
+from sidecar.server.results import RETRY_SECONDS, ResultSockets
 from sidecar.server.status import Status
 from sidecar.sinks.senders import SinkSenders
 
 _log = logging.getLogger("sidecar")
 
 _BACKLOG_BYTES = 8 * 1024 * 1024
-"""While more than this waits for the log, the record socket is not read: the clients' windows hold it."""
+"""Maximum number of bytes queued for the log while the record socket is read; the clients' windows hold the rest."""
 
 _RECORDS_QUEUED = 8
-"""Messages that ZeroMQ holds for each client before the sidecar reads them; they may be large."""
+"""Messages that ZeroMQ queues for each client; they may be large."""
 
 _SINK_SECONDS = 5.0
-"""What is under way to a server when the sidecar stops is waited for no longer; it is sent again."""
+"""Maximum time to wait, at a stop, for requests that are on their way to a server, in seconds. They are resent."""
+
+_SHUTDOWN_SECONDS = 30.0
 
 _BURST_SECONDS = 0.02
+"""Maximum time for which records are read before the loop looks after everything else, in seconds."""
+
 _PARENT = "parent"
 
 
@@ -75,17 +79,18 @@ class Server:
 
     Args:
         root: the directory that holds ``runs/``.
-        connection_file: where to write how it is reached.
+        connection_file: path of the connection file to write.
         endpoints: where to bind.
-        guard: who may connect, and the keys; None: everything is plain, for those who can reach it.
-        sinks: servers that every run is sent to.
-        parent: the process whose end, with no run left, ends the sidecar; None: it serves until it is stopped.
+        parent: process id; the sidecar exits when that process has ended and no run is open. None: it serves until it
+            is stopped.
         durability: ``"os"`` or ``"disk"``.
+        access: which clients may connect, and the sidecar's keys; None: connections are not encrypted.
+        sinks: servers that every run is sent to.
 
     Attributes:
-        signals_fd: what is written here stops it, as `stop` does; for `signal.set_wakeup_fd`.
+        signals_fd: a byte written here stops it, as `stop` does; for `signal.set_wakeup_fd`.
         ended: set when it has stopped.
-        failed: what it died of, or None.
+        failed: the exception that ended it, or None.
     """
 
     def __init__(
@@ -95,12 +100,12 @@ class Server:
         endpoints: Endpoints,
         parent: int | None = None,
         durability: str = "os",
-        guard: Guard | None = None,
+        access: Access | None = None,
         sinks: Iterable[SinkAddress] = (),
     ) -> None:
         self._connection_file = connection_file
         self._endpoints = endpoints
-        self._guard = guard
+        self._access = access
         self._encrypted_refused = 0
         self._parent = parent
         self._pressed_until = 0.0
@@ -123,15 +128,15 @@ class Server:
         )
         self._handler = Handler(self._sessions, self._intake, self._to_writer)
         self._thread = threading.Thread(target=self._run, name="HandlerThread", daemon=True)
-        self._calls = Calls()
+        self._calls = CallQueue()
         self._signals_read, self.signals_fd = os.pipe()
         os.set_blocking(self.signals_fd, False)
         self._stopping = False
         self._status = Status(root, self._intake, self._sessions, self._writer, self._sender, self._sink_senders)
         self._ready: queue.SimpleQueue[BaseException | None] = queue.SimpleQueue()
-        self._results = ResultSockets(endpoints, guard.keys if guard is not None else None)
+        self._results = ResultSockets(endpoints, access.keys if access is not None else None)
         self._resources = contextlib.ExitStack()
-        self._watch = Watch()
+        self._watch = ProcessWatch()
         self._watched: dict[str, Session] = {}
         self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
         self._on_event: dict[type, Callable[[Any], None]] = {
@@ -146,7 +151,7 @@ class Server:
     # -- from any thread ----------------------------------------------------------------------------------------
 
     def call(self, function: Callable[[], None]) -> None:
-        """Have `function` called on the HandlerThread, soon."""
+        """Queue a call of `function` on the HandlerThread."""
         self._calls.put(function)
 
     def _post(self, client: str, result: Record) -> None:
@@ -164,16 +169,16 @@ class Server:
 
     @property
     def serves_all(self) -> bool:
-        """Whether it serves whoever attaches, and not one process and its children."""
+        """Whether it serves all clients, not only one process and its children."""
         return self._parent is None
 
-    def take_up(self, run_ids: Iterable[str]) -> None:
-        """Open runs that a sidecar before this one left: their clients may be on other machines, and come back."""
+    def reopen(self, run_ids: Iterable[str]) -> None:
+        """Open runs of an earlier sidecar: their clients may be on other machines, and attach again."""
         for run_id in run_ids:
             self.call(partial(self._sessions.reopen, run_id))
 
-    def send_leftovers(self, root: Path) -> None:
-        """Go on sending what sidecars that died have left on its way, as long as this one serves anyway."""
+    def resume_sinks(self, root: Path) -> None:
+        """Continue sending the runs that earlier sidecars had not sent completely, while this one is running."""
         for directory in sorted((root / RUNS_NAME).glob("*")):
             for progress in all_progress(directory):
                 if not progress.offline and progress.behind_bytes(directory):
@@ -184,7 +189,7 @@ class Server:
         return time.monotonic() < self._pressed_until
 
     def start(self) -> None:
-        """Bind, write the connection file, and begin to serve.
+        """Bind, write the connection file, and start serving.
 
         Raises:
             ChannelError: an address cannot be bound. OSError: the connection file cannot be written.
@@ -197,12 +202,12 @@ class Server:
             raise error
 
     def stop(self) -> None:
-        """Begin to drain; `ended` is set when that is done. May be called twice, and from any thread."""
+        """Start to drain; `ended` is set when that is done. May be called twice, and from any thread."""
         self._stopping = True
         self.call(lambda: None)
 
     def close(self, deadline: Deadline) -> None:
-        """Stop, and wait for the end until the deadline."""
+        """Stop, and wait until the deadline at most."""
         self.stop()
         self._thread.join(deadline.left())
 
@@ -218,7 +223,7 @@ class Server:
         self._ready.put(None)
         try:
             self._loop()
-            self._shut_down(Deadline(30.0))
+            self._shut_down(Deadline(_SHUTDOWN_SECONDS))
         except BaseException as error:
             self.failed = error
             _log.exception("the HandlerThread failed; the sidecar stops, and its clients will launch another")
@@ -229,31 +234,31 @@ class Server:
     def _open(self) -> None:
         self._resources.callback(self._watch.close)
         self._poll = channels.Poll()
-        keys = self._guard.keys if self._guard is not None else None
-        if self._guard is not None:
-            self._resources.callback(self._guard.close)
+        keys = self._access.keys if self._access is not None else None
+        if self._access is not None:
+            self._resources.callback(self._access.close)
         self._records = channels.pull(_RECORDS_QUEUED, keys)
         self._resources.callback(self._records.close)
         control = channels.router(keys)
         self._resources.callback(control.close)
         self._resources.callback(self._results.close)
         self._special: dict[channels.Channel, Callable[[], None]] = {}
-        if self._guard is not None:
-            gate = self._guard.open()
+        if self._access is not None:
+            gate = self._access.open()
             self._special[gate.channel] = gate.answer
             for channel in (control, self._records):
                 handshakes = channel.watch_handshakes()
                 self._special[handshakes] = partial(self._on_handshakes, handshakes)
-        elif self._endpoints.door.startswith("tcp://"):
+        elif self._endpoints.control.startswith("tcp://"):
             handshakes = control.watch_handshakes()
             self._special[handshakes] = partial(self._on_handshakes, handshakes)
-        door_endpoint = self._endpoints.bind_door(control)
+        endpoint = self._endpoints.bind_control(control)
         self._records_endpoint = self._endpoints.bind(self._records, "records")
         self._special[control] = ControlSocket(
             control,
             self._records_endpoint,
             self._endpoints,
-            self._guard,
+            self._access,
             self._sessions,
             self._results,
             self.call,
@@ -268,7 +273,7 @@ class Server:
         if self._parent is not None:
             self._watch_process(self._parent, _PARENT)
         connection = Connection(
-            reached(door_endpoint, "tcp://127.0.0.1:0"),  # the file is read on this machine
+            reached(endpoint, "tcp://127.0.0.1:0"),  # the file is read on this machine
             os.getpid(),
             machine_id(),
             platform.node(),
@@ -283,7 +288,7 @@ class Server:
         while not self._done():
             for source in self._poll.wait(wait, [*self._special, self._records]):
                 if source == self._calls.fd:
-                    self._calls.make()
+                    self._calls.run_all()
                 elif source == self._signals_read:
                     self._stopping = True
                 elif source is self._records:
@@ -293,11 +298,11 @@ class Server:
                 else:
                     self._special[source]()
             now = time.monotonic()
-            if not self._reading:  # no client is read, so none is silent
+            if not self._reading:  # then no client can be considered silent
                 self._sessions.all_seen(now)
             wait = self._handler.idle(now)
             if self._results.send_unsent(now):
-                wait = min(wait, UNSENT_PAUSE)
+                wait = min(wait, RETRY_SECONDS)
             for key in self._watch.gone():
                 self._on_gone(key)
             self._handle_events()
@@ -318,12 +323,12 @@ class Server:
         )
 
     def _shut_down(self, deadline: Deadline) -> None:
-        """The order: no new records; what was taken reaches the logs; the logs reach the store; then the sockets."""
+        """Stop in order: no new records, then the logs, the stores, the sinks; the sockets are closed last."""
         self._handler.close(deadline)
         self._connection_file.unlink(missing_ok=True)
         self._writer_thread.close(deadline)
         self._sender_thread.close(deadline)
-        self._calls.make()  # the last acks and answers
+        self._calls.run_all()  # the last acks and answers
         self._handle_events()  # the sinks learn that no more comes for the runs
         self._sink_senders.close(Deadline(deadline.left(_SINK_SECONDS)))
 
@@ -342,23 +347,23 @@ class Server:
                 return
 
     def _receive(self) -> tuple[bytes, str | None] | None:
-        """Return a message and the public key that it came with, None without encryption; None if none waits."""
-        if self._guard is not None:
+        """Return the next message and the public key it came with (None without encryption), or None."""
+        if self._access is not None:
             return self._records.receive_from()
         message = self._records.receive()
         return (message, None) if message is not None else None
 
     def _on_handshakes(self, handshakes: channels.Channel) -> None:
         for refusal in handshakes.refusals():
-            if self._guard is not None:
-                self._guard.failed(refusal)
+            if self._access is not None:
+                self._access.failed(refusal)
                 continue
             if not self._encrypted_refused:
-                _log.warning("a client was refused: it encrypts, and this sidecar does not")
+                _log.warning("a handshake failed: the client encrypts and this sidecar does not, or it disconnected")
             self._encrypted_refused += 1
 
     def _regulate(self) -> None:
-        """Stop reading records while the log is behind; begin again when it has caught up."""
+        """Stop reading records while the log is behind; resume when it has caught up."""
         reading = self._writer.backlog_bytes < (_BACKLOG_BYTES if self._reading else _BACKLOG_BYTES // 2)
         if reading != self._reading:
             self._reading = reading
@@ -421,16 +426,16 @@ class Server:
             self._sessions.detach(key)
 
     def _handshakes_refused(self) -> dict[str, int]:
-        if self._guard is not None:
-            return dict(self._guard.refused)
+        if self._access is not None:
+            return dict(self._access.refused)
         return {"protocol": self._encrypted_refused} if self._encrypted_refused else {}
 
     @property
     def unwritten_bytes(self) -> int:
-        """What was taken and is not in a log."""
+        """Bytes that were received and are not in a log yet."""
         return self._writer.backlog_bytes
 
     def status(self) -> Body:
-        """Return what ``sidecar status`` shows."""
-        encrypted = self._guard is not None
+        """Return the body of the answer to ``status``."""
+        encrypted = self._access is not None
         return self._status.body(self._records_endpoint, self._handshakes_refused(), encrypted=encrypted)

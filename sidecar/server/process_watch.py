@@ -1,6 +1,6 @@
-"""Notices at once when a process ends: pidfd_open(2) where the system has it, psutil's polling elsewhere.
+"""Process watch: notices at once when a process ends, by pidfd_open(2) or else by polling with psutil.
 
-Used on the HandlerThread. Knows only process ids that are valid here (see `sidecar.protocol.connection.machine_id`).
+Used on the HandlerThread. Its process ids are valid on this machine (see `sidecar.protocol.connection.machine_id`).
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ _Open = Callable[[int], int]
 _pidfd_open: _Open | None = getattr(os, "pidfd_open", None)
 
 
-class Watch:
-    """Watches processes; each under a key of the caller's."""
+class ProcessWatch:
+    """Watches processes, each under a key that the caller chooses."""
 
     def __init__(self) -> None:
         self._by_fd: dict[int, Hashable] = {}
@@ -25,9 +25,9 @@ class Watch:
         self._gone: list[Hashable] = []
 
     def add(self, pid: int, key: Hashable) -> int | None:
-        """Begin to watch `pid`; return a descriptor to poll, readable when the process ends; None where there is none.
+        """Watch `pid`; return a descriptor that becomes readable when the process ends, or None if it is polled.
 
-        A process that is gone already is told by the next `gone`.
+        A process that has ended already is yielded by the next `gone`.
         """
         if _pidfd_open is not None:
             try:
@@ -43,28 +43,28 @@ class Watch:
 
         try:
             self._polled[key] = psutil.Process(pid)
-        except (psutil.NoSuchProcess, ValueError, OverflowError):  # the number is a client's, and may be none
+        except (psutil.NoSuchProcess, ValueError, OverflowError):  # a client sent the number: it may not be valid
             self._gone.append(key)
         return None
 
     def ended(self, fd: int) -> Hashable | None:
-        """Return the key whose descriptor became readable, and stop watching it; None if `fd` is not ours."""
+        """Return the key whose descriptor became readable, and stop watching it; None if `fd` is of something else."""
         key = self._by_fd.pop(fd, None)
         if key is not None:
             os.close(fd)
         return key
 
     def gone(self) -> Iterator[Hashable]:
-        """Yield the keys of the processes that ended and have no descriptor, each once."""
+        """Yield the keys of ended processes that have no descriptor, each once."""
         yield from self._gone
         self._gone.clear()
         for key, process in list(self._polled.items()):
-            if _is_over(process):
+            if _has_ended(process):
                 del self._polled[key]
                 yield key
 
     def forget(self, key: Hashable) -> int | None:
-        """Stop watching; return the descriptor that is closed by it, if there was one."""
+        """Stop watching a process; return the descriptor that was closed, if it had one."""
         self._polled.pop(key, None)
         for fd, held in list(self._by_fd.items()):
             if held == key:
@@ -80,7 +80,7 @@ class Watch:
         self._polled.clear()
 
 
-def _is_over(process: psutil.Process) -> bool:
+def _has_ended(process: psutil.Process) -> bool:
     import psutil
 
     try:

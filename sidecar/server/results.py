@@ -1,7 +1,7 @@
-"""The result sockets: one PUSH for each attached client, bound when it attaches. Used on the HandlerThread.
+"""The result sockets: one PUSH per attached client, bound when it attaches. Used on the HandlerThread.
 
-Knows nothing of what a result says. What a client does not take is tried again for a while, then dropped: a later ack,
-or the client's question again, makes it good.
+Does not know what a result says. A result that a client does not accept is retried for a while, then dropped: a later
+ack, or the client's repeated request, makes up for it.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ from sidecar.protocol.errors import ChannelError
 from sidecar.protocol.keys import KeyPair
 from sidecar.server.endpoints import Endpoints
 
-_UNSENT_SECONDS = 5.0
-_UNSENT_MOST = 64
-"""So many results are kept, for so long, for a client that has asked before its socket was connected."""
+_MAX_UNSENT_SECONDS = 5.0
+_MAX_UNSENT = 64
+"""Results buffered for a client whose socket is not connected yet: for how long, in seconds, and how many."""
 
-UNSENT_PAUSE = 0.002
-"""In so many seconds `send_unsent` should be called again."""
+RETRY_SECONDS = 0.002
+"""Interval at which `send_unsent` should be called while results are buffered, in seconds."""
 
 
 class _Results:
-    """One client's socket, where it is bound, and what it has not taken."""
+    """One client's socket, its endpoint, and the results that are not sent yet."""
 
     def __init__(self, channel: channels.Channel, endpoint: str) -> None:
         self.channel = channel
@@ -36,8 +36,8 @@ class ResultSockets:
     """The result sockets of all clients.
 
     Args:
-        endpoints: where they are bound.
-        keys: the sidecar's pair; None: nothing is encrypted.
+        endpoints: binds them.
+        keys: the sidecar's key pair; None: connections are not encrypted.
     """
 
     def __init__(self, endpoints: Endpoints, keys: KeyPair | None = None) -> None:
@@ -48,7 +48,7 @@ class ResultSockets:
         self._made = 0
 
     def endpoint(self, client: str) -> str:
-        """Return where a client pulls its results from; bound now if it is new.
+        """Return the endpoint of a client's results; a new client's socket is bound now.
 
         Raises:
             ChannelError: it cannot be bound.
@@ -65,23 +65,23 @@ class ResultSockets:
         return self._by_client[client].endpoint
 
     def send(self, client: str, message: bytes) -> None:
-        """Send a result; nothing happens where the client has left."""
+        """Send a result; does nothing if the client has detached."""
         results = self._by_client.get(client)
         if results is None or (not results.unsent and results.channel.send(message)):
             return
         if not results.unsent:
             results.unsent_since = time.monotonic()
             self._waiting.add(client)
-        if len(results.unsent) < _UNSENT_MOST:
+        if len(results.unsent) < _MAX_UNSENT:
             results.unsent.append(message)
 
     def send_unsent(self, now: float) -> bool:
-        """Try again what was not taken; return whether some is left."""
+        """Send buffered results again; return whether some remain."""
         for client in list(self._waiting):
             results = self._by_client[client]
             while results.unsent and results.channel.send(results.unsent[0]):
                 results.unsent.popleft()
-            if now - results.unsent_since > _UNSENT_SECONDS:
+            if now - results.unsent_since > _MAX_UNSENT_SECONDS:
                 results.unsent.clear()
             if not results.unsent:
                 self._waiting.discard(client)
@@ -96,6 +96,6 @@ class ResultSockets:
             self._endpoints.release(results.endpoint)
 
     def close(self) -> None:
-        """Close all of them. May be called twice."""
+        """Close all sockets. May be called twice."""
         for client in list(self._by_client):
             self.forget(client)

@@ -126,7 +126,7 @@ def test_a_client_attaches_by_endpoint_by_file_and_by_environment(
     assert command("stop", serving.door if kind == "ipc" else serving.file).code == 0
     assert serving.process.wait(30) == 0
     assert not serving.file.exists() and list(sockets.iterdir()) == []
-    assert "stopped: what was taken is in the logs" in serving.said()
+    assert "stopped: everything received is in the logs" in serving.said()
 
 
 @pytest.mark.parametrize("by", ["endpoint", "file"])
@@ -176,13 +176,16 @@ def test_where_nobody_is_init_gives_up_after_its_timeout_with_one_clear_error(sc
         (["--listen", "tcp://127.0.0.1"], ["'tcp://127.0.0.1'", "tcp://host:port"]),
         (["--listen", "tcp://127.0.0.1:99999"], ["99999", "tcp://host:port"]),
         (["--listen", "ipc://relative"], ["ipc://relative", "ipc:///path"]),
-        (["--ports", "many"], ["--ports 'many'", "5758-5999"]),
-        (["--ports", "5758-"], ["--ports '5758-'"]),
-        (["--ports", "5758"], ["--ports '5758'", "two ports"]),
-        (["--ports", "6000-5000"], ["--ports '6000-5000'", "two ports"]),
-        (["--ports", "0-10"], ["--ports '0-10'", "1 to 65535"]),
+        (["--ports", "many"], ["--ports must be", "not 'many'", "5758-5999"]),
+        (["--ports", "5758-"], ["--ports must be", "not '5758-'"]),
+        (["--ports", "5758"], ["--ports must be", "not '5758'", "two ports"]),
+        (["--ports", "6000-5000"], ["--ports must be", "not '6000-5000'", "two ports"]),
+        (["--ports", "0-10"], ["--ports must be", "not '0-10'", "1 to 65535"]),
         (["--ports", "65000-66000"], ["--ports", "1 to 65535"]),
-        (["--listen", "ipc:///tmp/door", "--ports", "5000-5010"], ["ipc:///tmp/door has no ports", "--ports"]),
+        (
+            ["--listen", "ipc:///tmp/door", "--ports", "5000-5010"],
+            ["--ports needs a tcp:// endpoint, not ipc:///tmp/door", "--ports"],
+        ),
         (["--listen", "tcp://127.0.0.1:5757", "--ports", "5757-5758"], ["1 ports", "--ports"]),
     ],
 )
@@ -206,7 +209,7 @@ def test_an_address_in_use_is_said_in_one_line(
     assert second.code == 1
     line = error_line(second.err)
     assert line.startswith(f"sidecar: {first.door}: cannot bind: ")
-    assert ("Address already in use" if kind == "tcp" else "somebody listens there already") in line
+    assert ("Address already in use" if kind == "tcp" else "another process is listening there") in line
     assert first.status()["clients"] == 0, "the first is not disturbed"
 
 
@@ -214,7 +217,7 @@ def test_only_one_serves_a_root(serve: Callable[..., Serving], root: Path) -> No
     first = serve()
     second = command("serve", "--dir", root, "--listen", LOOPBACK)
     assert second.code == 1
-    assert error_line(second.err).startswith(f"sidecar: another sidecar serves {root} already")
+    assert error_line(second.err).startswith(f"sidecar: a sidecar is already running for {root}")
     assert read_connection(first.file).pid == first.process.pid
     first.process.send_signal(signal.SIGKILL)
     first.process.wait()
@@ -250,7 +253,7 @@ def test_a_range_that_is_too_small_is_told_and_ports_are_given_back(
         """,
         env={"TRACKER_SIDECAR": serving.door},
     )
-    for word in ("no port is left on 127.0.0.1 for another client", f"{ports[0]}-{ports[-1]}", "--ports"):
+    for word in ("no port is free on 127.0.0.1 for another client", f"{ports[0]}-{ports[-1]}", "--ports"):
         assert word in done.out
     for client in (first, second):
         client.log(1, loss=0.5)
@@ -287,7 +290,7 @@ def test_a_client_that_was_refused_for_want_of_a_port_is_not_attached(
     ports = free_ports(2)
     serving = serve("--ports", f"{ports[0]}-{ports[-1]}")
     attach(serving, "run", "first")
-    with pytest.raises(RefusedError, match="no port is left"):
+    with pytest.raises(RefusedError, match="no port is free"):
         attach(serving, "another", "second")
     assert serving.status()["clients"] == 1
     wait_until(lambda: serving.status()["runs"] == ["run"], "the run that was not begun is let go", 3.0)
@@ -497,13 +500,13 @@ def test_drain_waits_for_clients_and_for_servers(
 ) -> None:
     nowhere = f"mlflow+http://127.0.0.1:{free_ports(1)[0]}"
     serving = serve("--sinks", nowhere)
-    assert command("drain", "--dir", root) == (0, "", "")
+    assert command("drain", "--dir", root) == (0, "", "drained: nothing is pending\n")
     client = attach(serving, "run", "client")
     client.log(1, loss=0.5)
     assert client.ask("flush")["seq"] == 1
     here = command("drain", serving.door, "--within", "0.3")
     assert here.code == 1 and here.err.startswith(
-        "sidecar drain: not within 0.3 s: 1 client is attached; run run: mlflow"
+        "sidecar drain: still pending after 0.3 s: 1 client is attached; run run: mlflow"
     )
     client.say("exit", {"state": "finished"})
     client.unnumbered("detach", {})
@@ -531,7 +534,7 @@ def test_drain_ends_when_the_last_client_has_left(
 
 def test_status_where_nobody_is(root: Path) -> None:
     none = command("status", "--dir", root)
-    assert none.code == 1 and "serve.json: No such file" in error_line(none.err)
+    assert none.code == 1 and "no sidecar is serving" in error_line(none.err)
     door = f"tcp://127.0.0.1:{free_ports(1)[0]}"
     nobody = command("status", door, "--timeout", "0.3", "--json")
     assert (nobody.code, nobody.out, nobody.err) == (1, "", f"sidecar: no sidecar answers at {door}\n")

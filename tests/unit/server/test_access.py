@@ -1,4 +1,4 @@
-"""The Guard, stepped by hand with real sockets: who gets through, what is counted and said, when the list is read."""
+"""Access, stepped by hand with real sockets: who gets through, what is counted and said, when the list is read."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from sidecar.protocol import channels
 from sidecar.protocol.channels import Channel, Gate, new_key_pair
 from sidecar.protocol.errors import KeyFileError
 from sidecar.protocol.keys import KeyPair, Security
-from sidecar.server import access as guard_module
-from sidecar.server.access import Guard
+from sidecar.server import access as access_module
+from sidecar.server.access import Access
 from tests.support import wait_until
 
 SERVER, ANNA, BERT, OTHER = (new_key_pair() for _ in range(4))
@@ -24,7 +24,7 @@ class Door:
     """A record socket behind a guard; `step` does what the sidecar's loop does."""
 
     def __init__(self, clients: Path | None = None) -> None:
-        self.guard = Guard(SERVER, clients)
+        self.guard = Access(SERVER, clients)
         self.gate: Gate = self.guard.open()
         self.records = channels.pull(security=SERVER)
         self.handshakes = self.records.watch_handshakes()
@@ -108,7 +108,7 @@ def test_who_does_not_know_the_sidecars_key_is_counted_and_told(
     assert not open_door.lets_in(security)
     assert set(open_door.guard.refused) == {"protocol"}
     (line,) = caplog.messages
-    assert "does not encrypt, or with another key than this sidecar's" in line
+    assert "it does not encrypt, it expects another key of this sidecar" in line
     assert open_door.lets_in(of(ANNA)), "others are not disturbed"
 
 
@@ -143,7 +143,11 @@ def test_a_list_that_becomes_unreadable_stays_as_it_was(
     listed.write_text("what is this?\n")
     assert door.lets_in(of(ANNA))
     assert not door.lets_in(of(BERT))
-    assert "stays as it was" in caplog.messages[0] and "line 1" in caplog.messages[0] and "'what'" in caplog.messages[0]
+    assert (
+        "the previous one is kept" in caplog.messages[0]
+        and "line 1" in caplog.messages[0]
+        and "'what'" in caplog.messages[0]
+    )
     listed.unlink()
     assert door.lets_in(of(ANNA))
     listed.write_text(f"{BERT.public}\n")
@@ -152,18 +156,18 @@ def test_a_list_that_becomes_unreadable_stays_as_it_was(
 
 def test_a_list_that_cannot_be_read_at_the_beginning_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(KeyFileError, match="nobody"):
-        Guard(SERVER, tmp_path / "nobody.txt")
+        Access(SERVER, tmp_path / "nobody.txt")
 
 
 def test_a_refusal_is_said_again_after_a_minute(
     door: Door, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(guard_module, "_SAY_SECONDS", 0.0)
+    monkeypatch.setattr(access_module, "_LOG_SECONDS", 0.0)
     assert not door.lets_in(of(BERT)) and not door.lets_in(of(BERT))
     assert len([line for line in caplog.messages if BERT.public in line]) >= 2
 
 
 def test_those_who_try_many_keys_are_not_remembered_for_ever(open_door: Door) -> None:
     for number in range(3000):
-        open_door.guard._say(f"key {number}", "line")
-    assert len(open_door.guard._said) <= 1001
+        open_door.guard._warn(f"key {number}", "line")
+    assert len(open_door.guard._logged) <= 1001

@@ -57,7 +57,7 @@ def test_a_range_is_dealt_out_and_taken_back(opened: ExitStack) -> None:
     endpoints = Endpoints.listening(f"tcp://127.0.0.1:{door}", range(rest[0], rest[-1] + 1))
     assert endpoints.local
     assert endpoints.about() == f"ports {rest[0]}-{rest[-1]} for records and results"
-    assert endpoints.bind_door(pull(opened)) == f"tcp://127.0.0.1:{door}"
+    assert endpoints.bind_control(pull(opened)) == f"tcp://127.0.0.1:{door}"
     bound: dict[str, Channel] = {}
     for _ in rest:
         channel = pull(opened)
@@ -67,7 +67,7 @@ def test_a_range_is_dealt_out_and_taken_back(opened: ExitStack) -> None:
     late = pull(opened)
     with pytest.raises(ChannelError) as caught:
         endpoints.bind(late, "late")
-    for word in ("no port is left on 127.0.0.1", f"{rest[0]}-{rest[-1]}", "--ports"):
+    for word in ("no port is free on 127.0.0.1", f"{rest[0]}-{rest[-1]}", "--ports"):
         assert word in str(caught.value)
     for _ in range(30):  # the only port that is free is the one that was let go of just now
         endpoint, channel = bound.popitem()
@@ -98,7 +98,7 @@ def test_the_ports_after_the_doors_are_the_default(opened: ExitStack) -> None:
 def test_any_port(opened: ExitStack, port: str) -> None:
     endpoints = Endpoints.listening(f"tcp://127.0.0.1:{port}")
     assert endpoints.about() == "any port for records and results"
-    told = [endpoints.bind_door(pull(opened)), endpoints.bind(pull(opened), "a"), endpoints.bind(pull(opened), "b")]
+    told = [endpoints.bind_control(pull(opened)), endpoints.bind(pull(opened), "a"), endpoints.bind(pull(opened), "b")]
     assert len({port_of(endpoint) for endpoint in told}) == 3 and 0 not in map(port_of, told)
     endpoints.release(told[1])
 
@@ -106,14 +106,14 @@ def test_any_port(opened: ExitStack, port: str) -> None:
 def test_any_port_for_the_door_and_a_range_for_the_others(opened: ExitStack) -> None:
     ports = free_ports(2)
     endpoints = Endpoints.listening("tcp://127.0.0.1:*", ports)
-    endpoints.bind_door(pull(opened))
+    endpoints.bind_control(pull(opened))
     assert port_of(endpoints.bind(pull(opened), "records")) in ports
 
 
 def test_all_addresses_are_told_without_a_host(opened: ExitStack) -> None:
     endpoints = Endpoints.listening("tcp://0.0.0.0:*")
     assert not endpoints.local
-    assert endpoints.bind_door(pull(opened)).startswith("tcp://*:")
+    assert endpoints.bind_control(pull(opened)).startswith("tcp://*:")
     channel = pull(opened)
     told = endpoints.bind(channel, "records")
     assert told.startswith("tcp://*:")
@@ -123,14 +123,14 @@ def test_all_addresses_are_told_without_a_host(opened: ExitStack) -> None:
 def test_a_name_is_bound_at_its_address(opened: ExitStack) -> None:
     endpoints = Endpoints.listening("tcp://localhost:*")
     assert endpoints.local
-    assert endpoints.bind_door(pull(opened)).startswith("tcp://127.0.0.1:")
+    assert endpoints.bind_control(pull(opened)).startswith("tcp://127.0.0.1:")
 
 
 def test_an_address_that_is_in_use(opened: ExitStack) -> None:
     first = pull(opened)
-    door = Endpoints.listening("tcp://127.0.0.1:*").bind_door(first)
+    door = Endpoints.listening("tcp://127.0.0.1:*").bind_control(first)
     with pytest.raises(ChannelError, match=r"cannot bind: Address already in use") as caught:
-        Endpoints.listening(door).bind_door(pull(opened))
+        Endpoints.listening(door).bind_control(pull(opened))
     assert door in str(caught.value)
     assert reaches(opened, first, door)
 
@@ -150,7 +150,7 @@ def test_an_address_that_is_in_use(opened: ExitStack) -> None:
         ("ipc://@abstract", None, ["ipc:///path"]),
         ("ipc:///", None, ["directory"]),
         ("ipc:///tmp", None, ["ipc:///tmp", "directory"]),
-        ("ipc:///tmp/door", range(5000, 5010), ["no ports", "--ports"]),
+        ("ipc:///tmp/door", range(5000, 5010), ["--ports needs a tcp:// endpoint"]),
     ],
 )
 def test_what_cannot_be_listened_at(listen: str, ports: range | None, words: list[str]) -> None:
@@ -167,7 +167,7 @@ def test_unix_sockets_are_beside_the_door_and_for_their_owner_only(opened: ExitS
     endpoints = Endpoints.listening(f"ipc://{short}/door")
     assert endpoints.local and str(short) in endpoints.about()
     door, records = pull(opened), pull(opened)
-    assert endpoints.bind_door(door) == f"ipc://{short}/door"
+    assert endpoints.bind_control(door) == f"ipc://{short}/door"
     told = endpoints.bind(records, "records")
     assert told == f"ipc://{short}/door.d/records"
     assert reaches(opened, records, told)
@@ -180,7 +180,7 @@ def test_unix_sockets_are_beside_the_door_and_for_their_owner_only(opened: ExitS
 def test_a_private_directory_is_left_to_who_made_it(opened: ExitStack, short: Path) -> None:
     endpoints = Endpoints.private(short)
     door = pull(opened)
-    endpoints.bind_door(door)
+    endpoints.bind_control(door)
     endpoints.bind(pull(opened), "records")
     endpoints.remove()
     assert (short / "records").exists()
@@ -188,18 +188,18 @@ def test_a_private_directory_is_left_to_who_made_it(opened: ExitStack, short: Pa
 
 def test_a_door_that_somebody_listens_at_is_not_taken_from_him(opened: ExitStack, short: Path) -> None:
     first = pull(opened)
-    told = Endpoints.listening(f"ipc://{short}/door").bind_door(first)
+    told = Endpoints.listening(f"ipc://{short}/door").bind_control(first)
     second = Endpoints.listening(told)
-    with pytest.raises(ChannelError, match=r"door: cannot bind: somebody listens there already"):
-        second.bind_door(pull(opened))
+    with pytest.raises(ChannelError, match=r"door: cannot bind: another process is listening there"):
+        second.bind_control(pull(opened))
     second.remove()
     assert reaches(opened, first, told) and (short / "door").exists()
 
 
 def test_a_file_in_the_doors_place_is_left_alone(opened: ExitStack, short: Path) -> None:
     (short / "door").write_text("precious")
-    with pytest.raises(ChannelError, match="no socket"):
-        Endpoints.listening(f"ipc://{short}/door").bind_door(pull(opened))
+    with pytest.raises(ChannelError, match="is not a socket"):
+        Endpoints.listening(f"ipc://{short}/door").bind_control(pull(opened))
     assert (short / "door").read_text() == "precious"
 
 
@@ -210,7 +210,7 @@ def test_what_a_sidecar_that_was_killed_has_left_is_taken_over(opened: ExitStack
             dead.bind(str(path))
     endpoints = Endpoints.listening(f"ipc://{short}/door")
     door, records = pull(opened), pull(opened)
-    assert reaches(opened, door, endpoints.bind_door(door))
+    assert reaches(opened, door, endpoints.bind_control(door))
     assert reaches(opened, records, endpoints.bind(records, "records"))
 
 
@@ -234,4 +234,4 @@ def test_a_directory_that_others_could_have_made_is_refused(opened: ExitStack, s
 
 def test_a_path_that_is_too_long_for_a_socket(opened: ExitStack, short: Path) -> None:
     with pytest.raises(ChannelError, match="107 bytes"):
-        Endpoints.listening(f"ipc://{short}/{'d' * 100}").bind_door(pull(opened))
+        Endpoints.listening(f"ipc://{short}/{'d' * 100}").bind_control(pull(opened))
