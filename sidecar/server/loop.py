@@ -68,6 +68,9 @@ _SINK_SECONDS = 5.0
 
 _SHUTDOWN_SECONDS = 30.0
 
+_LAST_ANSWER_SECONDS = 1.0
+"""Maximum time for which the answer to ``stop`` may still be on its way when the sockets are closed, in seconds."""
+
 _BURST_SECONDS = 0.02
 """Maximum time for which records are read before the loop looks after everything else, in seconds."""
 
@@ -240,7 +243,7 @@ class Server:
         self._records = channels.pull(_RECORDS_QUEUED, keys)
         self._resources.callback(self._records.close)
         control = channels.router(keys)
-        self._resources.callback(control.close)
+        self._resources.callback(control.close, _LAST_ANSWER_SECONDS)
         self._resources.callback(self._results.close)
         self._special: dict[channels.Channel, Callable[[], None]] = {}
         if self._access is not None:
