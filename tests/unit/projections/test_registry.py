@@ -16,12 +16,14 @@ from sidecar.projections.rebuild import rebuild
 from sidecar.projections.replay import EachRecord, records, replay
 from sidecar.projections.run_state import RunState
 from sidecar.projections.store.reader import StoreReader
+from sidecar.projections.store.sink import StoreSink
 from sidecar.protocol.codec import encode
 from sidecar.protocol.errors import RecordError
 from sidecar.protocol.frames import frame
 from sidecar.protocol.layout import LOG_NAME, STORE_NAME
 from sidecar.protocol.records import KINDS, Body, Field, Kind, Record, kinds_of
 from tests.unit.pipeline.stages import Stages, log, message
+from tests.unit.run_builder import RunBuilder
 
 
 class Stickers:
@@ -153,6 +155,29 @@ def test_a_made_up_part_of_the_state_is_stored_resumed_and_rebuilt(stages: Stage
     assert (state["moods"], state["aggregates"]["moods"]) == (["calm", "tense"], {"calm": 2, "tense": 1})
     rebuild(run)
     assert StoreReader(run / STORE_NAME).state()["aggregates"]["moods"] == {"calm": 2, "tense": 1}
+
+
+def test_the_store_is_committed_last_since_its_checkpoint_stands_for_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = RunBuilder(tmp_path, "run00001")
+    run.write("sticker", {"text": "hello"})
+    run.log.close()
+
+    def fail(self: Stickers) -> int:
+        raise OSError("the disk is full")
+
+    sink = StoreSink(run.dir)
+    with monkeypatch.context() as failing, pytest.raises(OSError, match="disk is full"):
+        failing.setattr(Stickers, "commit", fail)
+        replay(run.log_path, 0, sink)
+    sink.close()
+    assert StoreReader(run.store_path).checkpoint() == 0
+    sink = StoreSink(run.dir)
+    replay(run.log_path, sink.checkpoint, sink)
+    sink.close()
+    assert StoreReader(run.store_path).checkpoint() == run.log_path.stat().st_size
+    assert stickers(run.dir) == {"client000001-2": "hello"}
 
 
 def test_a_kind_for_attached_clients_is_refused_from_others(stages: Stages) -> None:
