@@ -303,10 +303,11 @@ def _extremes(column: Sequence[Any], start: int, end: int) -> set[int]:
 
 def _table(blocks: Sequence[Block], keys: Sequence[str] | None) -> _Table:
     """Join the blocks: rows by step, writer and arrival, with the points of one writer and step in one row."""
-    if keys is None:
-        keys = list(dict.fromkeys(key for block in blocks for key in block.columns))
+    in_order = sorted(blocks, key=lambda block: (block.ordinal, block.first))
+    if keys is None:  # in an order that does not depend on where one block ends and the next begins
+        keys = list(dict.fromkeys(key for block in in_order for key in block.columns))
     table = _Table(keys)
-    for block in sorted(blocks, key=lambda block: (block.ordinal, block.first)):
+    for block in in_order:
         _add(table, block)
     if not _increasing(table.steps):
         if not ascending(table.steps):

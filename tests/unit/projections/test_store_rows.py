@@ -134,6 +134,13 @@ def test_keys_keep_the_requested_order_also_those_never_logged() -> None:
     assert found["never"] == [None]
 
 
+def test_the_order_of_all_keys_does_not_depend_on_the_blocks() -> None:
+    points: list[Point] = [("a", step, {"loss": 1.0}) for step in range(5)]
+    late: list[Point] = [("a", -1, {"late": 1.0}), ("b", -2, {"other": 1.0})]
+    in_one, in_two = history(blocks_of([points + late])), history(blocks_of([points, late]))
+    assert list(in_one) == list(in_two) == ["_step", "_timestamp", "_label", "loss", "late", "other"]
+
+
 def test_a_run_without_rows_has_an_empty_history() -> None:
     assert history([], ["x"], 10) == {"_step": [], "_timestamp": [], "_label": [], "x": []}
     assert history([], x="x") == {"_step": [], "_timestamp": [], "_label": []}
