@@ -29,7 +29,7 @@ class Stages:
 
     Attributes:
         results: what was posted to clients: (client, result).
-        to_writer, to_sender: what waits before a stage.
+        to_writer, to_sender: the items that wait for a stage.
         events: what the server would act on.
         closed: the runs that were released.
     """
@@ -68,17 +68,17 @@ class Stages:
         """Attach a client; the list gets what the control socket would answer, once it is known."""
         answers: list[Body] = []
         request = Record("attach", run, client, 0, time.time(), {"protocol": PROTOCOL_VERSION, **body})
-        return self.sessions.attach(request, lambda session, found: answers.append(found)), answers
+        return self.sessions.attach(request, lambda session, state: answers.append(state)), answers
 
     def write(self) -> None:
-        """Let the Writer take what waits for it."""
+        """Let the Writer take its items."""
         while self.to_writer:
             self.writer.process(self.to_writer.popleft())
         self.later(0.0)
         self.writer.idle(self.now)
 
     def send(self) -> None:
-        """Let the Sender take what waits for it."""
+        """Let the Sender take its items."""
         while self.to_sender:
             self.sender.process(self.to_sender.popleft())
         self.later(0.0)
@@ -86,7 +86,7 @@ class Stages:
             continue
 
     def step(self) -> None:
-        """Let the Handler look around, then have everything written, acked and sent."""
+        """Let a second pass, and let the Handler, the Writer and the Sender do what is due."""
         self.later(1.0)
         self.handler.idle(self.now)
         self.write()
@@ -122,11 +122,11 @@ def message(*records: Record, framed: bool = True) -> bytes:
 
 
 class FailingLog(LogWriter):
-    """A log whose disk is full from time to time.
+    """A log whose disk can be full.
 
     Attributes:
-        full: whether it is.
-        tried: how often something was to be appended while it was.
+        full: whether the disk is full.
+        tried: number of writes that failed.
     """
 
     full = False

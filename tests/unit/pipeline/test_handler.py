@@ -1,4 +1,4 @@
-"""The Handler, stepped by hand: what it takes, drops, refuses and asks for again, as log and store say it then."""
+"""The Handler, stepped by hand: what it takes, drops, refuses and asks for again, as read from log and store."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def stages(root: Path) -> Iterator[Stages]:
 
 
 def seqs(stages: Stages, run: str = "run") -> list[tuple[str, int]]:
-    """What is in the log: kinds and numbers."""
+    """The records in the log: kinds and numbers."""
     stages.step()
     return [(record.kind, record.seq) for record in ReadBack(stages.root / "runs" / run).log]
 
@@ -118,7 +118,7 @@ BAD_BODIES = [
 
 @pytest.mark.parametrize(("kind", "body", "code"), [bad for bad in BAD_BODIES if bad[2] != "encoding"])
 @pytest.mark.parametrize("framed", [True, False])
-def test_a_bad_record_is_said_and_counted_and_its_place_is_kept(
+def test_a_bad_record_is_reported_counted_and_replaced_by_a_rejected(
     stages: Stages, framed: bool, kind: str, body: dict[str, Any], code: str
 ) -> None:
     stages.attach("run", "a")
@@ -156,7 +156,7 @@ BAD_BYTES = [
 
 
 @pytest.mark.parametrize(("data", "code"), BAD_BYTES)
-def test_bytes_that_are_no_record_are_counted_and_harm_nobody(stages: Stages, data: bytes, code: str) -> None:
+def test_bytes_that_are_not_a_record_are_counted_and_disturb_nothing(stages: Stages, data: bytes, code: str) -> None:
     stages.attach("run", "a")
     stages.handler.process(message(log("run", "a", 1)))
     stages.handler.process(data)
@@ -192,7 +192,7 @@ def test_an_unknown_kind_and_unknown_keys_are_kept(stages: Stages) -> None:
     assert found.stored() == [(1, {"x": 1.0})]
 
 
-def test_a_record_for_another_run_than_one_is_attached_to(stages: Stages) -> None:
+def test_a_record_for_a_run_that_its_client_is_not_attached_to(stages: Stages) -> None:
     stages.attach("run", "a")
     stages.handler.process(message(log("elsewhere", "a", 1)))
     assert [body["code"] for body in stages.told("problem", "a")] == ["run"]
@@ -232,7 +232,7 @@ def test_the_bound_on_different_keys(stages: Stages) -> None:
     assert [kind for kind, _ in seqs(stages)] == ["log", "rejected", "log", "rejected", "log"]
 
 
-def test_requests_are_answered_behind_what_was_sent_before(stages: Stages) -> None:
+def test_requests_are_answered_after_the_records_sent_before_them(stages: Stages) -> None:
     stages.attach("run", "a")
     stages.handler.process(
         message(
@@ -255,7 +255,7 @@ def test_requests_are_answered_behind_what_was_sent_before(stages: Stages) -> No
 @pytest.mark.parametrize(
     "body", [{}, {"id": 1}, {"id": "1", "ask": "flush"}, {"id": 1, "ask": "nothing"}, {"id": 1, "ask": None}]
 )
-def test_a_request_that_cannot_be_answered_is_said(stages: Stages, body: dict[str, Any]) -> None:
+def test_a_bad_request_is_reported(stages: Stages, body: dict[str, Any]) -> None:
     stages.attach("run", "a")
     stages.handler.process(message(Record("request", "run", "a", 0, 1.0, body)))
     stages.step()
@@ -268,7 +268,7 @@ def test_an_unnumbered_record_of_an_attached_client_is_refused(stages: Stages) -
     assert [body["code"] for body in stages.told("problem", "a")] == ["kind"]
 
 
-def test_attaching_again_says_what_is_durable_and_what_is_on_its_way_is_not_taken_twice(stages: Stages) -> None:
+def test_attaching_again_tells_what_is_durable_and_records_on_their_way_are_not_taken_twice(stages: Stages) -> None:
     session, _ = stages.attach("run", "a")
     stages.handler.process(message(*(log("run", "a", seq) for seq in range(1, 4))))
     again, answers = stages.attach("run", "a", again=True)
@@ -290,7 +290,7 @@ def test_attaching_again_says_what_is_durable_and_what_is_on_its_way_is_not_take
         ("run", "a", {"resume": "must"}, "missing"),
     ],
 )
-def test_who_is_not_let_in_is_told_why_and_leaves_no_trace(
+def test_a_refused_client_is_told_why_and_leaves_no_trace(
     stages: Stages, run: str, client: str, body: dict[str, Any], code: str
 ) -> None:
     with pytest.raises(RefusedError) as caught:
@@ -313,7 +313,7 @@ def finished(stages: Stages, run: str = "run", client: str = "a") -> None:
     stages.events.clear()
 
 
-def test_a_run_whose_clients_have_gone_is_closed_and_let_go(stages: Stages) -> None:
+def test_a_run_without_clients_is_closed_and_released(stages: Stages) -> None:
     finished(stages)
     directory = stages.root / "runs" / "run"
     assert sorted(path.name for path in directory.iterdir()) == ["store.db", "transactions.log"]
@@ -322,9 +322,7 @@ def test_a_run_whose_clients_have_gone_is_closed_and_let_go(stages: Stages) -> N
 
 
 @pytest.mark.parametrize(("resume", "lets"), [("allow", True), ("must", True), ("never", False), (None, False)])
-def test_a_run_that_has_ended_is_resumed_only_if_that_is_asked_for(
-    stages: Stages, resume: str | None, lets: bool
-) -> None:
+def test_a_run_that_has_ended_is_resumed_only_on_request(stages: Stages, resume: str | None, lets: bool) -> None:
     finished(stages)
     if not lets:
         with pytest.raises(RefusedError) as caught:
@@ -341,7 +339,7 @@ def test_a_run_that_has_ended_is_resumed_only_if_that_is_asked_for(
     assert ReadBack(stages.root / "runs" / "run").check().state["state"] == "running"
 
 
-def test_a_client_that_is_gone_without_a_word_has_crashed(stages: Stages) -> None:
+def test_a_client_that_dies_without_an_exit_has_crashed(stages: Stages) -> None:
     session, _ = stages.attach("run", "a")
     stages.attach("run", "b")
     stages.handler.process(message(log("run", "a", 1), log("run", "b", 1)))
@@ -424,7 +422,7 @@ def test_a_run_that_is_only_in_a_window_exists_and_is_never_lost(stages: Stages,
 
 
 def test_a_store_behind_its_log_is_brought_up_before_a_client_is_told_the_state(stages: Stages) -> None:
-    """The sidecar of before died with much in the log and little in the store."""
+    """An earlier sidecar died with much in the log and little in the store."""
     stages.attach("run", "a")
     for first in range(1, 8001, 1000):
         stages.handler.process(
@@ -444,7 +442,7 @@ def test_a_store_behind_its_log_is_brought_up_before_a_client_is_told_the_state(
         later.close()
 
 
-def test_a_store_ahead_of_its_log_is_kept_and_built_anew(stages: Stages) -> None:
+def test_a_store_ahead_of_its_log_is_set_aside_and_rebuilt(stages: Stages) -> None:
     """After a power loss, the log may have lost its tail; it may grow past that before the Sender looks."""
     session, _ = stages.attach("run", "a")
     stages.handler.process(message(*(log("run", "a", seq) for seq in range(1, 101))))
@@ -475,11 +473,11 @@ def test_draining(stages: Stages) -> None:
         stages.attach("run", "b")
     stages.step()
     assert stages.sessions.drained()
-    assert (stages.root / "runs" / "run" / "lock").exists(), "nothing says that it ended: somebody has to look"
+    assert (stages.root / "runs" / "run" / "lock").exists(), "nothing says that it ended: it needs a recovery"
 
 
 @pytest.mark.parametrize("kind", sorted(KINDS))
-def test_at_the_door_only_its_own_kinds_are_taken(kind: str) -> None:
+def test_the_control_socket_takes_only_its_own_kinds(kind: str) -> None:
     if KINDS[kind].way == "control" and kind in ("attach", "status", "stop"):
         body = {"protocol": 1} if kind == "attach" else {}
         assert read_request(encode(Record(kind, "", "", 0, 1.0, body))).kind == kind
@@ -504,8 +502,8 @@ def test_what_is_handed_on_is_what_came(root: Path) -> None:
     assert os.path.getsize(session.run.log.path) == 16
 
 
-def test_records_without_a_client_are_never_taken_for_nothing(stages: Stages, root: Path) -> None:
-    """They make no writer, so that the run looks as if it had not begun."""
+def test_a_run_of_records_without_a_client_is_not_removed(stages: Stages, root: Path) -> None:
+    """They make no writer, so the run looks as if no client had written to it."""
     session, _ = stages.attach("run", "a")
     stages.handler.process(message(log("run", "", 0, x=1.0), log("run", "", 0, x=2.0)))
     stages.sessions.detach(session)
@@ -516,7 +514,7 @@ def test_records_without_a_client_are_never_taken_for_nothing(stages: Stages, ro
     assert seqs(stages) == [("log", 0), ("log", 0)]
 
 
-def test_what_is_not_in_the_log_is_not_durable_for_who_comes_back(stages: Stages) -> None:
+def test_records_not_in_the_log_are_not_durable_for_a_client_that_attaches_again(stages: Stages) -> None:
     session, _ = stages.attach("run", "a")
     stages.attach("run", "b")
     failing = let_fail(session.run)
@@ -533,7 +531,7 @@ def test_what_is_not_in_the_log_is_not_durable_for_who_comes_back(stages: Stages
     assert [body["seq"] for body in stages.told("ack", "a")][-1] == 3
 
 
-def test_losses_that_no_integer_holds_harm_nobody(stages: Stages) -> None:
+def test_losses_over_64_bits_are_cut(stages: Stages) -> None:
     stages.attach("run", "a")
     counts = {"window full": 2**64 - 1, "less than nothing": -(2**63)}
     said = [Record("losses", "run", "a", seq, 1.0, {"source": f"{seq}", "counts": counts}) for seq in (1, 2)]
@@ -543,7 +541,7 @@ def test_losses_that_no_integer_holds_harm_nobody(stages: Stages) -> None:
 
 
 def test_a_message_made_to_mislead_costs_little(stages: Stages) -> None:
-    """Each of its bytes seems to begin a frame of a megabyte; to sum up each takes a minute."""
+    """Every eighth byte seems to begin a frame of a megabyte; checking each would take a minute."""
     stages.attach("run", "a")
     stages.handler.process(b"\xc1\x0f\xff\xff\x00\x00\x00\x00" * 300_000)
     assert set(stages.intake.losses) == {"refused: checksum"}
@@ -552,7 +550,7 @@ def test_a_message_made_to_mislead_costs_little(stages: Stages) -> None:
 
 
 @pytest.mark.parametrize("start_time", [float("nan"), float("inf"), -1e300, 1_790_000_000_000_000_000])
-def test_a_start_time_that_no_clock_says(stages: Stages, start_time: float) -> None:
+def test_a_start_time_out_of_range_is_refused(stages: Stages, start_time: float) -> None:
     stages.attach("run", "a")
     stages.handler.process(message(Record("run", "run", "a", 1, 1.0, {"start_time": start_time})))
     assert [body["code"] for body in stages.told("problem", "a")] == ["value"]

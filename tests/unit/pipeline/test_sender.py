@@ -1,4 +1,4 @@
-"""The Sender, stepped by hand: what is in the log comes to the sink once and in order, whatever the sink does."""
+"""The Sender, stepped by hand: records in the log reach the sink once and in order, whatever the sink does."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.unit.pipeline.stages import Stages, log, message
 
 
 class Trouble:
-    """Opens real stores, and has them fail as told.
+    """Opens real stores, and makes them fail on request.
 
     Attributes:
         at: where they fail now: ``"open"``, ``"send"``, ``"commit"`` or None.
@@ -70,7 +70,7 @@ def ask(stages: Stages, number: int, what: str) -> Callable[[], list[dict[str, A
     return lambda: [body for body in stages.told("answer") if body["id"] == number]
 
 
-def test_what_is_asked_of_the_state_is_readable_in_the_store_when_it_is_answered(stages: Stages) -> None:
+def test_an_answered_state_can_be_read_in_the_store(stages: Stages) -> None:
     stages.attach("run", "a")
     for first in range(1, 5001, 500):
         stages.handler.process(
@@ -108,7 +108,7 @@ def test_a_sink_that_fails_gets_everything_once_when_it_works_again(
     assert len(ReadBack(stages.root / "runs" / "run").check().rows) == 200
 
 
-def test_a_sink_that_fails_is_not_tried_all_the_time(stages: Stages, trouble: Trouble) -> None:
+def test_a_failing_sink_is_retried_after_a_back_off(stages: Stages, trouble: Trouble) -> None:
     stages.attach("run", "a")
     trouble.at = "open"
     for seq in range(1, 50):
@@ -134,7 +134,7 @@ def test_a_sink_that_fails_does_not_hold_up_another_runs(stages: Stages, trouble
     assert len(ReadBack(stages.root / "runs" / "other").check().rows) == 1
 
 
-def test_a_run_whose_sink_fails_for_good_is_let_go_and_asks_for_a_recovery(stages: Stages, trouble: Trouble) -> None:
+def test_a_run_whose_sink_keeps_failing_is_released_and_asks_for_a_recovery(stages: Stages, trouble: Trouble) -> None:
     session, _ = stages.attach("run", "a")
     stages.handler.process(message(log("run", "a", 1), Record("exit", "run", "a", 2, 1.0, {"state": "finished"})))
     trouble.at = "open"
@@ -147,7 +147,7 @@ def test_a_run_whose_sink_fails_for_good_is_let_go_and_asks_for_a_recovery(stage
     assert (stages.root / "runs" / "run" / "lock").exists()
 
 
-def test_a_store_that_is_ahead_of_its_log_or_broken_is_made_anew(root: Path) -> None:
+def test_a_store_that_is_ahead_of_its_log_or_damaged_is_rebuilt(root: Path) -> None:
     for harm in ("ahead", "broken", "gone"):
         run = f"run-{harm}"
         stages = Stages(root)
@@ -173,7 +173,7 @@ def test_a_store_that_is_ahead_of_its_log_or_broken_is_made_anew(root: Path) -> 
         )
 
 
-def test_a_large_log_is_fed_in_slices_so_that_nobody_waits_for_another(stages: Stages) -> None:
+def test_a_large_log_is_fed_in_slices_so_that_no_run_waits_for_another(stages: Stages) -> None:
     for run, client in (("large", "a"), ("small", "b")):
         stages.attach(run, client)
     for first in range(1, 4001, 1000):

@@ -32,7 +32,7 @@ def acked(stages: Stages, client: str = "a") -> int:
 
 
 def retry(stages: Stages) -> None:
-    """Let the pause after a failure pass."""
+    """Let the back-off after a failure pass."""
     stages.writer._retry_at = 0.0
     stages.write()
 
@@ -76,7 +76,7 @@ def test_a_full_disk_keeps_everything_back_in_order(stages: Stages) -> None:
     for _ in range(3):
         retry(stages)
     assert (acked(stages), session.ledger.durable) == (1, 1)
-    assert stages.told("answer") == [], "what was asked behind them is not answered"
+    assert stages.told("answer") == [], "a request behind them is not answered"
     assert failing.tried >= 3
     assert stages.writer.error is not None and "No space left" in stages.writer.error
     assert stages.writer.backlog_bytes > 0
@@ -89,7 +89,7 @@ def test_a_full_disk_keeps_everything_back_in_order(stages: Stages) -> None:
     assert stages.writer.backlog_bytes == 0
 
 
-def test_while_a_disk_is_full_the_log_is_not_tried_all_the_time(stages: Stages) -> None:
+def test_while_a_disk_is_full_the_log_is_retried_after_a_back_off(stages: Stages) -> None:
     session, _ = stages.attach("run", "a")
     failing = let_fail(session.run)
     failing.full = True
@@ -119,7 +119,7 @@ def test_a_disk_that_cannot_sync_has_nothing_acked_and_nothing_written_twice(roo
     stages.close()
 
 
-def test_much_that_waits_is_written_in_order(stages: Stages) -> None:
+def test_a_long_backlog_is_written_in_order(stages: Stages) -> None:
     session, _ = stages.attach("run", "a")
     stages.attach("run", "b")
     failing = let_fail(session.run)
@@ -153,7 +153,7 @@ def test_at_the_end_it_gives_up_at_the_deadline_and_nothing_was_acked(root: Path
     stages.close()
 
 
-def test_closing_writes_and_acks_what_is_left(stages: Stages) -> None:
+def test_closing_writes_and_acks_the_rest(stages: Stages) -> None:
     stages.attach("run", "a")
     stages.handler.process(message(log("run", "a", 1)))
     while stages.to_writer:
