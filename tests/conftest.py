@@ -1,4 +1,4 @@
-"""Fixtures of all tests. Every test runs with temporary files of its own, and fails if it leaves something behind."""
+"""Fixtures of all tests. Tests run with their own temporary directory, and fail if they leave something behind."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ import hypothesis
 import pytest
 
 from sidecar.protocol import channels
-from tests.support import Launched, Leaks, RawClient, Scripts
+from tests.support import LaunchedSidecar, Leaks, RawClient, Scripts
 
-# Few examples each, so that the unit tests take half a minute; HYPOTHESIS_PROFILE=thorough takes its time.
+# Few examples, so that the unit tests take half a minute; HYPOTHESIS_PROFILE=thorough runs many.
 hypothesis.settings.register_profile("quick", max_examples=25, deadline=None)
 hypothesis.settings.register_profile("thorough", max_examples=1000, deadline=None)
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
 
-# Below nohup, or behind a shell's &, these are ignored, and so they would be by all that the tests start and signal.
+# Under nohup, or in the background of a shell, these signals are ignored, and child processes inherit that.
 if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
@@ -29,15 +29,15 @@ if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
 
 @pytest.fixture(scope="session", autouse=True)
 def temporary(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A directory that is the ``TMPDIR`` of this process and of all it starts; its name is short, for sockets."""
-    tmp_path_factory.getbasetemp()  # stays where pytest has it, so that it can be looked at afterwards
+    """The ``TMPDIR`` of this process and its children; its path is short, as paths of sockets must be."""
+    tmp_path_factory.getbasetemp()  # created outside the new TMPDIR, so that it can be inspected afterwards
     path = Path(tempfile.mkdtemp(prefix="t-"))
-    path.chmod(0o755)  # some tests read as another user
+    path.chmod(0o755)  # some tests read it as another user
     before = os.environ.get("TMPDIR")
     os.environ["TMPDIR"] = tempfile.tempdir = str(path)
     for name in [name for name in os.environ if name.startswith("TRACKER_")]:
         del os.environ[name]
-    channels.pull().close()  # the context's own threads and descriptors stay until the end
+    channels.pull().close()  # creates the ZeroMQ context, whose threads and descriptors stay until the end
     yield path
     tempfile.tempdir = None
     if before is None:
@@ -50,45 +50,45 @@ def temporary(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 @pytest.fixture(autouse=True)
 def leaks(temporary: Path) -> Iterator[Leaks]:
     """Fails a test that leaves a thread, a process, a file descriptor or a directory of sockets behind."""
-    found = Leaks(temporary)
-    yield found
-    left = found.found()
-    found.kill_processes()
-    if left:
-        pytest.fail("left behind: " + ", ".join(sorted(left)), pytrace=False)
+    checker = Leaks(temporary)
+    yield checker
+    remaining = checker.remaining()
+    checker.kill_processes()
+    if remaining:
+        pytest.fail("left behind: " + ", ".join(sorted(remaining)), pytrace=False)
 
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """A root directory, not made yet."""
+    """A root directory that does not exist yet."""
     return tmp_path / "root"
 
 
 @pytest.fixture
 def scripts(tmp_path: Path, root: Path, leaks: Leaks) -> Iterator[Scripts]:
-    """Runs Python scripts in processes of their own, their ``TRACKER_DIR`` being `root`."""
-    made = Scripts(tmp_path, root)
-    yield made
-    made.close()
+    """Runs Python scripts in their own processes, with `root` as their ``TRACKER_DIR``."""
+    runner = Scripts(tmp_path, root)
+    yield runner
+    runner.close()
 
 
 @pytest.fixture
-def sidecar(root: Path, leaks: Leaks) -> Iterator[Launched]:
-    """A real sidecar, launched as ``tracker`` does, that watches the process of the tests."""
-    made = Launched(root)
-    yield made
-    made.close()
+def sidecar(root: Path, leaks: Leaks) -> Iterator[LaunchedSidecar]:
+    """A real sidecar, launched as ``tracker`` launches one; it watches the process of the tests."""
+    launched = LaunchedSidecar(root)
+    yield launched
+    launched.close()
 
 
 @pytest.fixture
-def client(sidecar: Launched) -> Iterator[Callable[..., RawClient]]:
-    """Attaches clients of bare bytes to `sidecar`: ``client("run id", "client id")``."""
-    made: list[RawClient] = []
+def client(sidecar: LaunchedSidecar) -> Iterator[Callable[..., RawClient]]:
+    """Attaches raw clients to `sidecar`: ``client("run id", "client id")``."""
+    clients: list[RawClient] = []
 
     def attach(run: str, name: str, **body: object) -> RawClient:
-        made.append(RawClient(sidecar, run, name, **body))
-        return made[-1]
+        clients.append(RawClient(sidecar, run, name, **body))
+        return clients[-1]
 
     yield attach
-    for one in made:
-        one.close()
+    for raw_client in clients:
+        raw_client.close()

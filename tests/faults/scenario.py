@@ -76,10 +76,10 @@ def play(scenario: Scenario, directory: Path, seed: int) -> Figures:
     directory.mkdir(parents=True)
     with temporary_files() as temporary:
         leaks = Leaks(temporary)
-        leaks.let_socket_directories_stay()
+        leaks.allow_socket_directories()
         try:
             figures = scenario.run(directory, seed)
-            left = leaks.found()
+            left = leaks.remaining()
             assert not left, f"left behind: {', '.join(sorted(left))}"
         finally:
             leaks.kill_processes()

@@ -13,6 +13,6 @@ from tests.support import Leaks
 
 @pytest.mark.parametrize("scenario", every(), ids=lambda scenario: f"{scenario.number:02d} {scenario.name}")
 def test_fault(scenario: Scenario, tmp_path: Path, leaks: Leaks) -> None:
-    leaks.let_socket_directories_stay()
+    leaks.allow_socket_directories()
     for seed in range(scenario.rounds_in_ci):
         play(scenario, tmp_path / str(seed), seed)

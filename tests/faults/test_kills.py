@@ -62,9 +62,9 @@ def expected(count: int) -> list[tuple[int, dict[str, object]]]:
 @pytest.mark.parametrize("count", [1, 100, 30_000])
 def test_a_trainer_is_killed_after_a_burst(scripts: Scripts, root: Path, temporary: Path, count: int) -> None:
     script = scripts.start(BURST, count)
-    assert script.line() == "begun"
-    script.tell()
-    assert script.line() == "returned"
+    assert script.read_line() == "begun"
+    script.send_line()
+    assert script.read_line() == "returned"
     pid = sidecar_pid(root)
     script.kill()
     script.wait(-signal.SIGKILL)
@@ -90,10 +90,10 @@ def test_a_trainer_is_killed_in_the_middle_of_its_loop(scripts: Scripts, root: P
             step += 1
         """
     )
-    assert script.line() == "begun"
+    assert script.read_line() == "begun"
     pid = sidecar_pid(root)
-    script.tell()
-    while int(script.line()) < 5000:
+    script.send_line()
+    while int(script.read_line()) < 5000:
         continue
     script.kill()
     out = script.wait(-signal.SIGKILL).out.split("\n")
@@ -125,18 +125,18 @@ def test_sidecars_are_killed_again_and_again_while_it_logs(
         """,
         kills,
     )
-    leaks.let_socket_directories_stay()
+    leaks.allow_socket_directories()
     seen = set()
     for _ in range(kills):
-        script.line()
+        script.read_line()
         pid = sidecar_pid(root)
         seen.add(pid)
-        script.tell()  # it logs from now on, and its sidecar dies
+        script.send_line()  # it logs from now on, and its sidecar dies
         os.kill(pid, signal.SIGKILL)
         gone(pid, temporary)
-    total = int(script.line())
+    total = int(script.read_line())
     assert len(seen) == kills
-    script.tell()
+    script.send_line()
     done = script.wait()
     found = closed(root / "runs" / "run")
     assert found.stored() == [(step, {"x": step}) for step in range(total)], "none lost, none twice, in order"
@@ -157,8 +157,8 @@ def test_a_sidecar_is_killed_while_finish_waits_for_it(
         run.finish()
         """
     )
-    leaks.let_socket_directories_stay()
-    assert script.line() == "finishing"
+    leaks.allow_socket_directories()
+    assert script.read_line() == "finishing"
     os.kill(sidecar_pid(root), signal.SIGKILL)
     script.wait()
     found = closed(root / "runs" / "run")
@@ -168,12 +168,12 @@ def test_a_sidecar_is_killed_while_finish_waits_for_it(
 
 def kill_both(scripts: Scripts, root: Path, temporary: Path, leaks: Leaks, count: int) -> None:
     script = scripts.start(BURST, count)
-    leaks.let_socket_directories_stay()
-    assert script.line() == "begun"
+    leaks.allow_socket_directories()
+    assert script.read_line() == "begun"
     pid = sidecar_pid(root)
     os.kill(pid, signal.SIGSTOP)  # so that much is in the window only
-    script.tell()
-    assert script.line() == "returned"
+    script.send_line()
+    assert script.read_line() == "returned"
     os.kill(pid, signal.SIGKILL)
     script.kill()
     script.wait(-signal.SIGKILL)
@@ -224,12 +224,12 @@ def test_both_are_killed_and_the_run_is_resumed(scripts: Scripts, root: Path, te
 
 def test_a_recovery_leaves_a_living_run_alone(scripts: Scripts, root: Path) -> None:
     script = scripts.start(BURST, 100)
-    assert script.line() == "begun"
-    script.tell()
-    assert script.line() == "returned"
+    assert script.read_line() == "begun"
+    script.send_line()
+    assert script.read_line() == "returned"
     launcher.recover(root)
     Api(root).runs()[0].history()
-    script.tell()
+    script.send_line()
     assert script.wait().err == ""
     found = closed(root / "runs" / "run")
     assert found.stored() == expected(100) and found.state["state"] == "finished"

@@ -24,7 +24,7 @@ from typing import Any
 from sidecar.protocol.connection import read_connection
 from sidecar.protocol.errors import ConnectionFileError
 from sidecar.protocol.layout import RUNS_NAME, is_held
-from tests.support import PATIENCE, REPOSITORY, wait_until
+from tests.support import REPOSITORY, TIMEOUT, wait_until
 
 _SLOT_BYTES = 64  # begun, returned, worst nanoseconds, raised: eight bytes each
 _HEAD_BYTES = 64  # the stage, and whether to stop
@@ -208,13 +208,13 @@ class Trainer:
         wait_until(lambda: self.tally.returned() >= calls or self.process.poll() is not None, f"{calls} calls")
         assert self.tally.returned() >= calls, f"the trainer ended with {self.process.returncode}: {self.said()}"
 
-    def wait(self, code: int | None = 0, seconds: float = PATIENCE) -> int:
+    def wait(self, code: int | None = 0, seconds: float = TIMEOUT) -> int:
         """Wait for its end, and check its exit status (negative: a signal); return that."""
         try:
             found = self.process.wait(seconds)
         except subprocess.TimeoutExpired as error:
             os.killpg(self.pid, signal.SIGABRT)  # all its processes print where they are
-            self.process.wait(PATIENCE)
+            self.process.wait(TIMEOUT)
             raise AssertionError(f"the trainer did not end in {seconds:.0f} s: {self.said()}") from error
         assert code is None or found == code, f"exit status {found}, not {code}: {self.said()}"
         return found
@@ -227,7 +227,7 @@ class Trainer:
     ) -> None:
         if self.process.poll() is None:
             self.process.kill()
-            self.process.wait(PATIENCE)
+            self.process.wait(TIMEOUT)
         self.tally.close()
 
 

@@ -1,4 +1,4 @@
-"""`sidecar serve` in a process of its own, its keys, its command, and a client of bare bytes that holds a key."""
+"""``sidecar serve`` in its own process, its keys and commands, and a raw client that may encrypt."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from sidecar.protocol.deadline import Deadline
 from sidecar.protocol.endpoints import reached
 from sidecar.protocol.keys import KeyPair, Security, write_key_pair
 from sidecar.protocol.records import Record
-from tests.support import PATIENCE, REPOSITORY, Done, RawClient, wait_until
+from tests.support import REPOSITORY, TIMEOUT, CompletedScript, RawClient, wait_until
 
 LOOPBACK = "tcp://127.0.0.1:*"
 
 
 def free_ports(count: int) -> range:
-    """Return ports in a row that nobody has now, below those that systems give to whoever connects."""
+    """Return consecutive ports that are free now, below the range of ephemeral ports."""
     begin = os.getpid() * 7 % 5000
     for offset in range(0, 5000, count):
         first = 10_000 + (begin + offset) % 5000
@@ -38,34 +38,34 @@ def free_ports(count: int) -> range:
             except OSError:
                 continue
             return range(first, first + count)
-    raise AssertionError("no ports are free")
+    raise AssertionError(f"no {count} consecutive free ports between 10000 and 15000")
 
 
 def environment(**changes: str) -> dict[str, str]:
-    """The environment in which this very source tree is run, with nothing of the user's settings."""
-    found = {name: value for name, value in os.environ.items() if not name.startswith("TRACKER_")}
-    return found | {"PYTHONPATH": str(REPOSITORY)} | changes
+    """Return an environment that runs this source tree, without the user's own settings."""
+    variables = {name: value for name, value in os.environ.items() if not name.startswith("TRACKER_")}
+    return variables | {"PYTHONPATH": str(REPOSITORY)} | changes
 
 
-def command(*arguments: object, program: str = "sidecar", given: str = "", **changes: str) -> Done:
-    """Run ``sidecar`` (or ``tracker``) with these arguments, `given` being its standard input."""
+def command(*arguments: object, program: str = "sidecar", stdin: str = "", **changes: str) -> CompletedScript:
+    """Run ``sidecar`` (or ``tracker``) with these arguments and `stdin` as its standard input."""
     module = {"sidecar": "sidecar", "tracker": "tracker.cli.main"}[program]
     start = [sys.executable, "-c", f"import sys; from {module}{'.cli' if program == 'sidecar' else ''} import main; "
              "sys.exit(main())"]  # fmt: skip
     done = subprocess.run(
         [*start, *map(str, arguments)],
-        input=given,
+        input=stdin,
         capture_output=True,
         text=True,
         env=environment(**changes),
-        timeout=PATIENCE,
+        timeout=TIMEOUT,
         check=False,
     )
-    return Done(done.returncode, done.stdout, done.stderr)
+    return CompletedScript(done.returncode, done.stdout, done.stderr)
 
 
 class Keys:
-    """A pair of keys and the files it is kept in."""
+    """A key pair and its files."""
 
     def __init__(self, directory: Path, name: str) -> None:
         directory.mkdir(parents=True, exist_ok=True)
@@ -73,18 +73,18 @@ class Keys:
         self.secret, self.public = write_key_pair(directory / name, self.pair)
 
     def at(self, server: Keys) -> Security:
-        """What a client with this pair encrypts with at `server`."""
+        """Return what a client with this key pair needs to connect to `server`."""
         return Security(server.pair.public, self.pair)
 
 
 class Serving:
-    """A sidecar that serves a root.
+    """``sidecar serve`` for one root directory.
 
     Args:
         root: its root directory.
-        arguments: more of its command line.
-        listen: where its door is.
-        before: called in its process before it begins.
+        arguments: more arguments of its command line.
+        listen: the endpoint of its control socket.
+        before: called in its process before the program starts.
     """
 
     def __init__(
@@ -106,19 +106,20 @@ class Serving:
             )
         os.close(write)
         with os.fdopen(read, "rb") as ready:
-            begun = ready.readline() == b"ready\n"
-        if not begun:
-            self.process.wait(PATIENCE)
-        assert begun, self.said()
+            started = ready.readline() == b"ready\n"
+        if not started:
+            self.process.wait(TIMEOUT)
+        assert started, self.log_text()
         self.file = root / "sidecars" / "serve.json"
         self.connection: Connection = read_connection(self.file)
 
     @property
-    def door(self) -> str:
+    def control(self) -> str:
+        """Endpoint of the control socket."""
         return self.connection.control
 
-    def said(self) -> str:
-        """Return what it wrote to its log."""
+    def log_text(self) -> str:
+        """Return the content of its log."""
         return self._output.read_text(errors="replace")
 
     def ask(
@@ -128,16 +129,16 @@ class Serving:
         run: str = "",
         client: str = "",
         security: Security | None = None,
-        seconds: float = PATIENCE,
+        seconds: float = TIMEOUT,
     ) -> Record:
-        """Ask at its door."""
+        """Send a request to its control socket, and return the answer."""
         request = Record(kind, run, client, 0, time.time(), body or {})
-        return ask(self.door, request, Deadline(seconds), security)
+        return ask(self.control, request, Deadline(seconds), security)
 
     def attach(self, run: str, client: str, security: Security | None = None, **body: Any) -> Record:
-        """Attach a client, whose process is this one."""
-        told = {"protocol": PROTOCOL_VERSION, "pid": os.getpid(), "place": machine_id(), **body}
-        return self.ask("attach", told, run, client, security)
+        """Attach a client of this process."""
+        request = {"protocol": PROTOCOL_VERSION, "pid": os.getpid(), "place": machine_id(), **body}
+        return self.ask("attach", request, run, client, security)
 
     def status(self, security: Security | None = None) -> dict[str, Any]:
         return self.ask("status", security=security).body
@@ -145,13 +146,13 @@ class Serving:
     def stop(self, number: int = signal.SIGTERM) -> int:
         """Send it a signal; return its exit status."""
         self.process.send_signal(number)
-        return self.process.wait(PATIENCE)
+        return self.process.wait(TIMEOUT)
 
     def close(self) -> None:
         if self.process.poll() is None:
             self.process.terminate()
         try:
-            self.process.wait(PATIENCE)
+            self.process.wait(TIMEOUT)
         finally:
             if self.process.poll() is None:
                 self.process.kill()
@@ -159,14 +160,14 @@ class Serving:
 
 
 class KeyedClient(RawClient):
-    """A client of bare bytes at a sidecar that serves, with the keys it is given.
+    """A raw client of a sidecar that serves a root; it may encrypt.
 
     Args:
-        serving: whom it attaches to.
+        serving: the sidecar to attach to.
         run: the run's id.
         name: its client id.
-        security: its keys; None: it does not encrypt.
-        body: more of what it says at the door.
+        security: its keys; None: no encryption.
+        body: more fields of the attach request.
     """
 
     def __init__(self, serving: Serving, run: str, name: str, security: Security | None = None, **body: Any) -> None:
@@ -176,15 +177,15 @@ class KeyedClient(RawClient):
         self.results: list[Record] = []
         self.attached = serving.attach(run, name, security, **body).body
         self._records = channels.push(security)
-        self._records.connect(reached(self.attached["records"], serving.door))
+        self._records.connect(reached(self.attached["records"], serving.control))
         self._results = channels.pull(security=security)
-        self._results.connect(reached(self.attached["results"], serving.door))
+        self._results.connect(reached(self.attached["results"], serving.control))
 
     def ask(self, what: str, number: int = 1) -> dict[str, Any]:
-        """Ask something, again if need be: an answer that comes before the socket is connected is dropped."""
+        """Send a request until it is answered: an answer sent before the socket is connected is lost."""
 
         def answered() -> dict[str, Any] | None:
-            self.unnumbered("request", {"id": number, "ask": what})
+            self.send_unnumbered("request", {"id": number, "ask": what})
             deadline = Deadline(1.0)
             while not deadline.over():
                 for result in self.received(0.05):
@@ -196,7 +197,7 @@ class KeyedClient(RawClient):
         return wait_until(answered, f"an answer to {what!r}") or {}
 
     def received(self, seconds: float) -> list[Record]:
-        """Return all results that are there, once none has come for so long."""
+        """Return all results received so far, once none has arrived for `seconds`."""
         while self._results.wait(seconds):
             while (message := self._results.receive()) is not None:
                 self.results.append(decode(message))

@@ -16,7 +16,7 @@ from sidecar.protocol.codec import encode
 from sidecar.protocol.errors import RefusedError
 from sidecar.protocol.frames import frame
 from sidecar.protocol.records import Record
-from tests.support import REPOSITORY, Launched, RawClient, ReadBack, Script, Scripts, exact, wait_until
+from tests.support import REPOSITORY, LaunchedSidecar, RawClient, ReadBack, Script, Scripts, exact, wait_until
 
 # -- the user's side --------------------------------------------------------------------------------------------------
 
@@ -298,7 +298,7 @@ BAD_RECORDS: list[tuple[str, str, Any, str]] = [
     ("kind", "body", "code"), [bad[1:] for bad in BAD_RECORDS], ids=[bad[0] for bad in BAD_RECORDS]
 )
 def test_a_bad_record_is_told_to_its_client_and_counted(
-    sidecar: Launched, client: Attach, root: Path, kind: str, body: Any, code: str
+    sidecar: LaunchedSidecar, client: Attach, root: Path, kind: str, body: Any, code: str
 ) -> None:
     bad, other = client("bad", "client-bad"), client("other", "client-other")
     other.log(1, x=1.0)
@@ -329,7 +329,7 @@ def test_a_bad_record_is_told_to_its_client_and_counted(
     ],
 )
 def test_bytes_that_are_no_record_are_counted(
-    sidecar: Launched, client: Attach, root: Path, data: bytes, code: str
+    sidecar: LaunchedSidecar, client: Attach, root: Path, data: bytes, code: str
 ) -> None:
     bad, other = client("bad", "client-bad"), client("other", "client-other")
     bad.send(data)
@@ -344,7 +344,7 @@ def test_bytes_that_are_no_record_are_counted(
 
 
 def test_a_record_over_the_limit_is_told_to_its_client_and_keeps_its_place(
-    sidecar: Launched, client: Attach, root: Path
+    sidecar: LaunchedSidecar, client: Attach, root: Path
 ) -> None:
     bad = client("bad", "client-bad")
     bad.log(1, x=1.0)
@@ -355,7 +355,7 @@ def test_a_record_over_the_limit_is_told_to_its_client_and_keeps_its_place(
     assert ReadBack(root / "runs" / "bad").check().kinds() == ["log", "rejected", "log"]
 
 
-def test_a_message_over_the_limit_harms_nobody(sidecar: Launched, client: Attach, root: Path) -> None:
+def test_a_message_over_the_limit_harms_nobody(sidecar: LaunchedSidecar, client: Attach, root: Path) -> None:
     """The sidecar drops the connection; who sent it connects again."""
     bad, other = client("bad", "client-bad"), client("other", "client-other")
     bad.log(1, x=1.0)
@@ -371,9 +371,9 @@ def test_a_message_over_the_limit_harms_nobody(sidecar: Launched, client: Attach
     wait_until(lambda: client("bad", "client-bad", again=True).attached["last"] == 2, "it is durable")
 
 
-def test_an_unknown_kind_is_kept(sidecar: Launched, client: Attach, root: Path) -> None:
+def test_an_unknown_kind_is_kept(sidecar: LaunchedSidecar, client: Attach, root: Path) -> None:
     one = client("run", "client-one")
-    one.say("kind-of-tomorrow", {"anything": [1, {"x": None}]})
+    one.send_record("kind-of-tomorrow", {"anything": [1, {"x": None}]})
     one.log(1, x=1.0)
     assert one.ask("state")["state"]["losses"] == {}
     found = ReadBack(root / "runs" / "run").check()
@@ -395,7 +395,7 @@ def test_an_unknown_kind_is_kept(sidecar: Launched, client: Attach, root: Path) 
         b"\x91" * 100_000,
     ],
 )
-def test_nonsense_at_the_door_is_refused(sidecar: Launched, client: Attach, request_bytes: bytes) -> None:
+def test_nonsense_at_the_door_is_refused(sidecar: LaunchedSidecar, client: Attach, request_bytes: bytes) -> None:
     with channels.dealer() as door:
         door.connect(sidecar.connection.control)
         door.send(request_bytes)
@@ -420,7 +420,7 @@ def test_nonsense_at_the_door_is_refused(sidecar: Launched, client: Attach, requ
     ],
 )
 def test_who_is_refused_at_the_door_is_told_why(
-    sidecar: Launched, client: Attach, root: Path, run: str, name: str, body: dict[str, Any], code: str
+    sidecar: LaunchedSidecar, client: Attach, root: Path, run: str, name: str, body: dict[str, Any], code: str
 ) -> None:
     with pytest.raises(RefusedError) as caught:
         client(run, name, **body)
@@ -429,7 +429,7 @@ def test_who_is_refused_at_the_door_is_told_why(
 
 
 @pytest.mark.parametrize("pid", [0, -1, 2**40, 2**31, 2**63 - 1])
-def test_a_process_id_that_is_none_harms_nobody(sidecar: Launched, client: Attach, pid: int) -> None:
+def test_a_process_id_that_is_none_harms_nobody(sidecar: LaunchedSidecar, client: Attach, pid: int) -> None:
     other = client("other", "client-other")
     try:
         client("run", "client", pid=pid)
@@ -441,7 +441,7 @@ def test_a_process_id_that_is_none_harms_nobody(sidecar: Launched, client: Attac
 
 
 def test_a_flood_of_nonsense_does_not_stop_a_run(
-    sidecar: Launched, client: Attach, scripts: Scripts, root: Path
+    sidecar: LaunchedSidecar, client: Attach, scripts: Scripts, root: Path
 ) -> None:
     bad = client("bad", "client-bad")
     script: Script = scripts.start(
@@ -454,7 +454,7 @@ def test_a_flood_of_nonsense_does_not_stop_a_run(
         """,
         sidecar.file,
     )
-    script.line()
+    script.read_line()
     for number in range(2000):
         bad.send(os.urandom(number % 200))
     script.wait()

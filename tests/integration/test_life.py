@@ -552,7 +552,7 @@ def test_a_forked_child_has_no_process_to_warn_of(scripts: Scripts) -> None:
 
 def test_a_sidecar_exits_by_itself_when_its_trainer_is_gone(scripts: Scripts, root: Path, temporary: Path) -> None:
     script = scripts.start("import tracker; run = tracker.init(); run.log({'x': 1}); print(1); input()")
-    script.line()
+    script.read_line()
     (sidecar,) = [pid for pid, command in processes(temporary) if "sidecar launch" in command]
     script.kill()
     script.wait(-signal.SIGKILL)
@@ -563,9 +563,9 @@ def test_a_sidecar_exits_by_itself_when_its_trainer_is_gone(scripts: Scripts, ro
 
 def test_a_sidecar_without_a_run_stays_as_long_as_its_trainer(scripts: Scripts, temporary: Path) -> None:
     script = scripts.start("import tracker; tracker.init().finish(); print(1); input(); tracker.init().finish()")
-    script.line()
+    script.read_line()
     assert [pid for pid, command in processes(temporary) if "sidecar launch" in command]
-    script.tell()
+    script.send_line()
     script.wait()
 
 
@@ -607,9 +607,9 @@ def test_two_processes_share_a_run(scripts: Scripts, root: Path) -> None:
     """
     first, second = scripts.start(code, "rank0"), scripts.start(code, "rank1")
     for script in (first, second):
-        assert script.line() == "shared"
+        assert script.read_line() == "shared"
     for script in (first, second):
-        script.tell()
+        script.send_line()
     for script in (first, second):
         assert script.wait().err == ""
     found = closed(root / "runs" / "shared")
@@ -696,11 +696,11 @@ def test_flush_waits_until_all_is_in_the_log(scripts: Scripts, root: Path) -> No
         """
     )
     for expected in (1, 5001):
-        script.line()
+        script.read_line()
         with LogReader(root / "runs" / "run" / "transactions.log") as reader:
             kinds = [record.kind for batch in reader.batches() for record in batch.records]
         assert kinds.count("log") == expected
-        script.tell()
+        script.send_line()
     script.wait()
 
 
@@ -716,14 +716,14 @@ def test_a_live_run_is_read_by_others(scripts: Scripts, root: Path) -> None:
         """
     )
     for count in range(1, 4):
-        script.tell("more")
-        assert script.line() == str(count)
+        script.send_line("more")
+        assert script.read_line() == str(count)
         wait_until(lambda count=count: Api(root).run("run").records == count, "the store follows")  # type: ignore[misc]
         found = Api(root).run("run")
         assert found.state == "running" and found.config == {"lr": 1}
         assert found.history()["x"] == list(range(count))
     assert is_held(root / "runs" / "run") is not None, "reading takes nothing from its sidecar"
-    script.tell("end")
+    script.send_line("end")
     script.wait()
     assert state_of(root / "runs" / "run")["state"] == "finished"
 
@@ -841,7 +841,7 @@ def test_finish_never_hangs(scripts: Scripts, root: Path) -> None:
         print(json.dumps({"pid": pid}))
         """
     )
-    pid = json.loads(script.line())["pid"]
+    pid = json.loads(script.read_line())["pid"]
     try:
         done = script.wait()
     finally:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from sidecar.protocol.limits import PART_PREFIX
-from tests.integration.chain import Link, closed, files, run_directory
+from tests.integration.chain import Link, run_directory, run_files, wait_until_closed
 from tests.support import ReadBack, Scripts, wait_until
 from tracker.reading.api import Api
 
@@ -32,7 +32,7 @@ SAVE = f"""
 @pytest.fixture
 def far(tmp_path: Path) -> Iterator[Link]:
     """A sidecar as on another machine: its clients do not reach its directory."""
-    made = Link(tmp_path / "far" / "root", afar=True).start()
+    made = Link(tmp_path / "far" / "root", remote=True).start()
     yield made
     made.close()
 
@@ -46,7 +46,7 @@ def attached(request: pytest.FixtureRequest, root: Path) -> Attached:
     if request.param == "launched":
         return root, {}
     far: Link = request.getfixturevalue("far")
-    return far.root, {"TRACKER_SIDECAR": far.door}
+    return far.root, {"TRACKER_SIDECAR": far.control}
 
 
 def stuff(tmp_path: Path) -> dict[str, bytes]:
@@ -56,7 +56,7 @@ def stuff(tmp_path: Path) -> dict[str, bytes]:
 
 def kept(directory: Path) -> dict[str, bytes]:
     """Return the files of a run that is let go; nothing half may lie beside them."""
-    found = dict(files(closed(directory)))
+    found = dict(run_files(wait_until_closed(directory)))
     assert not [name for name in found if PART_PREFIX in name]
     return found
 
@@ -164,10 +164,10 @@ def test_what_was_sent_before_a_kill_of_the_sidecar_is_whole_in_the_end(far: Lin
                 run.log({"saved": number})
                 print(number, flush=True)
         """,
-        env={"TRACKER_SIDECAR": far.door},
+        env={"TRACKER_SIDECAR": far.control},
     )
     for number in range(6):
-        assert script.line() == str(number)
+        assert script.read_line() == str(number)
         if number in (1, 4):
             wait_until(lambda: (run_directory(far.root, "run1") / "transactions.log").exists(), "it has begun")
             far.kill()
@@ -199,16 +199,16 @@ def test_save_gives_up_when_it_was_told_to(far: Link, scripts: Scripts) -> None:
         print(run.losses.counts(), flush=True)
         sys.stdin.readline()
         """,
-        env={"TRACKER_SIDECAR": far.door},
+        env={"TRACKER_SIDECAR": far.control},
     )
-    assert script.line() == "begun"
+    assert script.read_line() == "begun"
     wait_until(lambda: (run_directory(far.root, "run1") / "transactions.log").exists(), "it has begun")
     far.kill()
-    script.tell()
-    assert "save: 'large' was not sent in time" in script.line()
-    assert script.line() == "True"
-    assert script.line() == "{}", "metrics find room all the same"
-    script.tell()
+    script.send_line()
+    assert "save: 'large' was not sent in time" in script.read_line()
+    assert script.read_line() == "True"
+    assert script.read_line() == "{}", "metrics find room all the same"
+    script.send_line()
     assert "not yet in the log" in script.wait().err
 
 
@@ -371,6 +371,6 @@ def test_media_whose_file_cannot_be_stored_are_counted_and_the_rest_is_recorded(
     """
     )
     assert done.err.count("metric 'val.image' is left out") == 1
-    read = ReadBack(closed(run_directory(root, "run1"))).check()
+    read = ReadBack(wait_until_closed(run_directory(root, "run1"))).check()
     assert [data for _, data in read.logged()] == [{"loss": 0.5}] * 3
     assert read.state["losses"] == {"media not stored": 3}

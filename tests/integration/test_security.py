@@ -80,7 +80,7 @@ with tracker.init(id="by-variables") as run:
 
 def test_a_client_in_the_list_gets_in_and_all_is_encrypted(scripts: Scripts, site: Site) -> None:
     env = {
-        "TRACKER_SIDECAR": site.serving.door,
+        "TRACKER_SIDECAR": site.serving.control,
         "TRACKER_SIDECAR_KEY": str(site.server.public),
         "TRACKER_CLIENT_KEY": str(site.anna.secret),
     }
@@ -112,7 +112,7 @@ def test_who_is_refused_is_told_within_seconds_and_it_is_counted_and_logged(
     before = site.serving.status(site.anna.at(site.server))["handshakes_refused"].get(counted, 0)
     backend = Backend(
         tmp_path,
-        site.serving.door,
+        site.serving.control,
         sidecar_key=str(keys[sidecar_key].public) if sidecar_key else None,
         client_key=str(keys[own].secret) if own else None,
     )
@@ -120,26 +120,26 @@ def test_who_is_refused_is_told_within_seconds_and_it_is_counted_and_logged(
     with pytest.raises(LaunchError) as caught:
         backend.attach("refused", "client", {}, Deadline(20.0))
     assert time.monotonic() - begun < 10.0
-    for word in [site.serving.door, *words]:
+    for word in [site.serving.control, *words]:
         assert word.replace("<eve>", site.eve.pair.public) in str(caught.value)
     assert "\n" not in str(caught.value)
     assert site.serving.status(site.anna.at(site.server))["handshakes_refused"][counted] > before
-    lines = [line for line in site.serving.said().splitlines() if "a client was refused" in line]
+    lines = [line for line in site.serving.log_text().splitlines() if "a client was refused" in line]
     assert any(logged.replace("<eve>", site.eve.pair.public) in line for line in lines)
     assert len(lines) == len({line.partition("a client")[2] for line in lines}), "each is said once"
     assert not (site.serving.root / "runs" / "refused").exists()
 
 
 def test_a_user_who_is_refused_sees_one_clear_error(scripts: Scripts, site: Site) -> None:
-    done = scripts.run("import tracker\ntracker.init()", env={"TRACKER_SIDECAR": site.serving.door}, exit_code=1)
+    done = scripts.run("import tracker\ntracker.init()", env={"TRACKER_SIDECAR": site.serving.control}, exit_code=1)
     last = done.err.strip().splitlines()[-1]
-    assert last.startswith(f"tracker.errors.LaunchError: the sidecar at {site.serving.door} encrypts")
-    status = command("status", site.serving.door)
+    assert last.startswith(f"tracker.errors.LaunchError: the sidecar at {site.serving.control} encrypts")
+    status = command("status", site.serving.control)
     assert (status.code, status.out) == (1, "") and len(status.err.splitlines()) == 1 and "encrypts" in status.err
 
 
 def test_a_client_that_encrypts_at_a_sidecar_that_does_not(plain: Serving, site: Site, tmp_path: Path) -> None:
-    backend = Backend(tmp_path, plain.door, sidecar_key=str(site.server.public))
+    backend = Backend(tmp_path, plain.control, sidecar_key=str(site.server.public))
     begun = time.monotonic()
     with pytest.raises(LaunchError, match=r"has another key than .*, or does not encrypt"):
         backend.attach("run", "client", {}, Deadline(20.0))
@@ -161,7 +161,7 @@ def test_without_a_list_whoever_knows_the_sidecars_key_gets_in(site: Site, root:
         assert serving.status(site.eve.at(site.server))["handshakes_refused"]["protocol"] > 0
     finally:
         serving.close()
-    assert "encrypted" in serving.said() and "INSECURE" not in serving.said()
+    assert "encrypted" in serving.log_text() and "INSECURE" not in serving.log_text()
 
 
 def test_the_list_is_read_again_when_it_changes(site: Site) -> None:
@@ -175,7 +175,7 @@ def test_the_list_is_read_again_when_it_changes(site: Site) -> None:
         site.listed.write_text(before)
     with pytest.raises(RefusedError):
         site.serving.status(site.eve.at(site.server))
-    assert "the list of clients was read again: 3 keys" in site.serving.said()
+    assert "the list of clients was read again: 3 keys" in site.serving.log_text()
 
 
 # -- being in ---------------------------------------------------------------------------------------------------------
@@ -222,7 +222,7 @@ def test_a_client_cannot_stop_the_sidecar(site: Site) -> None:
 def test_who_holds_the_sidecars_own_key_stops_it_from_afar(site: Site, root: Path) -> None:
     serving = Serving(root, "--key", site.server.secret, "--clients", site.listed)
     try:
-        done = command("stop", serving.door, "--key", site.server.public, "--client-key", site.server.secret)
+        done = command("stop", serving.control, "--key", site.server.public, "--client-key", site.server.secret)
         assert done.code == 0, done.err
         assert serving.process.wait(30) == 0
     finally:
@@ -283,7 +283,7 @@ def test_what_a_client_says_makes_no_lines_of_its_own_in_the_sidecars_log(plain:
         with pytest.raises(RefusedError):
             plain.attach(run, own)
     plain.attach("run", "client", label=f"x\n{forged}")
-    assert not [line for line in plain.said().splitlines() if line.startswith(forged)]
+    assert not [line for line in plain.log_text().splitlines() if line.startswith(forged)]
 
 
 FILES = [
@@ -315,7 +315,7 @@ def test_a_file_record_with_a_bad_name_writes_nothing_anywhere(plain: Serving, t
         told = {"size": len(data), "sha256": hashlib.sha256(data).hexdigest(), "data": data}
         names = [name for name in FILES if name.isprintable() or name.isascii()]
         for name in names:
-            one.say("file", {"name": name, **told})
+            one.send_record("file", {"name": name, **told})
         one.log(1, x=1.0)
         assert one.ask("state")["seq"] == len(names) + 1
         found = ReadBack(plain.root / "runs" / "run")
@@ -340,7 +340,7 @@ def test_files_that_are_in_each_others_way_harm_nobody(plain: Serving, tmp_path:
         for name in ("a", "a/b", "d/e", "d", "d/e"):
             data = f"content of {name}".encode()
             told = {"size": len(data), "sha256": hashlib.sha256(data).hexdigest(), "data": data}
-            one.say("file", {"name": name, **told})
+            one.send_record("file", {"name": name, **told})
         one.log(1, x=1.0)
         assert one.ask("state")["seq"] == 6
         files = plain.root / "runs" / "run" / "files"
@@ -384,8 +384,8 @@ def test_what_is_said_of_windows_and_processes_is_believed_on_one_machine_only(
             if far:
                 mallory.log(0, x=1.0)
                 assert mallory.ask("flush")["seq"] == 1, "it is attached as long as it says something"
-                mallory.say("exit", {"state": "finished"})
-                mallory.unnumbered("detach", {})
+                mallory.send_record("exit", {"state": "finished"})
+                mallory.send_unnumbered("detach", {})
             wait_until(lambda: not serving.status()["runs"], "the run is let go")
             mallory.close()
             with pytest.raises(RefusedError) as caught:
@@ -455,7 +455,7 @@ def test_keygen(tmp_path: Path) -> None:
 
 def test_no_secret_is_told(site: Site) -> None:
     """Neither in the log of the sidecar, nor in its connection file, nor in what it answers."""
-    said = site.serving.said() + site.serving.file.read_text() + str(site.serving.status(site.anna.at(site.server)))
+    said = site.serving.log_text() + site.serving.file.read_text() + str(site.serving.status(site.anna.at(site.server)))
     assert all(keys.pair.secret not in said for keys in (site.server, site.anna, site.bert, site.eve))
     assert re.search(r"listening at tcp://127\.0\.0\.1:.*, encrypted, for the clients in ", said)
     assert site.server.pair.public in said

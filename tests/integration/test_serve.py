@@ -25,7 +25,7 @@ from sidecar.protocol.endpoints import split_tcp
 from sidecar.protocol.errors import RefusedError
 from sidecar.protocol.layout import needs_recovery
 from tests.integration.serving import LOOPBACK, KeyedClient, Serving, command, free_ports
-from tests.support import PATIENCE, REPOSITORY, ReadBack, Scripts, wait_until
+from tests.support import REPOSITORY, TIMEOUT, ReadBack, Scripts, wait_until
 from tracker.reading.api import Api
 
 
@@ -112,7 +112,7 @@ def test_a_client_attaches_by_endpoint_by_file_and_by_environment(
     assert found.control.startswith("tcp://127.0.0.1:") if kind == "tcp" else found.control == f"ipc://{sockets}/door"
 
     theirs = tmp_path / "theirs"
-    done = scripts.run(THREE_RUNS, serving.door, serving.file, env={"TRACKER_DIR": str(theirs)})
+    done = scripts.run(THREE_RUNS, serving.control, serving.file, env={"TRACKER_DIR": str(theirs)})
     assert done.err == ""
     assert "runs" not in done.out and done.out.endswith("None\n"), "nothing was launched, nothing is kept on this side"
     for name in ("endpoint", "file", "environment"):
@@ -123,7 +123,7 @@ def test_a_client_attaches_by_endpoint_by_file_and_by_environment(
     said = command("status", "--dir", root)
     assert (said.code, said.err) == (0, "")
     assert "not encrypted" in said.out and "clients: 0" in said.out and f"process {found.pid}" in said.out
-    assert command("stop", serving.door if kind == "ipc" else serving.file).code == 0
+    assert command("stop", serving.control if kind == "ipc" else serving.file).code == 0
     assert serving.process.wait(30) == 0
     assert not serving.file.exists() and list(sockets.iterdir()) == []
     assert "stopped: everything received is in the logs" in serving.said()
@@ -144,7 +144,7 @@ def test_a_trainer_that_begins_before_the_sidecar_waits_for_it(
         door if by == "endpoint" else root / "sidecars" / "serve.json",
         env={"TRACKER_DIR": str(tmp_path / "theirs")},
     )
-    assert script.line() == "beginning"
+    assert script.read_line() == "beginning"
     serve(listen=door)
     script.wait()
     assert closed(root / "runs" / "run").stored() == [(0, {"loss": 0.5})]
@@ -205,7 +205,7 @@ def test_an_address_in_use_is_said_in_one_line(
     serve: Callable[..., Serving], tmp_path: Path, temporary: Path, kind: str
 ) -> None:
     first = serve(listen=LOOPBACK if kind == "tcp" else f"ipc://{temporary}/in-use")
-    second = command("serve", "--dir", tmp_path / "second", "--listen", first.door)
+    second = command("serve", "--dir", tmp_path / "second", "--listen", first.control)
     assert second.code == 1
     line = error_line(second.err)
     assert line.startswith(f"sidecar: {first.door}: cannot bind: ")
@@ -251,7 +251,7 @@ def test_a_range_that_is_too_small_is_told_and_ports_are_given_back(
         except tracker.errors.LaunchError as error:
             print(error)
         """,
-        env={"TRACKER_SIDECAR": serving.door},
+        env={"TRACKER_SIDECAR": serving.control},
     )
     for word in ("no port is free on 127.0.0.1 for another client", f"{ports[0]}-{ports[-1]}", "--ports"):
         assert word in done.out
@@ -259,20 +259,20 @@ def test_a_range_that_is_too_small_is_told_and_ports_are_given_back(
         client.log(1, loss=0.5)
         assert client.ask("flush")["seq"] == 1, "the others go on"
 
-    second.say("exit", {"state": "finished"})
-    second.unnumbered("detach", {})
+    second.send_record("exit", {"state": "finished"})
+    second.send_unnumbered("detach", {})
     wait_until(partial(has_clients, serving, 1), "it has left")
     second.close()  # else it would connect to whoever gets its port
     for number in range(20):  # as many one after another as there is time
         later = wait_until(partial(let_in, serving, f"later{number}"), "a port was given back")
         assert later is not None
         later.log(1, loss=number / 3)
-        later.say("exit", {"state": "finished"})
+        later.send_record("exit", {"state": "finished"})
         assert later.ask("flush")["seq"] == 2
-        later.unnumbered("detach", {})
+        later.send_unnumbered("detach", {})
         later.close()
-    first.say("exit", {"state": "finished"})
-    first.unnumbered("detach", {})
+    first.send_record("exit", {"state": "finished"})
+    first.send_unnumbered("detach", {})
     found = closed(root / "runs" / "run")
     assert len(found.stored()) == 22 and found.state["state"] == "finished"
 
@@ -326,14 +326,14 @@ def test_clients_go_on_after_a_restart_with_nothing_lost_and_nothing_twice(
 ) -> None:
     serving = serve()
     script = scripts.start(LOGS_ON, serving.file, env={"TRACKER_DIR": str(tmp_path / "theirs")})
-    assert script.line() == "durable 1000"
+    assert script.read_line() == "durable 1000"
     assert serving.stop(number) == (0 if number != signal.SIGKILL else -signal.SIGKILL)
     everything = [(step, {"loss": step / 3, "step": step}) for step in range(3000)]
     assert logged(root, "run") == everything[:1000], "what was acked is there"
-    script.tell()
-    assert script.line() == "logged while nobody was there 2000"
-    serve(listen=serving.door)
-    script.tell()
+    script.send_line()
+    assert script.read_line() == "logged while nobody was there 2000"
+    serve(listen=serving.control)
+    script.send_line()
     assert script.wait().out == "{}\n"
     found = closed(root / "runs" / "run")
     assert found.logged() == found.stored() == everything
@@ -364,7 +364,7 @@ def test_a_signal_that_comes_as_the_main_thread_begins_to_wait_stops_it(
     # Another thread is given the signal, so that no wait of the main thread is interrupted by it.
     other = next(thread.id for thread in psutil.Process(pid).threads() if thread.id != pid)
     assert ctypes.CDLL(None).tgkill(pid, other, number.value) == 0
-    assert serving.process.wait(PATIENCE) == 0
+    assert serving.process.wait(TIMEOUT) == 0
 
 
 def test_the_rest_of_a_client_that_is_killed_is_taken_from_its_window(
@@ -381,10 +381,10 @@ def test_the_rest_of_a_client_that_is_killed_is_taken_from_its_window(
         print("returned", flush=True)
         input()
         """,
-        serving.door,
+        serving.control,
         env={"TRACKER_DIR": str(tmp_path / "theirs")},
     )
-    assert script.line() == "returned"
+    assert script.read_line() == "returned"
     script.kill()
     script.wait(-signal.SIGKILL)
     found = closed(root / "runs" / "run")
@@ -421,13 +421,13 @@ def test_many_writers_of_one_run(scripts: Scripts, serve: Callable[..., Serving]
         label: scripts.start(WRITER, label, code, env={"TRACKER_SIDECAR": str(serving.file)})
         for label, (code, _) in ends.items()
     }
-    assert [writer.line() for writer in writers.values()] == ["logged"] * 3
+    assert [writer.read_line() for writer in writers.values()] == ["logged"] * 3
     assert serving.status()["clients"] == 3 and serving.status()["runs"] == ["shared"]
     api = Api(root)
     for count, (label, writer) in enumerate(writers.items(), 1):
         assert api.run("shared").state == "running", "finish() of one leaves it running for the others"
-        writer.tell()
-        assert writer.line() == ends[label][1]
+        writer.send_line()
+        assert writer.read_line() == ends[label][1]
         writer.wait()
         wait_until(partial(has_clients, serving, 3 - count), "it has left")
     found = closed(root / "runs" / "shared")
@@ -455,12 +455,12 @@ def test_logging_from_a_shell_and_reading_while_it_goes_on(
     serve: Callable[..., Serving], attach: Callable[..., KeyedClient], root: Path, tmp_path: Path
 ) -> None:
     serving = serve()
-    theirs = {"TRACKER_SIDECAR": serving.door, "TRACKER_DIR": str(tmp_path / "theirs")}
+    theirs = {"TRACKER_SIDECAR": serving.control, "TRACKER_DIR": str(tmp_path / "theirs")}
     lines = "".join(json.dumps({"loss": step / 4, "_step": step}) + "\n" for step in range(30))
-    assert command("log", "shell", "--jsonl", program="tracker", given=lines, **theirs) == (0, "", "made run shell\n")
+    assert command("log", "shell", "--jsonl", program="tracker", stdin=lines, **theirs) == (0, "", "made run shell\n")
     assert command("log", "shell", "acc=0.5", "note=end", program="tracker", **theirs) == (0, "", "resumed run shell\n")
     going = attach(serving, "going", "client")
-    going.say("run", {"project": "live"})
+    going.send_record("run", {"project": "live"})
     for step in range(5):
         going.log(step, loss=step / 4)
     assert going.ask("state")["seq"] == 6
@@ -486,7 +486,7 @@ def test_status_for_programs(serve: Callable[..., Serving], attach: Callable[...
     client.log(1, loss=0.5)
     assert client.ask("state")["seq"] == 1
     by_dir = command("status", "--json", "--dir", root, TRACKER_SIDECAR="/another/one")
-    by_environment = command("status", "--json", TRACKER_SIDECAR=serving.door)
+    by_environment = command("status", "--json", TRACKER_SIDECAR=serving.control)
     assert by_dir.code == by_environment.code == 0
     for found in (json.loads(by_dir.out), json.loads(by_environment.out)):
         assert (found["pid"], found["clients"], found["runs"]) == (serving.process.pid, 1, ["run"])
@@ -504,12 +504,12 @@ def test_drain_waits_for_clients_and_for_servers(
     client = attach(serving, "run", "client")
     client.log(1, loss=0.5)
     assert client.ask("flush")["seq"] == 1
-    here = command("drain", serving.door, "--within", "0.3")
+    here = command("drain", serving.control, "--within", "0.3")
     assert here.code == 1 and here.err.startswith(
         "sidecar drain: still pending after 0.3 s: 1 client is attached; run run: mlflow"
     )
-    client.say("exit", {"state": "finished"})
-    client.unnumbered("detach", {})
+    client.send_record("exit", {"state": "finished"})
+    client.send_unnumbered("detach", {})
     wait_until(partial(has_clients, serving, 0), "it has left")
     waits = command("drain", "--dir", root, "--within", "0.3")
     assert waits.code == 1 and f"run run: {nowhere} is " in waits.err and "attached" not in waits.err
@@ -526,9 +526,9 @@ def test_drain_ends_when_the_last_client_has_left(
     draining = subprocess.Popen([sys.executable, "-m", "sidecar", "drain", "--dir", root], cwd=REPOSITORY)
     with pytest.raises(subprocess.TimeoutExpired):
         draining.wait(0.5)
-    client.say("exit", {"state": "finished"})
-    client.unnumbered("detach", {})
-    assert draining.wait(PATIENCE) == 0
+    client.send_record("exit", {"state": "finished"})
+    client.send_unnumbered("detach", {})
+    assert draining.wait(TIMEOUT) == 0
     assert len(ReadBack(root / "runs" / "run").stored()) == 1000
 
 

@@ -18,9 +18,9 @@ from sidecar.log.reader import LogReader
 from sidecar.protocol.layout import LOG_NAME, SINKS_NAME
 from sidecar.protocol.sink_address import parse_sink
 from sidecar.protocol.sink_progress import SinkProgress, read_progress, write_progress
-from tests.integration.chain import Link, closed, run_directory, wait_until_arrived, whole
+from tests.integration.chain import Link, full_content, run_directory, wait_until_arrived, wait_until_closed
 from tests.integration.serving import environment
-from tests.support import PATIENCE, REPOSITORY, Scripts, processes, wait_until
+from tests.support import REPOSITORY, TIMEOUT, Scripts, processes, wait_until
 from tests.unit.run_builder import RunBuilder
 from tracker.cli.main import main
 
@@ -79,8 +79,8 @@ def test_an_offline_run_is_sent_when_it_is_asked_for(
 ) -> None:
     server.start()
     script = scripts.start(OFFLINE, env={"TRACKER_SINKS": server.address})
-    script.line()
-    script.tell()
+    script.read_line()
+    script.send_line()
     script.wait()
     wait_until(lambda: not [pid for pid, name in processes(temporary) if "launch" in name], "its sidecar has ended")
     assert not (server.root / "runs").exists() or not list((server.root / "runs").iterdir()), "nothing was sent"
@@ -88,7 +88,7 @@ def test_an_offline_run_is_sent_when_it_is_asked_for(
     code, out, err = tracker("sync")
     assert (code, err) == (0, "")
     assert server.address in out and "100%" in out and " sent" in out
-    assert whole(server.run("run1")) == whole(run_directory(root, "run1"))
+    assert full_content(server.run("run1")) == full_content(run_directory(root, "run1"))
 
     before = (server.run("run1") / LOG_NAME).read_bytes()
     code, out, _ = tracker("sync")
@@ -101,14 +101,14 @@ def test_a_run_that_goes_on_is_sent_as_far_as_it_is(
 ) -> None:
     server.start()
     script = scripts.start(OFFLINE, env={"TRACKER_SINKS": server.address})
-    script.line()
+    script.read_line()
     wait_until(lambda: (run_directory(root, "run1") / LOG_NAME).stat().st_size > 1000, "some of it is in the log")
     code, out, _ = tracker("sync", "run1")
     assert code == 0 and " sent" in out
-    script.tell()
+    script.send_line()
     script.wait()
     assert tracker("sync")[0] == 0
-    assert whole(server.run("run1")) == whole(run_directory(root, "run1"))
+    assert full_content(server.run("run1")) == full_content(run_directory(root, "run1"))
 
 
 def test_a_directory_that_was_copied_elsewhere_goes_on_from_there(
@@ -127,7 +127,7 @@ def test_a_directory_that_was_copied_elsewhere_goes_on_from_there(
     assert main(["sync", "--dir", str(copy)]) == 0
     capsys.readouterr()
     for name in ("run1", "run2"):
-        assert whole(server.run(name)) == whole(run_directory(root, name))
+        assert full_content(server.run(name)) == full_content(run_directory(root, name))
 
 
 def test_many_runs_at_once_to_two_servers(server: Link, root: Path, tmp_path: Path, tracker: Tracker) -> None:
@@ -143,7 +143,7 @@ def test_many_runs_at_once_to_two_servers(server: Link, root: Path, tmp_path: Pa
         )
         assert all(pair["done_bytes"] == pair["all_bytes"] and pair["error"] is None for pair in sent)
         for run in runs:
-            assert whole(server.run(run.id)) == whole(other.run(run.id)) == whole(run.dir)
+            assert full_content(server.run(run.id)) == full_content(other.run(run.id)) == full_content(run.dir)
     finally:
         other.close()
 
@@ -176,7 +176,7 @@ def test_killed_in_the_middle_and_begun_again_sends_nothing_twice(
             sync.kill()
     assert read_progress(run.dir, address).checkpoint < size, "it was cut off"
     assert tracker("sync", "--sink", server.address)[0] == 0
-    assert whole(server.run("run1")) == whole(run.dir)
+    assert full_content(server.run("run1")) == full_content(run.dir)
 
 
 def test_a_log_with_a_torn_end_is_sent_up_to_there(server: Link, root: Path, tracker: Tracker) -> None:
@@ -189,7 +189,7 @@ def test_a_log_with_a_torn_end_is_sent_up_to_there(server: Link, root: Path, tra
     assert code == 0
     (pair,) = json.loads(out)["sent"]
     assert pair["done_bytes"] == pair["all_bytes"] == size
-    assert whole(server.run("run1")) == whole(run.dir)
+    assert full_content(server.run("run1")) == full_content(run.dir)
 
 
 def test_watch_sends_what_comes_until_it_is_interrupted(server: Link, root: Path, scripts: Scripts) -> None:
@@ -203,31 +203,31 @@ def test_watch_sends_what_comes_until_it_is_interrupted(server: Link, root: Path
         second = build(root, "run2")
         wait_until_arrived(second.dir)
         os.killpg(watching.pid, signal.SIGINT)  # Ctrl-C goes to all of the group
-        assert watching.wait(PATIENCE) == 130
+        assert watching.wait(TIMEOUT) == 130
         assert watching.stderr is not None and watching.stderr.read() == ""
-    assert whole(server.run("run2")) == whole(second.dir)
+    assert full_content(server.run("run2")) == full_content(second.dir)
 
 
 def test_a_server_that_is_down_is_given_up_after_a_while(server: Link, root: Path, tracker: Tracker) -> None:
     build(root, "run1", server=server)
     code, out, err = tracker("sync", "--patience", 0.5)
     assert code == 1
-    assert f"0% no sidecar answers at {server.door}" in " ".join(out.split())
-    assert err == f"tracker sync: 1 of 1 not sent: {server.address}: no sidecar answers at {server.door}\n"
+    assert f"0% no sidecar answers at {server.control}" in " ".join(out.split())
+    assert err == f"tracker sync: 1 of 1 not sent: {server.address}: no sidecar answers at {server.control}\n"
     server.start()
     assert tracker("sync")[0] == 0
-    assert whole(server.run("run1")) == whole(run_directory(root, "run1"))
+    assert full_content(server.run("run1")) == full_content(run_directory(root, "run1"))
 
 
 def test_a_server_that_has_lost_a_run_is_sent_it_again(server: Link, root: Path, tracker: Tracker) -> None:
     server.start()
     run = build(root, "run1", server=server)
     assert tracker("sync")[0] == 0
-    closed(server.run("run1"))
+    wait_until_closed(server.run("run1"))
     shutil.rmtree(server.run("run1"))
     assert tracker("sync")[0] == 0 and not server.run("run1").exists(), "it is said to be there"
     assert tracker("sync", "--again")[0] == 0
-    assert whole(server.run("run1")) == whole(run.dir)
+    assert full_content(server.run("run1")) == full_content(run.dir)
 
 
 def test_what_is_sent_already_asks_nobody(server: Link, root: Path, tracker: Tracker) -> None:
@@ -312,8 +312,8 @@ def test_finish_does_not_wait_for_a_server_that_is_down_and_the_sidecar_goes_on(
     assert "no sidecar answers" in line
 
     server.start()
-    wait_until_arrived(closed(run_directory(root, "run1")))
-    assert whole(server.run("run1")) == whole(run_directory(root, "run1"))
+    wait_until_arrived(wait_until_closed(run_directory(root, "run1")))
+    assert full_content(server.run("run1")) == full_content(run_directory(root, "run1"))
     assert read_progress(run_directory(root, "run1"), parse_sink(server.address)).error is None
 
 
@@ -331,7 +331,7 @@ def test_finish_waits_for_a_server_that_is_there(server: Link, scripts: Scripts,
     with LogReader(server.run("run1") / LOG_NAME) as reader:
         kinds = [record.kind for batch in reader.batches() for record in batch.records]
     assert kinds.count("log") == 5000 and kinds[-1] == "exit", "when it returned, all was there"
-    assert whole(server.run("run1")) == whole(run_directory(root, "run1"))
+    assert full_content(server.run("run1")) == full_content(run_directory(root, "run1"))
 
 
 def test_a_sidecar_that_died_left_its_runs_to_the_next(server: Link, scripts: Scripts, root: Path) -> None:
@@ -358,8 +358,8 @@ def test_a_sidecar_that_died_left_its_runs_to_the_next(server: Link, scripts: Sc
     assert (run_directory(root, "run1") / SINKS_NAME).exists()
     server.start()
     second = scripts.start(code, "run2", env={"TRACKER_SINKS": server.address})
-    wait_until_arrived(closed(run_directory(root, "run1")))
-    second.tell()
+    wait_until_arrived(wait_until_closed(run_directory(root, "run1")))
+    second.send_line()
     second.wait()
     for name in ("run1", "run2"):
-        assert whole(server.run(name)) == whole(run_directory(root, name))
+        assert full_content(server.run(name)) == full_content(run_directory(root, name))

@@ -43,12 +43,12 @@ def test_init_launches_another_sidecar_if_its_own_dies_before_it_answers(scripts
         run.finish()
     """
     )
-    pid = int(script.line())
+    pid = int(script.read_line())
     try:
         wait_until(lambda: list((root / "runs" / "second" / "windows").glob("[!.]*")), "init() is about to attach")
     finally:
         os.kill(pid, signal.SIGKILL)
-    assert float(script.line()) < 30.0
+    assert float(script.read_line()) < 30.0
     script.wait()
     for run in ("first", "second"):
         wait_until(functools.partial(_released, root / "runs" / run), f"{run} is released")

@@ -18,9 +18,9 @@ from sidecar.protocol.channels import push
 from sidecar.protocol.codec import encode
 from sidecar.protocol.layout import LOG_NAME, SINKS_NAME
 from sidecar.protocol.records import Record
-from tests.integration.chain import Link, closed, files, run_directory, wait_until_arrived, whole
+from tests.integration.chain import Link, full_content, run_directory, run_files, wait_until_arrived, wait_until_closed
 from tests.integration.serving import Keys, command
-from tests.support import Launched, RawClient, ReadBack, Scripts, wait_until
+from tests.support import LaunchedSidecar, RawClient, ReadBack, Scripts, wait_until
 from tests.unit.run_builder import RunBuilder
 from tracker.cli.main import main
 from tracker.reading.api import Api
@@ -101,26 +101,26 @@ def test_all_of_a_run_is_at_the_top(link: Callable[..., Link], scripts: Scripts,
     middle = link("middle", top)
     if attached:
         leaf = link("leaf", middle)
-        env = {"TRACKER_SIDECAR": leaf.door}
+        env = {"TRACKER_SIDECAR": leaf.control}
     else:
         leaf = Link(root)
         env = {"TRACKER_SINKS": middle.address}
     first = scripts.start(EVERYTHING, env=env)
-    assert first.line() == "logged"
+    assert first.read_line() == "logged"
     scripts.run(ANOTHER, env=env, exit_code=-signal.SIGKILL)
-    first.tell()
+    first.send_line()
     first.wait()
 
-    wait_until_arrived(closed(leaf.run("run1")))
-    expected = whole(leaf.run("run1"))
-    wait_until_arrived(closed(middle.run("run1")))
-    assert whole(middle.run("run1")) == expected
-    assert whole(top.run("run1")) == expected
+    wait_until_arrived(wait_until_closed(leaf.run("run1")))
+    expected = full_content(leaf.run("run1"))
+    wait_until_arrived(wait_until_closed(middle.run("run1")))
+    assert full_content(middle.run("run1")) == expected
+    assert full_content(top.run("run1")) == expected
     found = ReadBack(top.run("run1"))
     assert {writer["state"] for writer in found.state["writers"].values()} >= {"finished", "crashed"}
     assert found.state["records"] == 1000 + 4 + 3 * 50 + 300
     kept = {"kept/empty": b"", "kept/model.bin": bytes(range(255, -1, -1)) * 10_000}
-    assert files(top.run("run1")) == kept
+    assert run_files(top.run("run1")) == kept
 
     at_leaf, at_top = (Api(where).run("run1").history() for where in (leaf.root, top.root))
     assert str(at_leaf) == str(at_top), "readers see the same, NaN included"
@@ -149,10 +149,10 @@ def test_a_run_is_seen_at_the_top_while_it_goes_on(link: Callable[..., Link], sc
 
     wait_until(seen, "what was logged so far is at the top")
     assert Api(top.root).run("run1").state == "running"
-    script.tell()
+    script.send_line()
     script.wait()
-    wait_until_arrived(closed(middle.run("run1")))
-    closed(top.run("run1"))
+    wait_until_arrived(wait_until_closed(middle.run("run1")))
+    wait_until_closed(top.run("run1"))
     found = Api(top.root).run("run1")
     assert (found.state, found.records) == ("finished", 101)
 
@@ -166,9 +166,9 @@ def shells(directory: Path) -> int:
 def test_records_without_a_client_arrive_once(link: Callable[..., Link], root: Path) -> None:
     """What a shell sends, and what a sidecar says itself, has no number of its own."""
     top = link("top")
-    leaf = Launched(root)
+    leaf = LaunchedSidecar(root)
     client = RawClient(leaf, "run1", "client1", sinks=[top.address])
-    client.say("run", {"project": "p"})
+    client.send_record("run", {"project": "p"})
     with push() as shell:
         shell.connect(client.attached["records"])
         for number in range(50):
@@ -181,13 +181,13 @@ def test_records_without_a_client_arrive_once(link: Callable[..., Link], root: P
                 top.kill()
                 top.start()
         wait_until(lambda: shells(run_directory(root, "run1")) == 50, "nobody acks them: they are in the log")
-    client.say("exit", {"state": "finished"})
+    client.send_record("exit", {"state": "finished"})
     client.ask("flush", 2)
-    client.unnumbered("detach", {})
+    client.send_unnumbered("detach", {})
     client.close()
-    wait_until_arrived(closed(run_directory(root, "run1")))
+    wait_until_arrived(wait_until_closed(run_directory(root, "run1")))
     leaf.close()
-    assert whole(top.run("run1"), killed=True) == whole(run_directory(root, "run1"), killed=True)
+    assert full_content(top.run("run1"), killed=True) == full_content(run_directory(root, "run1"), killed=True)
     rows = [data for _, data in ReadBack(top.run("run1")).stored()]
     assert sorted(row["shell"] for row in rows if "shell" in row) == list(range(50))
 
@@ -208,13 +208,13 @@ def test_a_sidecar_there_is_killed_again_and_again(link: Callable[..., Link], sc
         env={"TRACKER_SINKS": top.address},
     )
     for _ in range(3):
-        assert script.line() == "kill"
+        assert script.read_line() == "kill"
         wait_until(lambda: (top.run("run1") / LOG_NAME).exists(), "something is at the top")
         top.kill()
         top.start()
-        script.tell()
+        script.send_line()
     script.wait()
-    assert whole(top.run("run1"), killed=True) == whole(run_directory(root, "run1"), killed=True)
+    assert full_content(top.run("run1"), killed=True) == full_content(run_directory(root, "run1"), killed=True)
 
 
 def test_what_is_sent_again_from_the_beginning_changes_nothing(
@@ -229,13 +229,13 @@ def test_what_is_sent_again_from_the_beginning_changes_nothing(
     run.finish()
     sync = ["sync", "--dir", str(root), "--sink", top.address]
     assert main(sync) == 0
-    log = closed(top.run("run1")) / LOG_NAME
+    log = wait_until_closed(top.run("run1")) / LOG_NAME
     before = log.read_bytes()
-    assert whole(top.run("run1")) == whole(run.dir)
+    assert full_content(top.run("run1")) == full_content(run.dir)
 
     shutil.rmtree(run.dir / SINKS_NAME)
     assert main(sync) == 0
-    closed(top.run("run1"))
+    wait_until_closed(top.run("run1"))
     assert log.read_bytes() == before
 
     whole_log = run.log_path.read_bytes()  # it loses its end, as on a machine that loses its power
@@ -243,7 +243,7 @@ def test_what_is_sent_again_from_the_beginning_changes_nothing(
     assert main(sync) == 0
     run.log_path.write_bytes(whole_log)
     assert main(sync) == 0
-    closed(top.run("run1"))
+    wait_until_closed(top.run("run1"))
     assert log.read_bytes() == before
     capsys.readouterr()
 
@@ -260,7 +260,7 @@ def test_a_sidecar_there_that_has_lost_something_gets_it_again(
         run.row(step, "", own=step)
     sync = ["sync", "--dir", str(root), "--sink", top.address]
     assert main(sync) == 0
-    directory = closed(top.run("run1"))
+    directory = wait_until_closed(top.run("run1"))
     top.close()
     if harm == "all":
         shutil.rmtree(directory)
@@ -275,7 +275,7 @@ def test_a_sidecar_there_that_has_lost_something_gets_it_again(
     run.finish()
     assert main(sync) == 0
     capsys.readouterr()
-    assert whole(top.run("run1")) == whole(run.dir)
+    assert full_content(top.run("run1")) == full_content(run.dir)
 
 
 def test_what_is_damaged_in_a_log_costs_only_itself_further_up(
@@ -290,7 +290,7 @@ def test_what_is_damaged_in_a_log_costs_only_itself_further_up(
     run.damage(starts[100], starts[110])
     assert main(["sync", "--dir", str(root), "--sink", top.address]) == 0
     capsys.readouterr()
-    found = ReadBack(closed(top.run("run1"))).check()
+    found = ReadBack(wait_until_closed(top.run("run1"))).check()
     assert [data["x"] for _, data in found.stored()] == [*range(3, 100), *range(110, 200)]
     assert found.state["state"] == "finished" and found.state["losses"] == {"refused: damaged": 13}
 
@@ -315,8 +315,8 @@ def test_an_upstream_that_encrypts(link: Callable[..., Link], scripts: Scripts, 
     top = link("top", keys=Keys(tmp_path / "keys", "top"))
     middle = link("middle", top)
     scripts.run(TRAIN, env={"TRACKER_SINKS": middle.address})
-    wait_until_arrived(closed(middle.run("run1")))
-    assert whole(top.run("run1")) == whole(run_directory(root, "run1"))
+    wait_until_arrived(wait_until_closed(middle.run("run1")))
+    assert full_content(top.run("run1")) == full_content(run_directory(root, "run1"))
 
 
 @pytest.mark.parametrize("harm", ["another key", "no key", "no such file"])
@@ -326,18 +326,18 @@ def test_a_wrong_key_is_said_and_disturbs_nobody(
     top = link("top", keys=Keys(tmp_path / "keys", "top"))
     other = Keys(tmp_path / "keys", "other")
     address, words = {
-        "another key": (f"sidecar+{top.door}?key={other.public}", "has another key than"),
-        "no key": (f"sidecar+{top.door}", "encrypts"),
-        "no such file": (f"sidecar+{top.door}?key={tmp_path}/gone.pub", "gone.pub"),
+        "another key": (f"sidecar+{top.control}?key={other.public}", "has another key than"),
+        "no key": (f"sidecar+{top.control}", "encrypts"),
+        "no such file": (f"sidecar+{top.control}?key={tmp_path}/gone.pub", "gone.pub"),
     }[harm]
     leaf = link("leaf")
-    done = scripts.run(TRAIN, env={"TRACKER_SIDECAR": leaf.door, "TRACKER_SINKS": address})
+    done = scripts.run(TRAIN, env={"TRACKER_SIDECAR": leaf.control, "TRACKER_SINKS": address})
     assert done.out.split() == ["finished", "True", "True"]
     assert words in done.err and len(done.err.splitlines()) == 1
 
-    status = command("status", leaf.door)
+    status = command("status", leaf.control)
     assert status.code == 0 and f"{address} is" in status.out and words in status.out
-    told = json.loads(command("status", leaf.door, "--json").out)["sinks"]["run1"][address]
+    told = json.loads(command("status", leaf.control, "--json").out)["sinks"]["run1"][address]
     assert words in told["error"] and told["behind_bytes"] > 0
     assert main(["doctor", "--dir", str(leaf.root)]) == 1
     found = capsys.readouterr()

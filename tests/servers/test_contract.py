@@ -16,7 +16,7 @@ from sidecar.protocol.sink_progress import SinkProgress, read_progress, write_pr
 from sidecar.sinks.contract import Sink, SinkTarget
 from sidecar.sinks.delivery import Delivery
 from sidecar.sinks.registry import open_sink
-from tests.integration.chain import Link, whole
+from tests.integration.chain import Link, full_content
 from tests.servers import clickhouse_server
 from tests.servers.clickhouse_server import ClickhouseServer
 from tests.servers.mlflow_server import MlflowServer
@@ -95,7 +95,7 @@ class UpstreamPlace:
         self._batches = self._kills = 0
 
     def kept(self, run: RunBuilder) -> Any:
-        return whole(self._link.run(run.id), killed=True)
+        return full_content(self._link.run(run.id), killed=True)
 
     def cut(self) -> Callable[[], int]:
         return lambda: self._kills

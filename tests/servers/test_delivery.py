@@ -10,7 +10,7 @@ import pytest
 
 from sidecar.protocol.limits import new_id
 from tests.faults.scenario import Scenario, play
-from tests.integration.chain import Link, closed, run_directory, whole
+from tests.integration.chain import Link, full_content, run_directory, wait_until_closed
 from tests.servers import clickhouse_server
 from tests.servers.clickhouse_server import ClickhouseServer
 from tests.servers.faults import SCENARIOS
@@ -59,7 +59,7 @@ class Servers:
             found, here = there.run("run1"), Api(directory.parent.parent).run("run1")
             assert str(found.history()) == str(here.history())
             assert (found.state, found.records, found.config) == ("finished", 3001, {"lr": 0.1})
-        assert whole(self._upstream.run("run1")) == whole(directory)
+        assert full_content(self._upstream.run("run1")) == full_content(directory)
 
 
 @pytest.fixture
@@ -73,7 +73,7 @@ def test_a_run_goes_to_three_servers_at_once(servers: Servers, scripts: Scripts,
     try:
         done = scripts.run(TRAIN, servers.project, "online", env={"TRACKER_SINKS": ",".join(servers.addresses)})
         assert done.err == ""
-        servers.check(closed(run_directory(root, "run1")))
+        servers.check(wait_until_closed(run_directory(root, "run1")))
     finally:
         servers._upstream.close()
 
@@ -84,7 +84,7 @@ def test_an_offline_run_is_synced_to_three_servers(
     servers._upstream.start()
     try:
         scripts.run(TRAIN, servers.project, "offline", env={"TRACKER_SINKS": ",".join(servers.addresses)})
-        directory = closed(run_directory(root, "run1"))
+        directory = wait_until_closed(run_directory(root, "run1"))
         assert main(["doctor", "--dir", str(root)]) == 0
         lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("sink")]
         assert len(lines) == 3
@@ -139,6 +139,6 @@ def test_servers_that_are_down_disturb_neither_each_other_nor_the_trainer(
 
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: f"{scenario.number} {scenario.name}")
 def test_fault(scenario: Scenario, tmp_path: Path, leaks: Leaks) -> None:
-    leaks.let_socket_directories_stay()
+    leaks.allow_socket_directories()
     for seed in range(scenario.rounds_in_ci):
         play(scenario, tmp_path / str(seed), seed)

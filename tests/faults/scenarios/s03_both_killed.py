@@ -20,7 +20,7 @@ import tracker
 from tests.faults.readback import logged_calls, read_back
 from tests.faults.scenario import Figures, Scenario
 from tests.faults.trainers import Tally, Trainer, environment, group, sidecars, signal_sidecars
-from tests.support import PATIENCE, wait_until
+from tests.support import TIMEOUT, wait_until
 
 CHILDREN = 2
 AGAIN = 200
@@ -75,7 +75,7 @@ def _command(*words: str) -> Callable[[Path], None]:
             cwd=root.parent,
             capture_output=True,
             text=True,
-            timeout=PATIENCE,
+            timeout=TIMEOUT,
             check=False,
         )
         assert done.returncode == 0, f"tracker {' '.join(words)}: {done.returncode} {done.stdout}{done.stderr}"

@@ -15,7 +15,7 @@ from tests.faults.readback import read_back
 from tests.faults.scenario import Figures, Scenario
 from tests.faults.scenarios.s03_both_killed import AGAIN, check_steps, missing
 from tests.faults.trainers import Trainer
-from tests.support import Launched, wait_until
+from tests.support import LaunchedSidecar, wait_until
 
 
 class Remote:
@@ -26,8 +26,8 @@ class Remote:
         self.address = root.parent / "address.json"
         self.sidecar = self._launch()
 
-    def _launch(self) -> Launched:
-        launched = Launched(self.root)
+    def _launch(self) -> LaunchedSidecar:
+        launched = LaunchedSidecar(self.root)
         self.address.unlink(missing_ok=True)
         self.address.symlink_to(launched.file)
         return launched

@@ -18,7 +18,7 @@ from sidecar.protocol.layout import RUNS_NAME, STORE_NAME
 from tests.faults.readback import Back, logged_calls, read_back
 from tests.faults.scenario import Figures, Scenario
 from tests.faults.trainers import Trainer, alive, find_sidecar
-from tests.support import PATIENCE, wait_until
+from tests.support import TIMEOUT, wait_until
 
 _DISK_BYTES = 48 * 1024 * 1024
 _SAFE_CALLS = 8_000
@@ -66,7 +66,7 @@ def _mounted(path: Path) -> Iterator[_Disk]:
     try:
         yield _Disk(path)
     finally:
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + TIMEOUT
         while subprocess.run([*before, "umount", str(path)], capture_output=True).returncode:
             if time.monotonic() > deadline:  # somebody still has files there open
                 subprocess.run([*before, "umount", "--lazy", str(path)], check=True)
@@ -118,7 +118,7 @@ def _later_freed(directory: Path, seed: int) -> Figures:
         wait_until(lambda: len(logged_calls(root / RUNS_NAME / "run")) >= wanted, "all arrives after it is freed")
         took = time.monotonic() - freed
         trainer.tally.told = 1
-        trainer.wait(seconds=2 * PATIENCE)
+        trainer.wait(seconds=2 * TIMEOUT)
         back = read_back(root, "run", [trainer.tally])
         assert back.run.state == "finished" and not back.run.losses, f"{back.run.state}, {back.run.losses}"
         return _figures(back, trainer, f"all of it in the log {took:.1f} s after space was freed")
@@ -135,7 +135,7 @@ def _window_full(directory: Path, seed: int) -> Figures:
         wanted = trainer.tally.returned() + 5_000
         trainer.wait_for_calls(wanted)
         trainer.tally.told = 1
-        trainer.wait(seconds=2 * PATIENCE)
+        trainer.wait(seconds=2 * TIMEOUT)
         back = read_back(root, "run", [trainer.tally])
         counted = back.run.losses
         assert back.run.state == "finished" and counted, f"{back.run.state}, {counted}: too little was logged"
@@ -158,7 +158,7 @@ def _finished_full(directory: Path, seed: int) -> Figures:
         trainer.wait(seconds=4 * _FINISH_SECONDS)
         took = time.monotonic() - begun
         disk.free()
-        wait_until(lambda: not alive(sidecar), "the sidecar ends once it has written all", 2 * PATIENCE)
+        wait_until(lambda: not alive(sidecar), "the sidecar ends once it has written all", 2 * TIMEOUT)
         back = read_back(root, "run", [trainer.tally])
         assert back.run.state == "finished" and not back.run.losses, f"{back.run.state}, {back.run.losses}"
         return _figures(back, trainer, f"finish() took {took:.1f} s of its {_FINISH_SECONDS:.0f}")

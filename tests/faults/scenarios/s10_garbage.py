@@ -27,7 +27,7 @@ from sidecar.protocol.records import KINDS, Record
 from tests.faults.readback import read_back
 from tests.faults.scenario import Figures, Scenario
 from tests.faults.trainers import Trainer
-from tests.support import PATIENCE, Launched, RawClient, wait_until
+from tests.support import TIMEOUT, LaunchedSidecar, RawClient, wait_until
 
 EACH, FEW = 5_300, 300
 _BARE_PART = 20
@@ -235,7 +235,7 @@ _DOOR: dict[str, Make] = {
 class _Garbage:
     """Sends garbage to one sidecar."""
 
-    def __init__(self, sidecar: Launched, chance: random.Random) -> None:
+    def __init__(self, sidecar: LaunchedSidecar, chance: random.Random) -> None:
         self._sidecar = sidecar
         self._chance = chance
         self._started = 0
@@ -282,10 +282,10 @@ class _Garbage:
         self._sidecar.status()
 
     def _push(self, channel: Channel, message: bytes) -> None:
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + TIMEOUT
         while not channel.send(message):
             assert time.monotonic() < deadline and self._sidecar.alive(), (
-                f"nothing is taken: {self._sidecar.said()[-2000:]}"
+                f"nothing is taken: {self._sidecar.log_text()[-2000:]}"
             )
             time.sleep(0.0005)
 
@@ -319,7 +319,7 @@ def run(directory: Path, seed: int) -> Figures:
     """Waves of the same size, while a trainer logs to a run of its own in the same sidecar."""
     chance = random.Random(seed)
     root = directory / "root"
-    sidecar = Launched(root)
+    sidecar = LaunchedSidecar(root)
     try:
         garbage = _Garbage(sidecar, chance)
         with Trainer(root, "steady", "good", rate=1000, env={"TRACKER_SIDECAR": str(sidecar.file)}) as trainer:
@@ -338,7 +338,7 @@ def run(directory: Path, seed: int) -> Figures:
             assert back.run.state == "finished" and not trainer.tally.raised(), f"the other run is {back.run.state}"
     finally:
         sidecar.close()
-    assert sidecar.process.returncode == 0, sidecar.said()[-2000:]
+    assert sidecar.process.returncode == 0, sidecar.log_text()[-2000:]
     problems = verify(root / RUNS_NAME / _RUN).problems
     assert not problems, f"verify of the run that took the garbage: {problems}"
     told = " ".join(f"{peak / _MIB:.0f}" for peak in peaks)

@@ -17,7 +17,7 @@ from sidecar.protocol.connection import read_connection
 from tests.faults.readback import read_back
 from tests.faults.scenario import Figures, Scenario
 from tests.faults.trainers import Tally, Trainer
-from tests.support import PATIENCE, wait_until
+from tests.support import TIMEOUT, wait_until
 
 _WARM, _FEW, _MANY, _AT_ONCE = 20, 60, 500, 50
 _CALLS = 20
@@ -95,7 +95,7 @@ def _back(what: str, pid: int, before: _Holds) -> _Holds:
         return None if more or now.memory > before.memory + KEPT_BYTES else now
 
     try:
-        return wait_until(look, seconds=PATIENCE / 2) or before
+        return wait_until(look, seconds=TIMEOUT / 2) or before
     except AssertionError as error:
         now = _Holds.of(pid)
         handles = sorted(os.readlink(f"/proc/{pid}/fd/{name}") for name in os.listdir(f"/proc/{pid}/fd"))
@@ -118,7 +118,7 @@ def run(directory: Path, seed: int) -> Figures:
         assert idle is not None
         before = {what: _Holds.of(pid) for what, pid in processes.items()} | {"the sidecar": idle}
         stages = []
-        for stage, wait in ((2, 20 * PATIENCE), (3, 4 * PATIENCE)):
+        for stage, wait in ((2, 20 * TIMEOUT), (3, 4 * TIMEOUT)):
             trainer.tally.told = stage - 1
             wait_until(lambda: trainer.tally.stage >= stage or trainer.process.poll() is not None, "the runs", wait)  # noqa: B023
             assert trainer.process.poll() is None, trainer.said()

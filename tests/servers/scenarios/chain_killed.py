@@ -13,7 +13,7 @@ from pathlib import Path
 from tests.faults.readback import read_back
 from tests.faults.scenario import Figures, Scenario
 from tests.faults.trainers import Trainer
-from tests.integration.chain import Link, closed, wait_until_arrived, whole
+from tests.integration.chain import Link, full_content, wait_until_arrived, wait_until_closed
 
 RATE = 1000
 PATIENCE = 180.0
@@ -28,7 +28,7 @@ def _run(directory: Path, seed: int) -> Figures:
             links.append(Link(directory / name / "root", links[-1] if links else None).start())
             stack.callback(links[-1].close)
         top, middle, leaf = links
-        env = {"TRACKER_SIDECAR": leaf.door}
+        env = {"TRACKER_SIDECAR": leaf.control}
         settings = {"finish_timeout": PATIENCE}
         with Trainer(directory / "root", "steady", rate=RATE, env=env, settings=settings) as trainer:
             trainer.wait_for_stage()
@@ -44,13 +44,13 @@ def _run(directory: Path, seed: int) -> Figures:
             trainer.tally.told = 1
             trainer.wait(seconds=PATIENCE)
             for link in (leaf, middle):
-                wait_until_arrived(closed(link.run("run")), seconds=PATIENCE)
-            closed(top.run("run"))
+                wait_until_arrived(wait_until_closed(link.run("run")), seconds=PATIENCE)
+            wait_until_closed(top.run("run"))
             back = read_back(top.root, "run", [trainer.tally])
             worst, p99 = trainer.tally.worst(), trainer.tally.p99()
-        expected = whole(leaf.run("run"), killed=True)
-        assert whole(middle.run("run"), killed=True) == expected, "the middle differs from the leaf"
-        assert whole(top.run("run"), killed=True) == expected, "the top differs from the leaf"
+        expected = full_content(leaf.run("run"), killed=True)
+        assert full_content(middle.run("run"), killed=True) == expected, "the middle differs from the leaf"
+        assert full_content(top.run("run"), killed=True) == expected, "the top differs from the leaf"
         assert back.run.state == "finished", f"the run is {back.run.state}"
     return Figures(back.calls, back.read, back.lost, back.twice, worst, p99, f"{kills} kills in the last round")
 
