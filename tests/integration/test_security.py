@@ -146,7 +146,7 @@ def test_a_client_that_encrypts_at_a_sidecar_that_does_not(plain: Serving, site:
     assert time.monotonic() - begun < 10.0
     status = plain.status()
     assert status["clients"] == 0 and set(status["handshakes_refused"]) == {"protocol"}
-    assert plain.said().count("a handshake failed: the client encrypts and this sidecar does not") == 1
+    assert plain.log_text().count("a handshake failed: the client encrypts and this sidecar does not") == 1
 
 
 def test_without_a_list_whoever_knows_the_sidecars_key_gets_in(site: Site, root: Path) -> None:
@@ -214,7 +214,7 @@ def test_nobody_writes_as_another(site: Site) -> None:
 
 
 def test_a_client_cannot_stop_the_sidecar(site: Site) -> None:
-    done = command("stop", site.serving.door, "--key", site.server.public, "--client-key", site.anna.secret)
+    done = command("stop", site.serving.control, "--key", site.server.public, "--client-key", site.anna.secret)
     assert done.code == 1 and "stopping this sidecar from another machine needs its own key" in done.err
     assert site.serving.process.poll() is None
 
@@ -397,7 +397,7 @@ def test_what_is_said_of_windows_and_processes_is_believed_on_one_machine_only(
     if far:
         assert {path: path.read_bytes() for path in window.directory.iterdir()} == before
         assert found.stored() == [(0, {"x": 1.0})]
-        assert "INSECURE: not encrypted" in serving.said()
+        assert "INSECURE: not encrypted" in serving.log_text()
     else:
         assert not window.directory.exists()
         assert found.stored() == [(step, {"secret": step}) for step in range(50)]

@@ -126,7 +126,7 @@ def test_a_client_attaches_by_endpoint_by_file_and_by_environment(
     assert command("stop", serving.control if kind == "ipc" else serving.file).code == 0
     assert serving.process.wait(30) == 0
     assert not serving.file.exists() and list(sockets.iterdir()) == []
-    assert "stopped: everything received is in the logs" in serving.said()
+    assert "stopped: everything received is in the logs" in serving.log_text()
 
 
 @pytest.mark.parametrize("by", ["endpoint", "file"])
@@ -208,7 +208,7 @@ def test_an_address_in_use_is_said_in_one_line(
     second = command("serve", "--dir", tmp_path / "second", "--listen", first.control)
     assert second.code == 1
     line = error_line(second.err)
-    assert line.startswith(f"sidecar: {first.door}: cannot bind: ")
+    assert line.startswith(f"sidecar: {first.control}: cannot bind: ")
     assert ("Address already in use" if kind == "tcp" else "another process is listening there") in line
     assert first.status()["clients"] == 0, "the first is not disturbed"
 
