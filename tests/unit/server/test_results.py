@@ -13,6 +13,7 @@ from sidecar.protocol.channels import Channel
 from sidecar.protocol.errors import ChannelError
 from sidecar.server.endpoints import Endpoints
 from sidecar.server.results import ResultSockets
+from tests.integration.serving import free_ports
 from tests.support import wait_until
 
 
@@ -92,8 +93,7 @@ def test_nothing_happens_for_a_client_that_has_detached(results: ResultSockets) 
 
 
 def test_the_port_of_a_detached_client_is_given_to_the_next(opened: ExitStack) -> None:
-    first, second = (int(results_port()) for _ in range(2))
-    sockets = ResultSockets(Endpoints("tcp://127.0.0.1:5757", [first, second]))
+    sockets = ResultSockets(Endpoints("tcp://127.0.0.1:5757", free_ports(2)))
     opened.callback(sockets.close)
     sockets.endpoint("a")
     freed = sockets.endpoint("b")
@@ -108,9 +108,3 @@ def test_the_port_of_a_detached_client_is_given_to_the_next(opened: ExitStack) -
             return ""
 
     assert wait_until(next_endpoint, "the port is free again") == freed
-
-
-def results_port() -> str:
-    """A port that is free now."""
-    with channels.push() as probe:
-        return probe.bind("tcp://127.0.0.1:*").rpartition(":")[2]
