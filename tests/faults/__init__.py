@@ -1,1 +1,1 @@
-"""Faults on purpose: real processes, real signals, full disks, torn files. ``python -m tests.faults`` runs them all."""
+"""Fault injection: real processes, real signals, full disks, damaged files. ``python -m tests.faults`` runs it."""

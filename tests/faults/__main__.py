@@ -1,6 +1,6 @@
-"""``python -m tests.faults``: plays every fault some rounds, and prints a line of figures for each.
+"""``python -m tests.faults``: plays rounds of every scenario, and prints a line of figures for each.
 
-It exits with 1 if something did not hold; the directory of such a round is kept, and its path and seed are printed.
+The exit status is 1 if a round failed; the directory of a failed round is kept, and its path and seed are printed.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ from pathlib import Path
 
 from sidecar.protocol import channels
 from tests.faults.scenario import Figures, Scenario, play
-from tests.faults.scenarios import every
+from tests.faults.scenarios import all_scenarios
 
-_HEADS = ("#", "fault", "rounds", "calls", "read back", "lost", "twice", "worst log() ms", "p99 µs", "holds")
+_HEADINGS = ("#", "fault", "rounds", "calls", "read back", "lost", "duplicated", "worst log() ms", "p99 µs", "passed")
 
 
 @dataclass
 class Line:
-    """What came of one scenario.
+    """The result of a scenario, as a line of the table.
 
     Attributes:
-        rounds: how many were played.
-        figures: of all rounds that held.
-        failures: of each round that did not: its seed, its directory and why.
+        rounds: number of rounds played.
+        figures: sum over the rounds that passed.
+        failures: seed, directory and reason of each round that failed.
     """
 
     scenario: Scenario
@@ -39,63 +39,75 @@ class Line:
     failures: list[dict[str, object]] = field(default_factory=list)
 
     def cells(self) -> list[str]:
-        found, p99 = self.figures, self.figures.p99_seconds
-        holds = f"NO: {len(self.failures)} of {self.rounds} rounds" if self.failures else "yes"
+        figures, p99 = self.figures, self.figures.p99_seconds
+        passed = f"NO: {len(self.failures)} of {self.rounds} rounds failed" if self.failures else "yes"
         return [
             str(self.scenario.number),
             self.scenario.name,
             str(self.rounds),
-            f"{found.calls:,}",
-            f"{found.read:,}",
-            str(found.lost),
-            str(found.twice),
-            f"{found.worst_seconds * 1e3:.1f}" if found.calls else "",
+            f"{figures.calls:,}",
+            f"{figures.read:,}",
+            str(figures.lost),
+            str(figures.duplicated),
+            f"{figures.worst_seconds * 1e3:.1f}" if figures.calls else "",
             f"{p99 * 1e6:.0f}" if p99 is not None else "",
-            f"{holds}; {found.note}" if found.note else holds,
+            f"{passed}; {figures.note}" if figures.note else passed,
         ]
 
     def to_map(self) -> dict[str, object]:
         scenario = self.scenario
-        about = {"number": scenario.number, "fault": scenario.name, "must": scenario.must, "rounds": self.rounds}
-        return {**about, **asdict(self.figures), "holds": not self.failures, "failures": self.failures}
+        return {
+            "number": scenario.number,
+            "fault": scenario.name,
+            "requirement": scenario.requirement,
+            "rounds": self.rounds,
+            **asdict(self.figures),
+            "passed": not self.failures,
+            "failures": self.failures,
+        }
 
 
 def main(
     arguments: list[str] | None = None,
     scenarios: Sequence[Scenario] | None = None,
     program: str = "tests.faults",
-    about: str | None = __doc__,
+    description: str | None = __doc__,
 ) -> int:
-    """Run the command for these scenarios, or for `every`; return its exit status: 0 all held, 1 something did not, 2
-    bad usage."""
-    parser = argparse.ArgumentParser(prog=f"python -m {program}", description=about)
-    parser.add_argument("--rounds", type=int, help="how many of each (default: the few that the tests play)")
-    parser.add_argument("--only", help="the numbers of some faults, such as 1,2 (default: all)")
-    parser.add_argument("--seed", type=int, default=0, help="of the first round; the next has the next (default: 0)")
+    """Run the command for these scenarios, or for `all_scenarios`; return its exit status: 0 if all rounds passed, 1 if
+    one failed. Invalid arguments exit with 2."""
+    parser = argparse.ArgumentParser(prog=f"python -m {program}", description=(description or "").replace("``", ""))
+    parser.add_argument(
+        "--rounds", type=int, help="number of rounds of each scenario (default: as many as the tests play)"
+    )
+    parser.add_argument("--only", help="numbers of the faults to play, such as 1,2 (default: all)")
+    parser.add_argument(
+        "--seed", type=int, default=0, help="seed of the first round; each further round adds one (default: 0)"
+    )
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")
-    parser.add_argument("--markdown", action="store_true", help="print them as a table in Markdown")
+    parser.add_argument("--markdown", action="store_true", help="print the figures as a Markdown table")
     options = parser.parse_args(arguments)
     if options.rounds is not None and options.rounds < 1:
-        parser.error("--rounds is at least 1")
-    scenarios = every() if scenarios is None else scenarios
+        parser.error(f"--rounds must be at least 1, not {options.rounds}")
+    scenarios = all_scenarios() if scenarios is None else scenarios
     if options.only:
         try:
-            wanted = {int(number) for number in options.only.split(",")}
+            numbers = {int(number) for number in options.only.split(",")}
         except ValueError:
-            parser.error(f"--only {options.only}: numbers with commas between them, such as 1,2")
-        unknown = wanted - {scenario.number for scenario in scenarios}
+            parser.error(f"--only must be numbers separated by commas, such as 1,2, not '{options.only}'")
+        unknown = numbers - {scenario.number for scenario in scenarios}
         if unknown:
-            parser.error(f"--only: no fault has the number {', '.join(map(str, sorted(unknown)))}")
-        scenarios = [scenario for scenario in scenarios if scenario.number in wanted]
-    channels.pull().close()  # the context's own threads and descriptors stay until the end
+            parser.error(f"--only: unknown fault {', '.join(map(str, sorted(unknown)))}")
+        scenarios = [scenario for scenario in scenarios if scenario.number in numbers]
+    channels.pull().close()  # so that the context's own threads and descriptors exist before leaks are looked for
     directory = Path(tempfile.mkdtemp(prefix="faults-"))
     plain = not options.json and not options.markdown
     widths = [
-        max(len(head), *(len(line.cells()[at]) for line in map(Line, scenarios))) for at, head in enumerate(_HEADS)
+        max(len(heading), *(len(line.cells()[index]) for line in map(Line, scenarios)))
+        for index, heading in enumerate(_HEADINGS)
     ]
     widths[3] = widths[4] = 10
     if plain:
-        print(_aligned(_HEADS, widths), flush=True)
+        print(_aligned(_HEADINGS, widths), flush=True)
     lines = []
     for scenario in scenarios:
         line = _play_rounds(scenario, options.rounds or scenario.rounds_in_ci, options.seed, directory)
@@ -114,42 +126,44 @@ def main(
 
 def _play_rounds(scenario: Scenario, rounds: int, seed: int, directory: Path) -> Line:
     line = Line(scenario)
-    begun = time.monotonic()
+    start = time.monotonic()
     for number in range(rounds):
-        _show(f"{scenario.number} {scenario.name}: round {number + 1} of {rounds}, {time.monotonic() - begun:.0f} s")
+        elapsed = time.monotonic() - start
+        _show(f"{scenario.number} {scenario.name}: round {number + 1} of {rounds}, {elapsed:.0f} s")
         name = "".join(letter if letter.isalnum() else "-" for letter in scenario.name)
-        place = directory / f"{scenario.number:02d}-{name}-{seed + number}"
+        round_directory = directory / f"{scenario.number:02d}-{name}-{seed + number}"
         line.rounds += 1
         try:
-            line.figures += play(scenario, place, seed + number)
+            line.figures += play(scenario, round_directory, seed + number)
         except Exception as error:
             _show("")
-            print(f"{scenario.number} {scenario.name}: seed {seed + number}, kept in {place}: {error}", file=sys.stderr)
+            failure = f"{scenario.number} {scenario.name}: seed {seed + number}, directory {round_directory}: {error}"
+            print(failure, file=sys.stderr)
             if not isinstance(error, AssertionError):
                 traceback.print_exc()
-            line.failures.append({"seed": seed + number, "directory": str(place), "reason": str(error)})
+            line.failures.append({"seed": seed + number, "directory": str(round_directory), "reason": str(error)})
         else:
-            shutil.rmtree(place, ignore_errors=True)
+            shutil.rmtree(round_directory, ignore_errors=True)
     _show("")
     return line
 
 
 def _show(text: str) -> None:
-    """Show how far it is, on a terminal only."""
+    """Show progress, on a terminal only."""
     if sys.stderr.isatty():
         print(f"\r\x1b[K{text}", end="", file=sys.stderr, flush=True)
 
 
 def _aligned(cells: Sequence[str], widths: list[int]) -> str:
-    placed = [
-        cell.ljust(width) if at in (1, len(cells) - 1) else cell.rjust(width)
-        for at, (cell, width) in enumerate(zip(cells, widths, strict=True))
+    aligned = [
+        cell.ljust(width) if index in (1, len(cells) - 1) else cell.rjust(width)
+        for index, (cell, width) in enumerate(zip(cells, widths, strict=True))
     ]
-    return "  ".join(placed).rstrip()
+    return "  ".join(aligned).rstrip()
 
 
 def _markdown(lines: list[Line]) -> str:
-    rows = [_HEADS, tuple("---" if at in (1, len(_HEADS) - 1) else "---:" for at in range(len(_HEADS)))]
+    rows = [_HEADINGS, tuple("---" if index in (1, len(_HEADINGS) - 1) else "---:" for index in range(len(_HEADINGS)))]
     return "\n".join("| " + " | ".join(cells) + " |" for cells in [*rows, *(line.cells() for line in lines)])
 
 

@@ -1,4 +1,4 @@
-"""Reads a run back, from its log and from its store, and compares it with the calls that returned."""
+"""Reads a run back, from its log and its store, and compares it with the calls of log() that returned."""
 
 from __future__ import annotations
 
@@ -14,78 +14,78 @@ from tests.faults.trainers import Tally, row
 from tracker.reading.stored_run import StoredRun
 
 
-class Back(NamedTuple):
-    """What was found of the calls that returned.
+class Comparison(NamedTuple):
+    """A run compared with the calls that returned.
 
     Attributes:
-        calls: how many returned.
-        read: how many of them are in the run.
-        lost: how many are not, neither in the log nor in the store.
-        twice: how many are there more than once.
+        calls: number of calls that returned.
+        read: number of those that are in the run.
+        lost: number of those that are missing, from the log and the store.
+        duplicated: number of calls that are in the run more than once.
         run: the run.
     """
 
     calls: int
     read: int
     lost: int
-    twice: int
+    duplicated: int
     run: StoredRun
 
 
-def read_back(root: Path, run_id: str, called: Mapping[int, tuple[int, int]] | Iterable[Tally]) -> Back:
-    """Read a run, as any later process would, and compare.
+def read_back(root: Path, run_id: str, called: Mapping[int, tuple[int, int]] | Iterable[Tally]) -> Comparison:
+    """Read a run as a later process would, and compare it with the calls.
 
     Args:
         root: the root directory.
         run_id: the run.
-        called: writer -> how many of its calls returned, and how many began (the last may or may not be there); or
-            the tallies of the trainers that wrote to it, each with writers of its own.
+        called: writer -> number of calls that returned, and number of calls that began (the run may or may not have the
+            last one); or the tallies of the trainers that wrote to the run, which have no writer in common.
 
     Raises:
-        AssertionError: log and store differ, something is there that nobody logged, or `verify` finds a problem.
+        AssertionError: log and store differ, the run has a row that was not logged, or `verify` finds a problem.
     """
     if not isinstance(called, Mapping):
         called = {writer: counts for tally in called for writer, counts in tally.counts().items()}
     run = tracker.Api(root).run(run_id)
     stored: Counter[tuple[int, int]] = Counter()
-    for found in run.scan_history():
-        stored[_identity({key: value for key, value in found.items() if key[0] != "_" and value is not None})] += 1
+    for points in run.scan_history():
+        stored[_identity({key: value for key, value in points.items() if key[0] != "_" and value is not None})] += 1
     logged = logged_calls(run.dir)
-    assert stored == logged, f"log and store differ: {_differ(logged, stored)}"
+    assert stored == logged, f"log and store differ: {_difference(logged, stored)}"
     problems = verify(run.dir).problems
     assert not problems, f"verify: {problems}"
-    lost = read = twice = calls = 0
+    lost = read = duplicated = calls = 0
     for writer, (returned, begun) in called.items():
         calls += returned
         for number in range(returned):
             times = logged.pop((writer, number), 0)
             read += times > 0
             lost += times == 0
-            twice += times > 1
+            duplicated += times > 1
         for number in range(returned, begun):
-            twice += logged.pop((writer, number), 0) > 1
-    assert not logged, f"{len(logged)} rows that nobody logged: {list(logged)[:5]}"
-    return Back(calls, read, lost, twice, run)
+            duplicated += logged.pop((writer, number), 0) > 1
+    assert not logged, f"{len(logged)} rows that were not logged: {list(logged)[:5]}"
+    return Comparison(calls, read, lost, duplicated, run)
 
 
 def logged_calls(directory: Path) -> Counter[tuple[int, int]]:
-    """Return how often each call is in the log of the run in `directory`: (writer, number) -> times."""
-    found: Counter[tuple[int, int]] = Counter()
+    """Return how often the log of the run in `directory` has each call: (writer, number) -> count."""
+    logged: Counter[tuple[int, int]] = Counter()
     with LogReader(directory / "transactions.log") as reader:
         for batch in reader.batches():
             for record in batch.records:
                 if record.kind == "log":
-                    found[_identity(record.body["data"])] += 1
+                    logged[_identity(record.body["data"])] += 1
         assert not reader.damage, f"damage in the log: {reader.damage}"
-    return found
+    return logged
 
 
 def _identity(data: Mapping[str, Any]) -> tuple[int, int]:
     writer, number = data["w"], data["i"]
-    assert dict(data) == row(writer, number), f"a row that nobody logged: {data}"
+    assert dict(data) == row(writer, number), f"a row that was not logged: {data}"
     return writer, number
 
 
-def _differ(one: Counter[tuple[int, int]], other: Counter[tuple[int, int]]) -> str:
+def _difference(one: Counter[tuple[int, int]], other: Counter[tuple[int, int]]) -> str:
     missing, more = one - other, other - one
     return f"{missing.total()} only in the log {list(missing)[:3]}, {more.total()} only in the store {list(more)[:3]}"

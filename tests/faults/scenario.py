@@ -1,4 +1,4 @@
-"""What a scenario is: a fault that a seed decides in every detail, and the figures of one round of it."""
+"""Scenario: a fault, all of whose details follow from a seed; Figures: the measurements of its rounds."""
 
 from __future__ import annotations
 
@@ -15,35 +15,35 @@ from tests.support import Leaks
 
 @dataclass(frozen=True)
 class Figures:
-    """What was measured in one round, or in several (they can be added).
+    """Measurements of one round, or the sum over several.
 
     Attributes:
-        calls: how many calls of `log` returned.
-        read: how many of them were read back.
-        lost: how many of them are not in the run and not counted there as lost.
-        twice: how many are there more than once.
-        worst_seconds: the longest a call of `log` took.
-        p99_seconds: what 99 of 100 calls stayed under; of several rounds the worst round's.
-        note: what else is worth telling, in a few words.
+        calls: number of calls of `log` that returned.
+        read: number of those that were read back.
+        lost: number of those that the run neither has nor counts as lost.
+        duplicated: number of calls that the run has more than once.
+        worst_seconds: duration of the longest call of `log`.
+        p99_seconds: 99th percentile of the durations; in a sum, that of the worst round.
+        note: further results, in a few words.
     """
 
     calls: int = 0
     read: int = 0
     lost: int = 0
-    twice: int = 0
+    duplicated: int = 0
     worst_seconds: float = 0.0
     p99_seconds: float | None = None
     note: str = ""
 
     def __add__(self, other: Figures) -> Figures:
-        known = [found for found in (self.p99_seconds, other.p99_seconds) if found is not None]
+        percentiles = [p99 for p99 in (self.p99_seconds, other.p99_seconds) if p99 is not None]
         return Figures(
             self.calls + other.calls,
             self.read + other.read,
             self.lost + other.lost,
-            self.twice + other.twice,
+            self.duplicated + other.duplicated,
             max(self.worst_seconds, other.worst_seconds),
-            max(known) if known else None,
+            max(percentiles) if percentiles else None,
             other.note or self.note,
         )
 
@@ -53,25 +53,25 @@ class Scenario:
     """A fault.
 
     Attributes:
-        number: of the fault, in the table; several scenarios may be of one fault.
-        name: what happens.
-        run: plays one round in a directory of its own, with a seed.
-        rounds_in_ci: how many rounds the tests play.
-        must: what must hold.
+        number: number of the fault in the table; several scenarios may share one.
+        name: description of the fault, for the table.
+        run: plays one round, given an empty directory and a seed.
+        rounds_in_ci: number of rounds that the tests play.
+        requirement: condition under which a round passes.
     """
 
     number: int
     name: str
     run: Callable[[Path, int], Figures]
     rounds_in_ci: int
-    must: str
+    requirement: str
 
 
 def play(scenario: Scenario, directory: Path, seed: int) -> Figures:
-    """Play one round in `directory`, which is made; return its figures.
+    """Create `directory` and play one round in it; return its figures.
 
     Raises:
-        AssertionError: something did not hold: what the scenario found, a loss, or a process that was left behind.
+        AssertionError: the round failed: by the scenario's own checks, a lost or duplicated call, or a leaked process.
     """
     directory.mkdir(parents=True)
     with temporary_files() as temporary:
@@ -79,20 +79,20 @@ def play(scenario: Scenario, directory: Path, seed: int) -> Figures:
         leaks.allow_socket_directories()
         try:
             figures = scenario.run(directory, seed)
-            left = leaks.remaining()
-            assert not left, f"left behind: {', '.join(sorted(left))}"
+            leaked = leaks.remaining()
+            assert not leaked, f"leaked: {', '.join(sorted(leaked))}"
         finally:
             leaks.kill_processes()
     assert figures.lost == 0, f"{figures.lost} of {figures.calls} calls are lost"
-    assert figures.twice == 0, f"{figures.twice} of {figures.calls} calls are there twice"
+    assert figures.duplicated == 0, f"{figures.duplicated} of {figures.calls} calls are duplicated"
     return figures
 
 
 @contextmanager
 def temporary_files() -> Iterator[Path]:
-    """Have this process and those it starts keep temporary files in a directory that is removed in the end.
+    """Set the directory for temporary files of this process and its children, and remove it at the end.
 
-    Its name is short, since a socket's path may have 107 bytes at most.
+    Its name is short, since the path of a socket is limited to 107 bytes.
     """
     path = Path(tempfile.mkdtemp(prefix="f-"))
     before = os.environ.get("TMPDIR"), tempfile.tempdir

@@ -1,4 +1,4 @@
-"""Every fault, a few rounds of each: ``python -m tests.faults`` plays more."""
+"""A few rounds of every scenario; ``python -m tests.faults`` plays more."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from tests.faults.scenario import Scenario, play
-from tests.faults.scenarios import every
+from tests.faults.scenarios import all_scenarios
 from tests.support import Leaks
 
 
-@pytest.mark.parametrize("scenario", every(), ids=lambda scenario: f"{scenario.number:02d} {scenario.name}")
+@pytest.mark.parametrize("scenario", all_scenarios(), ids=lambda scenario: f"{scenario.number:02d} {scenario.name}")
 def test_fault(scenario: Scenario, tmp_path: Path, leaks: Leaks) -> None:
     leaks.allow_socket_directories()
     for seed in range(scenario.rounds_in_ci):

@@ -1,7 +1,7 @@
-"""The programs that train, each in a process of its own, and the tally that survives them.
+"""Training programs, each run in its own process, and the tallies of their calls.
 
-A tally is a file that trainer and tests map: the trainer writes into it before and after each call of `log`, so that
-a SIGKILL takes nothing of what is known about them. ``python -m tests.faults.trainers PROGRAM OPTIONS`` is a trainer.
+A tally is a file that the trainer and the tests map into memory: the trainer writes into it before and after each call
+of `log`, so that the counts survive a SIGKILL. ``python -m tests.faults.trainers PROGRAM OPTIONS`` runs a program.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ from sidecar.protocol.errors import ConnectionFileError
 from sidecar.protocol.layout import RUNS_NAME, is_held
 from tests.support import REPOSITORY, TIMEOUT, wait_until
 
-_SLOT_BYTES = 64  # begun, returned, worst nanoseconds, raised: eight bytes each
-_HEAD_BYTES = 64  # the stage, and whether to stop
+_SLOT_BYTES = 64  # calls begun, calls returned, worst duration in ns, calls raised: eight bytes each
+_HEAD_BYTES = 64  # the stage, and the command
 _NUMBER_BYTES = 8
-_TOOK = struct.Struct("<I")
-_KEPT = 100_000
+_DURATION = struct.Struct("<I")
+_TIMED_CALLS = 100_000
 
 
 def row(writer: int, number: int) -> dict[str, Any]:
-    """Return what a writer logs in its call `number`: no two calls of all writers log the same."""
+    """Return what a writer logs in its call `number`; different for each call of each writer."""
     return {"w": writer, "i": number, "loss": 1.0 / (number + 1), "acc": number * 0.25}
 
 
@@ -42,32 +42,32 @@ class Tally:
     """Counts of the calls of some writers, in a mapped file.
 
     Args:
-        path: the file; made if it is not there.
-        writers: how many there are.
-        first: the first one's number; the others follow.
+        path: the file; created if it does not exist.
+        writers: number of writers.
+        first: number of the first writer; the others follow.
     """
 
     def __init__(self, path: Path, writers: int = 1, first: int = 0) -> None:
         self.path = path
         self.writers = range(first, first + writers)
-        size = _HEAD_BYTES + writers * (_SLOT_BYTES + _KEPT * _TOOK.size)
+        size = _HEAD_BYTES + writers * (_SLOT_BYTES + _TIMED_CALLS * _DURATION.size)
         if not path.exists():
             path.touch()
             os.truncate(path, size)
         with open(path, "r+b") as file:
             self._memory = mmap.mmap(file.fileno(), size)
-        # An item of this is written at once. struct.pack_into would first write zeros, which the other side may see.
+        # Writes an item at once. struct.pack_into would first write zeros, which the other process may see.
         self._numbers = memoryview(self._memory).cast("Q")
 
     def close(self) -> None:
         self._numbers.release()
         self._memory.close()
 
-    # -- both sides ---------------------------------------------------------------------------------------------
+    # -- for both processes ----------------------------------------
 
     @property
     def stage(self) -> int:
-        """How far the trainer is: 0 at first, 1 when `init` returned; what follows is the program's."""
+        """Progress of the trainer: 0 at first, 1 when `init` has returned; the program defines further stages."""
         return self._numbers[0]
 
     @stage.setter
@@ -75,91 +75,91 @@ class Tally:
         self._numbers[0] = stage
 
     @property
-    def told(self) -> int:
-        """What the trainer was told: 0 at first, 1 to stop logging; what follows is the program's."""
+    def command(self) -> int:
+        """Command to the trainer: 0 at first, 1 to stop logging; the program defines further commands."""
         return self._numbers[1]
 
-    @told.setter
-    def told(self, what: int) -> None:
-        self._numbers[1] = what
+    @command.setter
+    def command(self, command: int) -> None:
+        self._numbers[1] = command
 
     def __getitem__(self, writer: int) -> tuple[int, int, int, int]:
-        """Return the writer's calls begun, returned, the worst in nanoseconds, and how many raised."""
-        at = self._slot(writer) // _NUMBER_BYTES
-        begun, returned, worst, raised = self._numbers[at : at + 4]
+        """Return for a writer: calls begun, calls returned, the longest duration in nanoseconds, calls that raised."""
+        index = self._slot(writer) // _NUMBER_BYTES
+        begun, returned, worst, raised = self._numbers[index : index + 4]
         return begun, returned, worst, raised
 
     def _slot(self, writer: int) -> int:
-        return _HEAD_BYTES + self.writers.index(writer) * (_SLOT_BYTES + _KEPT * _TOOK.size)
+        return _HEAD_BYTES + self.writers.index(writer) * (_SLOT_BYTES + _TIMED_CALLS * _DURATION.size)
 
-    # -- the tests' side ----------------------------------------------------------------------------------------
+    # -- for the tests ----------------------------------------
 
     def counts(self) -> dict[int, tuple[int, int]]:
-        """Return for each writer how many calls returned and how many began."""
+        """Return for each writer the number of calls that returned, and of calls that began."""
         return {writer: (self[writer][1], self[writer][0]) for writer in self.writers}
 
     def returned(self) -> int:
-        """How many calls returned, of all writers."""
+        """Return the number of calls that returned, of all writers."""
         return sum(self[writer][1] for writer in self.writers)
 
     def raised(self) -> int:
-        """How many calls raised, of all writers."""
+        """Return the number of calls that raised, of all writers."""
         return sum(self[writer][3] for writer in self.writers)
 
     def worst(self) -> float:
-        """The longest a call took, in seconds."""
+        """Return the duration of the longest call, in seconds."""
         return max(self[writer][2] for writer in self.writers) / 1e9
 
     def p99(self) -> float:
-        """What 99 of 100 calls stayed under, in seconds."""
-        took: list[int] = []
+        """Return the 99th percentile of the durations of calls, in seconds."""
+        durations: list[int] = []
         for writer in self.writers:
             start = self._slot(writer) + _SLOT_BYTES
-            kept = min(_KEPT, self[writer][1])
-            took += memoryview(self._memory)[start : start + kept * _TOOK.size].cast("I").tolist()
-        took.sort()
-        return took[min(len(took) - 1, len(took) * 99 // 100)] / 1e9 if took else 0.0
+            count = min(_TIMED_CALLS, self[writer][1])
+            durations += memoryview(self._memory)[start : start + count * _DURATION.size].cast("I").tolist()
+        durations.sort()
+        return durations[min(len(durations) - 1, len(durations) * 99 // 100)] / 1e9 if durations else 0.0
 
-    # -- the trainer's side -------------------------------------------------------------------------------------
+    # -- for the trainer ----------------------------------------
 
     def caller(self, log: Callable[[dict[str, Any]], None], writer: int) -> Callable[[], None]:
-        """Return a function that makes the writer's next call of `log`, and notes when it began and returned."""
+        """Return a function that makes the writer's next call of `log`, and counts and times it."""
         memory, slot = self._memory, self._slot(writer)
-        numbers, at = self._numbers, slot // _NUMBER_BYTES
+        numbers, index = self._numbers, slot // _NUMBER_BYTES
         _, number, worst, raised = self[writer]
 
         def call() -> None:
             nonlocal number, worst, raised
             data = row(writer, number)
-            numbers[at] = number + 1
+            numbers[index] = number + 1
             start = time.perf_counter_ns()
             try:
                 log(data)
             except BaseException:
                 raised += 1
-                numbers[at + 3] = raised
+                numbers[index + 3] = raised
                 raise
-            took = time.perf_counter_ns() - start
-            if number < _KEPT:
-                _TOOK.pack_into(memory, slot + _SLOT_BYTES + number * _TOOK.size, min(took, 0xFFFFFFFF))
-            worst = max(worst, took)
+            duration = time.perf_counter_ns() - start
+            if number < _TIMED_CALLS:
+                _DURATION.pack_into(memory, slot + _SLOT_BYTES + number * _DURATION.size, min(duration, 0xFFFFFFFF))
+            worst = max(worst, duration)
             number += 1
-            numbers[at + 1] = number  # of the whole, this alone says that it returned
-            numbers[at + 2] = worst
+            numbers[index + 1] = number  # from here on, the call counts as returned
+            numbers[index + 2] = worst
 
         return call
 
 
 class Trainer:
-    """A program that trains, in a process and a process group of its own.
+    """A training program in its own process and process group.
 
     Args:
-        root: its ``TRACKER_DIR``; beside it lie its tally and what it prints.
-        program: the name of the function in this module, or a module's with ``module:function``.
-        run: the run's id.
-        writers, first: those in its tally.
-        env: changes of its environment; None removes.
-        options: what else the program is told; plain data.
+        root: its ``TRACKER_DIR``; its tally and its output are files beside that.
+        program: name of a function in this module, or ``module:function``.
+        run: id of the run.
+        writers, first: the writers of its tally; see `Tally`.
+        env: changes to its environment; None removes a variable.
+        options: further options of the program, as plain data.
     """
 
     def __init__(
@@ -178,10 +178,10 @@ class Trainer:
         self.name = f"trainer-{os.urandom(3).hex()}"
         self.tally = Tally(root.parent / f"{self.name}.tally", writers, first)
         self._output = root.parent / f"{self.name}.out"
-        told = {"run": run, "tally": str(self.tally.path), "writers": writers, "first": first, **options}
+        arguments = {"run": run, "tally": str(self.tally.path), "writers": writers, "first": first, **options}
         with open(self._output, "wb") as output:
             self.process = subprocess.Popen(
-                [sys.executable, "-u", "-m", "tests.faults.trainers", program, json.dumps(told)],
+                [sys.executable, "-u", "-m", "tests.faults.trainers", program, json.dumps(arguments)],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
@@ -194,30 +194,30 @@ class Trainer:
     def kill(self, number: int = signal.SIGKILL) -> None:
         self.process.send_signal(number)
 
-    def said(self) -> str:
-        """Return what it printed."""
+    def output(self) -> str:
+        """Return everything that the program has printed."""
         return self._output.read_text(errors="replace")
 
     def wait_for_stage(self, stage: int = 1) -> None:
-        """Wait until the trainer is so far; fail if it ends first."""
+        """Wait until the trainer has reached a stage; fail if it ends before."""
         wait_until(lambda: self.tally.stage >= stage or self.process.poll() is not None, f"stage {stage}")
-        assert self.tally.stage >= stage, f"the trainer ended with {self.process.returncode}: {self.said()}"
+        assert self.tally.stage >= stage, f"the trainer ended with {self.process.returncode}: {self.output()}"
 
     def wait_for_calls(self, calls: int) -> None:
-        """Wait until so many calls returned; fail if it ends first."""
+        """Wait until this number of calls has returned; fail if the trainer ends before."""
         wait_until(lambda: self.tally.returned() >= calls or self.process.poll() is not None, f"{calls} calls")
-        assert self.tally.returned() >= calls, f"the trainer ended with {self.process.returncode}: {self.said()}"
+        assert self.tally.returned() >= calls, f"the trainer ended with {self.process.returncode}: {self.output()}"
 
     def wait(self, code: int | None = 0, seconds: float = TIMEOUT) -> int:
-        """Wait for its end, and check its exit status (negative: a signal); return that."""
+        """Wait until the trainer ends, check its exit status (negative: a signal), and return it."""
         try:
-            found = self.process.wait(seconds)
+            status = self.process.wait(seconds)
         except subprocess.TimeoutExpired as error:
-            os.killpg(self.pid, signal.SIGABRT)  # all its processes print where they are
+            os.killpg(self.pid, signal.SIGABRT)  # all its processes print their stacks
             self.process.wait(TIMEOUT)
-            raise AssertionError(f"the trainer did not end in {seconds:.0f} s: {self.said()}") from error
-        assert code is None or found == code, f"exit status {found}, not {code}: {self.said()}"
-        return found
+            raise AssertionError(f"the trainer did not end in {seconds:.0f} s: {self.output()}") from error
+        assert code is None or status == code, f"exit status {status}, not {code}: {self.output()}"
+        return status
 
     def __enter__(self) -> Trainer:
         return self
@@ -232,65 +232,65 @@ class Trainer:
 
 
 def environment(root: Path, changes: Mapping[str, str | None] | None = None) -> dict[str, str]:
-    """Return the environment of a trainer: this source tree, `root`, and nothing of ``TRACKER_*`` besides."""
-    found = {name: value for name, value in os.environ.items() if not name.startswith("TRACKER_")}
-    found |= {"PYTHONPATH": str(REPOSITORY), "TRACKER_DIR": str(root), "TRACKER_SILENT": "1"}
+    """Return the environment of a trainer: this source tree, `root`, and no other variables ``TRACKER_*``."""
+    variables = {name: value for name, value in os.environ.items() if not name.startswith("TRACKER_")}
+    variables |= {"PYTHONPATH": str(REPOSITORY), "TRACKER_DIR": str(root), "TRACKER_SILENT": "1"}
     for name, value in (changes or {}).items():
-        found.pop(name, None)
+        variables.pop(name, None)
         if value is not None:
-            found[name] = value
-    return found
+            variables[name] = value
+    return variables
 
 
 def find_sidecar(root: Path, run: str = "run") -> int | None:
     """Return the process id of the sidecar that holds a run now, or None."""
-    where = is_held(root / RUNS_NAME / run)
-    if not where:
+    connection_file = is_held(root / RUNS_NAME / run)
+    if not connection_file:
         return None
     try:
-        return read_connection(where).pid
+        return read_connection(connection_file).pid
     except ConnectionFileError:
         return None
 
 
 def sidecars(root: Path) -> list[int]:
-    """Return the process ids of all sidecars of this root, also of those that are only beginning, or about to end."""
-    found = []
+    """Return the process ids of all sidecars of this root, including those that are starting or ending."""
+    pids = []
     for pid in _pids():
-        words = _words(pid)
-        if b"sidecar" in words and b"launch" in words and os.fsencode(root) in words:
-            _ours.setdefault(root, set()).add(pid)
-    known = _ours.get(root, set())
-    for pid in sorted(known):
-        if alive(pid):  # one that is being killed has no command line any more, but still its locks
-            found.append(pid)
+        arguments = _arguments(pid)
+        if b"sidecar" in arguments and b"launch" in arguments and os.fsencode(root) in arguments:
+            _seen.setdefault(root, set()).add(pid)
+    seen = _seen.get(root, set())
+    for pid in sorted(seen):
+        if alive(pid):  # a process that is being killed has no command line any more, but still its locks
+            pids.append(pid)
         else:
-            known.discard(pid)
-    return found
+            seen.discard(pid)
+    return pids
 
 
-_ours: dict[Path, set[int]] = {}
-"""Sidecars by their root, as far as they were seen."""
+_seen: dict[Path, set[int]] = {}
+"""Process ids of the sidecars of each root that `sidecars` has seen."""
 
 
 def group(leader: int) -> list[int]:
-    """Return the process ids of a process group, those left out that have ended."""
-    found = []
+    """Return the process ids of a process group, except of processes that have ended."""
+    pids = []
     for pid in _pids():
         try:
             fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
         except OSError:
             continue
         if int(fields[2]) == leader and fields[0] not in (b"Z", b"X"):
-            found.append(pid)
-    return found
+            pids.append(pid)
+    return pids
 
 
 def _pids() -> list[int]:
     return [int(name) for name in os.listdir("/proc") if name.isdigit()]
 
 
-def _words(pid: int) -> list[bytes]:
+def _arguments(pid: int) -> list[bytes]:
     try:
         return Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
     except OSError:
@@ -298,19 +298,19 @@ def _words(pid: int) -> list[bytes]:
 
 
 def signal_sidecars(root: Path, number: int = signal.SIGKILL) -> int:
-    """Send a signal to all sidecars of this root; return how many there were."""
-    hit = 0
+    """Send a signal to all sidecars of this root; return their number."""
+    count = 0
     for pid in sidecars(root):
         try:
             os.kill(pid, number)
         except ProcessLookupError:
             continue
-        hit += 1
-    return hit
+        count += 1
+    return count
 
 
 def alive(pid: int) -> bool:
-    """Whether a process is there and runs."""
+    """Return whether a process exists and has not ended."""
     try:
         return Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[0] not in (b"Z", b"X")
     except OSError:
@@ -320,11 +320,11 @@ def alive(pid: int) -> bool:
 # -- the programs ------------------------------------------------------------------
 
 
-def pace(call: Callable[[], None], per_second: float, go_on: Callable[[], bool]) -> None:
-    """Make calls at an even rate, not catching up on what a pause cost, until `go_on` says no."""
+def pace(call: Callable[[], None], per_second: float, proceed: Callable[[], bool]) -> None:
+    """Make calls at an even rate, without catching up after a pause, until `proceed` returns false."""
     gap = 1.0 / per_second
     due = time.perf_counter()
-    while go_on():
+    while proceed():
         call()
         now = time.perf_counter()
         due = max(due + gap, now - gap)
@@ -332,58 +332,60 @@ def pace(call: Callable[[], None], per_second: float, go_on: Callable[[], bool])
             time.sleep(due - now)
 
 
-def _begin(told: dict[str, Any]) -> tuple[Any, Tally, Callable[[], None]]:
+def _begin(options: dict[str, Any]) -> tuple[Any, Tally, Callable[[], None]]:
     import tracker
 
-    tally = Tally(Path(told["tally"]), told["writers"], told["first"])
-    run = tracker.init(project="faults", id=told["run"], settings=told.get("settings", {}), **told.get("init", {}))
-    call = tally.caller(run.log, told["first"])
+    tally = Tally(Path(options["tally"]), options["writers"], options["first"])
+    run = tracker.init(
+        project="faults", id=options["run"], settings=options.get("settings", {}), **options.get("init", {})
+    )
+    call = tally.caller(run.log, options["first"])
     tally.stage = 1
     return run, tally, call
 
 
-def steady(told: dict[str, Any]) -> None:
-    """``calls`` calls (0: until it is told to stop), ``rate`` a second, then `finish`."""
-    run, tally, call = _begin(told)
-    first, calls = told["first"], told.get("calls", 0)
-    pace(call, told.get("rate", 1000), lambda: not tally.told and (not calls or tally[first][1] < calls))
+def steady(options: dict[str, Any]) -> None:
+    """``calls`` calls (0: until the command to stop) at ``rate`` per second, then `finish`."""
+    run, tally, call = _begin(options)
+    first, calls = options["first"], options.get("calls", 0)
+    pace(call, options.get("rate", 1000), lambda: not tally.command and (not calls or tally[first][1] < calls))
     tally.stage = 2
     run.finish()
     tally.stage = 3
 
 
-def in_python(told: dict[str, Any]) -> None:
-    """Steps of pure Python work, which never lets go of the interpreter by itself; a call after each."""
-    _, tally, call = _begin(told)
+def in_python(options: dict[str, Any]) -> None:
+    """Steps of pure Python work, which never releases the GIL by itself, with a call after each."""
+    _, tally, call = _begin(options)
     total = 0
-    while not tally.told:
+    while not tally.command:
         total += sum(index * index for index in range(10_000))
         call()
 
 
-def released(told: dict[str, Any]) -> None:
-    """Steps of work that lets go of the interpreter; a call after each."""
-    _, tally, call = _begin(told)
+def without_gil(options: dict[str, Any]) -> None:
+    """Steps of work that releases the GIL, with a call after each."""
+    _, tally, call = _begin(options)
     data = bytes(1 << 20)
-    while not tally.told:
+    while not tally.command:
         hashlib.sha256(data).digest()
         call()
 
 
-def burst(told: dict[str, Any]) -> None:
-    """``calls`` calls, one right after the other; then it waits to be killed."""
-    _, tally, call = _begin(told)
-    for _ in range(told["calls"]):
+def burst(options: dict[str, Any]) -> None:
+    """``calls`` calls without a pause; then wait to be killed."""
+    _, tally, call = _begin(options)
+    for _ in range(options["calls"]):
         call()
     tally.stage = 2
-    while not tally.told:
+    while not tally.command:
         time.sleep(0.01)
 
 
 def main(arguments: list[str]) -> None:
-    """Run the program that the arguments name."""
+    """Run the program named by the arguments."""
     faulthandler.enable()
-    name, told = arguments
+    name, options = arguments
     if ":" in name:
         import importlib
 
@@ -391,7 +393,7 @@ def main(arguments: list[str]) -> None:
         program = getattr(importlib.import_module(module), name)
     else:
         program = globals()[name]
-    program(json.loads(told))
+    program(json.loads(options))
 
 
 if __name__ == "__main__":

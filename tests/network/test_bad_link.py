@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import pytest
 
-from tests.faults.readback import Back, read_back
+from tests.faults.readback import Comparison, read_back
 from tests.faults.trainers import Tally
 from tests.network.link import Apart, Faults
 
@@ -29,7 +29,7 @@ P99 = 0.005
 class Found(NamedTuple):
     """What came of one run over a bad link, and of one beside it that was attached directly."""
 
-    back: Back
+    back: Comparison
     p99: float
     direct_p99: float
     worst: float
@@ -54,7 +54,7 @@ def play(directory: Path, faults: Faults, seconds: float, mend: bool = False) ->
         if mend:
             apart.link.mend()
         for trainer in (far, direct):
-            trainer.tally.told = 1
+            trainer.tally.command = 1
         far.wait(seconds=120.0)
         direct.wait()
         check(apart.far_root, "direct", direct.tally)
@@ -62,9 +62,11 @@ def play(directory: Path, faults: Faults, seconds: float, mend: bool = False) ->
         return Found(back, far.tally.p99(), direct.tally.p99(), far.tally.worst(), apart.link.seen)
 
 
-def check(root: Path, run: str, tally: Tally) -> Back:
+def check(root: Path, run: str, tally: Tally) -> Comparison:
     back = read_back(root, run, [tally])
-    assert (back.lost, back.twice) == (0, 0), f"{run}: of {back.calls} calls {back.lost} are lost, {back.twice} twice"
+    assert (back.lost, back.duplicated) == (0, 0), (
+        f"{run}: of {back.calls} calls {back.lost} are lost, {back.duplicated} duplicated"
+    )
     assert tally.raised() == 0
     assert back.run.state == "finished"
     return back
@@ -102,7 +104,7 @@ def main() -> None:
             begin = time.monotonic()
             found = play(Path(directory), faults, told.seconds)
         print(
-            f"seed {seed}: {found.back.calls} calls, {found.back.lost} lost, {found.back.twice} twice, p99 "
+            f"seed {seed}: {found.back.calls} calls, {found.back.lost} lost, {found.back.duplicated} duplicated, p99 "
             f"{found.p99 * 1e6:.0f} us ({found.direct_p99 * 1e6:.0f} us direct), worst {found.worst * 1e3:.1f} ms, "
             f"{found.seen['cut']} cuts, {found.seen['stall']} stalls, {time.monotonic() - begin:.0f} s"
         )

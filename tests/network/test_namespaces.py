@@ -16,7 +16,7 @@ import pytest
 import tracker
 from sidecar.protocol import channels
 from sidecar.protocol.keys import KeyPair, write_key_pair
-from tests.faults.readback import Back, read_back
+from tests.faults.readback import Comparison, read_back
 from tests.faults.scenarios.s03_both_killed import missing
 from tests.faults.trainers import Tally, environment
 from tests.network.namespaces import FarTrainer, Host, Network, Served, masquerade
@@ -75,10 +75,12 @@ class Machines:
         env = {"TRACKER_SIDECAR": DOOR, "TRACKER_SIDECAR_KEY": self.keys.pair.public}
         return FarTrainer(self.trainer, self.root, program, run, first=first, env=env, **options)
 
-    def read(self, *tallies: Tally, run: str = "run") -> Back:
+    def read(self, *tallies: Tally, run: str = "run") -> Comparison:
         """Read a run on the sidecar's side, and check that every call is there once."""
         back = read_back(self.far_root, run, tallies)
-        assert (back.lost, back.twice) == (0, 0), f"of {back.calls} calls {back.lost} are lost, {back.twice} twice"
+        assert (back.lost, back.duplicated) == (0, 0), (
+            f"of {back.calls} calls {back.lost} are lost, {back.duplicated} duplicated"
+        )
         return back
 
 
@@ -123,7 +125,7 @@ def test_a_cable_that_is_out_for_a_while_costs_nothing(machines: Machines) -> No
         assert missing(trainer.tally, run) >= logged, "the cable was not out"
         machines.cable.mend()
         wait_until(lambda: missing(trainer.tally, run) < 400, "it has caught up")
-        trainer.tally.told = 1
+        trainer.tally.command = 1
         trainer.wait()
         check_calls(trainer.tally)
         assert machines.read(trainer.tally).run.state == "finished"
@@ -157,7 +159,7 @@ def test_what_a_killed_trainer_left_is_sent_by_the_next_process_there(machines: 
             windows = machines.root / "remote" / "run" / "windows"
             wait_until(lambda: not list(windows.glob("*")), "what was left is sent")
             assert not missing(trainer.tally, run)
-            another.tally.told = 1
+            another.tally.command = 1
             another.wait()
             wait_until(lambda: sidecar.status()["runs"] == [], "the runs are let go")
         back = machines.read(trainer.tally)
@@ -191,7 +193,7 @@ def test_a_sidecar_that_is_killed_and_started_again_is_found(machines: Machines)
         trainer.wait_for_calls(800)
         sidecar.start()
         wait_until(lambda: missing(trainer.tally, machines.far_root / "runs" / "run") < 300, "it has caught up")
-        trainer.tally.told = 1
+        trainer.tally.command = 1
         trainer.wait()
         check_calls(trainer.tally)
         assert machines.read(trainer.tally).run.state == "finished"

@@ -1,8 +1,8 @@
 """``python -m tests.servers.chdb_server PORT DIRECTORY``: a current ClickHouse on loopback, from the package chdb.
 
-chdb is ClickHouse as a library, without its HTTP interface. This adds as much of that as the sink and the reader use: a
-statement in the body of a POST, or in the parameter ``query`` with the rows of an insert in the body. No users and no
-settings: a parameter that it does not know is an error.
+chdb is ClickHouse as a library, without its HTTP interface. This module adds the part that the sink and the reader use:
+a statement in the body of a POST, or in the parameter ``query`` with the rows of an insert in the body. There are no
+users and no settings; an unknown parameter is an error.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _PARAMETERS = {"query", "wait_end_of_query"}
 
 
 class Engine:
-    """One session of chdb, which one thread uses at a time."""
+    """A session of chdb, used by one thread at a time."""
 
     def __init__(self, directory: Path) -> None:
         chdb: Any = importlib.import_module("chdb.session")
@@ -28,7 +28,7 @@ class Engine:
         self._lock = threading.Lock()
 
     def run(self, statement: str, rows: bytes | None) -> bytes:
-        """Run a statement; the rows of an insert go through a file, which the same parser reads as in a server."""
+        """Run a statement; the rows of an insert are passed in a file, which is parsed as in a server."""
         with self._lock:
             if rows is not None:
                 self._rows.write_bytes(rows)
@@ -55,7 +55,7 @@ class Handler(BaseHTTPRequestHandler):
             statement = parameters.get("query", "")
             try:
                 answer = self.engine.run(statement, body) if statement else self.engine.run(body.decode(), None)
-            except Exception as error:  # chdb's only exception has ClickHouse's text
+            except Exception as error:  # chdb has one exception, with ClickHouse's message
                 status, answer = 500, str(error).encode()
         self.send_response(status)
         self.send_header("Content-Length", str(len(answer)))
@@ -73,7 +73,7 @@ class Handler(BaseHTTPRequestHandler):
         return b"".join(pieces)
 
     def log_message(self, format: str, *args: object) -> None:
-        """Requests are not logged."""
+        """Print nothing."""
 
 
 def main(port: int, directory: Path) -> None:

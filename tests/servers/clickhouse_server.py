@@ -5,8 +5,8 @@ In a test module::
     clickhouse = clickhouse_server.clickhouse
     modern_clickhouse = clickhouse_server.modern_clickhouse
 
-makes them fixtures of these names. The first is the server that is installed (Debian's is 18.16), the second the
-current release, from the package chdb. They are queried directly here, not through the code under test.
+makes them fixtures of these names. The first is the installed server (Debian's is 18.16), the second the current
+release, from the package chdb. They are queried directly here, not through the code under test.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ _USERS = """\
 
 
 class ClickhouseServer:
-    """The server that is installed.
+    """The installed server.
 
     Args:
         directory: for all its files.
@@ -106,7 +106,7 @@ class ClickhouseServer:
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> ClickhouseServer:
-        """Start it; return when it answers.
+        """Start it; return when it responds.
 
         Raises:
             AssertionError: it is not installed, or does not start.
@@ -122,7 +122,7 @@ class ClickhouseServer:
                 env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
                 start_new_session=True,
             )
-        wait_until(self._answers, "ClickHouse answers")
+        wait_until(self._answers, "ClickHouse responds")
         return self
 
     def _command(self) -> list[str]:
@@ -137,7 +137,7 @@ class ClickhouseServer:
             return False
 
     def query(self, sql: str) -> str:
-        """Return the answer to a query, in TabSeparated unless `sql` names another format."""
+        """Return the response to a query, in TabSeparated unless `sql` names another format."""
         request = urllib.request.Request(f"http://127.0.0.1:{self.port}/", data=sql.encode(), method="POST")
         try:
             with urllib.request.urlopen(request) as answer:
@@ -148,7 +148,7 @@ class ClickhouseServer:
         return body.decode()
 
     def rows(self, sql: str) -> list[tuple[str, ...]]:
-        """Return the rows of the answer."""
+        """Return the rows of the response to a query."""
         return [tuple(line.split("\t")) for line in self.query(sql).splitlines()]
 
     def address(self, database: str, port: int | None = None, options: Mapping[str, str] | None = None) -> str:
@@ -174,29 +174,29 @@ class ModernClickhouse(ClickhouseServer):
 
 def _program() -> list[str]:
     path = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/usr/local/bin"])
-    if found := shutil.which("clickhouse-server", path=path):
-        return [found]
-    if found := shutil.which("clickhouse", path=path):
-        return [found, "server"]
+    if program := shutil.which("clickhouse-server", path=path):
+        return [program]
+    if program := shutil.which("clickhouse", path=path):
+        return [program, "server"]
     raise AssertionError("clickhouse-server is not installed; install it: apt-get install clickhouse-server")
 
 
 def _free_ports(count: int) -> list[int]:
-    held = [socket.socket() for _ in range(count)]
+    sockets = [socket.socket() for _ in range(count)]
     try:
-        for one in held:
-            one.bind(("127.0.0.1", 0))
-        return [int(one.getsockname()[1]) for one in held]
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return [int(each.getsockname()[1]) for each in sockets]
     finally:
-        for one in held:
-            one.close()
+        for each in sockets:
+            each.close()
 
 
 _shared: dict[type[ClickhouseServer], ClickhouseServer] = {}
 
 
 def _started(kind: type[ClickhouseServer], temporary: Path) -> Iterator[ClickhouseServer]:
-    if kind not in _shared:  # each module that has the fixture calls it; they share one server
+    if kind not in _shared:  # called for each module that has the fixture; they share one server
         _shared[kind] = kind(Path(tempfile.mkdtemp(prefix="clickhouse-", dir=temporary))).start()
     yield _shared[kind]
     _shared[kind].stop()
@@ -204,7 +204,7 @@ def _started(kind: type[ClickhouseServer], temporary: Path) -> Iterator[Clickhou
 
 @pytest.fixture(scope="session")
 def clickhouse(temporary: Path) -> Iterator[ClickhouseServer]:
-    """The server that is installed."""
+    """The installed server."""
     yield from _started(ClickhouseServer, temporary)
 
 

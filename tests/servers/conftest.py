@@ -1,4 +1,4 @@
-"""The MLflow servers of the tests: one on SQLite, one on PostgreSQL with a password. Each is started once."""
+"""Fixtures: an MLflow server on SQLite, and one on PostgreSQL with a password. Each is started once."""
 
 from __future__ import annotations
 

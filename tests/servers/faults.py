@@ -1,4 +1,4 @@
-"""``python -m tests.servers.faults``: plays every fault on the way to a server, like ``python -m tests.faults``.
+"""``python -m tests.servers.faults``: plays every fault between sidecar and server, like ``python -m tests.faults``.
 
 Needs MLflow and ClickHouse, as the tests here do. The first round of each scenario is short, every tenth is long.
 """

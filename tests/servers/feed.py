@@ -1,4 +1,4 @@
-"""Sends a run's log through a sink by hand, as a delivery does, but without threads, files and pauses."""
+"""Sends a run's log through a sink as a delivery does, but without threads, progress files and pauses."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def feed(
     Args:
         open_sink: the class of the sink.
         memory: its memory from the previous call.
-        tries: number of attempts for a batch, each with a new sink, before an error of the server is raised.
+        tries: maximum number of attempts for a batch, each with a new sink.
     """
     content: dict[str, Any] = dict(memory or {})
     target = SinkTarget(parse_sink(address), directory.name, directory, content)

@@ -48,7 +48,7 @@ class Point(NamedTuple):
     value: float
 
 
-class Kept(NamedTuple):
+class StoredContent(NamedTuple):
     """Everything that MLflow stores of a run, as plain data for comparison.
 
     Attributes:
@@ -70,14 +70,14 @@ class MlflowServer:
     def __init__(self, port: int, auth: tuple[str, str] | None = None) -> None:
         self.port = port
         self.url = f"http://127.0.0.1:{port}"
-        self.asks_for_password = auth is not None
+        self.requires_password = auth is not None
         self._auth = auth
 
     def ask(self, method: str, endpoint: str, body: Mapping[str, Any]) -> dict[str, Any]:
-        """Call an endpoint of the API; return the content of its reply."""
+        """Call an endpoint of the API; return the content of the response."""
         url = f"{self.url}/api/2.0/mlflow/{endpoint}"
-        given: dict[str, Any] = {"params": body} if method == "GET" else {"json": body}
-        answer = requests.request(method, url, auth=self._auth, timeout=60, **given)
+        content_arguments: dict[str, Any] = {"params": body} if method == "GET" else {"json": body}
+        answer = requests.request(method, url, auth=self._auth, timeout=60, **content_arguments)
         assert answer.status_code == 200, answer.text
         content: dict[str, Any] = answer.json()
         return content
@@ -89,17 +89,17 @@ class MlflowServer:
         runs: list[dict[str, Any]] = self.ask("POST", "runs/search", query).get("runs", [])
         return runs
 
-    def kept(self, experiment: str, *, histories: bool = True) -> Kept:
+    def stored(self, experiment: str, *, histories: bool = True) -> StoredContent:
         """Return the content of the only run of an experiment; without `histories`, the last point of each metric."""
         [run] = self.runs(experiment)
         info, data = run["info"], run["data"]
         metrics = {}
         for metric in data.get("metrics", ()):
-            wanted = {"run_id": info["run_id"], "metric_key": metric["key"]}
-            history = self.ask("GET", "metrics/get-history", wanted)["metrics"] if histories else [metric]
+            query = {"run_id": info["run_id"], "metric_key": metric["key"]}
+            history = self.ask("GET", "metrics/get-history", query)["metrics"] if histories else [metric]
             points = [Point(int(each["step"]), int(each["timestamp"]), float(each["value"])) for each in history]
             metrics[metric["key"]] = sorted(points, key=lambda point: (point.step, point.time, repr(point.value)))
-        return Kept(
+        return StoredContent(
             {key: info.get(key) for key in ("run_name", "status", "start_time", "end_time")},
             {each["key"]: each.get("value", "") for each in data.get("params", ())},
             {each["key"]: each.get("value", "") for each in data.get("tags", ())},
@@ -128,8 +128,8 @@ def mlflow_server(store: str, *, password: str | None = None) -> Iterator[Mlflow
         store: URI of the backend store.
         password: password of the user `USER`, which each request then needs (``--app-name basic-auth``).
     """
-    needed = {"mlflow": "mlflow", **({"flask_wtf": "Flask-WTF"} if password else {})}
-    for module, package in needed.items():
+    packages = {"mlflow": "mlflow", **({"flask_wtf": "Flask-WTF"} if password else {})}
+    for module, package in packages.items():
         assert importlib.util.find_spec(module), f"{package} is not installed; install it: pip install {package}"
     directory = Path(tempfile.mkdtemp(prefix="mlflow-"))
     port = free_port()
@@ -175,7 +175,7 @@ def _await_answer(process: subprocess.Popen[bytes], url: str, output: Path) -> N
 
 
 def _end_group(process: subprocess.Popen[bytes]) -> None:
-    """Kill the leader of a session and everything that it has started."""
+    """Kill a process and everything that it has started; it is the leader of their session."""
     os.killpg(process.pid, signal.SIGKILL)
     process.wait(10)
 
@@ -189,7 +189,7 @@ def postgres() -> Iterator[str]:
     assert programs, "PostgreSQL is not in /usr/lib/postgresql; install it: apt-get install postgresql"
     assert importlib.util.find_spec("psycopg2"), "psycopg2 is not installed; install it: pip install psycopg2-binary"
     user = pwd.getpwuid(os.getuid()).pw_name
-    if user == "root":  # initdb refuses to be root
+    if user == "root":  # initdb refuses to run as root
         user = "postgres" if any(entry.pw_name == "postgres" for entry in pwd.getpwall()) else "nobody"
     directory = Path(tempfile.mkdtemp(prefix="postgres-"))
     data, output, port = directory / "data", directory / "output", free_port()
@@ -198,10 +198,10 @@ def postgres() -> Iterator[str]:
     as_user = {"user": user} if os.getuid() == 0 else {}
     environment = {"PATH": os.environ["PATH"], "HOME": str(directory), "LC_ALL": "C", "TZ": "UTC"}
     initdb = [str(programs[-1] / "initdb"), "-D", str(data), "-U", "tracker", "-A", "trust", "-E", "UTF8", "--no-sync"]
-    made = subprocess.run(
+    done = subprocess.run(
         initdb, cwd=directory, env=environment, capture_output=True, text=True, check=False, **as_user
     )  # type: ignore[call-overload]
-    assert made.returncode == 0, made.stderr
+    assert done.returncode == 0, done.stderr
     command = [str(programs[-1] / "postgres"), "-D", str(data), "-p", str(port), "-k", str(directory)]
     for setting in ("listen_addresses=127.0.0.1", "fsync=off", "max_connections=30", "shared_buffers=32MB"):
         command += ["-c", setting]

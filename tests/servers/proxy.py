@@ -21,7 +21,7 @@ the query. It can be replaced at any time (``proxy.plan = …``). It returns one
 ``proxy.requests`` has all requests in the order of their arrival, with the status of the response. Content is passed on
 unchanged, except for its framing: a response is read completely, and sent with a Content-Length. ``proxy.target_port``
 can be changed, for a server that was restarted. Client connections are kept open as HTTP/1.1 does, so that a client
-with a kept connection sees it cut. Knows nothing about the server. One thread per connection; all have ended when the
+that reuses a connection sees it cut. Knows nothing about the server. One thread per connection; all have ended when the
 context is left.
 """
 
@@ -37,14 +37,14 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import NamedTuple
 
-PATIENCE = 60.0
+RESPONSE_TIMEOUT = 60.0
 """Maximum time to wait for the response of the server, in seconds."""
 
-_OF_ONE_CONNECTION = frozenset({"connection", "keep-alive", "proxy-connection", "transfer-encoding", "content-length"})
+_HOP_HEADERS = frozenset({"connection", "keep-alive", "proxy-connection", "transfer-encoding", "content-length"})
 
 
 class Fault(NamedTuple):
-    """What to do to a request, in this order; see the names below.
+    """Fault for a request, applied in the order of the attributes; see the constants below.
 
     Attributes:
         delay: delay before anything else, in seconds.
@@ -88,7 +88,7 @@ class Request:
         method, path: the path includes the query.
         headers: with names in lower case.
         body: its content, without chunks.
-        fault: what was done to it.
+        fault: the injected fault, or None.
         status: status of the response by the server or the proxy; None until then, or if there was none.
     """
 
@@ -157,7 +157,7 @@ class FaultyProxy:
         return request
 
     def wait(self, seconds: float) -> None:
-        """Wait for so long, or until the proxy is closed."""
+        """Wait for this time, or until the proxy is closed."""
         self._closing.wait(seconds)
 
 
@@ -172,24 +172,24 @@ class _Server(ThreadingHTTPServer):
         self.proxy = proxy
         self._open: set[socket.socket] = set()
         self._all_cut = False
-        self._guard = threading.Lock()
+        self._connections_lock = threading.Lock()
         super().__init__(("127.0.0.1", 0), _Handler)
 
     def server_bind(self) -> None:
-        socketserver.TCPServer.server_bind(self)  # HTTPServer's own looks up the name of this machine
+        socketserver.TCPServer.server_bind(self)  # HTTPServer.server_bind looks up the name of this machine
 
     def add(self, connection: socket.socket) -> None:
-        with self._guard:
+        with self._connections_lock:
             self._open.add(connection)
             if self._all_cut:
                 _cut(connection)
 
     def discard(self, connection: socket.socket) -> None:
-        with self._guard:
+        with self._connections_lock:
             self._open.discard(connection)
 
     def cut_all(self) -> None:
-        with self._guard:
+        with self._connections_lock:
             self._all_cut = True
             for connection in self._open:
                 _cut(connection)
@@ -259,11 +259,11 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _ask(self, request: Request) -> tuple[int, str, list[tuple[str, str]], bytes]:
         """Pass the request on, over a new connection."""
-        server = http.client.HTTPConnection("127.0.0.1", self.server.proxy.target_port, timeout=PATIENCE)
+        server = http.client.HTTPConnection("127.0.0.1", self.server.proxy.target_port, timeout=RESPONSE_TIMEOUT)
         try:
             server.putrequest(request.method, request.path, skip_host=True, skip_accept_encoding=True)
             for name, value in self.headers.items():
-                if name.lower() not in _OF_ONE_CONNECTION:
+                if name.lower() not in _HOP_HEADERS:
                     server.putheader(name, value)
             if request.body or "content-length" in request.headers or "transfer-encoding" in request.headers:
                 server.putheader("Content-Length", str(len(request.body)))
@@ -279,7 +279,7 @@ class _Handler(BaseHTTPRequestHandler):
     ) -> None:
         self.send_response_only(status, reason or None)
         for name, value in headers:
-            if name.lower() not in _OF_ONE_CONNECTION:
+            if name.lower() not in _HOP_HEADERS:
                 self.send_header(name, value)
         length = next((value for name, value in headers if name.lower() == "content-length"), str(len(body)))
         if status not in (204, 304):

@@ -1,4 +1,4 @@
-"""The ClickHouse sink with real servers, an old release and the current one: what SQL finds there, whatever fails."""
+"""ClickhouseSink with real servers, an old release and the current one: the stored rows, whatever fails."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ modern_clickhouse = clickhouse_server.modern_clickhouse
 Captured = pytest.CaptureFixture[str]
 
 
-class Small(ClickhouseSink):
+class SmallBatches(ClickhouseSink):
     """A sink that sends a log in several batches."""
 
     batch_bytes = 1000
@@ -59,7 +59,7 @@ def database() -> str:
 
 
 def build(root: Path, id: str = "run00001") -> RunBuilder:
-    """Build a run of three clients and a few batches."""
+    """Build a run of three clients, which is sent in a few batches."""
     run = RunBuilder(root, id, name="it's", tags=["a", "b'c"], group="g")
     run.write("config", {"set": {"lr": 0.1, "opt": {"name": "sgd"}}})
     for step in range(20):
@@ -71,11 +71,11 @@ def build(root: Path, id: str = "run00001") -> RunBuilder:
 
 
 def read(address: str, id: str = "run00001") -> Any:
-    """Return everything that a reader has of a run, except where it is and which servers it goes to."""
+    """Return everything that a reader has of a run, except its location and its sinks."""
     with Api(address) as api:
         run = api.run(id)
-        found = run.to_map() | {"keys": run.keys(), "history": run.history(), "rows": list(run.scan_history())}
-    return exact({key: value for key, value in found.items() if key not in ("dir", "sinks")})
+        content = run.to_map() | {"keys": run.keys(), "history": run.history(), "rows": list(run.scan_history())}
+    return exact({key: value for key, value in content.items() if key not in ("dir", "sinks")})
 
 
 def target(address: str, directory: Path) -> SinkTarget:
@@ -85,7 +85,7 @@ def target(address: str, directory: Path) -> SinkTarget:
 # -- sending ----------------------------------------------------------------------------------------------------------
 
 
-def test_sql_finds_what_was_logged(any_clickhouse: ClickhouseServer, database: str, root: Path) -> None:
+def test_rows_have_what_was_logged(any_clickhouse: ClickhouseServer, database: str, root: Path) -> None:
     run = RunBuilder(root, "run00001", project="p", name="it's", tags=["a", "b'c"])
     run.write("config", {"set": {"lr": 0.1, "opt": {"name": "sgd", "layers": [1, 2]}}})
     run.row(0, None, loss=0.5, n=3, ok=True, big=2**64 - 1, note="a\tb", hist={"_type": "histogram", "bins": [1]})
@@ -210,7 +210,7 @@ def test_the_current_release_gets_low_cardinality_and_codecs(
 def test_tables_of_an_old_release_are_used_as_they_are(
     modern_clickhouse: ClickhouseServer, database: str, root: Path
 ) -> None:
-    """As on a server that was upgraded, or whose tables an earlier version of the sink made."""
+    """As on a server that was upgraded, or with tables of an earlier version of the sink."""
     schema = Schema.of(database, {})
     for statement in (schema.database_statement(), *schema.statements()):
         modern_clickhouse.query(statement)
@@ -219,7 +219,7 @@ def test_tables_of_an_old_release_are_used_as_they_are(
     run = build(root)
     address = modern_clickhouse.address(database)
     for _ in range(2):
-        feed(Small, address, run.dir)
+        feed(SmallBatches, address, run.dir)
     assert read(address) == read(str(root))
     assert modern_clickhouse.query(tables) == before and "CODEC" not in before
 
@@ -246,7 +246,7 @@ def test_the_types_of_the_current_release_take_half_the_space_at_most(
     assert 0 < sizes[1] < sizes[0] / 2, sizes
 
 
-def test_sharding_of_a_low_cardinality_column_is_that_of_a_string(modern_clickhouse: ClickhouseServer) -> None:
+def test_a_low_cardinality_column_is_sharded_like_a_string(modern_clickhouse: ClickhouseServer) -> None:
     """So that tables of both kinds send a run to the same shard."""
     hashes = "SELECT cityHash64('run00001') = cityHash64(CAST('run00001' AS LowCardinality(String)))"
     assert modern_clickhouse.query(hashes) == "1\n"
@@ -259,17 +259,17 @@ def test_resent_batches_change_nothing(any_clickhouse: ClickhouseServer, databas
     run = build(root)
     address = any_clickhouse.address(database)
     expected = read(str(root))
-    feed(Small, address, run.dir)
+    feed(SmallBatches, address, run.dir)
     for table in ("tracker_points", "tracker_runs"):
         any_clickhouse.query(f"SYSTEM STOP MERGES {database}.{table}")
-    for sink in (Small, ClickhouseSink, Small):
+    for sink in (SmallBatches, ClickhouseSink, SmallBatches):
         feed(sink, address, run.dir)
         assert read(address) == expected
     raw, once = (
         int(any_clickhouse.query(f"SELECT count() FROM {database}.tracker_points {final}")) for final in ("", "FINAL")
     )
     assert once == 80
-    assert raw >= 3 * once, "no row was there twice, so nothing was tested"
+    assert raw >= 3 * once, "no row was stored more than once, so nothing was tested"
     for table in ("tracker_points", "tracker_runs"):
         any_clickhouse.query(f"SYSTEM START MERGES {database}.{table}")
     any_clickhouse.query(f"OPTIMIZE TABLE {database}.tracker_points FINAL")
@@ -284,22 +284,22 @@ def test_a_fault_at_any_request_changes_nothing(clickhouse: ClickhouseServer, ro
     run = build(root)
     expected = read(str(root))
     with FaultyProxy(clickhouse.port) as proxy:
-        feed(Small, clickhouse.address(f"db_{new_id()}", proxy.port), run.dir)
+        feed(SmallBatches, clickhouse.address(f"db_{new_id()}", proxy.port), run.dir)
         total = len(proxy.requests)
     assert total > 12
-    for wanted in range(1, total + 1):
-        if fault is not CUT_AFTER and wanted > 8 and wanted < total - 1:
-            continue  # all batches in the middle are alike
+    for faulty in range(1, total + 1):
+        if fault is not CUT_AFTER and 8 < faulty < total - 1:
+            continue  # the requests in the middle are alike
         name = f"db_{new_id()}"
-        with FaultyProxy(clickhouse.port, at(wanted, fault)) as proxy:
-            feed(Small, clickhouse.address(name, proxy.port), run.dir, tries=2)
+        with FaultyProxy(clickhouse.port, at(faulty, fault)) as proxy:
+            feed(SmallBatches, clickhouse.address(name, proxy.port), run.dir, tries=2)
             assert len(proxy.requests) > total or fault is HALF  # half of an empty response is complete
-        assert read(clickhouse.address(name)) == expected, f"request {wanted} of {total}"
+        assert read(clickhouse.address(name)) == expected, f"request {faulty} of {total}"
         clickhouse.query(f"DROP DATABASE {name}")
 
 
-def at(wanted: int, fault: Fault) -> Callable[[int, str, str], Fault | None]:
-    return lambda number, method, path: fault if number == wanted else None
+def at(faulty: int, fault: Fault) -> Callable[[int, str, str], Fault | None]:
+    return lambda number, method, path: fault if number == faulty else None
 
 
 def test_readers_see_no_incomplete_batch(any_clickhouse: ClickhouseServer, database: str, root: Path) -> None:
@@ -308,22 +308,24 @@ def test_readers_see_no_incomplete_batch(any_clickhouse: ClickhouseServer, datab
 
     def plan(number: int, method: str, path: str) -> Fault | None:
         return (
-            CUT_BEFORE if "tracker_runs" in path and sum(seen(request.path) for request in proxy.requests) > 1 else None
+            CUT_BEFORE
+            if "tracker_runs" in path and sum(inserts_a_run(request.path) for request in proxy.requests) > 1
+            else None
         )
 
-    def seen(path: str) -> bool:
+    def inserts_a_run(path: str) -> bool:
         return "tracker_runs" in path
 
     with FaultyProxy(any_clickhouse.port, plan) as proxy, pytest.raises(SinkUnavailableError):
-        feed(Small, any_clickhouse.address(database, proxy.port), run.dir)
+        feed(SmallBatches, any_clickhouse.address(database, proxy.port), run.dir)
     with Api(address) as api:
-        found = api.run("run00001")
-        assert found.state == "stalled"
-        assert 0 < found.records < 60
-        assert len(list(found.scan_history())) == found.records
-        assert len(found.keys()) <= 3
-    assert int(any_clickhouse.query(f"SELECT uniq(client, seq) FROM {database}.tracker_points")) > found.records
-    feed(Small, address, run.dir)
+        sent = api.run("run00001")
+        assert sent.state == "stalled"
+        assert 0 < sent.records < 60
+        assert len(list(sent.scan_history())) == sent.records
+        assert len(sent.keys()) <= 3
+    assert int(any_clickhouse.query(f"SELECT uniq(client, seq) FROM {database}.tracker_points")) > sent.records
+    feed(SmallBatches, address, run.dir)
     assert read(address) == read(str(root))
 
 
@@ -346,7 +348,7 @@ def test_a_batch_makes_two_parts(clickhouse: ClickhouseServer, database: str, ro
         f"SELECT table, countIf(active) FROM system.parts WHERE database = '{database}' GROUP BY table ORDER BY table"
     )
     assert [table for table, _ in parts] == ["tracker_points", "tracker_runs"]
-    assert all(int(count) < batches for _, count in parts), "they are merged as they come"
+    assert all(int(count) < batches for _, count in parts), "the parts were not merged"
 
 
 # -- users, errors and options ----------------------------------------------------------------------------------------
@@ -373,7 +375,7 @@ def test_user_and_password_come_from_the_environment(
     assert read(address) == read(str(root))
 
 
-def test_a_read_only_user_can_read_and_not_send(
+def test_a_read_only_user_can_read_but_not_send(
     clickhouse: ClickhouseServer, database: str, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = build(root)
@@ -411,7 +413,7 @@ def test_reading_does_not_create_a_database(any_clickhouse: ClickhouseServer, da
 
 
 @pytest.mark.parametrize(
-    ("options", "says"),
+    ("options", "message"),
     [
         ({"colour": "red"}, "unknown option 'colour'"),
         ({"engine": "MergeTree"}, "engine='MergeTree'"),
@@ -422,14 +424,14 @@ def test_reading_does_not_create_a_database(any_clickhouse: ClickhouseServer, da
     ],
 )
 def test_an_invalid_option_is_refused(
-    clickhouse: ClickhouseServer, database: str, root: Path, options: dict[str, str], says: str
+    clickhouse: ClickhouseServer, database: str, root: Path, options: dict[str, str], message: str
 ) -> None:
     run = build(root)
-    with pytest.raises((SinkRefusedError, SinkUnavailableError), match=says):
+    with pytest.raises((SinkRefusedError, SinkUnavailableError), match=message):
         feed(ClickhouseSink, clickhouse.address(database, options=options), run.dir)
 
 
-def test_settings_go_with_every_request(clickhouse: ClickhouseServer, database: str, root: Path) -> None:
+def test_settings_are_sent_with_every_request(clickhouse: ClickhouseServer, database: str, root: Path) -> None:
     run = build(root)
     with FaultyProxy(clickhouse.port) as proxy:
         address = clickhouse.address(database, proxy.port, {"setting.max_insert_block_size": "1000"})
@@ -438,7 +440,7 @@ def test_settings_go_with_every_request(clickhouse: ClickhouseServer, database: 
 
 
 def test_tables_on_the_shards_of_a_cluster(clickhouse: ClickhouseServer, database: str, root: Path) -> None:
-    """The tables are created by hand, without ON CLUSTER, which needs ZooKeeper; the rest is as on a cluster."""
+    """The tables are created without ON CLUSTER, which needs ZooKeeper; the rest is as on a cluster."""
     run = build(root)
     address = clickhouse.address(database, options={"distributed": CLUSTER})
     schema = Schema.of(database, {"distributed": CLUSTER})
@@ -446,7 +448,7 @@ def test_tables_on_the_shards_of_a_cluster(clickhouse: ClickhouseServer, databas
         assert f" ON CLUSTER '{CLUSTER}'" in statement
         clickhouse.query(statement.replace(f" ON CLUSTER '{CLUSTER}'", ""))
     for _ in range(2):
-        feed(Small, address, run.dir)
+        feed(SmallBatches, address, run.dir)
     assert read(address) == read(str(root))
     assert clickhouse.query(f"SELECT count() FROM {database}.tracker_points_local FINAL") == "80\n"
     assert clickhouse.query(f"SELECT number FROM {database}.tracker_values WHERE key = 'lr'") == "0.1\n"
@@ -455,27 +457,28 @@ def test_tables_on_the_shards_of_a_cluster(clickhouse: ClickhouseServer, databas
 # -- reading ----------------------------------------------------------------------------------------------------------
 
 
-def test_all_runs_are_one_query(any_clickhouse: ClickhouseServer, database: str, root: Path) -> None:
+def test_all_runs_are_read_in_one_query(any_clickhouse: ClickhouseServer, database: str, root: Path) -> None:
     for number in range(5):
         feed(ClickhouseSink, any_clickhouse.address(database), build(root, f"run0000{number}").dir)
     with FaultyProxy(any_clickhouse.port) as proxy, Api(any_clickhouse.address(database, proxy.port)) as api:
         runs = api.runs(filters={"config.lr": 0.1, "state": "finished"}, order="-summary.loss")
-        assert proxy.requests == [], "nothing is read before it is used"
+        assert proxy.requests == [], "a request was sent before the runs were used"
         assert [len(runs), runs[0].summary["acc"], runs[4].config["opt"]] == [5, 19, {"name": "sgd"}]
         assert len(proxy.requests) == 1
 
 
-def test_commands_that_read(clickhouse: ClickhouseServer, database: str, root: Path, capsys: Captured) -> None:
+def test_commands_that_read_runs(clickhouse: ClickhouseServer, database: str, root: Path, capsys: Captured) -> None:
     build(root)
     address = clickhouse.address(database)
     feed(ClickhouseSink, address, root / "runs" / "run00001")
 
-    def say(*arguments: str) -> list[str]:
-        found = []
-        for place in (str(root), address):
-            assert main([*arguments, "--dir", place]) == 0
-            found.append(capsys.readouterr().out)
-        return found
+    def outputs(*arguments: str) -> list[str]:
+        """Return what a command prints for the directory, and for the server."""
+        texts = []
+        for source in (str(root), address):
+            assert main([*arguments, "--dir", source]) == 0
+            texts.append(capsys.readouterr().out)
+        return texts
 
     for command in (
         ["ls"],
@@ -485,22 +488,22 @@ def test_commands_that_read(clickhouse: ClickhouseServer, database: str, root: P
         ["tail", "run00001", "-n", "3"],
         ["tail", "run00001", "--json", "--keys", "shell", "--no-follow"],
     ):
-        here, there = say(*command)
-        assert here == there
-        assert here
-    here, there = say("show", "run00001")
-    assert ["server", address] in [line.split() for line in there.splitlines()]
-    assert [line.split() for line in there.splitlines() if address not in line] == [
-        line.split() for line in here.splitlines() if str(root) not in line
+        local, remote = outputs(*command)
+        assert local == remote
+        assert local
+    local, remote = outputs("show", "run00001")
+    assert ["server", address] in [line.split() for line in remote.splitlines()]
+    assert [line.split() for line in remote.splitlines() if address not in line] == [
+        line.split() for line in local.splitlines() if str(root) not in line
     ]
-    here, there = say("show", "run00001", "--json")
-    assert json.loads(there) | {"dir": ""} == json.loads(here) | {"dir": ""}
+    local, remote = outputs("show", "run00001", "--json")
+    assert json.loads(remote) | {"dir": ""} == json.loads(local) | {"dir": ""}
 
 
 @pytest.mark.parametrize(
     "command", [["verify"], ["rebuild"], ["rm", "--yes", "run00001"], ["sync"], ["log", "run00001", "loss=1"]]
 )
-def test_commands_that_need_a_directory_say_so(
+def test_commands_that_need_a_directory_refuse_a_server(
     clickhouse: ClickhouseServer, capsys: Captured, command: list[str]
 ) -> None:
     address = clickhouse.address("anything")
@@ -531,7 +534,7 @@ def test_tail_follows_a_run_until_it_ends(clickhouse: ClickhouseServer, database
         run.row(1, "client000002", loss=1.5)
         delivery.send_new()
         rows += [json.loads(process.stdout.readline()) for _ in range(2)]
-        run.row(0, "", loss=2.0)  # late steps are shown on arrival
+        run.row(0, "", loss=2.0)  # lower steps are shown when they arrive
         delivery.send_new()
         rows.append(json.loads(process.stdout.readline()))
         run.write("exit", {"state": "finished"}, "client000002")
@@ -572,16 +575,16 @@ def test_a_reader_sees_new_records(any_clickhouse: ClickhouseServer, database: s
     delivery = Delivery(address, run.dir)
     delivery.send_new()
     with Api(address, stalled_after=1e12) as api:
-        found = api.run("run00001")
-        version = found.store().version()
-        assert (found.state, found.history()["_step"]) == ("running", [])
+        sent = api.run("run00001")
+        version = sent.store().version()
+        assert (sent.state, sent.history()["_step"]) == ("running", [])
         run.row(0, None, x=1)
         delivery.send_new()
-        assert found.store().version() != version
-        assert (found.history()["x"], found.step, found.refresh().step) == ([1], None, 0)
+        assert sent.store().version() != version
+        assert (sent.history()["x"], sent.step, sent.refresh().step) == ([1], None, 0)
         run.finish()
         delivery.send_new()
-        assert wait_until(lambda: found.refresh().state == "finished")
+        assert wait_until(lambda: sent.refresh().state == "finished")
     delivery.close()
 
 

@@ -1,4 +1,4 @@
-"""The contract of sinks, checked on each with its real server: sending anything again changes nothing."""
+"""The contract of sinks, checked on each with its real server: resending anything changes nothing."""
 
 from __future__ import annotations
 
@@ -32,20 +32,21 @@ BATCH_BYTES = 700
 """Size of a batch: a log is sent in about ten."""
 
 
-class Place(Protocol):
-    """A server behind something that cuts connections on request.
+class CuttableServer(Protocol):
+    """A server whose connections can be cut.
 
     Attributes:
-        address: address of the server through that.
+        address: address of the server, as a sink.
     """
 
     address: str
 
-    def kept(self, run: RunBuilder) -> Any:
+    def stored(self, run: RunBuilder) -> Any:
         """Return everything that the server stores of a run, for comparison."""
 
     def cut(self) -> Callable[[], int]:
-        """From now on, lose the first answer to each request, which is executed. Return a counter of the cuts."""
+        """From now on, drop the first response to each request, which is executed. Return a function that returns the
+        number of cuts."""
 
     def after_batch(self) -> None:
         """Called after each batch while connections are cut."""
@@ -59,22 +60,22 @@ class CuttingEach:
         self._seen: set[tuple[str, str, bytes]] = set()
 
     def __call__(self, number: int, method: str, path: str) -> Fault | None:
-        asked = method, path, self._proxy.requests[number - 1].body
-        if asked in self._seen:
+        request = method, path, self._proxy.requests[number - 1].body
+        if request in self._seen:
             return None
-        self._seen.add(asked)
+        self._seen.add(request)
         return CUT_AFTER
 
     def count(self) -> int:
         return len(self._seen)
 
 
-class HttpPlace:
+class HttpServer:
     """MLflow or ClickHouse behind a proxy."""
 
-    def __init__(self, proxy: FaultyProxy, address: str, kept: Callable[[RunBuilder], Any]) -> None:
+    def __init__(self, proxy: FaultyProxy, address: str, stored: Callable[[RunBuilder], Any]) -> None:
         self.address = address
-        self.kept = kept
+        self.stored = stored
         self._proxy = proxy
 
     def cut(self) -> Callable[[], int]:
@@ -86,7 +87,7 @@ class HttpPlace:
         """The proxy does the cutting."""
 
 
-class UpstreamPlace:
+class UpstreamServer:
     """Another sidecar, which is killed and restarted."""
 
     def __init__(self, link: Link) -> None:
@@ -94,7 +95,7 @@ class UpstreamPlace:
         self._link = link
         self._batches = self._kills = 0
 
-    def kept(self, run: RunBuilder) -> Any:
+    def stored(self, run: RunBuilder) -> Any:
         return full_content(self._link.run(run.id), killed=True)
 
     def cut(self) -> Callable[[], int]:
@@ -102,48 +103,48 @@ class UpstreamPlace:
 
     def after_batch(self) -> None:
         self._batches += 1
-        if self._batches % 2 == 0:  # it takes two seconds each time until the sink notices
+        if self._batches % 2 == 0:  # only every other time, since it takes the sink two seconds to notice
             self._link.kill()
             self._link.start()
             self._kills += 1
 
 
-def _mlflow(request: pytest.FixtureRequest) -> Iterator[Place]:
+def _mlflow(request: pytest.FixtureRequest) -> Iterator[CuttableServer]:
     server: MlflowServer = request.getfixturevalue("mlflow_sqlite")
 
-    def kept(run: RunBuilder) -> Any:
-        return server.kept(f"contract {run.id}")
+    def stored(run: RunBuilder) -> Any:
+        return server.stored(f"contract {run.id}")
 
     with FaultyProxy(server.port) as proxy:
-        yield HttpPlace(proxy, f"mlflow+{proxy.url}", kept)
+        yield HttpServer(proxy, f"mlflow+{proxy.url}", stored)
 
 
-def _clickhouse(request: pytest.FixtureRequest, fixture: str = "clickhouse") -> Iterator[Place]:
+def _clickhouse(request: pytest.FixtureRequest, fixture: str = "clickhouse") -> Iterator[CuttableServer]:
     server: ClickhouseServer = request.getfixturevalue(fixture)
     database = f"db_{new_id()}"
 
-    def kept(run: RunBuilder) -> Any:
+    def stored(run: RunBuilder) -> Any:
         with Api(server.address(database)) as api:
             stored = api.run(run.id)
             content = stored.to_map() | {"history": stored.history(), "rows": list(stored.scan_history())}
         return exact({key: value for key, value in content.items() if key != "dir"})
 
     with FaultyProxy(server.port) as proxy:
-        yield HttpPlace(proxy, server.address(database, proxy.port), kept)
+        yield HttpServer(proxy, server.address(database, proxy.port), stored)
 
 
-def _modern_clickhouse(request: pytest.FixtureRequest) -> Iterator[Place]:
+def _modern_clickhouse(request: pytest.FixtureRequest) -> Iterator[CuttableServer]:
     yield from _clickhouse(request, "modern_clickhouse")
 
 
-def _upstream(request: pytest.FixtureRequest) -> Iterator[Place]:
+def _upstream(request: pytest.FixtureRequest) -> Iterator[CuttableServer]:
     directory: Path = request.getfixturevalue("tmp_path")
     link = Link(directory / "upstream" / "root").start()
-    yield UpstreamPlace(link)
+    yield UpstreamServer(link)
     link.close()
 
 
-PLACES: dict[str, Callable[[pytest.FixtureRequest], Iterator[Place]]] = {
+SERVERS: dict[str, Callable[[pytest.FixtureRequest], Iterator[CuttableServer]]] = {
     "mlflow": _mlflow,
     "clickhouse": _clickhouse,
     "modern-clickhouse": _modern_clickhouse,
@@ -151,19 +152,19 @@ PLACES: dict[str, Callable[[pytest.FixtureRequest], Iterator[Place]]] = {
 }
 
 
-@pytest.fixture(params=list(PLACES.values()), ids=list(PLACES))
-def place(
+@pytest.fixture(params=list(SERVERS.values()), ids=list(SERVERS))
+def server(
     request: pytest.FixtureRequest,
     mlflow_sqlite: MlflowServer,
     clickhouse: ClickhouseServer,
     modern_clickhouse: ClickhouseServer,
-) -> Iterator[Place]:
+) -> Iterator[CuttableServer]:
     """Each kind of server in turn. The servers of the whole session start before the first test looks for leaks."""
     yield from request.param(request)
 
 
 def build(root: Path, run_id: str) -> RunBuilder:
-    """Build a run with some of everything that servers store. Two such runs differ only in their ids."""
+    """Build a run with every kind of data that servers store. Two such runs differ only in their ids."""
     run = RunBuilder(root, run_id, f"c1-{run_id}", project=f"contract {run_id}", tags=["a"], notes="as it was")
     run.write("config", {"set": {"lr": 0.1, "model": {"depth": 3}}})
     run.write("run", {"label": "rank1"}, f"c2-{run_id}")
@@ -179,7 +180,7 @@ def build(root: Path, run_id: str) -> RunBuilder:
     return run.finish()
 
 
-class Small:
+class SmallBatches:
     """The real sink, with small batches."""
 
     def __init__(self, target: SinkTarget) -> None:
@@ -190,25 +191,25 @@ class Small:
 
 
 class Sending:
-    """Sends a run with real deliveries, whose pauses are skipped.
+    """Sends a run with real deliveries, but without their pauses.
 
     Args:
         run: the run.
-        place: the server.
+        server: the server.
     """
 
-    def __init__(self, run: RunBuilder, place: Place) -> None:
+    def __init__(self, run: RunBuilder, server: CuttableServer) -> None:
         self.run = run
-        self.address = parse_sink(place.address)
+        self.address = parse_sink(server.address)
 
     def send(self, batches: int | None = None, after: Callable[[], None] = lambda: None) -> int:
-        """Send as one process does; return the number of batches.
+        """Send with one delivery; return the number of batches.
 
         Args:
             batches: maximum number of batches; all that remain if None.
             after: called after each batch.
         """
-        delivery = Delivery(self.run.dir, self.address, Small)
+        delivery = Delivery(self.run.dir, self.address, SmallBatches)
         now = time.monotonic()
         done = 0
         try:
@@ -237,57 +238,57 @@ def comparable(content: Any, run: RunBuilder) -> Any:
     return repr(content).replace(run.id, "RUN")
 
 
-def test_resending_from_any_checkpoint_changes_nothing(place: Place, root: Path) -> None:
+def test_resending_from_any_checkpoint_changes_nothing(server: CuttableServer, root: Path) -> None:
     """As after a kill: sending continues at an earlier checkpoint, with the memory that the sink had there."""
     run = build(root, "run1")
-    sending = Sending(run, place)
+    sending = Sending(run, server)
     saved: list[SinkProgress] = []
     assert sending.send(0) == 0
-    saved.append(SinkProgress(place.address))
+    saved.append(SinkProgress(server.address))
     while sending.send(1):
         saved.append(read_progress(run.dir, sending.address))
     assert len(saved) > 8
-    expected = comparable(place.kept(run), run)
+    expected = comparable(server.stored(run), run)
     for number, progress in enumerate(saved):
         sending.rewind(progress)
         sending.send()
-        assert comparable(place.kept(run), run) == expected, f"resent from batch {number}"
+        assert comparable(server.stored(run), run) == expected, f"resent from batch {number}"
     for number in (1, len(saved) // 2):
         sending.rewind(saved[0])
         sending.send(number)  # from the beginning, and killed again
         sending.send()
-        assert comparable(place.kept(run), run) == expected, f"the first {number} batches resent, and then the rest"
+        assert comparable(server.stored(run), run) == expected, f"the first {number} batches resent, then the rest"
 
 
-def test_a_connection_cut_after_every_request_changes_nothing(place: Place, root: Path) -> None:
+def test_a_connection_cut_after_every_request_changes_nothing(server: CuttableServer, root: Path) -> None:
     plain = build(root, "run1")
-    batches = Sending(plain, place).send()
-    expected = comparable(place.kept(plain), plain)
+    batches = Sending(plain, server).send()
+    expected = comparable(server.stored(plain), plain)
 
     run = build(root, "run2")
-    cuts = place.cut()
-    Sending(run, place).send(after=place.after_batch)
+    cuts = server.cut()
+    Sending(run, server).send(after=server.after_batch)
     assert batches > 8 and cuts() >= batches // 2
-    assert comparable(place.kept(run), run) == expected
+    assert comparable(server.stored(run), run) == expected
 
 
-def test_a_batch_may_have_another_size_when_it_is_resent(place: Place, root: Path) -> None:
+def test_a_resent_batch_may_have_another_size(server: CuttableServer, root: Path) -> None:
     run = build(root, "run1")
-    sending = Sending(run, place)
+    sending = Sending(run, server)
     sending.send(3)
     middle = read_progress(run.dir, sending.address)
     sending.send()
-    expected = comparable(place.kept(run), run)
+    expected = comparable(server.stored(run), run)
     sending.rewind(middle)
     delivery = Delivery(run.dir, sending.address)  # in batches of the sink's own size
     delivery.step(time.monotonic())
     delivery.close(Deadline(5.0))
     assert delivery.behind_bytes() == 0
-    assert comparable(place.kept(run), run) == expected
+    assert comparable(server.stored(run), run) == expected
 
 
-def test_the_version_is_available_without_open(place: Place, root: Path) -> None:
-    sink = open_sink(SinkTarget(parse_sink(place.address), "none", root, {}))
+def test_the_version_is_available_without_open(server: CuttableServer, root: Path) -> None:
+    sink = open_sink(SinkTarget(parse_sink(server.address), "none", root, {}))
     try:
         assert sink.version()[0].isdigit()
     finally:
@@ -295,15 +296,15 @@ def test_the_version_is_available_without_open(place: Place, root: Path) -> None
         sink.close(Deadline(1.0))
 
 
-def test_open_may_be_called_again_and_makes_nothing_twice(place: Place, root: Path) -> None:
+def test_open_may_be_called_again_and_duplicates_nothing(server: CuttableServer, root: Path) -> None:
     run = build(root, "run1")
-    sending = Sending(run, place)
+    sending = Sending(run, server)
     sending.send()
-    expected = comparable(place.kept(run), run)
+    expected = comparable(server.stored(run), run)
     memory = read_progress(run.dir, sending.address).memory
-    for remembered in (memory, {}):
-        sink = open_sink(SinkTarget(sending.address, run.id, run.dir, dict(remembered)))
+    for previous in (memory, {}):
+        sink = open_sink(SinkTarget(sending.address, run.id, run.dir, dict(previous)))
         for _ in range(2):
             sink.open()
         sink.close(Deadline(1.0))
-    assert comparable(place.kept(run), run) == expected
+    assert comparable(server.stored(run), run) == expected

@@ -1,4 +1,4 @@
-"""Runs of real trainers on their way to real servers: online, offline and synced, and with every fault."""
+"""Runs of real trainers sent to real servers: online, offline and synced, and with every fault."""
 
 from __future__ import annotations
 
@@ -43,28 +43,28 @@ class Servers:
         self.project = f"delivery-{new_id()}"
         self._mlflow = mlflow
         self._upstream = upstream
-        self._stored = clickhouse.address(f"db_{new_id()}")
-        self.addresses = [f"mlflow+{mlflow.url}", self._stored, upstream.address]
+        self._clickhouse = clickhouse.address(f"db_{new_id()}")
+        self.addresses = [f"mlflow+{mlflow.url}", self._clickhouse, upstream.address]
 
     def check(self, directory: Path) -> None:
-        """Check that each has all of a run."""
-        kept = self._mlflow.kept(self.project)
-        assert kept.info["status"] == "FINISHED" and kept.params["lr"] == "0.1"
-        losses = [(point.step, point.value) for point in kept.metrics["loss"]]
+        """Check that each server has the whole run."""
+        stored = self._mlflow.stored(self.project)
+        assert stored.info["status"] == "FINISHED" and stored.params["lr"] == "0.1"
+        losses = [(point.step, point.value) for point in stored.metrics["loss"]]
         assert losses[:-1] == [(step, 1 / (step + 1)) for step in range(3000)]
         assert losses[-1][0] == 3000 and math.isnan(losses[-1][1])
-        assert len(kept.metrics["acc"]) == 3000
-        assert kept.artifacts["model.bin"] == bytes(range(256)) * 8000
-        with Api(self._stored) as there:
-            found, here = there.run("run1"), Api(directory.parent.parent).run("run1")
-            assert str(found.history()) == str(here.history())
-            assert (found.state, found.records, found.config) == ("finished", 3001, {"lr": 0.1})
+        assert len(stored.metrics["acc"]) == 3000
+        assert stored.artifacts["model.bin"] == bytes(range(256)) * 8000
+        with Api(self._clickhouse) as api:
+            sent, local = api.run("run1"), Api(directory.parent.parent).run("run1")
+            assert str(sent.history()) == str(local.history())
+            assert (sent.state, sent.records, sent.config) == ("finished", 3001, {"lr": 0.1})
         assert full_content(self._upstream.run("run1")) == full_content(directory)
 
 
 @pytest.fixture
 def servers(mlflow_sqlite: MlflowServer, clickhouse: ClickhouseServer, leaks: Leaks, tmp_path: Path) -> Servers:
-    """All three; the sidecar belongs to this test."""
+    """All three servers; the upstream sidecar is used by this test only."""
     return Servers(mlflow_sqlite, clickhouse, Link(tmp_path / "upstream" / "root"))
 
 
@@ -128,10 +128,10 @@ def test_servers_that_are_down_disturb_neither_each_other_nor_the_trainer(
     )
     assert float(done.out) < 6.0
     lines = done.err.splitlines()
-    assert len(lines) == 2, "one line for each that is down"
+    assert len(lines) == 2, "there must be one line for each server that is down"
     for address, line in zip(down, sorted(lines, key=lambda line: down[1] in line), strict=True):
         assert address in line and "pending" in line and "refused" in line
-    assert len(mlflow_sqlite.kept(project).metrics["x"]) == 1000
+    assert len(mlflow_sqlite.stored(project).metrics["x"]) == 1000
     assert main(["sync", "--dir", str(root), "--patience", "0.5"]) == 1
     err = capsys.readouterr().err
     assert err.startswith("tracker sync: 2 of 3 not sent: ") and all(address in err for address in down)

@@ -1,4 +1,4 @@
-"""The contract of run readers: every implementation gives the same answers about the same run."""
+"""The contract of run readers: every implementation returns the same results for the same run."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ VALUES: list[Any] = [
 ODD_KEYS = ["a'b", "a\\b", "`a`", "é漢", "a\nb", "tab\t", "%s", "{key:String}", "run", "x" * 512, "--", "a\0b", '"']
 
 
-class Small(ClickhouseSink):
+class SmallBatches(ClickhouseSink):
     """Sends a log in many batches."""
 
     batch_bytes = 4000
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def root_of_runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A root with runs of many kinds."""
     root = tmp_path_factory.mktemp("root")
     _plain(root)
@@ -117,39 +117,39 @@ def _long(root: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def address(made: Path, clickhouse: ClickhouseServer) -> str:
+def address(root_of_runs: Path, clickhouse: ClickhouseServer) -> str:
     """A database with the same runs."""
-    return fill(clickhouse, made)
+    return fill(clickhouse, root_of_runs)
 
 
 @pytest.fixture(scope="module")
-def modern_address(made: Path, modern_clickhouse: ClickhouseServer) -> str:
-    """The same on the current release."""
-    return fill(modern_clickhouse, made)
+def modern_address(root_of_runs: Path, modern_clickhouse: ClickhouseServer) -> str:
+    """A database with the same runs, on the current release."""
+    return fill(modern_clickhouse, root_of_runs)
 
 
 def fill(server: ClickhouseServer, root: Path) -> str:
     """Send the runs of a root to a server; return the address of the database."""
     address = server.address("contract")
     for directory in sorted((root / "runs").iterdir()):
-        feed(ClickhouseSink if directory.name == "long0001" else Small, address, directory)
+        feed(ClickhouseSink if directory.name == "long0001" else SmallBatches, address, directory)
     return address
 
 
 @pytest.fixture(params=["store", "clickhouse", "modern-clickhouse"])
-def api(request: pytest.FixtureRequest, made: Path, address: str, modern_address: str) -> Iterator[Api]:
-    places: dict[str, Path | str] = {"store": made, "clickhouse": address, "modern-clickhouse": modern_address}
-    with Api(places[request.param], stalled_after=1e12) as api:
+def api(request: pytest.FixtureRequest, root_of_runs: Path, address: str, modern_address: str) -> Iterator[Api]:
+    sources: dict[str, Path | str] = {"store": root_of_runs, "clickhouse": address, "modern-clickhouse": modern_address}
+    with Api(sources[request.param], stalled_after=1e12) as api:
         yield api
 
 
 @pytest.fixture(params=["clickhouse", "modern-clickhouse"])
 def both(
-    request: pytest.FixtureRequest, made: Path, address: str, modern_address: str
+    request: pytest.FixtureRequest, root_of_runs: Path, address: str, modern_address: str
 ) -> Callable[[str], Iterator[StoredRun]]:
-    """Returns a run as the store and as a server has it."""
-    there = address if request.param == "clickhouse" else modern_address
-    return lambda id: (Api(place).run(id) for place in (made, there))
+    """Returns a function that yields a run as read from the store, and as read from a server."""
+    server = address if request.param == "clickhouse" else modern_address
+    return lambda id: (Api(source).run(id) for source in (root_of_runs, server))
 
 
 def ids(runs: Any) -> list[str]:
@@ -197,7 +197,7 @@ def test_a_run_that_does_not_exist(api: Api) -> None:
         api.run("../x")
 
 
-def test_every_value_comes_back_equal_and_of_the_same_type(api: Api) -> None:
+def test_every_value_is_read_back_equal_and_of_the_same_type(api: Api) -> None:
     run = api.run("types001")
     assert exact(run.history(["x"])["x"]) == exact(VALUES)
     assert exact([row["x"] for row in run.scan_history(["x"])]) == exact(VALUES)
@@ -241,47 +241,45 @@ def test_a_run_that_logged_nothing(api: Api) -> None:
 
 @pytest.mark.parametrize("id", ["plain001", "types001", "many0001", "late0001", "mixed001", "long0001", "empty001"])
 def test_both_have_the_same_state_and_rows(both: Callable[[str], Iterator[StoredRun]], id: str) -> None:
-    here, there = both(id)
-    assert exact(here.store().state()) == exact(there.store().state())
-    assert here.store().checkpoint() == there.store().checkpoint()
-    assert sorted(here.keys()) == sorted(there.keys())
-    if len(here.writers) == 1:
-        assert here.keys() == there.keys()
-        assert list(here.history()) == list(there.history())
-    assert exact(here.history()) == exact(there.history())
-    assert exact(list(here.scan_history())) == exact(list(there.scan_history()))
-    one, two, ours = here.to_map(), there.to_map(), {"dir"}
-    assert exact({k: v for k, v in one.items() if k not in ours}) == exact(
-        {k: v for k, v in two.items() if k not in ours}
-    )
+    local, remote = both(id)
+    assert exact(local.store().state()) == exact(remote.store().state())
+    assert local.store().checkpoint() == remote.store().checkpoint()
+    assert sorted(local.keys()) == sorted(remote.keys())
+    if len(local.writers) == 1:
+        assert local.keys() == remote.keys()
+        assert list(local.history()) == list(remote.history())
+    assert exact(local.history()) == exact(remote.history())
+    assert exact(list(local.scan_history())) == exact(list(remote.scan_history()))
+    maps = [{key: value for key, value in run.to_map().items() if key != "dir"} for run in (local, remote)]
+    assert exact(maps[0]) == exact(maps[1])
 
 
 @pytest.mark.parametrize("x", ["step", "time", "loss", "x"])
 @pytest.mark.parametrize("samples", [None, 1, 7, 50, 1000])
 @pytest.mark.parametrize("id", ["many0001", "late0001", "mixed001", "long0001"])
-def test_both_give_the_same_histories(
+def test_both_return_the_same_histories(
     both: Callable[[str], Iterator[StoredRun]], id: str, samples: int | None, x: str
 ) -> None:
-    here, there = both(id)
-    logged = here.keys()
-    assert there.keys() == logged
+    local, remote = both(id)
+    logged = local.keys()
+    assert remote.keys() == logged
     if x not in ("step", "time", *logged):
-        for run in (here, there):
+        for run in (local, remote):
             with pytest.raises(UnknownMetricError, match=f"never logged {x}"):
                 run.history(x=x)
         return
-    for wanted in (None, ["loss"], ["x", "rare"], ["val", "loss"], []):
-        keys = None if wanted is None else [key for key in wanted if key in logged]
-        assert exact(here.history(keys, samples, x)) == exact(there.history(keys, samples, x)), keys
+    for selected in (None, ["loss"], ["x", "rare"], ["val", "loss"], []):
+        keys = None if selected is None else [key for key in selected if key in logged]
+        assert exact(local.history(keys, samples, x)) == exact(remote.history(keys, samples, x)), keys
 
 
 @pytest.mark.parametrize("id", ["many0001", "late0001", "mixed001", "long0001"])
-def test_both_give_the_same_rows_between_bounds(both: Callable[[str], Iterator[StoredRun]], id: str) -> None:
-    here, there = both(id)
+def test_both_return_the_same_rows_between_bounds(both: Callable[[str], Iterator[StoredRun]], id: str) -> None:
+    local, remote = both(id)
     for low, high in [(None, 3), (5, None), (3, 5), (-10, 0), (190, 10**30), (-(10**30), -4), (8190, 8195), (5, 3)]:
-        for wanted in (None, ["loss", "x"], ["val"]):
-            keys = None if wanted is None else [key for key in wanted if key in here.keys()]  # noqa: SIM118
-            ours, theirs = (list(run.scan_history(keys, low, high)) for run in (here, there))
+        for selected in (None, ["loss", "x"], ["val"]):
+            keys = None if selected is None else [key for key in selected if key in local.keys()]  # noqa: SIM118
+            ours, theirs = (list(run.scan_history(keys, low, high)) for run in (local, remote))
             assert exact(ours) == exact(theirs), (low, high, keys)
 
 
@@ -303,11 +301,14 @@ def test_the_version_is_the_same_until_something_changes(api: Api) -> None:
     assert store.version() != api.run("late0001").store().version()
 
 
-def test_a_reader_of_a_missing_run(made: Path, address: str) -> None:
+def test_a_reader_of_a_missing_run(root_of_runs: Path, address: str) -> None:
     from sidecar.projections.store.reader import StoreReader
     from sidecar.sinks.clickhouse.reader import ClickhouseStore
 
-    for reader in (StoreReader(made / "runs" / "gone0001" / "store.db"), ClickhouseStore(address).run("gone0001")):
+    for reader in (
+        StoreReader(root_of_runs / "runs" / "gone0001" / "store.db"),
+        ClickhouseStore(address).run("gone0001"),
+    ):
         for ask in (reader.state, reader.checkpoint, reader.version, reader.keys, lambda r=reader: list(r.columns())):
             with pytest.raises(StoreError):
                 ask()

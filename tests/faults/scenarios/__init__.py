@@ -1,4 +1,4 @@
-"""The faults, a module each or one for a closely related pair; `every` finds them all."""
+"""The scenarios; see `all_scenarios`."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import pkgutil
 from tests.faults.scenario import Scenario
 
 
-def every() -> list[Scenario]:
-    """Return all scenarios, by number."""
-    found: list[Scenario] = []
-    for module in pkgutil.iter_modules(__path__):
-        if module.name.startswith("s"):
-            named = importlib.import_module(f"{__name__}.{module.name}")
-            found += named.SCENARIOS if hasattr(named, "SCENARIOS") else [named.SCENARIO]
-    return sorted(found, key=lambda scenario: scenario.number)
+def all_scenarios() -> list[Scenario]:
+    """Return the scenarios of all modules here, ordered by number."""
+    scenarios: list[Scenario] = []
+    for info in pkgutil.iter_modules(__path__):
+        if info.name.startswith("s"):
+            module = importlib.import_module(f"{__name__}.{info.name}")
+            scenarios += module.SCENARIOS if hasattr(module, "SCENARIOS") else [module.SCENARIO]
+    return sorted(scenarios, key=lambda scenario: scenario.number)

@@ -1,4 +1,4 @@
-"""The trainer is killed: in pure Python work, in work that releases the interpreter, and right after a burst."""
+"""The trainer is killed: in pure Python work, in work that releases the GIL, during a burst of calls and after it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ CRASHED_SECONDS = 1.0
 
 
 def crashed_within(root: Path, killed: float) -> float:
-    """Wait until the run is shown as crashed; return how long after the moment `killed` that was."""
+    """Wait until the run is shown as crashed; return the seconds since the moment `killed`."""
     api = tracker.Api(root)
     state = ""
 
@@ -28,10 +28,10 @@ def crashed_within(root: Path, killed: float) -> float:
         state = api.run("run").state
         return state != "running"
 
-    wait_until(look, "the run is said to have ended")
-    took = time.monotonic() - killed
+    wait_until(look, "the run is shown as ended")
+    seconds = time.monotonic() - killed
     assert state == "crashed", f"the run is {state}"
-    return took
+    return seconds
 
 
 def _run(program: str, moment: Callable[[random.Random, Trainer], None], directory: Path, seed: int) -> Figures:
@@ -45,32 +45,32 @@ def _run(program: str, moment: Callable[[random.Random, Trainer], None], directo
         trainer.wait(-9)
         wait_until(lambda: not sidecars(root), "the sidecar has exited")
         tally = trainer.tally
-        back = read_back(root, "run", [tally])
-        assert took < CRASHED_SECONDS, f"the run was crashed {took:.2f} s after the kill"
-        assert back.run.state == "crashed" and back.run.reason, f"{back.run.state}, {back.run.reason}"
-        said = f"crashed after {took:.2f} s"
-        return Figures(back.calls, back.read, back.lost, back.twice, tally.worst(), tally.p99(), said)
+        result = read_back(root, "run", [tally])
+        assert took < CRASHED_SECONDS, f"the run was shown as crashed {took:.2f} s after the kill"
+        assert result.run.state == "crashed" and result.run.reason, f"{result.run.state}, {result.run.reason}"
+        note = f"crashed after {took:.2f} s"
+        return Figures(result.calls, result.read, result.lost, result.duplicated, tally.worst(), tally.p99(), note)
 
 
-def _after_some_calls(chance: random.Random, trainer: Trainer) -> None:
-    trainer.wait_for_calls(chance.randrange(1, 1500))
+def _after_some_calls(rng: random.Random, trainer: Trainer) -> None:
+    trainer.wait_for_calls(rng.randrange(1, 1500))
 
 
-def _in_the_burst(chance: random.Random, trainer: Trainer) -> None:
-    trainer.wait_for_calls(chance.randrange(1, BURST))
+def _in_the_burst(rng: random.Random, trainer: Trainer) -> None:
+    trainer.wait_for_calls(rng.randrange(1, BURST))
 
 
-def _after_the_burst(chance: random.Random, trainer: Trainer) -> None:
+def _after_the_burst(rng: random.Random, trainer: Trainer) -> None:
     trainer.wait_for_stage(2)
 
 
-_MUST = "0 lost, 0 twice: every call that had returned; crashed within 1 s; the sidecar exits"
+_REQUIREMENT = "0 lost, 0 duplicated of the calls that returned; crashed within 1 s; the sidecar exits"
 
 SCENARIOS = [
-    Scenario(2, f"trainer killed {name}", partial(_run, program, moment), 2, _MUST)
+    Scenario(2, f"trainer killed {name}", partial(_run, program, moment), 2, _REQUIREMENT)
     for name, program, moment in (
-        ("in Python work", "in_python", _after_some_calls),
-        ("in work without the GIL", "released", _after_some_calls),
+        ("in pure Python work", "in_python", _after_some_calls),
+        ("in work that releases the GIL", "without_gil", _after_some_calls),
         ("in a burst of calls", "burst", _in_the_burst),
         ("right after 10,000 calls", "burst", _after_the_burst),
     )

@@ -1,6 +1,6 @@
-"""Trainer and sidecar are killed, in either order, with the trainer's children too; then somebody opens the directory.
+"""Trainer and sidecar are killed, in either order, with the trainer's children too; then the run is opened.
 
-Whoever it is (the next `init`, a command, `Api`) must find every call that had returned; `resume` goes on from there.
+Each way to open it (the next `init`, a command, `Api`) must find every call that returned; `resume` continues there.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ from tests.faults.trainers import Tally, Trainer, environment, group, sidecars, 
 from tests.support import TIMEOUT, wait_until
 
 CHILDREN = 2
-AGAIN = 200
+CALLS_AFTER_RESUME = 200
 
 
-def family(told: dict[str, Any]) -> None:
-    """The trainer and forked children of its log to one run until they are killed."""
-    run = tracker.init(project="faults", id=told["run"])
-    tally = Tally(Path(told["tally"]), told["writers"])
+def family(options: dict[str, Any]) -> None:
+    """Program: a trainer and its forked children log to one run until they are killed."""
+    run = tracker.init(project="faults", id=options["run"])
+    tally = Tally(Path(options["tally"]), options["writers"])
     call = tally.caller(run.log, 0)
     for _ in range(10):
         call()
-    for writer in range(1, told["writers"]):
+    for writer in range(1, options["writers"]):
         if os.fork() == 0:
             call = tally.caller(run.log, writer)
             break
@@ -44,33 +44,33 @@ def family(told: dict[str, Any]) -> None:
         time.sleep(0.0005)
 
 
-def _trainer_first(chance: random.Random, trainer: Trainer) -> None:
+def _trainer_first(rng: random.Random, trainer: Trainer) -> None:
     trainer.kill()
-    time.sleep(chance.choice((0.0, 0.0, chance.random() * 0.05)))  # how far the sidecar comes with the rest
+    time.sleep(rng.choice((0.0, 0.0, rng.random() * 0.05)))  # time for the sidecar to process some of the rest
     signal_sidecars(trainer.root)
 
 
-def _sidecar_first(chance: random.Random, trainer: Trainer) -> None:
+def _sidecar_first(rng: random.Random, trainer: Trainer) -> None:
     signal_sidecars(trainer.root)
-    time.sleep(chance.choice((0.0, 0.0, chance.random() * 1.5)))  # how far the trainer comes with another one
+    time.sleep(rng.choice((0.0, 0.0, rng.random() * 1.5)))  # time for the trainer to start another one
     trainer.kill()
     signal_sidecars(trainer.root)
 
 
-def _whole_group(chance: random.Random, trainer: Trainer) -> None:
-    if chance.random() < 0.5:
+def _whole_group(rng: random.Random, trainer: Trainer) -> None:
+    if rng.random() < 0.5:
         signal_sidecars(trainer.root)
     os.killpg(trainer.pid, signal.SIGKILL)
     signal_sidecars(trainer.root)
 
 
-# -- who opens the directory next ------------------------------------------------------------------
+# -- ways to open the directory next ------------------------------------------------------------------
 
 
-def _command(*words: str) -> Callable[[Path], None]:
+def _command(*arguments: str) -> Callable[[Path], None]:
     def run(root: Path) -> None:
         done = subprocess.run(
-            [sys.executable, "-m", "tracker.cli.main", *words, "--dir", str(root)],
+            [sys.executable, "-m", "tracker.cli.main", *arguments, "--dir", str(root)],
             env=environment(root),
             cwd=root.parent,
             capture_output=True,
@@ -78,7 +78,7 @@ def _command(*words: str) -> Callable[[Path], None]:
             timeout=TIMEOUT,
             check=False,
         )
-        assert done.returncode == 0, f"tracker {' '.join(words)}: {done.returncode} {done.stdout}{done.stderr}"
+        assert done.returncode == 0, f"tracker {' '.join(arguments)}: {done.returncode} {done.stdout}{done.stderr}"
 
     return run
 
@@ -93,13 +93,13 @@ def _another_run(root: Path) -> None:
         trainer.wait()
 
 
-def _nobody(root: Path) -> None:
-    """The run itself is taken up again at once."""
+def _nothing(root: Path) -> None:
+    """Resume the run at once."""
 
 
 OPENERS = {
     "ls": _command("ls"),
-    "resume": _nobody,
+    "resume": _nothing,
     "the next init": _another_run,
     "verify": _command("verify"),
     "Api": _api,
@@ -110,53 +110,57 @@ OPENERS = {
 def _run(
     program: str, kill: Callable[[random.Random, Trainer], None], writers: int, directory: Path, seed: int
 ) -> Figures:
-    chance = random.Random(seed)
+    rng = random.Random(seed)
     root = directory / "root"
     name, open_it = list(OPENERS.items())[seed % len(OPENERS)]
     with Trainer(root, program, writers=writers, calls=20_000) as trainer:
         trainer.wait_for_stage()
-        trainer.wait_for_calls(chance.randrange(1, 3000))
-        kill(chance, trainer)
+        trainer.wait_for_calls(rng.randrange(1, 3000))
+        kill(rng, trainer)
         trainer.wait(-signal.SIGKILL)
-        wait_until(lambda: not (sidecars(root) or group(trainer.pid)), "all that were killed are gone")
+        wait_until(lambda: not (sidecars(root) or group(trainer.pid)), "all killed processes have ended")
         tally = trainer.tally
         open_it(root)
-        if open_it is not _nobody:
+        if open_it is not _nothing:
             run_directory = root / "runs" / "run"
-            wait_until(lambda: not missing(tally, run_directory), f"{name} has all that was left be taken")
-        with Trainer(root, "steady", first=writers, calls=AGAIN, init={"resume": "must"}) as again:
+            wait_until(lambda: not missing(tally, run_directory), f"{name} has recovered all calls")
+        with Trainer(root, "steady", first=writers, calls=CALLS_AFTER_RESUME, init={"resume": "must"}) as again:
             again.wait()
-            back = read_back(root, "run", [tally, again.tally])
-            check_steps(back.run, writers)
+            result = read_back(root, "run", [tally, again.tally])
+            check_steps(result.run, writers)
             worst = max(tally.worst(), again.tally.worst())
-    assert back.run.state == "finished", f"the run is {back.run.state}"
-    ends = {writer["state"] for writer in back.run.writers.values()}
+    assert result.run.state == "finished", f"the run is {result.run.state}"
+    ends = {writer["state"] for writer in result.run.writers.values()}
     assert ends == {"crashed", "finished"}, f"the writers are {ends}"
-    return Figures(back.calls, back.read, back.lost, back.twice, worst, None, f"opened by {', '.join(OPENERS)}")
+    return Figures(
+        result.calls, result.read, result.lost, result.duplicated, worst, None, f"opened by {', '.join(OPENERS)}"
+    )
 
 
 def missing(tally: Tally, run_directory: Path) -> int:
-    """How many calls are not in the log."""
-    counts = tally.counts()  # before the log is read, while which more are logged
-    found = logged_calls(run_directory)
-    return sum((writer, i) not in found for writer, (calls, _) in counts.items() for i in range(calls))
+    """Return the number of calls that are not in the log."""
+    counts = tally.counts()  # before the log is read, since more are logged meanwhile
+    logged = logged_calls(run_directory)
+    return sum((writer, i) not in logged for writer, (calls, _) in counts.items() for i in range(calls))
 
 
 def check_steps(run: Any, writer: int) -> None:
-    """What came after the resume goes on from the largest step of before."""
+    """Check that the rows after the resume continue from the largest step before it."""
     before = [row["_step"] for row in run.scan_history() if row["w"] < writer]
     after = [row["_step"] for row in run.scan_history() if row["w"] == writer]
     start = max(before, default=-1) + 1
-    assert after == list(range(start, start + AGAIN)), f"steps go on at {after[:3]}, after {start - 1}"
+    assert after == list(range(start, start + CALLS_AFTER_RESUME)), (
+        f"steps continue with {after[:3]}, after {start - 1}"
+    )
 
 
-_MUST = "0 lost, 0 twice once anything opens the directory; verify is clean; resume goes on from there"
+_REQUIREMENT = "0 lost, 0 duplicated once the directory is opened; verify is clean; resume continues from there"
 
 SCENARIOS = [
-    Scenario(3, name, partial(_run, program, kill, writers), 2, _MUST)
+    Scenario(3, name, partial(_run, program, kill, writers), 2, _REQUIREMENT)
     for name, program, kill, writers in (
-        ("trainer and sidecar killed", "steady", _trainer_first, 1),
-        ("sidecar and trainer killed", "burst", _sidecar_first, 1),
+        ("trainer killed, then sidecar", "steady", _trainer_first, 1),
+        ("sidecar killed, then trainer", "burst", _sidecar_first, 1),
         ("process group killed", f"{__name__}:family", _whole_group, 1 + CHILDREN),
     )
 ]

@@ -1,6 +1,6 @@
-"""Children of all kinds: forked, spawned, of a fork server, of a pool, forked inside a thread, and such that only exit.
+"""Children of all kinds: forked, spawned, from a fork server or a pool, forked in a thread, or exiting without logging.
 
-The parent logs all the while, from its main thread and from another, so that locks are held when it forks.
+The parent logs throughout, from its main thread and from another, so that locks are held when it forks.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from tests.faults.trainers import Tally, Trainer, pace, sidecars
 from tests.support import wait_until
 
 CALLS = 40
-"""Of each child."""
+"""Number of calls of each child."""
 
 FIRST_CHILD = 2
-"""Writer 0 is the parent's main thread, writer 1 another thread of its."""
+"""Number of the first child; writer 0 is the parent's main thread, writer 1 another of its threads."""
 
 DEADLOCK_SECONDS = 60.0
 
@@ -34,16 +34,16 @@ DEADLOCK_SECONDS = 60.0
 # -- in the trainer ------------------------------------------------------------------
 
 
-def parent(told: dict[str, Any]) -> None:
-    """Start children as ``told["way"]`` says while two threads log; then finish."""
-    run = tracker.init(project="faults", id=told["run"])
-    tally = Tally(Path(told["tally"]), told["writers"])
+def parent(options: dict[str, Any]) -> None:
+    """Program: start the children named by ``options["kind"]`` while two threads log; then finish."""
+    run = tracker.init(project="faults", id=options["run"])
+    tally = Tally(Path(options["tally"]), options["writers"])
     call = tally.caller(run.log, 0)
     call()
     stop = threading.Event()
     thread = threading.Thread(target=lambda: pace(tally.caller(run.log, 1), 2000, lambda: not stop.is_set()))
     thread.start()
-    _WAYS[told["way"]](tally, run.id)
+    _KINDS[options["kind"]](tally, run.id)
     for _ in range(100):
         call()
     stop.set()
@@ -51,8 +51,8 @@ def parent(told: dict[str, Any]) -> None:
     assert run.state == "running", f"a child's exit made the run {run.state}"
     run.finish()
     assert tally.raised() == 0, f"log() raised {tally.raised()} times"
-    found = tracker.Api(told["directory"]).run(run.id).records
-    assert found == tally.returned(), f"finish() returned with {found} of {tally.returned()} calls in the store"
+    records = tracker.Api(options["directory"]).run(run.id).records
+    assert records == tally.returned(), f"finish() returned with {records} of {tally.returned()} calls in the store"
 
 
 def _log_to_the_parents_run(tally: Tally, writer: int) -> None:
@@ -62,7 +62,7 @@ def _log_to_the_parents_run(tally: Tally, writer: int) -> None:
 
 
 def _log_as_another_process(path: str, writers: int, run: str, writer: int) -> None:
-    """What a spawned child does: it finds its parent's sidecar through the environment."""
+    """Log in a spawned child, which finds its parent's sidecar through the environment."""
     tally = Tally(Path(path), writers)
     tracker.init(project="faults", id=run)
     _log_to_the_parents_run(tally, writer)
@@ -75,7 +75,7 @@ def _has_a_sidecar_of_its_own() -> bool:
 
 
 def _fork(tally: Tally, run: str) -> None:
-    """`os.fork`, each child ending in another way; the first two are there at the same time."""
+    """Fork with `os.fork`; the children run at the same time and exit in different ways."""
     pids = []
     for writer in tally.writers[FIRST_CHILD:]:
         pid = os.fork()
@@ -95,21 +95,21 @@ def _reap(pids: list[int]) -> None:
 
 
 def _processes(method: str, tally: Tally, run: str) -> None:
-    """`multiprocessing.Process`."""
+    """Start `multiprocessing.Process` with the given method."""
     context: Any = multiprocessing.get_context(method)
     if method == "fork":
-        started = [
+        processes = [
             context.Process(target=_log_to_the_parents_run, args=(tally, writer))
             for writer in tally.writers[FIRST_CHILD:]
         ]
     else:
-        started = [
+        processes = [
             context.Process(target=_log_as_another_process, args=(str(tally.path), len(tally.writers), run, writer))
             for writer in tally.writers[FIRST_CHILD:]
         ]
-    for process in started:
+    for process in processes:
         process.start()
-    for process in started:
+    for process in processes:
         process.join()
         assert process.exitcode == 0, f"a child ended with {process.exitcode}"
 
@@ -130,7 +130,7 @@ def _task(_: int) -> None:
 
 
 def _pool(tally: Tally, run: str) -> None:
-    """A pool of forked workers, whose end is a SIGTERM; each of their tasks logs once."""
+    """Run a pool of forked workers, which end by SIGTERM; each task logs once."""
     context = multiprocessing.get_context("fork")
     children = tally.writers[FIRST_CHILD:]
     arguments = tally, context.Value("i", children[0])
@@ -139,14 +139,14 @@ def _pool(tally: Tally, run: str) -> None:
 
 
 def _in_a_thread(tally: Tally, run: str) -> None:
-    """A fork inside a thread: that thread is the only one in the child."""
+    """Fork in a thread, which is then the only thread of the child."""
     failed: list[BaseException] = []
 
     def fork(writer: int) -> None:
         try:
             pid = os.fork()
             if pid == 0:
-                with _exit_at_the_end():
+                with _then_exit():
                     _log_to_the_parents_run(tally, writer)
             _reap([pid])
         except BaseException as error:
@@ -161,7 +161,7 @@ def _in_a_thread(tally: Tally, run: str) -> None:
 
 
 @contextlib.contextmanager
-def _exit_at_the_end() -> Iterator[None]:
+def _then_exit() -> Iterator[None]:
     try:
         yield
     except BaseException:
@@ -170,7 +170,7 @@ def _exit_at_the_end() -> Iterator[None]:
 
 
 def _only_exit(tally: Tally, run: str) -> None:
-    """Children that log nothing, and end in every way there is."""
+    """Fork children that log nothing, and exit in every possible way."""
     for way in range(5):
         pid = os.fork()
         if pid == 0:
@@ -189,7 +189,7 @@ def _only_exit(tally: Tally, run: str) -> None:
         assert code == (0, 0, 3, 1, -signal.SIGTERM)[way], f"child {way} ended with {code}"
 
 
-_WAYS: dict[str, Callable[[Tally, str], None]] = {
+_KINDS: dict[str, Callable[[Tally, str], None]] = {
     "fork": _fork,
     "process, fork": partial(_processes, "fork"),
     "process, spawn": partial(_processes, "spawn"),
@@ -203,33 +203,33 @@ _WAYS: dict[str, Callable[[Tally, str], None]] = {
 # -- in the tests ------------------------------------------------------------------
 
 
-def _run(way: str, children: int, directory: Path, seed: int) -> Figures:
+def _run(kind: str, children: int, directory: Path, seed: int) -> Figures:
     root = directory / "root"
     writers = FIRST_CHILD + children
-    with Trainer(root, f"{__name__}:parent", writers=writers, way=way, directory=str(root)) as trainer:
+    with Trainer(root, f"{__name__}:parent", writers=writers, kind=kind, directory=str(root)) as trainer:
         trainer.wait(seconds=DEADLOCK_SECONDS)
         tally = trainer.tally
         counts = tally.counts()
         logged = [counts[writer][0] for writer in tally.writers[FIRST_CHILD:]]
-        assert sum(logged) == CALLS * children, f"the children logged {logged} times"
+        assert sum(logged) == CALLS * children, f"the children made {logged} calls"
         wait_until(lambda: not sidecars(root), "the sidecar has exited")
-        back = read_back(root, "run", [tally])
-        assert back.run.state == "finished", f"the run is {back.run.state}"
-        assert not back.run.losses, f"losses: {back.run.losses}"
-        return Figures(back.calls, back.read, back.lost, back.twice, tally.worst())
+        result = read_back(root, "run", [tally])
+        assert result.run.state == "finished", f"the run is {result.run.state}"
+        assert not result.run.losses, f"losses: {result.run.losses}"
+        return Figures(result.calls, result.read, result.lost, result.duplicated, tally.worst())
 
 
-_MUST = "every logged point is there once; a child's exit never finishes the run; no deadlock"
+_REQUIREMENT = "every logged point is stored once; a child's exit never finishes the run; no deadlock"
 
 SCENARIOS = [
-    Scenario(7, name, partial(_run, way, children), rounds, _MUST)
-    for name, way, children, rounds in (
-        ("fork, children log", "fork", 4, 3),
+    Scenario(7, name, partial(_run, kind, children), rounds, _REQUIREMENT)
+    for name, kind, children, rounds in (
+        ("os.fork(), children log", "fork", 4, 3),
         ("multiprocessing, fork", "process, fork", 3, 2),
         ("multiprocessing, spawn", "process, spawn", 2, 1),
         ("multiprocessing, forkserver", "process, forkserver", 2, 1),
-        ("process pool", "pool", 3, 2),
-        ("fork inside a thread", "thread", 4, 3),
-        ("children that only exit", "exit", 0, 3),
+        ("multiprocessing pool", "pool", 3, 2),
+        ("os.fork() in a thread", "thread", 4, 3),
+        ("children that exit without logging", "exit", 0, 3),
     )
 ]

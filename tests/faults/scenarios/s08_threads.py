@@ -18,11 +18,11 @@ from tracker.errors import RunFinishedError
 THREADS = 16
 
 
-def finish_meanwhile(told: dict[str, Any]) -> None:
-    """Sixteen threads log until they may not; one thread, or several at once, finish the run after some calls."""
-    run = tracker.init(project="faults", id=told["run"])
-    tally = Tally(Path(told["tally"]), told["writers"])
-    wrong: list[str] = []
+def finish_meanwhile(options: dict[str, Any]) -> None:
+    """Program: sixteen threads log until that raises; one thread, or several at once, finish the run meanwhile."""
+    run = tracker.init(project="faults", id=options["run"])
+    tally = Tally(Path(options["tally"]), options["writers"])
+    problems: list[str] = []
 
     def train(call: Callable[[], None]) -> None:
         try:
@@ -30,46 +30,44 @@ def finish_meanwhile(told: dict[str, Any]) -> None:
                 call()
         except RunFinishedError as error:
             if run.id not in str(error):
-                wrong.append(f"it does not name the run: {error}")
+                problems.append(f"the message does not name the run: {error}")
         except BaseException as error:
-            wrong.append(f"{type(error).__name__}: {error}")
+            problems.append(f"{type(error).__name__}: {error}")
 
     threads = [threading.Thread(target=train, args=(tally.caller(run.log, writer),)) for writer in tally.writers]
     for thread in threads:
         thread.start()
-    while tally.returned() < told["calls"]:
+    while tally.returned() < options["calls"]:
         threading.Event().wait(0.001)
     before = tally.counts()
-    finishing = [threading.Thread(target=run.finish) for _ in range(told["finishers"])]
+    finishing = [threading.Thread(target=run.finish) for _ in range(options["finishers"])]
     for thread in finishing:
         thread.start()
     for thread in [*finishing, *threads]:
         thread.join()
-    run.finish()  # once more
-    assert not wrong, wrong
-    assert tally.raised() == len(threads), f"{tally.raised()} of {len(threads)} threads were told that it has finished"
+    run.finish()  # may be called again
+    assert not problems, problems
+    assert tally.raised() == len(threads), f"log() raised in {tally.raised()} of {len(threads)} threads"
     assert all(before[writer][0] <= tally[writer][1] for writer in tally.writers)
 
 
 def _run(finishers: int, directory: Path, seed: int) -> Figures:
-    chance = random.Random(seed)
+    rng = random.Random(seed)
     root = directory / "root"
     program = f"{__name__}:finish_meanwhile"
-    calls = chance.choice((1, chance.randrange(1, 2000), chance.randrange(1, 20_000)))
+    calls = rng.choice((1, rng.randrange(1, 2000), rng.randrange(1, 20_000)))
     with Trainer(root, program, writers=THREADS, calls=calls, finishers=finishers) as trainer:
         trainer.wait()
         tally = trainer.tally
-        # a call that raised has begun, and is not there
-        back = read_back(root, "run", {writer: (counts[0], counts[0]) for writer, counts in tally.counts().items()})
-        assert back.run.state == "finished" and not back.run.losses, f"{back.run.state}, {back.run.losses}"
-        steps = sorted(row["_step"] for row in back.run.scan_history())
-        assert steps == list(range(back.calls)), "two calls of different threads have the same step"
-        return Figures(back.calls, back.read, back.lost, back.twice, tally.worst())
+        # a call that raised has begun, but is not in the run
+        result = read_back(root, "run", {writer: (counts[0], counts[0]) for writer, counts in tally.counts().items()})
+        assert result.run.state == "finished" and not result.run.losses, f"{result.run.state}, {result.run.losses}"
+        steps = sorted(row["_step"] for row in result.run.scan_history())
+        assert steps == list(range(result.calls)), "the steps have gaps or repetitions"
+        return Figures(result.calls, result.read, result.lost, result.duplicated, tally.worst())
 
 
 SCENARIOS = [
-    Scenario(
-        8, name, partial(_run, finishers), 2, "every call that returned is there; the others raise one clear error"
-    )
-    for name, finishers in (("16 threads, and finish()", 1), ("16 threads, and finish() in 4 more", 4))
+    Scenario(8, name, partial(_run, finishers), 2, "every call that returned is stored; the others raise a clear error")
+    for name, finishers in (("finish() while 16 threads log", 1), ("4 finish() calls while 16 threads log", 4))
 ]

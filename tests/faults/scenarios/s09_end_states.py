@@ -1,4 +1,4 @@
-"""Every way in which a training process ends: what is said of it, and how long that takes."""
+"""Every way in which a training process can end: the resulting state of the run, and the time it takes."""
 
 from __future__ import annotations
 
@@ -21,32 +21,32 @@ from tests.faults.trainers import Tally, Trainer, sidecars, signal_sidecars
 from tests.support import wait_until
 
 FINISH_SECONDS = 3.0
-"""The deadline that these programs give their shutdown."""
+"""Value of finish_timeout in these programs, in seconds."""
 
 SPARE_SECONDS = 3.0
-"""What the interpreter itself, and a busy machine, may take besides."""
+"""Maximum additional time, for the interpreter and a busy machine, in seconds."""
 
 # -- the programs ------------------------------------------------------------------
 
 
-def end(told: dict[str, Any]) -> None:
-    """Log until it is told to end; then end as ``told["way"]`` says. A signal may come at any time."""
+def end(options: dict[str, Any]) -> None:
+    """Program: log until the command to end; then end in the way ``options["way"]``. A signal may come at any time."""
     settings = tracker.Settings(finish_timeout=FINISH_SECONDS)
-    run = tracker.init(project="faults", id=told["run"], settings=settings)
-    tally = Tally(Path(told["tally"]), told["writers"])
+    run = tracker.init(project="faults", id=options["run"], settings=settings)
+    tally = Tally(Path(options["tally"]), options["writers"])
     call = tally.caller(run.log, 0)
     tally.stage = 1
-    way = _WAYS[told["way"]]
-    if told["way"] == "raises in with":
+    way = _WAYS[options["way"]]
+    if options["way"] == "raises in with":
         with run:
-            _log_until_told(tally, call)
+            _log_until_command(tally, call)
             way(run)
-    _log_until_told(tally, call)
+    _log_until_command(tally, call)
     way(run)
 
 
-def _log_until_told(tally: Tally, call: Callable[[], None]) -> None:
-    while not tally.told:
+def _log_until_command(tally: Tally, call: Callable[[], None]) -> None:
+    while not tally.command:
         call()
         time.sleep(0.0005)
 
@@ -65,7 +65,7 @@ def _preempted(run: Any) -> None:
 
 
 def _own_handler(run: Any) -> None:
-    """A program that handles SIGTERM by itself, as many do to save their state."""
+    """Install a handler for SIGTERM, as programs do to save their state, and send the signal."""
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(0))
     os.kill(os.getpid(), signal.SIGTERM)
     signal.pause()
@@ -87,48 +87,50 @@ _WAYS: dict[str, Callable[[Any], object]] = {
 }
 
 
-# -- what is sent to them ------------------------------------------------------------------
+# -- what the test does to them ------------------------------------------------------------------
 
 
-def _once(number: int, trainer: Trainer) -> None:
+def _signal(number: int, trainer: Trainer) -> None:
     trainer.kill(number)
 
 
-def _twice(trainer: Trainer) -> None:
-    """Ctrl-C, and once more while the first is still being obeyed: the sidecar sleeps, so that finishing takes long."""
+def _ctrl_c_twice(trainer: Trainer) -> None:
+    """Send Ctrl-C, and again while the first is being handled; a stopped sidecar makes that take long."""
     signal_sidecars(trainer.root, signal.SIGSTOP)
     trainer.kill(signal.SIGINT)
-    wait_until(lambda: "planned" in trainer.said() or "KeyboardInterrupt" in trainer.said(), "the first is obeyed")
+    wait_until(
+        lambda: "planned" in trainer.output() or "KeyboardInterrupt" in trainer.output(), "the first is being handled"
+    )
     trainer.kill(signal.SIGINT)
 
 
-def _asleep(trainer: Trainer) -> None:
-    """The sidecar sleeps while the program ends: it must not wait for it longer than it was given."""
+def _with_stopped_sidecar(trainer: Trainer) -> None:
+    """Stop the sidecar, then end the program, which must not wait for the sidecar beyond its deadline."""
     signal_sidecars(trainer.root, signal.SIGSTOP)
-    trainer.tally.told = 1
+    trainer.tally.command = 1
 
 
-def _gone(trainer: Trainer) -> None:
-    """The sidecar dies when the program is about to end."""
-    trainer.tally.told = 1
+def _with_killed_sidecar(trainer: Trainer) -> None:
+    """Kill the sidecar while the program is ending."""
+    trainer.tally.command = 1
     signal_sidecars(trainer.root)
 
 
-def _told(trainer: Trainer) -> None:
-    trainer.tally.told = 1
+def _command(trainer: Trainer) -> None:
+    trainer.tally.command = 1
 
 
 @dataclass(frozen=True)
 class End:
-    """A way to end, and what must be said of it.
+    """A way to end, and the expected result.
 
     Attributes:
-        name: of the scenario.
-        way: what the program does when it is told to end.
-        send: what is done to it from outside.
-        status: its exit status; negative: the signal it died of.
+        name: name of the scenario.
+        way: what the program does on the command to end; a key of `_WAYS`.
+        send: what the test does to it.
+        status: exit status of the program; negative for a signal.
         state, exit_code, signal: of the run.
-        text: what the run's traceback must hold; empty: there is none.
+        text: text that the run's traceback must contain; empty if the run must not have a traceback.
     """
 
     name: str
@@ -142,56 +144,74 @@ class End:
 
 
 _ENDS = (
-    End("the script ends", "falls off", _told, 0, "finished", 0),
-    End("finish(exit_code=7)", "finish(7)", _told, 0, "failed", 7),
-    End("unhandled exception", "raises", _told, 1, "failed", 1, text="ValueError: planned, at the end"),
-    End("exception in a with block", "raises in with", _told, 1, "failed", 1, text="ValueError: planned, at the end"),
-    End("sys.exit(0)", "sys.exit(0)", _told, 0, "finished", 0),
-    End("sys.exit(3)", "sys.exit(3)", _told, 3, "failed", 3),
-    End("sys.exit with a text", "sys.exit(text)", _told, 1, "failed", 1),
-    End("os._exit(5)", "os._exit", _told, 5, "crashed"),
-    End("segmentation fault", "segfault", _told, -signal.SIGSEGV, "crashed"),
-    End("abort", "abort", _told, -signal.SIGABRT, "crashed"),
-    End("Ctrl-C", "falls off", partial(_once, signal.SIGINT), -2, "killed", 130, 2, "KeyboardInterrupt"),
-    End("Ctrl-C twice", "falls off", _twice, -2, "killed", 130, 2, "KeyboardInterrupt"),
-    End("SIGTERM", "falls off", partial(_once, signal.SIGTERM), -15, "preempted", 143, 15),
-    End("SIGTERM, handled by the program", "own SIGTERM", _told, 0, "finished", 0),
-    End("SIGHUP", "falls off", partial(_once, signal.SIGHUP), -1, "crashed"),
-    End("mark_preempting, SIGKILL", "mark_preempting", _told, -9, "preempted"),
-    End("end while the sidecar is stopped", "falls off", _asleep, 0, "finished", 0),
-    End("exception while the sidecar dies", "raises", _gone, 1, "failed", 1, text="ValueError: planned, at the end"),
+    End("end of the script", "falls off", _command, 0, "finished", 0),
+    End("finish(exit_code=7)", "finish(7)", _command, 0, "failed", 7),
+    End("unhandled exception", "raises", _command, 1, "failed", 1, text="ValueError: planned, at the end"),
+    End(
+        "unhandled exception in a with block",
+        "raises in with",
+        _command,
+        1,
+        "failed",
+        1,
+        text="ValueError: planned, at the end",
+    ),
+    End("sys.exit(0)", "sys.exit(0)", _command, 0, "finished", 0),
+    End("sys.exit(3)", "sys.exit(3)", _command, 3, "failed", 3),
+    End("sys.exit() with a message", "sys.exit(text)", _command, 1, "failed", 1),
+    End("os._exit(5)", "os._exit", _command, 5, "crashed"),
+    End("segmentation fault", "segfault", _command, -signal.SIGSEGV, "crashed"),
+    End("abort", "abort", _command, -signal.SIGABRT, "crashed"),
+    End("Ctrl-C", "falls off", partial(_signal, signal.SIGINT), -2, "killed", 130, 2, "KeyboardInterrupt"),
+    End("Ctrl-C twice", "falls off", _ctrl_c_twice, -2, "killed", 130, 2, "KeyboardInterrupt"),
+    End("SIGTERM", "falls off", partial(_signal, signal.SIGTERM), -15, "preempted", 143, 15),
+    End("SIGTERM, handled by the program", "own SIGTERM", _command, 0, "finished", 0),
+    End("SIGHUP", "falls off", partial(_signal, signal.SIGHUP), -1, "crashed"),
+    End("mark_preempting(), then SIGKILL", "mark_preempting", _command, -9, "preempted"),
+    End("end of the script, sidecar stopped", "falls off", _with_stopped_sidecar, 0, "finished", 0),
+    End(
+        "unhandled exception, sidecar killed",
+        "raises",
+        _with_killed_sidecar,
+        1,
+        "failed",
+        1,
+        text="ValueError: planned, at the end",
+    ),
 )
 
 
 def _run(how: End, directory: Path, seed: int) -> Figures:
-    chance = random.Random(seed)
+    rng = random.Random(seed)
     root = directory / "root"
     with Trainer(root, f"{__name__}:end", way=how.way) as trainer:
         trainer.wait_for_stage()
-        trainer.wait_for_calls(chance.randrange(1, 400))
+        trainer.wait_for_calls(rng.randrange(1, 400))
         try:
             how.send(trainer)
-            begun = time.monotonic()
+            start = time.monotonic()
             status = trainer.wait(None)
-            took = time.monotonic() - begun
+            took = time.monotonic() - start
         finally:
             signal_sidecars(root, signal.SIGCONT)
         tally = trainer.tally
         wait_until(lambda: not sidecars(root), "the sidecar has exited")
-        back = read_back(root, "run", [tally])
-        run = back.run
-        assert status == how.status, f"exit status {status}, not {how.status}: {trainer.said()}"
-        found, wanted = (run.state, run.exit_code, run.signal), (how.state, how.exit_code, how.signal)
-        assert found == wanted, f"state, exit code and signal are {found}, not {wanted}: {trainer.said()}"
+        result = read_back(root, "run", [tally])
+        run = result.run
+        assert status == how.status, f"exit status {status}, not {how.status}: {trainer.output()}"
+        actual, expected = (run.state, run.exit_code, run.signal), (how.state, how.exit_code, how.signal)
+        assert actual == expected, f"state, exit code and signal are {actual}, not {expected}: {trainer.output()}"
         assert bool(run.traceback) == bool(how.text) and how.text in (run.traceback or ""), (
             f"traceback: {run.traceback}"
         )
-        assert took < FINISH_SECONDS + SPARE_SECONDS, f"it took {took:.1f} s to end"
-        assert run.end_time is not None, "no time of its end"
-        return Figures(back.calls, back.read, back.lost, back.twice, tally.worst(), None, f"ended in {took:.1f} s")
+        assert took < FINISH_SECONDS + SPARE_SECONDS, f"the program took {took:.1f} s to end"
+        assert run.end_time is not None, "the run has no end time"
+        return Figures(
+            result.calls, result.read, result.lost, result.duplicated, tally.worst(), None, f"ended in {took:.1f} s"
+        )
 
 
 SCENARIOS = [
-    Scenario(9, how.name, partial(_run, how), 1, f"the run is {how.state}, and it ends inside its deadline")
+    Scenario(9, how.name, partial(_run, how), 1, f"the run is {how.state}; the program ends within its deadline")
     for how in _ENDS
 ]

@@ -1,4 +1,4 @@
-"""The kernel kills the trainer for want of memory, in a cgroup that may have little; its sidecar says so."""
+"""The kernel kills the trainer in a cgroup with little memory; the sidecar reports that as the reason."""
 
 from __future__ import annotations
 
@@ -15,67 +15,69 @@ from tests.support import wait_until
 LIMIT_BYTES = 256 * 1024 * 1024
 
 
-def grow(told: dict[str, Any]) -> None:
-    """Join the cgroup, log, and take more memory with each call once it is told to."""
+def grow(options: dict[str, Any]) -> None:
+    """Program: join the cgroup and log; after the command, allocate more memory with each call."""
     import tracker
 
-    Path(told["cgroup"], "cgroup.procs").write_text(str(os.getpid()))
-    run = tracker.init(project="faults", id=told["run"])
-    tally = Tally(Path(told["tally"]), told["writers"])
+    Path(options["cgroup"], "cgroup.procs").write_text(str(os.getpid()))
+    run = tracker.init(project="faults", id=options["run"])
+    tally = Tally(Path(options["tally"]), options["writers"])
     call = tally.caller(run.log, 0)
     tally.stage = 1
-    taken = []
+    blocks = []
     while True:
         call()
-        if tally.told:
-            taken.append(b"\1" * 1_000_000)
+        if tally.command:
+            blocks.append(b"\1" * 1_000_000)
 
 
 def make_cgroup(name: str) -> Path | None:
-    """Make a cgroup with a limit, of version 2 or 1; None where this user or machine cannot."""
+    """Create a cgroup with a memory limit, of version 2 or 1; return None if that is not possible here."""
     for top, limit in (
         (Path("/sys/fs/cgroup"), "memory.max"),
         (Path("/sys/fs/cgroup/memory"), "memory.limit_in_bytes"),
     ):
-        made = top / name
+        cgroup = top / name
         try:
             if limit == "memory.max":
                 if not (top / "cgroup.controllers").exists():
                     continue
                 (top / "cgroup.subtree_control").write_text("+memory")
-            made.mkdir()
+            cgroup.mkdir()
         except OSError:
             continue
         try:
-            (made / limit).write_text(str(LIMIT_BYTES))
+            (cgroup / limit).write_text(str(LIMIT_BYTES))
         except OSError:
-            made.rmdir()
+            cgroup.rmdir()
             continue
-        return made
+        return cgroup
     return None
 
 
 def _run(directory: Path, seed: int) -> Figures:
-    chance = random.Random(seed)
+    rng = random.Random(seed)
     root = directory / "root"
     cgroup = make_cgroup(f"tracker-faults-{os.getpid()}-{seed}")
     if cgroup is None:
-        return Figures(note="NOT PLAYED: no cgroup can be limited here")
+        return Figures(note="NOT PLAYED: cannot create a cgroup with a memory limit")
     try:
         with Trainer(root, f"{__name__}:grow", cgroup=str(cgroup)) as trainer:
             trainer.wait_for_stage()
-            trainer.wait_for_calls(chance.randrange(1, 1000))
-            trainer.tally.told = 1
+            trainer.wait_for_calls(rng.randrange(1, 1000))
+            trainer.tally.command = 1
             trainer.wait(-9)
             tally = trainer.tally
             wait_until(lambda: not sidecars(root), "the sidecar has exited")
-            back = read_back(root, "run", [tally])
+            result = read_back(root, "run", [tally])
             worst = tally.worst()
-        assert back.run.state == "crashed", f"the run is {back.run.state}"
-        assert "memory" in (back.run.reason or ""), f"the reason is {back.run.reason!r}"
+        assert result.run.state == "crashed", f"the run is {result.run.state}"
+        assert "memory" in (result.run.reason or ""), f"the reason is {result.run.reason!r}"
     finally:
         wait_until(lambda: _removed(cgroup), f"{cgroup} can be removed")
-    return Figures(back.calls, back.read, back.lost, back.twice, worst, None, "out of memory named")
+    return Figures(
+        result.calls, result.read, result.lost, result.duplicated, worst, None, "out of memory named as the reason"
+    )
 
 
 def _removed(cgroup: Path) -> bool:
@@ -86,4 +88,4 @@ def _removed(cgroup: Path) -> bool:
     return True
 
 
-SCENARIO = Scenario(9, "out of memory", _run, 1, "0 lost, 0 twice; crashed, and lack of memory is named as the reason")
+SCENARIO = Scenario(9, "out of memory", _run, 1, "0 lost, 0 duplicated; crashed, with lack of memory as the reason")

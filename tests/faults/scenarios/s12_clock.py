@@ -1,9 +1,9 @@
-"""The clock jumps an hour back and forward, under the trainer and under its sidecar.
+"""The clock of the trainer and its sidecar jumps up to an hour back and forward.
 
-A time namespace (``unshare --time``) shifts the monotonic clocks only, never the time of day, and to set that for the
-whole machine would disturb everything else on it. So a small library, made with ``cc`` when the scenario runs, stands
-before libc's clock in both processes (``LD_PRELOAD``), and adds what a mapped file says to the time of day. The
-monotonic clocks are left alone, as a jump of the real clock leaves them.
+A time namespace (``unshare --time``) shifts only the monotonic clocks, not the time of day, and setting the time of the
+whole machine would disturb everything else on it. So a small library, compiled with ``cc`` when the scenario runs,
+replaces libc's clock functions in both processes (``LD_PRELOAD``), and adds an offset in a mapped file to the time of
+day. Like a jump of the real clock, it does not affect the monotonic clocks.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _SHIM = r"""
 #include <unistd.h>
 
 static volatile int64_t none, *shift = &none;
-static __thread int64_t told;  /* what this thread's clock was shifted by when it looked last */
+static __thread int64_t last_shift;  /* the shift when this thread last read the clock */
 static int (*real_gettime)(clockid_t, struct timespec *);
 static int (*real_timedwait)(sem_t *, const struct timespec *);
 
@@ -60,9 +60,9 @@ static void add(struct timespec *t, int64_t by) {
 }
 
 int clock_gettime(clockid_t id, struct timespec *t) {
-    int found = real_gettime(id, t);
-    if (!found && (id == CLOCK_REALTIME || id == CLOCK_REALTIME_COARSE)) add(t, told = *shift);
-    return found;
+    int result = real_gettime(id, t);
+    if (!result && (id == CLOCK_REALTIME || id == CLOCK_REALTIME_COARSE)) add(t, last_shift = *shift);
+    return result;
 }
 
 int gettimeofday(struct timeval *t, void *zone) {
@@ -80,25 +80,25 @@ time_t time(time_t *t) {
     return now.tv_sec;
 }
 
-/* Python 3.10 waits for its locks until a time of day: the kernel's clock is not shifted, so what it is told is not. */
+/* Python 3.10 waits for locks until a time of day. The kernel's clock is not shifted, so undo the shift here. */
 int sem_timedwait(sem_t *sem, const struct timespec *until) {
     struct timespec at = *until;
-    add(&at, -told);
+    add(&at, -last_shift);
     return real_timedwait(sem, &at);
 }
 """
 
 
 class _Clock:
-    """The clock of the processes that are started with `env`; it can jump.
+    """An adjustable clock for processes that are started with `env`.
 
     Args:
-        directory: where the library and the mapped file are made.
+        directory: directory for the library and the mapped file.
     """
 
     def __init__(self, directory: Path) -> None:
         compiler = shutil.which("cc")
-        assert compiler, "this scenario needs a C compiler (cc), for the library that shifts the clock"
+        assert compiler, "cc not found; install a C compiler: apt-get install gcc"
         source, library, shift = directory / "clock.c", directory / "clock.so", directory / "shift"
         source.write_text(_SHIM)
         command = [compiler, "-O1", "-shared", "-fPIC", "-o", str(library), str(source), "-ldl"]
@@ -110,7 +110,7 @@ class _Clock:
             self._memory = mmap.mmap(file.fileno(), 8)
 
     def jump(self, seconds: float) -> None:
-        """Have the clock that much before or behind the real one, from now on."""
+        """Set the clock ahead of the real one by this much, or behind it if negative."""
         self.seconds = seconds
         with memoryview(self._memory).cast("q") as shift:  # written at once; pack_into would write zeros first
             shift[0] = round(seconds * 1e9)
@@ -125,11 +125,11 @@ def _records(path: Path) -> list[Record]:
 
 
 def run(directory: Path, seed: int) -> Figures:
-    """A trainer logs while the clock jumps; its run is finished, and gone on with by another in the past."""
-    chance = random.Random(seed)
+    """A trainer logs while the clock jumps, and finishes; another resumes the run at an earlier time of day."""
+    rng = random.Random(seed)
     root = directory / "root"
     clock = _Clock(directory)
-    begun = time.time()
+    start = time.time()
     try:
         tallies = []
         worst = p99 = 0.0
@@ -139,40 +139,38 @@ def run(directory: Path, seed: int) -> Figures:
             with Trainer(root, "steady", rate=1000, first=part, env=clock.env, init=init) as trainer:
                 trainer.wait_for_stage()
                 sidecar = find_sidecar(root)
-                assert sidecar is not None, "a sidecar holds the run"
+                assert sidecar is not None, "no sidecar holds the run"
                 for pid in (trainer.pid, sidecar):
-                    assert clock.env["LD_PRELOAD"] in Path(f"/proc/{pid}/maps").read_text(), (
-                        "the clock is shifted there"
-                    )
+                    assert clock.env["LD_PRELOAD"] in Path(f"/proc/{pid}/maps").read_text(), "the library is not loaded"
                 for _ in range(_JUMPS):
-                    trainer.wait_for_calls(trainer.tally.returned() + chance.randrange(5, 150))
-                    clock.jump(chance.choice((-HOUR, HOUR, 0, chance.uniform(-HOUR, HOUR))))
-                assert find_sidecar(root) == sidecar, "the same sidecar to the end"
-                trainer.tally.told = 1
+                    trainer.wait_for_calls(trainer.tally.returned() + rng.randrange(5, 150))
+                    clock.jump(rng.choice((-HOUR, HOUR, 0, rng.uniform(-HOUR, HOUR))))
+                assert find_sidecar(root) == sidecar, "another sidecar was started"
+                trainer.tally.command = 1
                 trainer.wait()
                 worst, p99 = max(worst, trainer.tally.worst()), max(p99, trainer.tally.p99())
-                said = trainer.said().strip()
-                assert not said, f"nothing to warn of: {said}"
+                output = trainer.output().strip()
+                assert not output, f"the trainer printed: {output}"
                 tallies.append(trainer.tally.counts())
         called = {writer: counts for tally in tallies for writer, counts in tally.items()}
-        back = read_back(root, "run", called)
-        assert back.run.state == "finished", f"the run is {back.run.state}"
+        result = read_back(root, "run", called)
+        assert result.run.state == "finished", f"the run is {result.run.state}"
         jumped = _check_order(root / RUNS_NAME / "run" / LOG_NAME, called)
-        wanted = [row(writer, number) for writer in sorted(called) for number in range(called[writer][0])]
-        found = [{key: value for key, value in points.items() if key[0] != "_"} for points in back.run.scan_history()]
-        assert found == wanted, "the rows of the store are in the order of the calls"
-        steps = back.run.history(keys=["i"])["_step"]
-        assert list(steps) == list(range(len(wanted))), "steps count up by themselves, across the resume too"
-        sampled = back.run.history(keys=["i"], samples=50, x="time")
-        assert 0 < len(sampled["i"]) <= 50, "a chart over time can be drawn"
+        expected = [row(writer, number) for writer in sorted(called) for number in range(called[writer][0])]
+        rows = [{key: value for key, value in points.items() if key[0] != "_"} for points in result.run.scan_history()]
+        assert rows == expected, "the rows of the store are not in the order of the calls"
+        steps = result.run.history(keys=["i"])["_step"]
+        assert list(steps) == list(range(len(expected))), "steps are not counted on across the resume"
+        sampled = result.run.history(keys=["i"], samples=50, x="time")
+        assert 0 < len(sampled["i"]) <= 50, "sampling over time returns no points"
     finally:
         clock.close()
-    note = f"{jumped} jumps back by more than a minute among the records; it took {time.time() - begun:.0f} s"
-    return Figures(back.calls, back.read, back.lost, back.twice, worst, p99, note)
+    note = f"{jumped} backward jumps of more than a minute among the records; took {time.time() - start:.0f} s"
+    return Figures(result.calls, result.read, result.lost, result.duplicated, worst, p99, note)
 
 
 def _check_order(log: Path, called: dict[int, tuple[int, int]]) -> int:
-    """Check that records stand in the order of their numbers and calls; return how often time went back."""
+    """Check that records are in the order of their numbers and calls; return how often the time jumped back."""
     last: dict[str, Record] = {}
     calls = dict.fromkeys(called, 0)
     jumped = 0
@@ -180,21 +178,21 @@ def _check_order(log: Path, called: dict[int, tuple[int, int]]) -> int:
         if not record.client:
             continue
         before = last.get(record.client)
-        assert record.seq == (before.seq + 1 if before else 1), f"number {record.seq} behind {before}"
+        assert record.seq == (before.seq + 1 if before else 1), f"seq {record.seq} follows {before}"
         jumped += before is not None and record.time < before.time - 60
         last[record.client] = record
         if record.kind == "log":
             writer, number = record.body["data"]["w"], record.body["data"]["i"]
-            assert number == calls[writer], f"call {number} stands where {calls[writer]} should"
+            assert number == calls[writer], f"call {number} is where {calls[writer]} should be"
             calls[writer] += 1
-    assert jumped, "the clock jumped among the records"
+    assert jumped, "the clock never jumped among the records"
     return jumped
 
 
 SCENARIO = Scenario(
     12,
-    "the clock jumping back and forward an hour, under trainer and sidecar",
+    "clock of trainer and sidecar jumps up to an hour back and forward",
     run,
     rounds_in_ci=1,
-    must="order and numbering are unharmed",
+    requirement="records keep their order and numbering",
 )

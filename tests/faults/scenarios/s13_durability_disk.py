@@ -1,8 +1,8 @@
-"""``durability="disk"``: every system call of trainer and sidecar is traced, and no number leaves before its fsync.
+"""``durability="disk"``: system calls of trainer and sidecar are traced; nothing is acknowledged before its fsync.
 
-strace(1) stops a thread at the end of its fsync until it has noted it, so an ack that is posted after the fsync is
-noted after it: the order of the trace is the order in which things happened. An fsync that fails is taken as Linux has
-it: what it should have written is no longer known to be dirty, so it counts only once it was written and synced again.
+strace(1) stops a thread at the end of an fsync until it has recorded the call, so an ack that is sent after the fsync
+is recorded after it: the order of the trace is the order of events. A failed fsync is treated as Linux does: the kernel
+no longer knows the pages as dirty, so they are durable only once they were written and synced again.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from tests.parts import parts_of
 from tests.support import wait_until
 
 _CALLS = "pwrite64,write,writev,fsync,fdatasync,sendto,sendmsg"
-_SAID = re.compile(rb"\x96(?:\xa3ack|\xa6answer|\xa8attached)")
+_ACK = re.compile(rb"\x96(?:\xa3ack|\xa6answer|\xa8attached)")
 _LINE = re.compile(r"(\d+) +(?:(\w+)\(|<\.\.\. (\w+) resumed>)(.*)")
 _FILE = re.compile(r"\d+<([^>]*)>")
 _TEXT = re.compile(r'"((?:\\x[0-9a-f]{2})*)"(\.\.\.)?')
@@ -38,18 +38,18 @@ _TAIL = 256
 _PLAIN, _SLOW, _FAILING, _KILLED = "plain", "slow", "failing", "killed"
 
 
-def traced(told: dict[str, Any]) -> None:
-    """The program: ``steady``, under strace, and with it the sidecar that it launches."""
+def traced(options: dict[str, Any]) -> None:
+    """Program: ``steady`` under strace, together with the sidecar that it launches."""
     command = ["strace", "-f", "-qq", "-y", "-xx", "-s", "1000000", "-e", "signal=none", "-e", f"trace={_CALLS}"]
-    command += [*told["strace"], "-o", told["trace"]]
-    os.execvp("strace", [*command, sys.executable, "-m", "tests.faults.trainers", "steady", json.dumps(told)])
+    command += [*options["strace"], "-o", options["trace"]]
+    os.execvp("strace", [*command, sys.executable, "-m", "tests.faults.trainers", "steady", json.dumps(options)])
 
 
 class _Disk:
-    """What is on the disk of the log, call by call of a trace.
+    """The part of the log that is on the disk, followed through a trace.
 
     Args:
-        log: the log as it is in the end: says which number of which client ends where.
+        log: the log at the end, which shows where the record of each number ends.
     """
 
     def __init__(self, log: Path) -> None:
@@ -61,7 +61,7 @@ class _Disk:
         self._begun: dict[str, tuple[str, str]] = {}
         self._syncing: dict[str, list[tuple[int, int]]] = {}
         self._tails: dict[str, bytes] = {}
-        self.told: list[tuple[str, str, int]] = []
+        self.acks: list[tuple[str, str, int]] = []
         self.syncs = self.failed = 0
         with LogReader(log) as reader:
             records = [record for batch in reader.batches() for record in batch.records]
@@ -69,8 +69,8 @@ class _Disk:
             if record.client:
                 self._ends[record.client].append(end)
 
-    def take(self, line: str) -> None:
-        """Take a line of the trace."""
+    def feed(self, line: str) -> None:
+        """Process a line of the trace."""
         match = _LINE.match(line)
         if match is None:
             return
@@ -81,18 +81,18 @@ class _Disk:
         if (resumed or not rest.endswith("<unfinished ...>")) and thread in self._begun:
             name, arguments = self._begun.pop(thread)
             result = re.search(r"\) += (-?\d+)", rest)
-            if result is not None:  # else its process was killed in the middle
+            if result is not None:  # else its process was killed during the call
                 self._end(thread, name, arguments, int(result.group(1)))
 
     def _file(self, arguments: str) -> str:
-        found = _FILE.match(arguments)
-        return _bytes(found.group(1)).decode(errors="replace") if found else ""
+        match = _FILE.match(arguments)
+        return _bytes(match.group(1)).decode(errors="replace") if match else ""
 
     def _begin(self, thread: str, name: str, arguments: str) -> None:
         if name in ("fsync", "fdatasync") and self._file(arguments) == self._name:
             self._syncing[thread] = list(self._dirty)
         elif name in ("sendto", "sendmsg", "write", "writev") and "socket:" in self._file(arguments):
-            self._leaves(arguments)
+            self._send(arguments)
 
     def _end(self, thread: str, name: str, arguments: str, result: int) -> None:
         if self._file(arguments) != self._name:
@@ -107,37 +107,37 @@ class _Disk:
             covered = self._syncing.pop(thread)
             self.syncs += result == 0
             self.failed += result != 0
-            self._dirty = [stretch for stretch in self._dirty if stretch not in covered]
+            self._dirty = [written for written in self._dirty if written not in covered]
             for start, end in covered if result == 0 else ():
                 self._safe[start:end] = b"\1" * (end - start)
 
-    def _leaves(self, arguments: str) -> None:
-        """Bytes are about to leave by a socket: look for numbers that a client takes for durable."""
+    def _send(self, arguments: str) -> None:
+        """Look for acknowledged numbers in bytes that are about to be sent."""
         file = self._file(arguments)
         tail = self._tails.get(file, b"")
         data = tail
         for text, cut in _TEXT.findall(arguments):
             assert not cut, "strace cut a message short"
             data += _bytes(text)
-        for match in _SAID.finditer(data):
+        for match in _ACK.finditer(data):
             part = next(parts_of(data[match.start() :]))
             if part.record is not None and match.start() + len(part.frame) - HEAD_BYTES > len(tail):
                 self._check(part.record)
         self._tails[file] = data[-_TAIL:]
 
-    def _check(self, said: Record) -> None:
-        number = said.body.get("last" if said.kind == "attached" else "seq", 0)
-        self.told.append((said.kind, said.client, number))
+    def _check(self, ack: Record) -> None:
+        number = ack.body.get("last" if ack.kind == "attached" else "seq", 0)
+        self.acks.append((ack.kind, ack.client, number))
         if not number:
             return
-        ends = self._ends[said.client]
-        assert number <= len(ends), f"{said.kind!r} says {number} to {said.client}, and the log has {len(ends)}"
+        ends = self._ends[ack.client]
+        assert number <= len(ends), f"{ack.kind!r} acknowledges {number} to {ack.client}, but the log has {len(ends)}"
         end = ends[number - 1]
         if 0 in self._safe[HEADER_BYTES:end]:
             first = self._safe.index(0, HEADER_BYTES)
             raise AssertionError(
-                f"{said.kind!r} says {number} to {said.client}, whose record ends at byte {end} of the log; "
-                f"from byte {first} on it is not synced ({self.syncs} fsyncs, {self.failed} failed)"
+                f"{ack.kind!r} acknowledges {number} to {ack.client}; its record ends at byte {end} of the log, "
+                f"which is not synced from byte {first} on ({self.syncs} fsyncs, {self.failed} failed)"
             )
 
 
@@ -145,64 +145,66 @@ def _bytes(text: str) -> bytes:
     return bytes.fromhex(text.replace("\\x", ""))
 
 
-def _play(directory: Path, seed: int, kind: str) -> Figures:
-    chance = random.Random(seed)
-    assert shutil.which("strace"), "this scenario needs strace (apt-get install strace)"
+def _play(directory: Path, seed: int, fault: str) -> Figures:
+    rng = random.Random(seed)
+    assert shutil.which("strace"), "strace not found; install it: apt-get install strace"
     root, trace = directory / "root", directory / "trace"
-    calls, rate = chance.randrange(500, 1500), chance.choice((400, 1000))
-    begin = chance.randrange(4, 8)  # of a thread; the first three are of the attach, which would be refused
+    calls, rate = rng.randrange(500, 1500), rng.choice((400, 1000))
+    first = rng.randrange(4, 8)  # counted per thread; the first three are those of the attach, which would be refused
     extra = {
         _PLAIN: [],
-        _SLOW: ["-e", f"inject=fsync:delay_enter={chance.randrange(5_000, 60_000)}"],
-        _FAILING: ["-e", f"inject=fsync:error=EIO:when={begin}..{begin + chance.randrange(3)}"],
+        _SLOW: ["-e", f"inject=fsync:delay_enter={rng.randrange(5_000, 60_000)}"],
+        _FAILING: ["-e", f"inject=fsync:error=EIO:when={first}..{first + rng.randrange(3)}"],
         _KILLED: ["-e", "inject=fsync:delay_enter=150000"],
-    }[kind]
-    if kind == _KILLED:
+    }[fault]
+    if fault == _KILLED:
         calls, rate = 0, 1000
     program = f"{__name__}:traced"
     options: dict[str, Any] = {"trace": str(trace), "strace": extra, "calls": calls, "rate": rate}
     with Trainer(root, program, env={"TRACKER_DURABILITY": "disk"}, **options) as trainer:
-        if kind == _KILLED:
+        if fault == _KILLED:
             trainer.wait_for_stage()
             for _ in range(2):
-                trainer.wait_for_calls(trainer.tally.returned() + chance.randrange(50, 500))
+                trainer.wait_for_calls(trainer.tally.returned() + rng.randrange(50, 500))
                 _kill_sidecar(root)
             trainer.wait_for_calls(trainer.tally.returned() + 100)
-            trainer.tally.told = 1
+            trainer.tally.command = 1
         trainer.wait()
-        back = read_back(root, "run", [trainer.tally])
+        result = read_back(root, "run", [trainer.tally])
         worst, p99 = trainer.tally.worst(), trainer.tally.p99()
     disk = _Disk(root / RUNS_NAME / "run" / LOG_NAME)
     with open(trace) as lines:
         for line in lines:
-            disk.take(line.rstrip("\n"))
-    acks = [number for said, _, number in disk.told if said == "ack"]
-    assert disk.syncs > 1 and acks and max(acks) > back.calls, (
+            disk.feed(line.rstrip("\n"))
+    acks = [number for kind, _, number in disk.acks if kind == "ack"]
+    assert disk.syncs > 1 and acks and max(acks) > result.calls, (
         f"the trace shows {disk.syncs} fsyncs and {len(acks)} acks"
     )
-    assert disk.failed or kind != _FAILING, "no fsync failed"
-    note = f"{len(disk.told)} numbers told, {disk.syncs} fsyncs, {disk.failed} failed (under strace)"
-    return Figures(back.calls, back.read, back.lost, back.twice, worst, p99, note)
+    assert disk.failed or fault != _FAILING, "no fsync failed"
+    note = f"{len(disk.acks)} acks, {disk.syncs} fsyncs, {disk.failed} failed (under strace)"
+    return Figures(result.calls, result.read, result.lost, result.duplicated, worst, p99, note)
 
 
 def _kill_sidecar(root: Path) -> None:
-    """Kill the sidecar, and wait for the next."""
+    """Kill the sidecar, and wait for the next one."""
     pid = wait_until(lambda: find_sidecar(root), "a sidecar holds the run")
     assert pid is not None
     os.kill(pid, signal.SIGKILL)
-    wait_until(lambda: find_sidecar(root) not in (None, pid), "another one holds the run")
+    wait_until(lambda: find_sidecar(root) not in (None, pid), "another sidecar holds the run")
 
 
-def _scenario(kind: str, name: str) -> Scenario:
+def _scenario(fault: str, name: str) -> Scenario:
     def run(directory: Path, seed: int) -> Figures:
-        return _play(directory, seed, kind)
+        return _play(directory, seed, fault)
 
-    return Scenario(13, name, run, rounds_in_ci=1, must="no ack, answer or attach tells a number before its fsync")
+    return Scenario(
+        13, name, run, rounds_in_ci=1, requirement="no ack, answer or attach acknowledges a record before its fsync"
+    )
 
 
 SCENARIOS = [
-    _scenario(_PLAIN, 'durability="disk", every system call traced'),
-    _scenario(_SLOW, 'durability="disk", fsync takes 5 to 60 ms more'),
+    _scenario(_PLAIN, 'durability="disk", system calls traced'),
+    _scenario(_SLOW, 'durability="disk", fsync delayed by 5 to 60 ms'),
     _scenario(_FAILING, 'durability="disk", fsync fails with EIO'),
-    _scenario(_KILLED, 'durability="disk", SIGKILL of the sidecar between write and fsync'),
+    _scenario(_KILLED, 'durability="disk", sidecar killed between write and fsync'),
 ]

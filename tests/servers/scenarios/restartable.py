@@ -1,4 +1,4 @@
-"""The servers of the scenarios, which can be killed and restarted, and keep their data."""
+"""Servers for the scenarios, which can be killed and restarted, and keep their data."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ Points = Mapping[str, Counter[tuple[int, float]]]
 """Key -> (step, value) -> how often it is stored."""
 
 
-class Place(Protocol):
-    """A server.
+class RestartableServer(Protocol):
+    """A server that keeps its data when it is killed and restarted.
 
     Attributes:
         port: its port while it runs, which may change with each start.
@@ -32,20 +32,20 @@ class Place(Protocol):
     port: int
 
     def start(self) -> None:
-        """Start it; return when it answers."""
+        """Start it; return when it responds."""
 
     def stop(self) -> None:
-        """Kill it, if it runs."""
+        """Kill it if it is running."""
 
     def address(self, port: int) -> str:
         """Return its address as a sink, on the given port."""
 
     def points(self) -> Points:
-        """Return the points of its only run."""
+        """Return the points of the only run that it has."""
 
 
-class MlflowPlace:
-    """MLflow on SQLite. See `Place`."""
+class RestartableMlflow:
+    """MLflow on SQLite. See `RestartableServer`."""
 
     def __init__(self, directory: Path) -> None:
         self._store = f"sqlite:///{directory}/mlflow.db"
@@ -81,8 +81,8 @@ class MlflowPlace:
             query["page_token"] = answer["next_page_token"]
 
 
-class ClickhousePlace:
-    """ClickHouse. See `Place`."""
+class RestartableClickhouse:
+    """ClickHouse. See `RestartableServer`."""
 
     def __init__(self, directory: Path) -> None:
         home = directory / "clickhouse"
@@ -109,35 +109,38 @@ class ClickhousePlace:
         return points
 
 
-PLACES: dict[str, Callable[[Path], Place]] = {"MLflow": MlflowPlace, "ClickHouse": ClickhousePlace}
+SERVERS: dict[str, Callable[[Path], RestartableServer]] = {
+    "MLflow": RestartableMlflow,
+    "ClickHouse": RestartableClickhouse,
+}
 
 
-class Started:
+class ProxiedServer:
     """A running server behind a proxy whose port does not change; both end when the context is left.
 
     Args:
-        kind: a key of `PLACES`.
+        kind: a key of `SERVERS`.
         directory: for the server's data.
     """
 
     def __init__(self, kind: str, directory: Path) -> None:
-        self.place: Place = PLACES[kind](directory)
+        self.server: RestartableServer = SERVERS[kind](directory)
         self.proxy = FaultyProxy(0)
 
     @property
     def address(self) -> str:
-        return self.place.address(self.proxy.port)
+        return self.server.address(self.proxy.port)
 
     def start(self) -> None:
-        self.place.start()
-        self.proxy.target_port = self.place.port
+        self.server.start()
+        self.proxy.target_port = self.server.port
 
-    def __enter__(self) -> Started:
+    def __enter__(self) -> ProxiedServer:
         self.start()
         try:
             self.proxy.__enter__()
         except BaseException:
-            self.place.stop()
+            self.server.stop()
             raise
         return self
 
@@ -145,12 +148,13 @@ class Started:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.proxy.__exit__(kind, error, trace)
-        self.place.stop()
+        self.server.stop()
 
 
 def compare(points: Points, tally: Tally) -> tuple[int, int, int]:
-    """Return how many calls of the only writer the server has, lacks, and has more than once. It has a call if it has
-    everything that the call logged.
+    """Return the number of calls of the only writer that the server has, lacks, and has more than once.
+
+    The server has a call if it has every value that the call logged.
 
     Raises:
         AssertionError: the server has something that was not logged.
@@ -158,16 +162,16 @@ def compare(points: Points, tally: Tally) -> tuple[int, int, int]:
     (writer,) = tally.writers
     returned, begun = tally.counts()[writer]
     remaining = {key: Counter(stored) for key, stored in points.items()}
-    read = twice = 0
+    read = duplicated = 0
     for number in range(begun):
         logged = row(writer, number).items()
         times = [remaining.get(key, Counter()).pop((number, float(value)), 0) for key, value in logged]
         if number < returned:
             read += min(times) > 0
-            twice += max(times) > 1
-    more = {key: list(stored)[:5] for key, stored in remaining.items() if stored}
-    assert not more, f"points that were not logged: {more}"
-    return read, returned - read, twice
+            duplicated += max(times) > 1
+    extra = {key: list(stored)[:5] for key, stored in remaining.items() if stored}
+    assert not extra, f"points that were not logged: {extra}"
+    return read, returned - read, duplicated
 
 
 def wait_for_sidecars(root: Path, seconds: float) -> None:
