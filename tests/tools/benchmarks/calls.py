@@ -1,4 +1,4 @@
-"""What one call of ``run.log`` takes: paced as in training, and in a tight loop."""
+"""Duration of a call of ``run.log``: paced as in training, and in a tight loop."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ TIGHT = "call, tight"
 
 
 def measure_paced(options: Options) -> list[Row]:
-    found = call("calls:paced", options.directory, calls=options.count(4000, 800))
-    log, bare, line = (Quantiles(*found[name]) for name in ("log", "bare", "line"))
+    results = call("calls:paced", options.directory, calls=options.count(4000, 800))
+    log, bare, line = (Quantiles(*results[name]) for name in ("log", "bare", "line"))
     rows = [
         Row(
-            PACED, "run.log of 10 floats, 1 ms apart", "us", *log, bare.median,
-            [at_most("p50 / bare", log.median / bare.median, 2.5), below("p99", log.p99, 100, " us")],
+            PACED, "run.log of 10 floats, 1 ms apart", "µs", *log, bare.median,
+            [at_most("p50 / bare", log.median / bare.median, 2.5), below("p99", log.p99, 100, " µs")],
         ),
-        Row(PACED, "the bare loop itself", "us", *bare, bare.median),
+        Row(PACED, "the bare loop itself", "µs", *bare, bare.median),
         Row(
-            PACED, "os.write of a JSON line", "us", *line, bare.median,
-            [Bar(f"run.log is faster: {found['log_beside_line']:.1f} us", found["log_beside_line"] < line.median)],
-            note="run.log interleaved with it, in a pass of its own, is the figure it is compared with",
+            PACED, "os.write of a JSON line", "µs", *line, bare.median,
+            [Bar(f"run.log is faster: {results['log_beside_line']:.1f} µs", results["log_beside_line"] < line.median)],
+            note="compared with calls of run.log interleaved with it, in a separate pass",
         ),
     ]  # fmt: skip
     for name in PEERS:
@@ -41,24 +41,27 @@ def measure_paced(options: Options) -> list[Row]:
         except ChildError as error:
             rows.append(Row(PACED, f"{CALLS[name]}: failed", note=str(error).splitlines()[0]))
             continue
-        theirs = Quantiles(*peer["log"])
-        times = theirs.median / log.median
-        must = (
+        figures = Quantiles(*peer["log"])
+        times = figures.median / log.median
+        bar = (
             at_least("run.log is faster, times", times, 30) if name == "wandb" else below("run.log / it", 1 / times, 1)
         )
-        rows.append(Row(PACED, CALLS[name], "us", *theirs, peer["bare"][0], [must], f"{peer['calls']} calls"))
+        rows.append(Row(PACED, CALLS[name], "µs", *figures, peer["bare"][0], [bar], f"{peer['calls']} calls"))
     return rows
 
 
 def measure_tight(options: Options) -> list[Row]:
-    found = call("calls:tight", options.directory, blocks=options.count(60, 12), calls=5000)
+    results = call("calls:tight", options.directory, blocks=options.count(60, 12), calls=5000)
     rows = [
         Row(
-            TIGHT, "run.log of 10 floats, blocks of 5,000", "us", *Quantiles(*found["log"]), found["bare"][0],
-            [at_most("median / bare", found["log"][0] / found["bare"][0], 4)],
-            note="means of blocks; before a block all is durable, so that the bare loop has the machine to itself",
+            TIGHT, "run.log of 10 floats, blocks of 5,000", "µs", *Quantiles(*results["log"]), results["bare"][0],
+            [at_most("median / bare", results["log"][0] / results["bare"][0], 4)],
+            note="means of blocks; flushed before each block, so that the bare loop has the machine to itself",
         ),
-        Row(TIGHT, "run.log, 200,000 calls on end", "us", found["on_end"], bare=found["bare"][0], note="the mean"),
+        Row(
+            TIGHT, "run.log, 200,000 calls without a pause", "µs", results["continuous"], bare=results["bare"][0],
+            note="the mean",
+        ),
     ]  # fmt: skip
     for name in PEERS:
         if not installed(name):
@@ -69,12 +72,14 @@ def measure_tight(options: Options) -> list[Row]:
         except ChildError as error:
             rows.append(Row(TIGHT, f"{CALLS[name]}: failed", note=str(error).splitlines()[0]))
             continue
-        rows.append(Row(TIGHT, CALLS[name], "us", peer["mean"], bare=found["bare"][0], note=f"{peer['calls']:,} calls"))
+        rows.append(
+            Row(TIGHT, CALLS[name], "µs", peer["mean"], bare=results["bare"][0], note=f"{peer['calls']:,} calls")
+        )
     return rows
 
 
 def paced(calls: int) -> dict[str, Any]:
-    """In a child: A B A B, a millisecond of pure Python before each, the ten floats made just before each."""
+    """In a child: alternate the calls, each after a millisecond of pure Python, with floats created just before it."""
     import tracker
 
     run = tracker.init(project="benchmark")
@@ -87,15 +92,15 @@ def paced(calls: int) -> dict[str, Any]:
 
     def interleave(pairs: int, *targets: Any) -> list[list[float]]:
         clock = time.perf_counter
-        taken: list[list[float]] = [[] for _ in targets]
+        durations: list[list[float]] = [[] for _ in targets]
         for step in range(pairs):
-            for target, times in zip(targets, taken, strict=True):
+            for target, times in zip(targets, durations, strict=True):
                 busy(0.001)
                 data = metrics(step)
                 begin = clock()
                 target(data)
                 times.append(clock() - begin)
-        return taken
+        return durations
 
     log_times, bare_times = interleave(calls, run.log, bare.log)
     log_beside, line_times = interleave(calls // 4, run.log, write)
@@ -110,7 +115,7 @@ def paced(calls: int) -> dict[str, Any]:
 
 
 def tight(blocks: int, calls: int) -> dict[str, Any]:
-    """In a child: blocks of calls, tracker and bare in turn; then many calls on end."""
+    """In a child: alternate blocks of calls of the tracker and the bare loop; then many calls without a pause."""
     import tracker
 
     run = tracker.init(project="benchmark")
@@ -138,6 +143,6 @@ def tight(blocks: int, calls: int) -> dict[str, Any]:
     for _ in range(turns):
         for data in ready:
             run.log(data)
-    on_end = (clock() - begin) / (turns * calls) * 1e6
+    continuous = (clock() - begin) / (turns * calls) * 1e6
     run.finish()
-    return {"log": quantiles(log_means), "bare": quantiles(bare_means), "on_end": on_end}
+    return {"log": quantiles(log_means), "bare": quantiles(bare_means), "continuous": continuous}

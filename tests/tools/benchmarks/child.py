@@ -1,8 +1,8 @@
-"""Measured code runs in child processes of its own, each with an empty directory and nothing of the user's settings.
+"""Child processes for measured code, each with an empty directory and without the user's settings.
 
 As a program: ``python -m tests.tools.benchmarks.child MODULE:FUNCTION RESULT ARGUMENTS``, where ARGUMENTS are the
-function's keyword arguments and RESULT is where its return value goes, both JSON. (A file, since standard output is the
-trackers' to write to.)
+keyword arguments of the function, and RESULT is the file for its return value, both as JSON. (A file, since trackers
+write to standard output.)
 """
 
 from __future__ import annotations
@@ -30,19 +30,19 @@ QUIET = {
     "HF_HUB_DISABLE_TELEMETRY": "1",
     "GRADIO_ANALYTICS_ENABLED": "False",
 }
-"""Nobody prints, asks, or speaks to the network."""
+"""Variables that keep the trackers from printing, prompting and using the network."""
 
 
 class ChildError(Exception):
-    """A child failed; the message is what it said last."""
+    """A child failed; the message ends with its output."""
 
 
 def environment(directory: Path) -> dict[str, str]:
-    """Return the environment of a child that keeps everything in `directory`."""
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(("TRACKER_", "WANDB_", "MLFLOW_", "TRACKIO_"))}
+    """Return the environment of a child that keeps all its files in `directory`."""
+    inherited = {k: v for k, v in os.environ.items() if not k.startswith(("TRACKER_", "WANDB_", "MLFLOW_", "TRACKIO_"))}
     path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
     return {
-        **kept,
+        **inherited,
         **QUIET,
         "PYTHONPATH": path,
         "HOME": str(directory),
@@ -70,17 +70,17 @@ def finish(process: subprocess.Popen[str], result: Path, timeout: float = 600.0)
     """Return what the function returned.
 
     Raises:
-        ChildError: it failed, or took longer than `timeout` seconds.
+        ChildError: the child failed, or took longer than `timeout` seconds.
     """
     try:
         output, _ = process.communicate(timeout=timeout)
     except subprocess.TimeoutExpired as error:
         process.kill()
         process.wait()
-        raise ChildError(f"not done in {timeout:.0f} s") from error
+        raise ChildError(f"not finished after {timeout:.0f} s") from error
     if process.returncode != 0 or not result.exists():
-        said = [line for line in output.splitlines() if line.strip()]
-        raise ChildError(f"exit code {process.returncode}: {said[-1] if said else 'no word'}\n{output[-3000:]}")
+        lines = [line for line in output.splitlines() if line.strip()]
+        raise ChildError(f"exit code {process.returncode}: {lines[-1] if lines else 'no output'}\n{output[-3000:]}")
     return json.loads(result.read_text())
 
 
@@ -94,8 +94,8 @@ def call(function: str, parent: Path, timeout: float = 600.0, **arguments: Any) 
 def main() -> None:
     function, result, arguments = sys.argv[1:]
     module, name = function.split(":")
-    found = getattr(importlib.import_module(f"tests.tools.benchmarks.{module}"), name)
-    Path(result).write_text(json.dumps(found(**json.loads(arguments))))
+    measured = getattr(importlib.import_module(f"tests.tools.benchmarks.{module}"), name)
+    Path(result).write_text(json.dumps(measured(**json.loads(arguments))))
 
 
 if __name__ == "__main__":

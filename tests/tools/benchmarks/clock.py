@@ -1,4 +1,4 @@
-"""Taking time: quantiles, busy work, pauses that are no sleep."""
+"""Helpers for timing: quantiles and busy work."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 
 class Quantiles(NamedTuple):
-    """In the unit of what they were made from."""
+    """Quantiles of some values, in their unit."""
 
     median: float
     p99: float
@@ -16,7 +16,7 @@ class Quantiles(NamedTuple):
 
 
 def quantiles(values: Sequence[float], scale: float = 1.0) -> Quantiles:
-    """Return the quantiles of `values` times `scale`; values that were taken, none in between."""
+    """Return the quantiles of `values`, multiplied by `scale`. They are not interpolated."""
     ordered = sorted(values)
     last = len(ordered) - 1
     return Quantiles(*(ordered[min(last, int(len(ordered) * share))] * scale for share in (0.5, 0.99, 0.999)))
@@ -36,7 +36,7 @@ def busy(seconds: float) -> int:
 
 
 def spin(turns: int) -> int:
-    """Do a fixed amount of pure-Python work: its time is what is measured."""
+    """Do a fixed amount of pure Python work, to be timed."""
     total = 0
     for turn in range(turns):
         total += turn & 7
@@ -44,12 +44,12 @@ def spin(turns: int) -> int:
 
 
 def turns_for(seconds: float) -> int:
-    """Return how many turns of `spin` take about `seconds` here and now."""
+    """Return the number of turns of `spin` that take about `seconds` on this machine."""
     turns = 1000
     while True:
         begin = time.perf_counter()
         spin(turns)
-        taken = time.perf_counter() - begin
-        if taken > 0.02:
-            return max(1, round(turns * seconds / taken))
+        elapsed = time.perf_counter() - begin
+        if elapsed > 0.02:
+            return max(1, round(turns * seconds / elapsed))
         turns *= 2

@@ -1,4 +1,4 @@
-"""What a point takes on disk, and how fast a long history is read back."""
+"""Size of a point on disk, and the time to read a long history."""
 
 from __future__ import annotations
 
@@ -19,30 +19,30 @@ RECORDS = 100_000
 
 
 def measure_disk(options: Options) -> list[Row]:
-    found = call("disk:size", options.directory, records=RECORDS)
-    log, store = found["log"], found["store"]
+    results = call("disk:size", options.directory, records=RECORDS)
+    log, store = results["log"], results["store"]
     return [
         Row(
-            DISK, "log and store, 10 floats a step", "bytes/point", log + store, bare=8.0,
+            DISK, "log and store, 10 floats per step", "bytes/point", log + store, bare=8.0,
             bars=[at_most("log + store", log + store, 40)],
             note=f"{RECORDS * POINTS:,} points; log {log:.1f}, store {store:.1f}, all files of the run "
-            f"{found['all']:.1f}; bare is the eight bytes of a float",
+            f"{results['all']:.1f}; bare: the eight bytes of a float",
         )
     ]  # fmt: skip
 
 
 def measure_history(options: Options) -> list[Row]:
-    found = call("disk:history", options.directory, records=RECORDS, times=options.count(15, 5))
-    times = quantiles(found["times"], 1000)
+    results = call("disk:history", options.directory, records=RECORDS, times=options.count(15, 5))
+    times = quantiles(results["times"], 1000)
     return [
         Row(
-            HISTORY, f'history(keys=["loss"]) of {RECORDS:,} points', "ms", *times, bare=found["bare"] * 1000,
+            HISTORY, f'history(keys=["loss"]) of {RECORDS:,} points', "ms", *times, bare=results["bare"] * 1000,
             bars=[at_most("median", times.median, 100, " ms")],
-            note=f"the run opened anew each time; the first: {found['times'][0] * 1000:.0f} ms; the bare loop reads "
-            "three arrays of 100,000 numbers from a file and makes lists of them",
+            note=f"the run is opened for each; the first took {results['times'][0] * 1000:.0f} ms; the bare loop reads "
+            "three arrays of 100,000 numbers from a file and converts them to lists",
         ),
-        Row(HISTORY, "the same with samples=1000", "ms", *quantiles(found["sampled"], 1000)),
-        Row(HISTORY, "scan_history() of 100,000 rows of 11 keys", "ms", *quantiles(found["scanned"], 1000)),
+        Row(HISTORY, "the same with samples=1000", "ms", *quantiles(results["sampled"], 1000)),
+        Row(HISTORY, "scan_history() of 100,000 rows of 11 keys", "ms", *quantiles(results["scanned"], 1000)),
     ]  # fmt: skip
 
 
@@ -57,7 +57,7 @@ def _write(records: int) -> tuple[str, Path]:
 
 
 def size(records: int) -> dict[str, Any]:
-    """In a child: log, finish, count."""
+    """In a child: log, finish, and measure the files."""
     import tracker
 
     run = tracker.init(project="benchmark")
@@ -74,7 +74,7 @@ def size(records: int) -> dict[str, Any]:
 
 
 def history(records: int, times: int) -> dict[str, Any]:
-    """In a child: read one key of many steps back."""
+    """In a child: read one key of many steps."""
     import tracker
 
     run_id, _ = _write(records)
@@ -82,18 +82,18 @@ def history(records: int, times: int) -> dict[str, Any]:
     def read(samples: int | None) -> float:
         begin = time.perf_counter()
         columns = tracker.Api().run(run_id).history(keys=["loss"], samples=samples)
-        taken = time.perf_counter() - begin
+        elapsed = time.perf_counter() - begin
         if samples is None and (len(columns["loss"]) != records or columns["loss"][-1] != 1.0 / records):
-            raise RuntimeError(f"{len(columns['loss'])} points came back of {records}")
-        return taken
+            raise RuntimeError(f"{len(columns['loss'])} of {records} points were read")
+        return elapsed
 
     def scan() -> float:
         begin = time.perf_counter()
         count = len(list(tracker.Api().run(run_id).scan_history()))
-        taken = time.perf_counter() - begin
+        elapsed = time.perf_counter() - begin
         if count != records:
-            raise RuntimeError(f"{count} rows came back of {records}")
-        return taken
+            raise RuntimeError(f"{count} of {records} rows were read")
+        return elapsed
 
     Path("column").write_bytes(array("d", map(float, range(records))).tobytes())
 

@@ -1,4 +1,4 @@
-"""How far what ``tracker.Api`` shows in another process is behind a client that logs 2,000 records a second."""
+"""Lag of ``tracker.Api`` in another process behind a client that logs 2,000 records per second."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.tools.benchmarks.options import Options
 from tests.tools.benchmarks.rows import Row, at_most
 from tests.tools.benchmarks.work import metrics
 
-NAME = "store behind"
+NAME = "lag of the store"
 RATE = 2000
 RUN = "lag"
 
@@ -25,13 +25,14 @@ def measure(options: Options) -> list[Row]:
         results = directory / "writer.json", directory / "reader.json"
         writer = start("lag:write", directory, results[0], seconds=seconds)
         reader = start("lag:read", directory, results[1], records=seconds * RATE)
-        wrote, found = finish(writer, results[0]), finish(reader, results[1])
-    lags = found["lags"]
+        logged, seen = finish(writer, results[0]), finish(reader, results[1])
+    lags = seen["lags"]
     return [
         Row(
-            NAME, f"{RATE:,} records of 10 a second, for {seconds} s", "s", *quantiles(lags),
+            NAME, f"{RATE:,} records of 10 floats per second, for {seconds} s", "s", *quantiles(lags),
             bars=[at_most("largest lag", max(lags), 1.0, " s")],
-            note=f"{len(lags)} looks, {found['look']:.3f} s each; {wrote['rate']:,.0f} records a second were logged",
+            note=f"{len(lags)} samples, {seen['read_seconds']:.3f} s for a read; "
+            f"{logged['rate']:,.0f} records per second were logged",
         )
     ]  # fmt: skip
 
@@ -43,8 +44,8 @@ def write(seconds: int) -> dict[str, Any]:
     run = tracker.init(project="benchmark", id=RUN)
     begin = time.perf_counter()
     for step in range(seconds * RATE):
-        while (early := begin + step / RATE - time.perf_counter()) > 0:
-            time.sleep(early)
+        while (remaining := begin + step / RATE - time.perf_counter()) > 0:
+            time.sleep(remaining)
         run.log(metrics(step))
     rate = seconds * RATE / (time.perf_counter() - begin)
     run.finish()
@@ -52,28 +53,28 @@ def write(seconds: int) -> dict[str, Any]:
 
 
 def read(records: int) -> dict[str, Any]:
-    """In a child: look for new rows again and again. A lag is the age of the newest row that could be read."""
+    """In a child: poll for new rows. The lag is the age of the newest row that can be read."""
     import tracker
 
     lags: list[float] = []
-    looks: list[float] = []
+    durations: list[float] = []
     last = -1
-    give_up = time.monotonic() + 120
+    deadline = time.monotonic() + 120
     while last < records - 1:
-        if time.monotonic() > give_up:
-            raise RuntimeError(f"step {last} of {records} was the last that could be read")
+        if time.monotonic() > deadline:
+            raise RuntimeError(f"after 120 s, step {last} of {records} is the last that can be read")
         now, begin = time.time(), time.perf_counter()
         try:
             rows = list(tracker.Api().run(RUN).scan_history(keys=["metric0"], min_step=last + 1))
-        except Exception:  # the run is not there yet
+        except Exception:  # the run does not exist yet
             time.sleep(0.02)
             continue
-        looks.append(time.perf_counter() - begin)
-        if last < 0 and rows:  # until now nothing could be read, not even the first
+        durations.append(time.perf_counter() - begin)
+        if last < 0 and rows:  # nothing could be read before
             lags.append(now - float(rows[0]["_timestamp"]))
         if rows:
             last, newest = int(rows[-1]["_step"]), float(rows[-1]["_timestamp"])
         if 0 <= last < records - 1:
             lags.append(max(0.0, now - newest))
         time.sleep(0.03)
-    return {"lags": lags, "look": sorted(looks)[len(looks) // 2]}
+    return {"lags": lags, "read_seconds": sorted(durations)[len(durations) // 2]}

@@ -1,9 +1,9 @@
-"""What one call of ``run.log`` takes where the sidecar is reached by TCP, with and without CURVE, and over a bad link.
+"""Duration of a call of ``run.log`` with the sidecar behind TCP, with and without CURVE, and behind a bad link.
 
-``run.log`` copies into memory and the pump thread sends, so no link may show in a call. What encryption takes is taken
-by other threads of the process; it is told in the notes. The kinds take turns, each in a process of its own, so that
-a machine that gets busier does it to all of them. A bad link (50 ms each way, stalls, cuts; see tests/network/link.py)
-needs a network of its own, which only root can make.
+``run.log`` copies into memory and the pump thread sends, so a link must not affect a call. Encryption costs time of
+other threads of the process, which is in the notes. The kinds of links alternate, each in its own process, so that a
+busier machine slows all of them. A bad link (50 ms each way, stalls, cuts; see tests/network/link.py) needs a network
+namespace, which only root can create.
 """
 
 from __future__ import annotations
@@ -29,26 +29,27 @@ from tests.tools.benchmarks.work import metrics
 
 NAME = "link"
 
-MORE = 2.0
-"""Microseconds that a call may take more with CURVE than without."""
+MAX_EXTRA = 2.0
+"""Maximum additional duration of a call, compared with plain TCP, in microseconds."""
 
-_PATIENCE = 180.0
+_TIMEOUT = 180.0
 
 LAUNCHED, PLAIN, CURVE, BAD = "launched", "plain", "curve", "bad"
 
 
-class _Taken(NamedTuple):
-    """Of one kind, in microseconds: of each round the quantiles of the calls, and what other threads took a call."""
+class _Times(NamedTuple):
+    """Times for a kind of link, in microseconds: for each round, the quantiles of the calls, and the processor time of
+    other threads per call."""
 
     calls: list[Quantiles]
     others: list[float]
 
     def quantiles(self) -> Quantiles:
-        """The median of the rounds."""
-        return Quantiles(*(median(found) for found in zip(*self.calls, strict=True)))
+        """Return the medians over the rounds."""
+        return Quantiles(*(median(values) for values in zip(*self.calls, strict=True)))
 
     def note(self) -> str:
-        return f"other threads of the process take {number(median(self.others))} us a call"
+        return f"other threads of the process take {number(median(self.others))} µs per call"
 
 
 def measure(options: Options) -> list[Row]:
@@ -64,32 +65,32 @@ def measure(options: Options) -> list[Row]:
             PLAIN: lambda: call("link:paced", directory, calls=calls, sidecar=str(plain)),
             CURVE: lambda: call("link:paced", directory, calls=calls, sidecar=str(curve)),
         }
-        found: dict[str, _Taken] = {kind: _Taken([], []) for kind in kinds}
+        times: dict[str, _Times] = {kind: _Times([], []) for kind in kinds}
         for turn in range(rounds):
             order = list(kinds)[turn % 3 :] + list(kinds)[: turn % 3]
             for kind in order:
-                _add(found[kind], kinds[kind]())
-    with_curve, without = found[CURVE].quantiles(), found[PLAIN].quantiles()
+                _add(times[kind], kinds[kind]())
+    with_curve, without = times[CURVE].quantiles(), times[PLAIN].quantiles()
     texts = {
         LAUNCHED: "run.log, 1 ms apart, a launched sidecar",
-        PLAIN: "the same, tcp to `sidecar serve`",
-        CURVE: "the same, tcp with CURVE",
+        PLAIN: "the same, TCP to 'sidecar serve'",
+        CURVE: "the same, TCP with CURVE",
     }
-    bars = {CURVE: [at_most("p50 over tcp without", with_curve.median - without.median, MORE, " us")]}
+    bars = {CURVE: [at_most("p50 over plain TCP", with_curve.median - without.median, MAX_EXTRA, " µs")]}
     rows = [
-        Row(NAME, text, "us", *found[kind].quantiles(), bars=bars.get(kind, []), note=found[kind].note())
+        Row(NAME, text, "µs", *times[kind].quantiles(), bars=bars.get(kind, []), note=times[kind].note())
         for kind, text in texts.items()
     ]
     return [*rows, _bad(directory, options.count(4000, 1500), without)]
 
 
-def _add(taken: _Taken, found: Any) -> None:
-    taken.calls.append(Quantiles(*found["calls"]))
-    taken.others.append(found["others"])
+def _add(times: _Times, results: Any) -> None:
+    times.calls.append(Quantiles(*results["calls"]))
+    times.others.append(results["others"])
 
 
 def paced(calls: int, sidecar: str | None = None, key: str | None = None) -> Any:
-    """In a child: a millisecond of pure Python before each call, the ten floats made just before it."""
+    """In a child: call after a millisecond of pure Python, with ten floats created just before the call."""
     import tracker
 
     settings = {"sidecar_key": key} if key is not None else {}
@@ -98,28 +99,28 @@ def paced(calls: int, sidecar: str | None = None, key: str | None = None) -> Any
     for step in range(100):
         busy(0.001)
         run.log(metrics(step))
-    taken: list[float] = []
+    durations: list[float] = []
     begin = time.process_time() - time.thread_time()
     for step in range(calls):
         busy(0.001)
         data = metrics(step)
         start = clock()
         run.log(data)
-        taken.append(clock() - start)
+        durations.append(clock() - start)
     others = time.process_time() - time.thread_time() - begin
     run.finish()
-    return {"calls": quantiles(taken, 1e6), "others": others / calls * 1e6}
+    return {"calls": quantiles(durations, 1e6), "others": others / calls * 1e6}
 
 
 @contextmanager
 def _serve(directory: Path, *options: str) -> Iterator[Path]:
-    """Have ``sidecar serve`` on a port of its own; yield its connection file."""
+    """Run ``sidecar serve`` on a free port; yield its connection file."""
     with tempfile.TemporaryDirectory(dir=directory, ignore_cleanup_errors=True) as name:
         root = Path(name) / "served"
         read, write = os.pipe()
-        words = [sys.executable, "-m", "sidecar", "serve", "--dir", str(root), "--listen", "tcp://127.0.0.1:*"]
+        command = [sys.executable, "-m", "sidecar", "serve", "--dir", str(root), "--listen", "tcp://127.0.0.1:*"]
         process = subprocess.Popen(
-            [*words, *options, "--ready-fd", str(write)],
+            [*command, *options, "--ready-fd", str(write)],
             env=environment(Path(name)), cwd=name, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL, pass_fds=(write,),
         )  # fmt: skip
@@ -127,7 +128,7 @@ def _serve(directory: Path, *options: str) -> Iterator[Path]:
         try:
             with os.fdopen(read, "rb") as ready:
                 if ready.readline() != b"ready\n":
-                    raise ChildError(f"sidecar serve ended with {process.wait()}")
+                    raise ChildError(f"sidecar serve exited with {process.wait()}")
             yield root / "sidecars" / "serve.json"
         finally:
             process.terminate()
@@ -135,7 +136,7 @@ def _serve(directory: Path, *options: str) -> Iterator[Path]:
 
 
 def _bad(parent: Path, calls: int, without: Quantiles) -> Row:
-    """Measure over a bad link; the row says so where there can be none."""
+    """Measure over a bad link; return a row that says why if it cannot be created."""
     from tests.network.link import Apart, Faults
     from tests.network.namespaces import Process
     from tests.support import wait_until
@@ -146,21 +147,28 @@ def _bad(parent: Path, calls: int, without: Quantiles) -> Row:
         try:
             apart = stack.enter_context(Apart(Path(name), faults))
         except (AssertionError, OSError) as error:
-            return Row(NAME, f"{text}: not made", note=str(error).splitlines()[0])
-        result, told = apart.mine / "result.json", {"calls": calls, "sidecar": apart.ADDRESS, "key": apart.key}
-        words = [sys.executable, "-m", "tests.tools.benchmarks.child", "link:paced", str(result), json.dumps(told)]
-        process = Process(apart.host, words, apart.mine / "child.out", environment(apart.mine))
+            return Row(NAME, f"{text}: not measured", note=str(error).splitlines()[0])
+        result, arguments = apart.mine / "result.json", {"calls": calls, "sidecar": apart.ADDRESS, "key": apart.key}
+        command = [
+            sys.executable,
+            "-m",
+            "tests.tools.benchmarks.child",
+            "link:paced",
+            str(result),
+            json.dumps(arguments),
+        ]
+        process = Process(apart.host, command, apart.mine / "child.out", environment(apart.mine))
         stack.callback(process.close)
         wait_until(lambda: any((apart.far_root / "runs").glob("*")) or not process.alive(), "the client is attached")
         apart.link.begin()
-        if process.wait(_PATIENCE) != 0:
-            said = process.output.read_text().strip().splitlines()
-            raise ChildError(said[-1] if said else "no word")
-        taken = _Taken([], [])
-        _add(taken, json.loads(result.read_text()))
-        found = taken.quantiles()
+        if process.wait(_TIMEOUT) != 0:
+            lines = process.output.read_text().strip().splitlines()
+            raise ChildError(lines[-1] if lines else "no output")
+        times = _Times([], [])
+        _add(times, json.loads(result.read_text()))
+        figures = times.quantiles()
         seen = apart.link.seen
-        more = at_most("p50 over tcp without", found.median - without.median, MORE, " us")
-        bars = [more, below("p99", found.p99, 1000, " us")]  # a call that waited for the link would take 50 ms
-        note = f"{taken.note()}; {seen['cut']} cuts, {seen['stall']} stalls, 50 ms each way"
-        return Row(NAME, text, "us", *found, bars=bars, note=note)
+        extra = at_most("p50 over plain TCP", figures.median - without.median, MAX_EXTRA, " µs")
+        bars = [extra, below("p99", figures.p99, 1000, " µs")]  # a call that waits for the link takes 50 ms
+        note = f"{times.note()}; {seen['cut']} cuts, {seen['stall']} stalls, 50 ms each way"
+        return Row(NAME, text, "µs", *figures, bars=bars, note=note)

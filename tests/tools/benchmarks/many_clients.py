@@ -1,7 +1,7 @@
-"""One sidecar, 64 processes: what each pays for a call, whether all of it is there, and whether all are served alike.
+"""One sidecar with 64 client processes: duration of calls, completeness of the records, fairness between the clients.
 
-In a child: it starts `sidecar serve` and forks the clients, so that what they import is imported once. Each makes 200
-calls a second, a bare one (encode, append to a deque) beside each `run.log`, and pauses with `time.sleep`.
+A child starts `sidecar serve` and forks the clients, so that modules are imported once. Each client makes 200 calls per
+second, a bare one (encode, append to a deque) beside each `run.log`, and pauses with `time.sleep`.
 """
 
 from __future__ import annotations
@@ -26,45 +26,45 @@ from tests.tools.benchmarks.work import POINTS, Bare, metrics
 NAME = "many clients"
 CLIENTS = 64
 RUNS = 8
-"""The clients are spread over so many runs, each of which has several writers."""
+"""Number of runs that the clients are spread over, each with several writers."""
 
 RATE = 200
 FINISH_SECONDS = 120.0
 
 
 def measure(options: Options) -> list[Row]:
-    found = call("many_clients:run", options.directory, clients=CLIENTS, rate=RATE, seconds=options.count(20, 5))
-    log, bare = Quantiles(*found["log"]), Quantiles(*found["bare"])
-    beyond = (log.p99 - bare.p99) / 1000.0
-    asked = found["calls"] / found["seconds"]
+    results = call("many_clients:run", options.directory, clients=CLIENTS, rate=RATE, seconds=options.count(20, 5))
+    log, bare = Quantiles(*results["log"]), Quantiles(*results["bare"])
+    difference = (log.p99 - bare.p99) / 1000.0
+    rate = results["calls"] / results["seconds"]
     return [
         Row(
-            NAME, f"run.log of {POINTS} floats, {CLIENTS} processes, {RATE} calls a second each", "us",
-            *log, bare.median, [below("p99 beyond the bare loop's", beyond, 1.0, " ms")],
-            f"the bare loop beside it: p99 {bare.p99:.0f} us, p99.9 {bare.p999:.0f} us; "
-            f"{found['processors']} processors, load {found['load']:.1f} at the end",
+            NAME, f"run.log of {POINTS} floats, {CLIENTS} processes, {RATE} calls per second each", "µs",
+            *log, bare.median, [below("p99 minus that of the bare loop", difference, 1.0, " ms")],
+            f"the bare loop beside it: p99 {bare.p99:.0f} µs, p99.9 {bare.p999:.0f} µs; "
+            f"{results['processors']} processors, load {results['load']:.1f} at the end",
         ),
         Row(
-            NAME, "calls, all read back from the log and the store", "calls", found["calls"],
+            NAME, "calls, read back from the log and the store", "calls", results["calls"],
             bars=[
-                at_most("lost", found["lost"], 0),
-                at_most("twice", found["twice"], 0),
-                at_most("not in the store", found["not_stored"], 0),
+                at_most("lost", results["lost"], 0),
+                at_most("duplicated", results["duplicated"], 0),
+                at_most("not in the store", results["not_stored"], 0),
             ],
-            note=f"{found['read_back']:,} read back; {asked:,.0f} were made a second, {CLIENTS * RATE:,} wanted",
+            note=f"{results['read_back']:,} read back; {rate:,.0f} calls per second, planned: {CLIENTS * RATE:,}",
         ),
         Row(
-            NAME, "most and least records of a client in the log, when the first client has ended", "%",
-            found["spread"] * 100.0,
-            bars=[at_most("apart", found["spread"] * 100.0, 10.0, " %")],
-            note=f"{found['most']:,} and {found['least']:,}",
+            NAME, "spread of records per client in the log when the first client has ended", "%",
+            results["spread"] * 100.0,
+            bars=[at_most("spread", results["spread"] * 100.0, 10.0, " %")],
+            note=f"{results['most']:,} at most, {results['least']:,} at least",
         ),
         Row(
-            NAME, "the sidecar's share of one processor", "%", found["sidecar_share"] * 100.0,
-            note=f"{found['sidecar_share'] / asked * 1e6:.1f} us a record, with the store; "
-            f"{found['sidecar_rss'] / 2**20:.0f} MiB",
+            NAME, "the sidecar's share of one processor", "%", results["sidecar_share"] * 100.0,
+            note=f"{results['sidecar_share'] / rate * 1e6:.1f} µs per record, with the store; "
+            f"{results['sidecar_rss'] / 2**20:.0f} MiB",
         ),
-        Row(NAME, "all finished, after the last call", "s", found["finish"]),
+        Row(NAME, "all finished, after the last call", "s", results["finish"]),
     ]  # fmt: skip
 
 
@@ -72,10 +72,10 @@ def measure(options: Options) -> list[Row]:
 
 
 def run(clients: int, rate: int, seconds: int) -> dict[str, Any]:
-    """Serve, fork the clients, and read back what there is."""
+    """Serve, fork the clients, and read all records back."""
     import psutil
 
-    import tracker  # noqa: F401  for all the clients
+    import tracker  # noqa: F401  imported once for all clients
     from sidecar.protocol import ask, channels  # noqa: F401
 
     root = Path("served").absolute()
@@ -124,7 +124,7 @@ def run(clients: int, rate: int, seconds: int) -> dict[str, Any]:
 
 
 def serve(root: Path) -> tuple[subprocess.Popen[bytes], str]:
-    """Start a sidecar on loopback; return its process and its door."""
+    """Start a sidecar on loopback; return its process and the address of its control socket."""
     from sidecar.protocol.connection import read_connection
 
     read, write = os.pipe()
@@ -136,12 +136,12 @@ def serve(root: Path) -> tuple[subprocess.Popen[bytes], str]:
     )
     os.close(write)
     with os.fdopen(read, "rb") as ready:
-        assert ready.readline() == b"ready\n", "the sidecar does not serve"
+        assert ready.readline() == b"ready\n", "the sidecar is not ready"
     return process, read_connection(root / "sidecars" / "serve.json").control
 
 
 def client(index: int, clients: int, endpoint: str, rate: int, count: int, barrier: Barrier, ended: Event) -> None:
-    """One process: attach, wait for the others, log at its pace, finish."""
+    """Run a client: attach, wait for the others, log at the given rate, finish."""
     import tracker
 
     settings = {"silent": True, "finish_timeout": FINISH_SECONDS}
@@ -151,7 +151,7 @@ def client(index: int, clients: int, endpoint: str, rate: int, count: int, barri
     ready = [metrics(step) for step in range(100)]
     logged, compared = array("d"), array("d")
     barrier.wait(60.0)
-    due = now() + index / clients / rate  # a training does not begin with the others' to the millisecond
+    due = now() + index / clients / rate  # so that the clients do not log at the same moments
     for step in range(count):
         data = ready[step % 100]
         if step & 1:
@@ -181,21 +181,21 @@ def client(index: int, clients: int, endpoint: str, rate: int, count: int, barri
 
 
 def times(name: str, clients: int) -> array[float]:
-    """Return what the calls of all clients took, in seconds."""
-    found = array("d")
+    """Return the durations of the calls of all clients, in seconds."""
+    durations = array("d")
     for index in range(clients):
-        found.frombytes(Path(f"{name}-{index}").read_bytes())
-    return found
+        durations.frombytes(Path(f"{name}-{index}").read_bytes())
+    return durations
 
 
 def cpu(process: Any) -> float:
     """Return the processor seconds that a process has used."""
-    found = process.cpu_times()
-    return float(found.user + found.system)
+    used = process.cpu_times()
+    return float(used.user + used.system)
 
 
 def logged(path: Path, size: int | None = None) -> list[tuple[int, int]]:
-    """Return the writer's number and the step of each row in the first `size` bytes of a log."""
+    """Return the number of the writer and the step for each row in the first `size` bytes of a log."""
     from sidecar.log.reader import LogReader
 
     if size is not None:
@@ -203,28 +203,28 @@ def logged(path: Path, size: int | None = None) -> list[tuple[int, int]]:
         part.write_bytes(path.read_bytes()[:size])
         path = part
     labels: dict[str, int] = {}
-    found = []
+    calls = []
     with LogReader(path) as reader:
         for batch in reader.batches():
             for record in batch.records:
                 if record.kind == "run" and record.body.get("label"):
                     labels[record.client] = int(record.body["label"])
                 elif record.kind == "log":
-                    found.append((labels[record.client], record.body["step"]))
-    return found
+                    calls.append((labels[record.client], record.body["step"]))
+    return calls
 
 
 def read_back(root: Path, clients: int, count: int) -> dict[str, int]:
-    """Compare what is there with the calls that were made."""
+    """Compare the stored records with the calls that were made."""
     from tracker.reading.api import Api
 
     rows = [row for path in sorted(root.glob("runs/*/transactions.log")) for row in logged(path)]
-    found = set(rows)
+    distinct = set(rows)
     stored = sum(run.records for run in Api(root).runs())
     return {
         "calls": clients * count,
         "read_back": len(rows),
-        "lost": clients * count - len(found),
-        "twice": len(rows) - len(found),
+        "lost": clients * count - len(distinct),
+        "duplicated": len(rows) - len(distinct),
         "not_stored": clients * count - stored,
     }

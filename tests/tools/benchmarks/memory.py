@@ -1,4 +1,4 @@
-"""What the sidecar and the tracker in a training process take of memory, seen from another process by psutil."""
+"""Memory of the sidecar, and of the tracker in a training process, measured with psutil from another process."""
 
 from __future__ import annotations
 
@@ -21,45 +21,44 @@ MB = 1e6
 
 
 def measure(options: Options) -> list[Row]:
-    found = call("memory:sidecar", options.directory, records=options.count(1_000_000, 100_000))
-    start, end, peak = found["start"], found["end"], found["peak"]
+    results = call("memory:sidecar", options.directory, records=options.count(1_000_000, 100_000))
+    start, end, peak = results["start"], results["end"], results["peak"]
     trainer = watch_trainer(options, options.count(100_000))
     base = trainer["ready"]
     added = {stage: (memory[0] - base[0], memory[1] - base[1]) for stage, memory in trainer.items()}
     most = max(rss for rss, _ in added.values())
     return [
         Row(
-            NAME, "sidecar, after its start", "MB", start["rss"],
-            bars=[at_most("resident", start["rss"], 60, " MB")], note=f"its own alone: {start['uss']:.1f} MB",
+            NAME, "sidecar, after the start", "MB", start["rss"],
+            bars=[at_most("resident", start["rss"], 60, " MB")], note=f"unique: {start['uss']:.1f} MB",
         ),
         Row(
-            NAME, f"sidecar, after {found['points']:,} points", "MB", end["rss"], bare=start["rss"],
+            NAME, f"sidecar, after {results['points']:,} points", "MB", end["rss"], bare=start["rss"],
             bars=[at_most("above the start", end["rss"] - start["rss"], 20, " MB")],
-            note=f"its own alone: {end['uss']:.1f} MB; most seen on the way: {peak:.1f} MB (looked at 20 times); "
-            "bare is its start",
+            note=f"unique: {end['uss']:.1f} MB; maximum of 20 samples: {peak:.1f} MB; bare: after the start",
         ),
         Row(
             NAME, "added to the training process", "MB", most, bars=[at_most("resident", most, 25, " MB")],
-            note="resident (its own alone): " + ", ".join(f"{s} +{r:.1f} ({u:.1f})" for s, (r, u) in added.items()),
+            note="resident (unique): " + ", ".join(f"{s} +{r:.1f} ({u:.1f})" for s, (r, u) in added.items()),
         ),
     ]  # fmt: skip
 
 
 def of(pid: int) -> tuple[float, float]:
-    """Return the resident memory of a process, and what of it is its own alone, in MB."""
+    """Return the resident and the unique memory (RSS and USS) of a process, in MB."""
     info = psutil.Process(pid).memory_full_info()
     return info.rss / MB, info.uss / MB
 
 
 def sidecar(records: int) -> dict[str, Any]:
-    """In a child: launch a sidecar, log much, look at the sidecar."""
+    """In a child: launch a sidecar, log many records, and measure the sidecar."""
     import tracker
     from tests.tools.benchmarks.raw_client import connection_of
 
     run = tracker.init(project="benchmark")
     run.flush()
     pid = connection_of(str(run.dir)).pid
-    time.sleep(0.5)  # let it settle
+    time.sleep(0.5)  # until its memory is stable
     begin = of(pid)
     peak = begin[0]
     part = records // 20
@@ -69,7 +68,7 @@ def sidecar(records: int) -> dict[str, Any]:
         peak = max(peak, of(pid)[0])
         run.flush()
         peak = max(peak, of(pid)[0])
-    time.sleep(1.0)  # the store comes a moment after the log
+    time.sleep(1.0)  # the store lags a little behind the log
     end = of(pid)
     run.finish()
     return {
@@ -81,7 +80,7 @@ def sidecar(records: int) -> dict[str, Any]:
 
 
 def watch_trainer(options: Options, calls: int) -> dict[str, tuple[float, float]]:
-    """Return the memory of a training process at each of its stages."""
+    """Return the memory of a training process at each stage of `trainer`."""
     with tempfile.TemporaryDirectory(dir=options.directory, ignore_cleanup_errors=True) as name:
         trainer = subprocess.Popen(
             [sys.executable, "-m", "tests.tools.benchmarks.trainer"],
@@ -94,10 +93,10 @@ def watch_trainer(options: Options, calls: int) -> dict[str, tuple[float, float]
         assert trainer.stdin is not None and trainer.stdout is not None
         stages: dict[str, tuple[float, float]] = {}
         for stage in ("ready", "initialized", "logged", "flushed"):
-            said = trainer.stdout.readline().strip()
-            if said != stage:
+            line = trainer.stdout.readline().strip()
+            if line != stage:
                 trainer.kill()
-                raise RuntimeError(f"the training process said {said!r}, not {stage!r}")
+                raise RuntimeError(f"the training process printed {line!r}, not {stage!r}")
             stages[stage] = of(trainer.pid)
             trainer.stdin.write(f"{calls}\n")
             trainer.stdin.flush()

@@ -1,4 +1,4 @@
-"""What the user of the benchmarks chose."""
+"""Options: arguments of the command that measurements need."""
 
 from __future__ import annotations
 
@@ -8,14 +8,16 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Options:
-    """
+    """Options of a measurement.
+
     Attributes:
-        directory: where all that is measured keeps its files.
-        quick: take a tenth of the samples: a look, not a figure to report.
+        directory: directory for all measured files.
+        quick: take a tenth of the samples; not for reported figures.
     """
 
     directory: Path
     quick: bool = False
 
     def count(self, full: int, quick: int | None = None) -> int:
+        """Return a number of samples: `full`, or `quick` (default: a tenth of `full`) if the option is set."""
         return (quick or max(1, full // 10)) if self.quick else full

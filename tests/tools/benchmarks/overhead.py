@@ -1,11 +1,11 @@
-"""How much slower a training loop gets: steps of 1 ms of pure Python, ten floats logged in each.
+"""Slowdown of a training loop by logging: steps of 1 ms of pure Python, with ten floats logged in each.
 
-Three blocks in turn, in changing order: without logging, with ``run.log``, with the bare loop in its place (the floor
-of this machine). All of them make the ten floats, which a training loop has anyway. Each block begins with steps of
-its kind that are not counted, so that what the block before left to the pump thread is over. Each is compared with
-the block without logging of its round. Wall time is what a user feels; where it is too noisy to tell one per cent,
-processor time is judged instead. There the pump thread counts against ``run.log`` in full, also what it takes while
-nothing is logged: a block with logging counts the whole process, a block without counts its main thread only.
+A round has three blocks, in changing order: without logging, with ``run.log``, and with the bare loop instead (the
+minimum on this machine). All of them create the ten floats, which a training loop has anyway. Each block begins with
+uncounted steps of its kind, so that the pump thread has finished the work of the previous block. Each is compared with
+the block without logging of its round. The judged figure is wall time or, where that is too noisy to tell one per cent,
+processor time. There the pump thread counts against ``run.log`` in full, even while nothing is logged: a block with
+logging counts the whole process, a block without counts only the main thread.
 """
 
 from __future__ import annotations
@@ -24,37 +24,37 @@ from tests.tools.benchmarks.work import Bare, metrics
 NAME = "training loop"
 
 BAR = 1.0
-"""At most so much slower, in per cent."""
+"""Maximum slowdown, in per cent."""
 
 WALL_ERROR = 0.3
-"""The standard error of the median, in per cent, up to which wall time is judged."""
+"""Maximum standard error of the median for which wall time is judged, in per cent."""
 
 
 def measure(options: Options) -> list[Row]:
-    found = call("overhead:blocks", options.directory, rounds=options.count(90, 12), steps=100, uncounted=50)
-    judged = "wall" if found["wall_error"] <= WALL_ERROR else "cpu"
+    results = call("overhead:blocks", options.directory, rounds=options.count(90, 12), steps=100, uncounted=50)
+    judged = "wall" if results["wall_error"] <= WALL_ERROR else "cpu"
     rows = []
     for name, kind in (("wall", "wall time"), ("cpu", "processor time")):
-        more, error = found[f"log_{name}"], found[f"{name}_error"]
-        bar = at_most("slower by", more, BAR, " %")
-        if abs(more - BAR) < 2 * error:  # a busy machine cannot tell
+        slowdown, error = results[f"log_{name}"], results[f"{name}_error"]
+        bar = at_most("slower by", slowdown, BAR, " %")
+        if abs(slowdown - BAR) < 2 * error:  # too noisy to judge
             bar = replace(bar, reached=None)
         rows.append(
             Row(
-                NAME, f"run.log each step, {kind}", "+ %", more, bare=found[f"bare_{name}"],
+                NAME, f"run.log in each step, {kind}", "+ %", slowdown, bare=results[f"bare_{name}"],
                 bars=[bar] if name == judged else [], note=f"standard error of the median {number(error)}",
             )
         )  # fmt: skip
-    more = (
-        f"; the threads other than the training loop's take {number(found['others_logging'])} of it, and "
-        f"{number(found['others_idle'])} while nothing is logged; {found['rounds']} rounds, steps of "
-        f"{found['step_ms']:.2f} ms"
+    note = (
+        f"; of that, other threads take {number(results['others_logging'])}, and "
+        f"{number(results['others_idle'])} while nothing is logged; {results['rounds']} rounds, steps of "
+        f"{results['step_ms']:.2f} ms"
     )
-    return [rows[0], replace(rows[1], note=rows[1].note + more)]
+    return [rows[0], replace(rows[1], note=rows[1].note + note)]
 
 
 def blocks(rounds: int, steps: int, uncounted: int) -> dict[str, Any]:
-    """In a child: the three blocks in turn; medians of the ratios, in per cent over the loop without logging."""
+    """In a child: alternate the three blocks; return medians of the slowdown by logging, in per cent."""
     import tracker
 
     run = tracker.init(project="benchmark")
@@ -65,7 +65,7 @@ def blocks(rounds: int, steps: int, uncounted: int) -> dict[str, Any]:
         pass
 
     def block(log: Callable[[dict[str, float]], Any]) -> tuple[float, float, float]:
-        """Return wall time, processor time of the process, and of this thread, in seconds."""
+        """Return wall time, processor time of the process, and processor time of this thread, in seconds."""
         for step in range(uncounted):
             spin(turns)
             log(metrics(step))
@@ -93,7 +93,7 @@ def blocks(rounds: int, steps: int, uncounted: int) -> dict[str, Any]:
         return median([(cpu - thread) / thread * 100 for _, cpu, thread in times[name]])
 
     def error(values: list[float]) -> float:
-        """The standard error of the median, from the distance of the quartiles as in a normal distribution."""
+        """Return the standard error of the median, estimated from the quartiles as for a normal distribution."""
         ordered = sorted(values)
         spread = ordered[len(ordered) * 3 // 4] - ordered[len(ordered) // 4]
         return 1.2533 * spread / 1.349 / float(len(ordered) ** 0.5)

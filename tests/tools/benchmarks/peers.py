@@ -1,4 +1,4 @@
-"""The others, each doing the same work in its usual way: offline, in a process of its own, in a temporary directory."""
+"""Other trackers doing the same work in their usual way: offline, each in its own process and temporary directory."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ OPEN: dict[str, Callable[[], tuple[Log, Close]]] = {
     "trackio": open_trackio,
     "tensorboardX": open_tensorboardx,
 }
-"""Names as they are imported."""
+"""Import name -> function that opens a run; returns its functions to log and to close."""
 
 SCRIPTS = {
     "tracker": 'import tracker\nrun = tracker.init(project="p")\nrun.log({"loss": 0.5})\nrun.finish()\n',
@@ -79,7 +79,7 @@ SCRIPTS = {
         'writer = SummaryWriter("tb")\nwriter.add_scalar("loss", 0.5, 0)\nwriter.close()\n'
     ),
 }
-"""A whole program of each."""
+"""Import name -> a whole program."""
 
 PEERS = tuple(name for name in OPEN if name != "tracker")
 
@@ -92,28 +92,28 @@ def installed(name: str) -> bool:
 
 
 def paced(name: str, calls: int, at_most_seconds: float) -> dict[str, Any]:
-    """In a child: time `calls` calls of one peer, a millisecond of work before each, the bare loop interleaved."""
+    """In a child: time calls of a peer, interleaved with the bare loop, with a millisecond of work before each."""
     log, close = OPEN[name]()
     bare = Bare()
     for step in range(5):
         log(metrics(step))
-    taken: list[float] = []
-    taken_bare: list[float] = []
+    durations: list[float] = []
+    bare_durations: list[float] = []
     clock = time.perf_counter
     end = clock() + at_most_seconds
-    while len(taken) < calls and clock() < end:
-        for target, times in ((log, taken), (bare.log, taken_bare)):
+    while len(durations) < calls and clock() < end:
+        for target, times in ((log, durations), (bare.log, bare_durations)):
             busy(0.001)
             data = metrics(len(times))
             begin = clock()
             target(data)
             times.append(clock() - begin)
     close()
-    return {"log": quantiles(taken, 1e6), "bare": quantiles(taken_bare, 1e6), "calls": len(taken)}
+    return {"log": quantiles(durations, 1e6), "bare": quantiles(bare_durations, 1e6), "calls": len(durations)}
 
 
 def tight(name: str, calls: int, at_most_seconds: float) -> dict[str, Any]:
-    """In a child: time calls of one peer in a tight loop; the mean, in microseconds."""
+    """In a child: time calls of a peer in a tight loop; return the mean, in microseconds."""
     log, close = OPEN[name]()
     for step in range(5):
         log(metrics(step))

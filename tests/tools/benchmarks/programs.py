@@ -1,4 +1,4 @@
-"""Whole programs: from the start of the interpreter to its end, and what an import takes."""
+"""Duration of whole programs, from the start of the interpreter to its end, and of an import."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ NAME = "whole process"
 
 
 def run_program(code: str, directory: Path) -> float:
-    """Return the seconds a program took."""
+    """Run a program; return its duration in seconds."""
     command = [sys.executable, "-c", code]
     begin = time.perf_counter()
     done = subprocess.run(
         command, env=environment(directory), cwd=directory, stdin=subprocess.DEVNULL, capture_output=True, text=True,
         timeout=180,
     )  # fmt: skip
-    taken = time.perf_counter() - begin
+    elapsed = time.perf_counter() - begin
     if done.returncode:
-        raise RuntimeError((done.stderr.strip().splitlines() or ["no word"])[-1])
-    return taken
+        raise RuntimeError((done.stderr.strip().splitlines() or ["no output"])[-1])
+    return elapsed
 
 
 def measure(options: Options) -> list[Row]:
@@ -38,7 +38,7 @@ def measure(options: Options) -> list[Row]:
 
 
 def _measure(options: Options, directory: Path) -> list[Row]:
-    run_program("import tracker", directory)  # compiles what is not compiled yet
+    run_program("import tracker", directory)  # compiles the modules
     run_program(SCRIPTS["tracker"], directory)
     whole: list[float] = []
     bare: list[float] = []
@@ -49,14 +49,16 @@ def _measure(options: Options, directory: Path) -> list[Row]:
         run_program("import tracker", directory) - run_program("pass", directory) for _ in range(options.count(25, 9))
     ]
     readable = call("programs:count_readable", directory, root=str(directory / "tracker"))
-    must = Bar(f"every run readable: {readable['good']} of {readable['runs']}", _all_good(readable, len(whole) + 1))
+    all_readable = Bar(
+        f"every run readable: {readable['good']} of {readable['runs']}", _all_good(readable, len(whole) + 1)
+    )
     rows = [
         Row(
             NAME, "import, init, log, finish", "s", *quantiles(whole), median(bare),
-            [at_most("median", median(whole), 0.4, " s"), must], note="the bare loop is: python -c pass",
+            [at_most("median", median(whole), 0.4, " s"), all_readable], note="bare: python -c pass",
         ),
         Row(
-            NAME, "import tracker, over python -c pass", "ms", *quantiles(imports, 1000),
+            NAME, "import tracker, minus python -c pass", "ms", *quantiles(imports, 1000),
             bars=[at_most("median", median(imports) * 1000, 40, " ms")],
         ),
     ]  # fmt: skip
@@ -70,7 +72,9 @@ def _measure(options: Options, directory: Path) -> list[Row]:
         except (RuntimeError, subprocess.TimeoutExpired) as error:
             rows.append(Row(NAME, f"{name}: failed", note=str(error)))
             continue
-        rows.append(Row(NAME, f"{name}, the same", "s", median(times), bare=median(bare), note=f"of {len(times)}"))
+        rows.append(
+            Row(NAME, f"{name}, the same", "s", median(times), bare=median(bare), note=f"median of {len(times)}")
+        )
     return rows
 
 
@@ -79,7 +83,7 @@ def _all_good(readable: dict[str, Any], expected: int) -> bool:
 
 
 def count_readable(root: str) -> dict[str, Any]:
-    """In a child: look whether the runs are there with what was logged."""
+    """In a child: count the runs, and those that have what was logged."""
     import tracker
 
     runs = list(tracker.Api(dir=root).runs())

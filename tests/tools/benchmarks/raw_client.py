@@ -1,7 +1,6 @@
-"""A client without the SDK: attaches at the door and pushes messages that were encoded beforehand.
+"""A client without the SDK: attaches through the control socket and pushes messages that were encoded beforehand.
 
-So that what is measured is the sidecar, and not how fast Python can make records. Speaks what
-``sidecar/PROTOCOL.md`` says.
+With it, a measurement includes the sidecar, but not the time for encoding records. Implements ``sidecar/PROTOCOL.md``.
 """
 
 from __future__ import annotations
@@ -44,17 +43,17 @@ def encode_messages(run: str, client: str, records: int, per_message: int) -> li
 
 
 class RawClient:
-    """One attachment to a run, on the thread that made it."""
+    """A client of a run; used on the thread that created it."""
 
-    def __init__(self, door: str, run: str) -> None:
+    def __init__(self, control: str, run: str) -> None:
         self.run, self.client = run, new_id(12)
         self._context = zmq.Context()
-        self._door = self._context.socket(zmq.DEALER)
-        self._door.connect(door)
-        self._door.send(self._pack("attach", {"protocol": PROTOCOL_VERSION, "label": "flood"}))
-        if not self._door.poll(10_000):
-            raise RuntimeError(f"no answer at the door {door}")
-        kind, _, _, _, _, body = msgpack.unpackb(self._door.recv_multipart()[-1])
+        self._control = self._context.socket(zmq.DEALER)
+        self._control.connect(control)
+        self._control.send(self._pack("attach", {"protocol": PROTOCOL_VERSION, "label": "flood"}))
+        if not self._control.poll(10_000):
+            raise RuntimeError(f"no answer from the control socket {control}")
+        kind, _, _, _, _, body = msgpack.unpackb(self._control.recv_multipart()[-1])
         if kind != "attached":
             raise RuntimeError(f"{kind}: {body}")
         self._records = self._context.socket(zmq.PUSH)
@@ -67,7 +66,7 @@ class RawClient:
         return packed
 
     def flood(self, messages: Sequence[bytes]) -> None:
-        """Send all, as fast as they are taken; read what comes back meanwhile."""
+        """Send all messages as fast as possible, and read results meanwhile."""
         for number, message in enumerate(messages):
             self._records.send(message)
             if number % 16 == 0:
@@ -75,11 +74,11 @@ class RawClient:
                     self._check(self._results.recv())
 
     def ask(self, what: str, timeout: float = 120.0) -> None:
-        """Wait for the answer to a request: ``"flush"`` (in the log) or ``"state"`` (and in the store)."""
+        """Send a request and wait for its answer: ``"flush"`` (all in the log) or ``"state"`` (also in the store)."""
         end = time.monotonic() + timeout
         while time.monotonic() < end:
             self._records.send(self._pack("request", {"id": 1, "ask": what}))
-            while self._results.poll(2000):  # an answer that finds the queue full is lost: ask again
+            while self._results.poll(2000):  # an answer is lost if the queue is full: ask again
                 if self._check(self._results.recv()) == "answer":
                     return
         raise RuntimeError(f"no answer to {what!r} in {timeout} s")
@@ -90,11 +89,11 @@ class RawClient:
         kind = ""
         for kind, _, _, _, _, body in unpacker:
             if kind == "reattach" or kind == "problem" or body.get("error"):
-                raise RuntimeError(f"the sidecar says {kind}: {body}")
+                raise RuntimeError(f"the sidecar sent {kind}: {body}")
         return kind
 
     def close(self, last: int) -> None:
-        """Say that this writer has finished, `last` being its last number; go."""
+        """Send the exit of this writer, whose last number is `last`, and detach."""
         self._records.send(self._pack("exit", {"state": "finished", "exit_code": 0}, last + 1))
         self.ask("flush")
         self._records.send(self._pack("detach", {}))

@@ -1,4 +1,4 @@
-"""Rows of figures, and the table they are printed as. Pure functions on plain data."""
+"""Rows of figures, and the table that they are printed as. Pure functions on plain data."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Bar:
-    """Something a row must reach.
+    """A condition that a row must meet.
 
     Attributes:
-        text: what, and what was found, such as ``"p50 at most 2.5 x bare: 1.6"``.
-        reached: whether it was; None where it could not be judged.
+        text: the condition and the value, such as ``"p50 / bare <= 2.5: 1.6"``.
+        reached: whether it was met; None if that could not be judged.
     """
 
     text: str
@@ -25,14 +25,14 @@ class Row:
     """One line of the table.
 
     Attributes:
-        measure: the name of the measure it belongs to.
-        what: who did what.
-        unit: of the figures.
-        median, p99, p999: the figures; where a single one was taken it is `median`.
-        bare: the median of the least that any implementation must do, taken in the same run and unit.
-        bars: what it must reach; empty for a row that is only there to compare with.
-        note: how to read it.
-        failed: the measure could not be made, the note says why.
+        measure: name of the measurement.
+        what: the measured operation.
+        unit: unit of the figures.
+        median, p99, p999: the figures; a single one is in `median`.
+        bare: median for the least work that any implementation must do, taken in the same run and unit.
+        bars: conditions for the figures; empty for a row that is only for comparison.
+        note: how to read the row.
+        failed: whether the measurement failed; the note says why.
     """
 
     measure: str
@@ -71,7 +71,7 @@ def below(name: str, value: float, limit: float, unit: str = "") -> Bar:
 
 
 def number(value: float | None) -> str:
-    """Return `value` for people: three figures, thousands apart, nothing for None."""
+    """Format `value` with about three digits and separated thousands; None gives an empty string."""
     if value is None:
         return ""
     size = abs(value)
@@ -82,11 +82,11 @@ def number(value: float | None) -> str:
     return f"{value:.1f}" if size >= 10 else f"{value:.2f}" if size >= 0.1 or not size else f"{value:.4f}"
 
 
-HEADINGS = ("measure", "what", "unit", "median", "p99", "p99.9", "bare", "ratio", "must reach: found", "reached")
+HEADINGS = ("measure", "what", "unit", "median", "p99", "p99.9", "bare", "ratio", "bar: value", "reached")
 
 
 def render(rows: Sequence[Row]) -> str:
-    """Return the table as text: a line for each row, one more for each further bar and for each note."""
+    """Return the table as text: a line for each row and each further bar, followed by the notes."""
     lines: list[tuple[str, ...]] = []
     for row in rows:
         figures = [number(value) for value in (row.median, row.p99, row.p999, row.bare, row.ratio)]

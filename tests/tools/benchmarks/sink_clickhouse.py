@@ -1,6 +1,6 @@
-"""How fast a log goes to ClickHouse, beside a bare insert of the same rows; and how fast a history comes back.
+"""Time to send a log to ClickHouse, beside a bare insert of the same rows; and time to read a history.
 
-Starts a ClickHouse server of its own, which shares the processors with what is measured.
+Starts a ClickHouse server, which shares the processors with the measured process.
 """
 
 from __future__ import annotations
@@ -22,29 +22,29 @@ RECORDS = 100_000
 
 def measure(options: Options) -> list[Row]:
     records = options.count(RECORDS)
-    found = call("sink_clickhouse:send", options.directory, records=records, rounds=options.count(9, 3))
-    sent, bare, bulk = (quantiles(found[name]) for name in ("sent", "bare", "bulk"))
+    results = call("sink_clickhouse:send", options.directory, records=records, rounds=options.count(9, 3))
+    sent, bare, bulk = (quantiles(results[name]) for name in ("sent", "bare", "bulk"))
     points = records * POINTS
     return [
         Row(
-            NAME, f"{points:,} points from the log, 10 floats a record", "s", *sent, bare=bare.median,
+            NAME, f"{points:,} points from the log, 10 floats per record", "s", *sent, bare=bare.median,
             bars=[at_most("median / one bare bulk insert", sent.median / bulk.median, 3)],
-            note=f"{points / sent.median:,.0f} points a second; read from the log, summed up to the run's state, "
-            f"encoded, inserted in {found['batches']} batches; bare is nothing but inserting the same "
-            f"{found['bytes']:,} bytes of Native blocks in as many requests; all by turns, each into new tables",
+            note=f"{points / sent.median:,.0f} points per second; read from the log, applied to the run's state, "
+            f"encoded, inserted in {results['batches']} batches; bare only inserts the same {results['bytes']:,} bytes "
+            "of Native blocks in as many requests; alternating, each into new tables",
         ),
         Row(NAME, "the same rows in one bare bulk insert", "s", *bulk),
-        Row(NAME, "the same points, encoding alone", "s", *quantiles(found["encoded"])),
+        Row(NAME, "the same points, encoding alone", "s", *quantiles(results["encoded"])),
         Row(
-            NAME, f"history of one key of {records:,} points", "ms", *quantiles(found["history"], 1000),
-            note="from ClickHouse, the Api opened anew each time",
+            NAME, f"history of one key of {records:,} points", "ms", *quantiles(results["history"], 1000),
+            note="from ClickHouse; the Api is opened for each",
         ),
-        Row(NAME, f"scan_history() of {records:,} rows of 10 keys", "ms", *quantiles(found["scanned"], 1000)),
+        Row(NAME, f"scan_history() of {records:,} rows of 10 keys", "ms", *quantiles(results["scanned"], 1000)),
     ]  # fmt: skip
 
 
 def send(records: int, rounds: int) -> dict[str, Any]:
-    """In a child: make a log, start a server, then send by turns the log and the rows that were made of it before."""
+    """In a child: write a log, start a server, then alternate sending the log and rows encoded from it beforehand."""
     from tests.servers.clickhouse_server import ClickhouseServer
 
     directory = _log(records)
@@ -86,9 +86,9 @@ def _measure(server: Any, directory: Path, rounds: int) -> dict[str, Any]:
         begin = time.perf_counter()
         for body in bodies:
             client.insert(client.schema.table(POINTS), columns, "Native", body)
-        taken = time.perf_counter() - begin
+        elapsed = time.perf_counter() - begin
         client.close()
-        return taken
+        return elapsed
 
     for _ in range(rounds):
         for database in ("sent", "bare", "bulk"):
@@ -114,12 +114,12 @@ def _measure(server: Any, directory: Path, rounds: int) -> dict[str, Any]:
         begin = time.perf_counter()
         feed(ClickhouseSink, server.address("sent"), directory)
         times["sent"].append(time.perf_counter() - begin)
-        found = {
+        sums = {
             server.query(f"SELECT count(), sum(number) FROM {database}.tracker_points FINAL")
             for database in ("sent", "bare", "bulk")
         }
-        if len(found) != 1 or not found.pop().startswith(f"{_points(directory)}\t"):
-            raise RuntimeError("not the same rows")
+        if len(sums) != 1 or not sums.pop().startswith(f"{_points(directory)}\t"):
+            raise RuntimeError("the tables do not have the same rows")
     return {**times, "batches": batches, "bytes": size}
 
 
@@ -134,15 +134,15 @@ def _points(directory: Path) -> int:
 def _read(server: Any, run: str, records: int, rounds: int) -> dict[str, Any]:
     from tracker.reading.api import Api
 
-    def timed(what: Any) -> float:
+    def timed(read: Any) -> float:
         begin = time.perf_counter()
         with Api(server.address("sent")) as api:
-            count = what(api.run(run))
+            count = read(api.run(run))
         if count != records:
-            raise RuntimeError(f"{count} rows came back of {records}")
+            raise RuntimeError(f"{count} of {records} rows were read")
         return time.perf_counter() - begin
 
     return {
-        "history": [timed(lambda found: len(found.history(["metric0"])["metric0"])) for _ in range(rounds)],
-        "scanned": [timed(lambda found: sum(1 for _ in found.scan_history())) for _ in range(3)],
+        "history": [timed(lambda stored: len(stored.history(["metric0"])["metric0"])) for _ in range(rounds)],
+        "scanned": [timed(lambda stored: sum(1 for _ in stored.scan_history())) for _ in range(3)],
     }

@@ -1,4 +1,4 @@
-"""How fast a run goes to an MLflow server, against a bare loop that does nothing but send full requests."""
+"""Time to send a run to an MLflow server, compared with a bare loop that only sends full requests."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ LIMIT = 1.2
 
 
 def measure(options: Options) -> list[Row]:
-    """Deliver a log of so many points to a server on SQLite; the bare loop sends the same points in turn with it."""
+    """Send logs to a server on SQLite, alternating with a bare loop that sends the same points."""
     points = options.count(POINTS)
     with mlflow_server(f"sqlite:///{options.directory}/mlflow.db") as server:
         bodies = _bodies(points)
@@ -48,9 +48,9 @@ def measure(options: Options) -> list[Row]:
         Row(
             MEASURE, f"{points:,} points from the log to a finished run, SQLite", "s", median(sink), bare=median(bare),
             bars=[at_most("sink / bare loop", ratio, LIMIT)],
-            note=f"bare: {len(bodies)} log-batch requests of {METRICS_PER_REQUEST:,} metrics over one kept connection; "
-            f"{points / median(sink):,.0f} points a second against {points / median(bare):,.0f}; "
-            f"median of {len(sink)}, taken in turn",
+            note=f"bare: {len(bodies)} log-batch requests of {METRICS_PER_REQUEST:,} metrics over one connection; "
+            f"{points / median(sink):,.0f} points per second, bare: {points / median(bare):,.0f}; "
+            f"median of {len(sink)}, alternating",
         )
     ]  # fmt: skip
 
@@ -63,14 +63,14 @@ def _run(root: Path, name: str, points: int) -> RunBuilder:
 
 
 def _bodies(points: int) -> list[str]:
-    """The same points, in requests that are full, encoded beforehand; the run's id is missing in front."""
-    found = [
+    """Return the same points as bodies of full requests, without the beginning, which has the run's id."""
+    metrics = [
         {"key": metric, "value": step * 0.001 + number, "timestamp": (int(START) + 2 + step) * 1000, "step": step}
         for step in range(points // len(METRICS))
         for number, metric in enumerate(METRICS)
     ]
-    full = [found[at : at + METRICS_PER_REQUEST] for at in range(0, len(found), METRICS_PER_REQUEST)]
-    return [f'"metrics":{json.dumps(metrics, separators=(",", ":"))}}}' for metrics in full]
+    full = [metrics[at : at + METRICS_PER_REQUEST] for at in range(0, len(metrics), METRICS_PER_REQUEST)]
+    return [f'"metrics":{json.dumps(batch, separators=(",", ":"))}}}' for batch in full]
 
 
 def _bare(server: MlflowServer, name: str, bodies: list[str]) -> None:
@@ -98,7 +98,7 @@ def _timed(work: Callable[[], object]) -> float:
 
 def _check(server: MlflowServer, experiment: str, points: int) -> None:
     [run] = server.runs(experiment)
-    wanted = {"run_id": run["info"]["run_id"], "metric_key": METRICS[0], "max_results": str(points)}
-    found = len(server.ask("GET", "metrics/get-history", wanted)["metrics"])
-    if run["info"]["status"] != "FINISHED" or found != points // len(METRICS):
-        raise RuntimeError(f"MLflow has {found} points of {METRICS[0]}, status {run['info']['status']}")
+    query = {"run_id": run["info"]["run_id"], "metric_key": METRICS[0], "max_results": str(points)}
+    count = len(server.ask("GET", "metrics/get-history", query)["metrics"])
+    if run["info"]["status"] != "FINISHED" or count != points // len(METRICS):
+        raise RuntimeError(f"MLflow has {count} points of {METRICS[0]}, status {run['info']['status']}")

@@ -1,4 +1,4 @@
-"""How many records one sidecar takes, sustained: from the socket to the log, checked, ordered and acked."""
+"""Sustained throughput of a sidecar: records from the socket to the log, checked, ordered and acked."""
 
 from __future__ import annotations
 
@@ -17,29 +17,29 @@ PER_MESSAGE = 100
 
 
 def measure(options: Options) -> list[Row]:
-    found = call("throughput:flood", options.directory, records=options.count(1_000_000, 150_000))
+    results = call("throughput:flood", options.directory, records=options.count(1_000_000, 150_000))
     sdk = call("throughput:from_the_sdk", options.directory, records=options.count(400_000, 60_000))
-    rate, bare = found["log"], found["bare"]
+    rate, bare = results["log"], results["bare"]
     return [
         Row(
             NAME, "10 floats, from a raw client, durable in the log", "records/s", rate, bare=bare,
             bars=[at_least("rate", rate, 60_000), at_least("rate / bare", rate / bare, 1 / 3)],
-            note=f"{found['records']:,} records in {found['seconds']:.1f} s, encoded beforehand, {PER_MESSAGE} a "
+            note=f"{results['records']:,} records in {results['seconds']:.1f} s, encoded beforehand, {PER_MESSAGE} per "
             "message; the bare loop receives, unpacks and appends the same messages",
         ),
         Row(
-            NAME, "the same, until readable in the store", "records/s", found["store"], bare=bare,
-            note=f"the store was {found['store_behind']:.2f} s behind the log at the end",
+            NAME, "the same, until readable in the store", "records/s", results["store"], bare=bare,
+            note=f"the store was {results['store_behind']:.2f} s behind the log at the end",
         ),
         Row(
-            NAME, "10 floats, from one run.log loop until flushed", "records/s", sdk["rate"], bare=bare,
-            note="trainer and sidecar share the processors, and the one who is slower counts",
+            NAME, "10 floats, from a loop of run.log, until flushed", "records/s", sdk["rate"], bare=bare,
+            note="trainer and sidecar share the processors; the slower one determines the rate",
         ),
     ]  # fmt: skip
 
 
 def flood(records: int) -> dict[str, Any]:
-    """In a child: launch a sidecar as a trainer does, then give it what it can take from a client without the SDK."""
+    """In a child: launch a sidecar as a trainer does, then flood it from a client without the SDK."""
     import tracker
     from tests.tools.benchmarks.raw_client import RawClient, connection_of, encode_messages
 
@@ -67,7 +67,7 @@ def flood(records: int) -> dict[str, Any]:
 
 
 def flood_bare(messages: list[bytes], records: int) -> float:
-    """Return how many records a second the bare loop takes of the same messages."""
+    """Return the throughput of the bare loop for the same messages, in records per second."""
     import zmq
 
     receiver = subprocess.Popen(
@@ -92,7 +92,7 @@ def flood_bare(messages: list[bytes], records: int) -> float:
 
 
 def bare_receiver() -> None:
-    """In a process of its own: receive, unpack every record, append the message to a file. No checks, no acks."""
+    """In a separate process: receive, unpack every record, append the message to a file. No checks, no acks."""
     import msgpack
     import zmq
 
@@ -116,7 +116,7 @@ def bare_receiver() -> None:
 
 
 def from_the_sdk(records: int) -> dict[str, Any]:
-    """In a child: one training process that does nothing but log."""
+    """In a child: a training process that only logs."""
     import tracker
 
     run = tracker.init(project="benchmark")

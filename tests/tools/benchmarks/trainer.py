@@ -1,6 +1,6 @@
-"""A training process whose memory is watched from outside: says "ready" and waits for a line before each stage.
+"""A training process whose memory is measured from outside: at each stage it prints a word and waits for a line.
 
-As a program. Imports nothing before the first stage, so that all that the tracker imports is seen.
+A program. Imports nothing before the first stage, so that the memory of all the tracker's imports is measured.
 """
 
 import sys

@@ -1,4 +1,4 @@
-"""The work that everybody is given: ten floats a step. And the bare loop: the least that any implementation must do."""
+"""The work of each tracker: ten floats per step. And the bare loop: the least that any implementation must do."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ POINTS = len(NAMES)
 
 
 def metrics(step: int) -> dict[str, float]:
-    """Return ten floats that need all their bits; `metric0` tells the step."""
+    """Return ten floats that use all their bits; `metric0` is different for each step."""
     start = step * 1.1
     return {name: start + i * 0.37 for i, name in enumerate(NAMES)}
 
@@ -35,7 +35,7 @@ class Bare:
 
 
 def json_line_writer(path: Path) -> tuple[Callable[[dict[str, float]], None], Callable[[], None]]:
-    """Return what writes a step as one line of JSON with one system call, and what closes the file."""
+    """Return a function that writes a step as a line of JSON, in one system call, and one that closes the file."""
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
 
     def write(data: dict[str, float]) -> None:
