@@ -8,14 +8,13 @@ import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sidecar.protocol.errors import SidecarError
-from sidecar.protocol.patterns import resolve
-from sidecar.protocol.records import SUMMARIES
 from tracker.cli.common import RUN_HELP, CommandError, Commands, UsageError, api_of, key_list, print_json, say
 from tracker.cli.ls import length
 from tracker.cli.select import add_selection, is_selected, nothing_selected, selected
-from tracker.cli.series import Series, read_series
-from tracker.cli.show import summary_kind
 from tracker.cli.table import GAP, flat, screen_width
+from tracker.reading.curves import Curve, read_curves
+from tracker.reading.metrics import aggregate, direction
+from tracker.terminal.sparkline import shows_blocks
 from tracker.terminal.style import Style
 from tracker.terminal.text import ago, clean, counted, fit, number, pad, width
 
@@ -125,23 +124,14 @@ def _differs(values: list[Any]) -> bool:
 
 
 def _direction(runs: list[StoredRun], key: str, args: argparse.Namespace) -> int:
-    """Return 1 if more of a metric is better, -1 if less, 0 if that is not known."""
+    """Return 1 if larger values of a metric are better, -1 if smaller ones are, 0 if that is not known."""
     if key in args.max or key in args.min:
         return 1 if key in args.max else -1
-    base, _, option = key.rpartition(".")
-    for run in runs:
-        for name in (key, base) if option in SUMMARIES else (key,):
-            goal = resolve(run.metrics, name).get("goal")
-            if goal in ("maximize", "minimize"):
-                return 1 if goal == "maximize" else -1
-        kind = summary_kind(run, key)
-        if kind in ("max", "min"):
-            return 1 if kind == "max" else -1
-    return 0
+    return next(filter(None, (direction(run.metrics, key) for run in runs)), 0)
 
 
 def _best(values: list[Any], direction: int) -> frozenset[int]:
-    """Return the indexes of the best values; empty if the direction is not known, or all are equal."""
+    """Return the indexes of the best values; empty if the direction is not known or all are equal."""
     numbers = {i: value for i, value in enumerate(values) if type(value) in (int, float) and value == value}
     if not direction or len(set(numbers.values())) < 2:
         return frozenset()
@@ -167,9 +157,9 @@ def _to_map(
     }
 
 
-def _curves(run: StoredRun) -> dict[str, Series]:
+def _curves(run: StoredRun) -> dict[str, Curve]:
     try:
-        return read_series(run.store().columns())
+        return read_curves(run)
     except SidecarError as error:
         say(f"tracker compare: no charts of run {run.id}: {error}")
         return {}
@@ -183,7 +173,7 @@ def _page(
     configs: dict[str, list[Any]],
     summaries: dict[str, list[Any]],
     best: dict[str, frozenset[int]],
-    curves: list[dict[str, Series]],
+    curves: list[dict[str, Curve]],
 ) -> list[str]:
     now = time.time()
     total = screen_width()
@@ -230,7 +220,7 @@ def _summary_rows(
     runs: list[StoredRun],
     summaries: dict[str, list[Any]],
     best: dict[str, frozenset[int]],
-    curves: list[dict[str, Series]],
+    curves: list[dict[str, Curve]],
     longest: int,
     total: int | None,
 ) -> list[Row]:
@@ -240,9 +230,10 @@ def _summary_rows(
     ]
     room = max(map(len, numeric), default=1)
     spark = _spark_width(summaries, room, len(runs), total)
+    ascii_only = not shows_blocks(sys.stdout)
     rows = []
     for key, values in summaries.items():
-        kinds = {summary_kind(run, key) for run in runs} - {"", "last"}
+        kinds = {aggregate(run.metrics, key) for run in runs} - {"", "last"}
         label = f"{key} ({kinds.pop()})" if len(kinds) == 1 else key
         bounds = _bounds([own[key] for own in curves if key in own])
         cells = []
@@ -251,13 +242,13 @@ def _summary_rows(
                 cells.append(shorten(text, longest))
                 continue
             mark = "*" if i in best[key] else " "
-            line = curves[i][key].draw(spark, **bounds) if key in curves[i] else ""
+            line = curves[i][key].draw(spark, **bounds, ascii_only=ascii_only) if key in curves[i] else ""
             cells.append(f"{text:>{room}}{mark} {line}".rstrip())
         rows.append(Row(label, cells, best[key]))
     return rows
 
 
-def _bounds(curves: list[Series]) -> dict[str, float]:
+def _bounds(curves: list[Curve]) -> dict[str, float]:
     """Return the scale that the curves of a metric share, so that they can be compared by eye."""
     values = [value for curve in curves for value in curve.numbers() if value - value == 0]
     return {"low": min(values), "high": max(values)} if values else {}

@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING
 
 from tracker.cli.common import Commands, UsageError, api_of, key_list, print_json, say, seconds, whole_number
 from tracker.cli.select import WHERE_HELP, add_selection, nothing_selected, selected
-from tracker.cli.series import read_series
 from tracker.cli.table import Column, screen_width, short_heads, table, table_width
+from tracker.reading.curves import read_curves
+from tracker.reading.metrics import short
 from tracker.terminal.messages import is_terminal
+from tracker.terminal.sparkline import shows_blocks
 from tracker.terminal.style import Style
 from tracker.terminal.text import ago, counted, duration, fit, number, size
 
@@ -145,8 +147,8 @@ def _fields(runs: list[StoredRun], names: list[str]) -> list[list[str]]:
 
 
 def _spark(run: StoredRun, key: str) -> str:
-    curve = read_series(run.store().columns([key])).get(key)
-    return "" if curve is None else curve.draw(_SPARK_WIDTH)
+    curve = read_curves(run, [key]).get(key)
+    return "" if curve is None else curve.draw(_SPARK_WIDTH, ascii_only=not shows_blocks(sys.stdout))
 
 
 def _add_common(heads: list[Column], rows: list[list[str]], runs: list[StoredRun], total: int) -> None:
@@ -156,7 +158,7 @@ def _add_common(heads: list[Column], rows: list[list[str]], runs: list[StoredRun
     for count in (2, 1):
         chosen = keys[:count]
         columns = [Column(head, right=True) for head in titles[:count]]
-        cells = [[number(run.summary[key], 4) if key in run.summary else "" for key in chosen] for run in runs]
+        cells = [[short(run.summary[key]) if key in run.summary else "" for key in chosen] for run in runs]
         wide = [
             [fit(cell, _COMFORTABLE.get(head.head, total)) for cell, head in zip(row, heads, strict=True)]
             for row in rows

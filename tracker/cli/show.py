@@ -8,11 +8,12 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from sidecar.protocol.errors import SidecarError
-from sidecar.protocol.patterns import resolve
 from tracker.cli.common import RUN_HELP, Commands, api_of, print_json
 from tracker.cli.ls import add_stalled_after, length
-from tracker.cli.series import Series, read_series
 from tracker.cli.table import GAP, Column, facts, flat, screen_width, table, table_width
+from tracker.reading.curves import Curve, read_curves
+from tracker.reading.metrics import aggregate, aggregates, aggregates_text, short
+from tracker.terminal.sparkline import shows_blocks
 from tracker.terminal.style import Style
 from tracker.terminal.text import ago, clean_lines, counted, number, size
 
@@ -31,7 +32,7 @@ _EXAMPLES = """\
 
 _LEAST_SPARK, _SPARK_WIDTH = 8, 24
 _MOST_SERVED_POINTS = 1_000_000
-"""Maximum number of values that are fetched from a server for the charts."""
+"""Maximum number of values fetched from a server for the charts."""
 
 
 def add(commands: Commands) -> None:
@@ -135,19 +136,19 @@ def _config(run: StoredRun, total: int | None) -> list[str]:
     return [*lines, *facts({"not set:": ", ".join(unset)}, total=total)] if unset else lines
 
 
-def _curves(run: StoredRun) -> tuple[dict[str, Series], str]:
+def _curves(run: StoredRun) -> tuple[dict[str, Curve], str]:
     """Return the curve of each metric, and a note if they cannot be shown."""
     from tracker.reading.api import RemoteRun
 
     if isinstance(run, RemoteRun) and run.points > _MOST_SERVED_POINTS:
         return {}, f"no charts: {run.points:,} values are too many to fetch from a server"
     try:
-        return read_series(run.store().columns()), ""
+        return read_curves(run), ""
     except SidecarError as error:
         return {}, f"no charts: {error}"
 
 
-def _metrics(run: StoredRun, curves: dict[str, Series], total: int | None) -> list[str]:
+def _metrics(run: StoredRun, curves: dict[str, Curve], total: int | None) -> list[str]:
     if not curves:
         return []
     heads = [Column("METRIC", least=12)]
@@ -155,42 +156,37 @@ def _metrics(run: StoredRun, curves: dict[str, Series], total: int | None) -> li
     rows = []
     for key, curve in sorted(curves.items()):
         numbers = (curve.first, curve.last, curve.low, curve.high)
-        rows.append([key, *("" if value is None else number(value, 4) for value in numbers), summary_text(run, key)])
+        rows.append([key, *map(short, numbers), aggregates_text(aggregates(run.metrics, run.summary, key))])
     if any(row[-1] for row in rows):
         heads.append(Column("SUMMARY"))
     else:
         rows = [row[:-1] for row in rows]
     room = _SPARK_WIDTH if total is None else total - table_width(heads, rows) - len(GAP)
     spark = max(_LEAST_SPARK, min(_SPARK_WIDTH, room))
+    ascii_only = not shows_blocks(sys.stdout)
     for row in rows:
-        row.insert(1, curves[row[0]].draw(spark))
+        row.insert(1, curves[row[0]].draw(spark, ascii_only=ascii_only))
     style = Style.of(sys.stdout)
     drawing = Column("", paint=lambda _, shown: style.paint(shown, "cyan"))
     return table([heads[0], drawing, *heads[1:]], rows, total)
 
 
-def summary_text(run: StoredRun, key: str) -> str:
-    """Return a metric's summary with how it was made, ``"0.97 (max)"``; empty if it is the last value."""
-    kind = summary_kind(run, key)
-    if kind in ("", "last") or key not in run.summary:
-        return ""
-    return f"{number(run.summary[key], 4)} ({kind})"
-
-
-def summary_kind(run: StoredRun, key: str) -> str:
-    """Return the one aggregate that a metric's summary is, such as ``"max"``; empty if none or several are defined."""
-    options: list[str] = list(resolve(run.metrics, key).get("summary") or [])
-    return options[0] if len(options) == 1 else ""
-
-
-def _other_summary(run: StoredRun, curves: dict[str, Series]) -> dict[str, str]:
-    """Return the summary without what the table of metrics shows: the last values, and aggregates it names."""
+def _other_summary(run: StoredRun, curves: dict[str, Curve]) -> dict[str, str]:
+    """Return the summary without what the table of metrics shows."""
+    summary, metrics = run.summary, run.metrics
+    in_table = set()
+    for key, curve in curves.items():
+        value, named = summary.get(key), aggregates(metrics, summary, key)
+        one = aggregate(metrics, key)
+        if (one and named) or value != value or value == (curve.first if one == "first" else curve.last):
+            in_table.add(key)
+        if not one:
+            in_table |= {f"{key}.{option}" for option, _ in named}
     shown = {}
-    for key, value in sorted(run.summary.items()):
-        curve = curves.get(key)
-        if curve is not None and (summary_text(run, key) or value == curve.last or value != value):
+    for key, value in sorted(summary.items()):
+        if key in in_table:
             continue
-        kind = summary_kind(run, key)
+        kind = aggregate(metrics, key)
         shown[key] = number(value) + (f" ({kind})" if kind not in ("", "last") else "")
     return shown
 

@@ -1,7 +1,6 @@
 """The lines that end a run on the terminal: how it ended, its main curves, the commands to type next.
 
-Reads the run's store, on the caller's thread, in about 20 ms whatever its length; never raises. ``tracker show`` draws
-the same curves.
+Reads the run's store, on the caller's thread, in about 20 ms whatever its length; never raises.
 """
 
 from __future__ import annotations
@@ -18,28 +17,28 @@ from typing import Any, NamedTuple, TextIO
 from sidecar.projections.store.reader import StoreReader
 from sidecar.protocol.filesystems import on_local_disk
 from sidecar.protocol.layout import RUNS_NAME, STORE_NAME
-from tracker.reading.curves import MAX_CURVES, Curve, curves
+from tracker.reading.highlights import MAX_HIGHLIGHTS, Highlight, highlights
+from tracker.reading.metrics import aggregates_text, short
 from tracker.reading.root import find_root
 from tracker.reading.sources import DirectorySource
 from tracker.reading.stored_run import StoredRun
 from tracker.terminal.messages import is_terminal, terminal_width
-from tracker.terminal.sparkline import shows_blocks, sparkline
+from tracker.terminal.sparkline import shows_blocks
 from tracker.terminal.style import Style
-from tracker.terminal.text import clean, counted, duration, fit, number, pad, width
+from tracker.terminal.text import clean, counted, duration, fit, pad, width
 
 _log = logging.getLogger("tracker")
 
 _INDENT = " " * len("tracker: ")
 _WIDTH = 100
-"""Columns of a line where there is no terminal to ask."""
+"""Columns of a line if the stream is not a terminal."""
 
 _SPARK = (6, 24)
-"""Fewest and most characters of a sparkline."""
+"""Minimum and maximum width of a sparkline."""
 
 _KEY_COLUMNS = 30
-_DIGITS = 4
 _MAX_RUNS = 300
-"""In a root with more runs the previous one is not looked for."""
+"""Maximum number of runs in a root in which the previous run is looked for."""
 
 
 class Ending(NamedTuple):
@@ -48,11 +47,11 @@ class Ending(NamedTuple):
     Attributes:
         id, name: the run's.
         state: ``"finished"``, ``"failed"``, …
-        seconds: how long it ran.
-        location: where it is kept, for people, such as ``"in .tracker/runs/abc"``.
-        directory: the directory to read its curves from; None where they are not here, or not complete yet.
+        seconds: its duration.
+        location: where it is stored, for people, such as ``"in .tracker/runs/abc"``.
+        directory: the directory to read its curves from; None if they are not on this machine or not complete yet.
         project: the run's, or None.
-        summary: its values, shown where there are no curves.
+        summary: its values, shown if there are no curves.
         step: the largest step; None if unknown.
     """
 
@@ -77,8 +76,8 @@ def closing_lines(ending: Ending, stream: TextIO | None = None) -> list[str]:
         try:
             if on_local_disk(ending.directory):
                 return _with_curves(ending, ending.directory, head, style, columns, not shows_blocks(target))
-        except Exception as error:  # training must not fail because of a picture
-            _log.debug("run %s: its curves cannot be drawn: %s", ending.id, error, exc_info=True)
+        except Exception as error:  # training must not fail because of a chart
+            _log.debug("run %s: the curves cannot be drawn: %s", ending.id, error, exc_info=True)
     line = _with_steps(head, ending.step, None)
     return [f"{line}, kept {clean(ending.location)}", *_last_values(ending.summary, columns)]
 
@@ -91,17 +90,17 @@ def _head(ending: Ending, style: Style) -> str:
 
 
 def _with_curves(ending: Ending, directory: Path, head: str, style: Style, columns: int, ascii_only: bool) -> list[str]:
-    StoreReader(directory / STORE_NAME).checkpoint()  # a store that has to be rebuilt is not waited for
+    StoreReader(directory / STORE_NAME).checkpoint()  # raises if the store is damaged: rebuilding it takes too long
     run = StoredRun(directory, math.inf)
     lines = [_with_steps(head, run.step, run.records)]
-    drawn = curve_lines(curves(run), columns - len(_INDENT), style, ascii_only=ascii_only)
+    drawn = _highlight_lines(highlights(run), columns - len(_INDENT), style, ascii_only)
     lines += [_INDENT + line for line in drawn]
     between = "  |  " if ascii_only else "  ·  "
     return [*lines, _INDENT + style.paint(between.join(_commands(ending, directory)), "dim")]
 
 
 def _with_steps(head: str, step: int | None, records: int | None) -> str:
-    """Return `head` with the number of steps; where steps were left out, with that of rows instead."""
+    """Return `head` with the number of steps; if steps were left out, with the number of rows."""
     if step is None:
         return f"{head}, nothing logged" if records == 0 else head
     if records is None or 0 <= step < records:
@@ -109,48 +108,39 @@ def _with_steps(head: str, step: int | None, records: int | None) -> str:
     return f"{head}, {counted(records, 'row')} up to step {step:,}"
 
 
-def curve_lines(
-    found: Sequence[Curve], columns: int, style: Style, *, ascii_only: bool = False, spark_columns: int | None = None
-) -> list[str]:
-    """Return one line per curve: key, sparkline, last value and what `define_metric` asked for.
+def _highlight_lines(shown: Sequence[Highlight], columns: int, style: Style, ascii_only: bool) -> list[str]:
+    """Return one line per metric: key, sparkline, last value and aggregates.
 
-    Args:
-        found: the curves.
-        columns: width of a line; notes, then sparklines are left out if there is no room for them.
-        style: colours.
-        ascii_only: draw with ASCII characters.
-        spark_columns: width of the sparklines; None to choose.
+    Aggregates, then sparklines are left out if there is no room for them in `columns`.
     """
-    if not found:
+    if not shown:
         return []
-    keys = [fit(clean(curve.key), min(_KEY_COLUMNS, max(8, columns // 3))) for curve in found]
-    lasts = [number(curve.last, _DIGITS) for curve in found]
-    notes = [", ".join(f"{label} {number(value, _DIGITS)}" for label, value in curve.extremes) for curve in found]
-    notes = [f"({note})" if note else "" for note in notes]
+    keys = [fit(clean(one.key), min(_KEY_COLUMNS, max(8, columns // 3))) for one in shown]
+    lasts = [short(one.last) for one in shown]
+    notes = [f"({aggregates_text(one.aggregates)})" if one.aggregates else "" for one in shown]
     least, most = _SPARK
     key_columns, last_columns, note_columns = (max(map(width, texts)) for texts in (keys, lasts, notes))
     room = columns - key_columns - last_columns - 4
     if room - note_columns - 2 < least:
-        notes = [""] * len(found)
+        notes = [""] * len(shown)
     elif note_columns:
         room -= note_columns + 2
-    spark = min(most, room) if spark_columns is None else spark_columns
+    spark = min(most, room)
     lines = []
-    for curve, key, last, note in zip(found, keys, lasts, notes, strict=True):
+    for one, key, last, note in zip(shown, keys, lasts, notes, strict=True):
         parts = [pad(key, key_columns)]
         if spark >= least:
-            line = sparkline(curve.values, spark, ascii_only=ascii_only)
-            parts.append(style.paint(pad(line, spark), "cyan"))
+            parts.append(style.paint(pad(one.curve.draw(spark, ascii_only=ascii_only), spark), "cyan"))
         parts += [pad(last, last_columns), style.paint(note, "dim")]
         lines.append("  ".join(parts).rstrip())
     return lines
 
 
 def _last_values(summary: Mapping[str, Any], columns: int) -> list[str]:
-    numbers = {key: value for key, value in summary.items() if isinstance(value, int | float)}
-    keys = list(numbers)[:MAX_CURVES]
+    values = {key: value for key, value in summary.items() if isinstance(value, int | float)}
+    keys = list(values)[:MAX_HIGHLIGHTS]
     room = max((width(clean(key)) for key in keys), default=0)
-    return [fit(f"{_INDENT}{pad(clean(key), room)}  {number(numbers[key], _DIGITS)}", columns) for key in keys]
+    return [fit(f"{_INDENT}{pad(clean(key), room)}  {short(values[key])}", columns) for key in keys]
 
 
 def _commands(ending: Ending, directory: Path) -> Iterator[str]:
@@ -169,7 +159,7 @@ def _shortest(path: Path) -> str:
 
 
 def _previous(root: Path, ending: Ending) -> str | None:
-    """Return the id of the run of the same project that was started before; None if looking would take long."""
+    """Return the id of the run of the same project started before; None without one, or in a root of too many runs."""
     with os.scandir(root / RUNS_NAME) as entries:
         if sum(1 for _ in entries) > _MAX_RUNS:
             return None

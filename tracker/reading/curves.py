@@ -1,170 +1,183 @@
-"""Curves: the few metrics that say most about a run, each small enough to draw as one line.
+"""Curves: the numbers of each metric in one pass over a run: first, last, lowest, highest, and points to draw.
 
-Reads a run's store on the caller's thread. A long run is sampled, so that reading takes milliseconds whatever its
-length. Knows nothing of terminals.
+Reads every point, or a sample that takes milliseconds whatever the length of the run. Memory does not grow with the
+run. On the caller's thread. Knows nothing of terminals.
 """
 
 from __future__ import annotations
 
 import math
-import re
-from collections.abc import Iterable, Mapping, Sequence
-from itertools import islice
-from operator import le
-from typing import Any, NamedTuple
+from array import array
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeVar, cast
 
-from sidecar.projections.store.blocks import BLOCK_ROWS, Block, Column
-from sidecar.protocol.patterns import resolve
+from sidecar.projections.store.blocks import BLOCK_ROWS, Block
 from tracker.reading.reader import ReadableRun
+from tracker.terminal.sparkline import sparkline
 
-MAX_CURVES = 8
-_MAX_CANDIDATES = 24
-"""Metrics that are looked at to choose from."""
+MAX_SAMPLED_BLOCKS = 16
+"""Maximum number of blocks read for a sample; of a longer run, evenly spaced ones."""
 
-_MAX_BLOCKS = 16
-"""Blocks that are read of a run; of a longer one, evenly spaced ones."""
+_WHOLE_BLOCK = BLOCK_ROWS // 4
+"""Maximum number of points of a block that are all kept; of more, means of a few."""
 
-_MAX_POINTS = 1_000
-"""Points per metric, about; the rest are skipped evenly."""
+_SLICES = 64
+"""Points kept of a larger block, about."""
 
-_EXTREMES = ("min", "max", "best", "mean")
-_COUNTERS = frozenset({"epoch", "step", "global_step", "iteration", "iter", "time"})
-"""Last parts of keys that are an x axis rather than a result."""
+_MAX_POINTS = 4096
+"""Number of points of a curve at which it is thinned to half."""
+
+_DENSE = 4
+"""Points per character from which they are drawn where their steps are instead of evenly spaced."""
+
+_Items = TypeVar("_Items", bound=Sequence[Any])
 
 
-class Curve(NamedTuple):
-    """One metric of a run.
+@dataclass
+class Curve:
+    """The numbers of one metric.
 
     Attributes:
-        key: its name.
-        values: its points by step, finite or not; of a long run a sample, which may be empty.
-        last: the value at the largest step.
-        extremes: what `define_metric` asks for besides the last value, such as ``(("max", 0.97),)``.
+        count: how many there are in the blocks that were read, NaN and infinities included.
+        first, last: the numbers at the lowest and the highest step.
+        low, high: the lowest and the highest number, NaN not counted; None if there is none. Of a sample, those of the
+            points in it.
+        points: (step, mean of a few numbers), thinned, in no order.
     """
 
-    key: str
-    values: Sequence[float]
-    last: float
-    extremes: tuple[tuple[str, float], ...]
+    count: int = 0
+    first: float | None = None
+    last: float | None = None
+    low: float | None = None
+    high: float | None = None
+    points: list[tuple[float, float]] = field(default_factory=list)
+    _first_step: float = math.inf
+    _last_step: float = -math.inf
+
+    def add(self, steps: Sequence[int], values: Sequence[Any], skipped: int = 0) -> None:
+        """Add values of one block.
+
+        Args:
+            steps: the step of each value.
+            values: the values; those that are not numbers are ignored.
+            skipped: how many more values the block has.
+        """
+        if not isinstance(values, array):
+            numeric = [i for i, value in enumerate(values) if type(value) in (int, float)]
+            steps, values = [steps[i] for i in numeric], [values[i] for i in numeric]
+        if not values:
+            return
+        self.count += len(values) + skipped
+        lowest, highest = min(steps), max(steps)
+        if lowest < self._first_step:
+            self._first_step, self.first = lowest, values[steps.index(lowest)]
+        if highest >= self._last_step:
+            last = len(steps) - 1 if steps[-1] == highest else max(i for i, step in enumerate(steps) if step == highest)
+            self._last_step, self.last = highest, values[last]
+        without_nan = isinstance(values, array) and math.isfinite(sum(values))
+        numbers = values if without_nan else [value for value in values if value == value]
+        if numbers:
+            low, high = min(numbers), max(numbers)
+            self.low = low if self.low is None or low < self.low else self.low
+            self.high = high if self.high is None or high > self.high else self.high
+        self._keep(steps, values)
+
+    def _keep(self, steps: Sequence[int], values: Sequence[float]) -> None:
+        """Add points to draw."""
+        if len(values) <= _WHOLE_BLOCK:
+            self.points.extend(zip(steps, values, strict=True))
+        else:
+            few = len(values) // _SLICES
+            self.points.extend((steps[at], _mean(values[at : at + few])) for at in range(0, len(values), few))
+        if len(self.points) > _MAX_POINTS:
+            self.points.sort(key=_step_of)
+            self.points = self.points[::2]
+
+    def numbers(self) -> list[float]:
+        """Return the numbers to draw, by step."""
+        self.points.sort(key=_step_of)
+        return [value for _, value in self.points]
+
+    def draw(self, width: int, *, low: float | None = None, high: float | None = None, ascii_only: bool = False) -> str:
+        """Return the curve as at most `width` characters.
+
+        Args:
+            width: maximum number of characters.
+            low, high: the scale; None for the curve's own.
+            ascii_only: use ASCII characters only.
+        """
+        values = self.numbers()
+        # With few points a character, an even spacing by step would leave characters empty.
+        at = [step for step, _ in self.points] if len(values) >= _DENSE * width else None
+        return sparkline(values, width, at=at, low=low, high=high, ascii_only=ascii_only)
 
 
-def curves(run: ReadableRun, keys: Iterable[str] | None = None, most: int = MAX_CURVES) -> list[Curve]:
-    """Return the curves of a run's main metrics: those with a definition first, then those logged most often.
+def read_curves(
+    run: ReadableRun, keys: Sequence[str] | None = None, *, most: int | None = None, exact: Collection[str] = ()
+) -> dict[str, Curve]:
+    """Return the curve of each metric that has numbers.
 
     Args:
         run: the run.
-        keys: only these, in this order; None to choose. Metrics that never change and counters such as ``epoch``
-            are chosen last.
-        most: how many to choose.
+        keys: only these metrics; None for all.
+        most: maximum number of points per metric, about: others are skipped evenly, and a long run is read in part,
+            see `is_sampled`. None: read every point.
+        exact: metrics of which no point is skipped in the blocks that are read, so that `low` and `high` are theirs.
 
     Raises:
         sidecar.protocol.errors.StoreError: the store cannot be read.
     """
-    metrics, summary = run.metrics, run.summary
-    candidates = list(keys) if keys is not None else _candidates(run.keys(), metrics, summary)
-    points = _read(run, candidates)
-    whole = _is_whole(run)
-    made = [_curve(key, points[key], whole, metrics, summary) for key in candidates]
-    found = [curve for curve in made if curve is not None]
-    if keys is not None:
-        return found
-    ranks = {curve.key: _rank(curve, metrics) for curve in found}
-    chosen = sorted(found, key=lambda curve: ranks[curve.key])[:most]
-    chosen_keys = {curve.key for curve in chosen}
-    defined = [curve for curve in chosen if ranks[curve.key][1] == 0]
-    return defined + [curve for curve in found if curve.key in chosen_keys and ranks[curve.key][1] > 0]
+    if most is None:
+        return curves_of(run.store().columns(keys))
+    blocks = run.store().columns(keys, most=MAX_SAMPLED_BLOCKS if is_sampled(run) else None)
+    return curves_of(blocks, max(1, min(run.records, MAX_SAMPLED_BLOCKS * BLOCK_ROWS) // most), exact)
 
 
-def _is_whole(run: ReadableRun) -> bool:
-    """Whether every block of the run is read."""
-    return run.records <= _MAX_BLOCKS * BLOCK_ROWS
+def is_sampled(run: ReadableRun) -> bool:
+    """Whether the run is so long that a sample does not read all of its blocks."""
+    return run.records > MAX_SAMPLED_BLOCKS * BLOCK_ROWS
 
 
-def _candidates(keys: Sequence[str], metrics: Mapping[str, Any], summary: Mapping[str, Any]) -> list[str]:
-    """Return the metrics to look at: no x axes, nothing but numbers; those with a definition first."""
-    axes = {definition.get("step_metric") for definition in metrics.values()}
-    numeric = [key for key in keys if key not in axes and not isinstance(summary.get(key), str | dict | list)]
-    defined = [key for key in numeric if _is_defined(key, metrics)]
-    return list(dict.fromkeys([*defined, *numeric]))[:_MAX_CANDIDATES]
+def curves_of(blocks: Iterable[Block], stride: int = 1, exact: Collection[str] = ()) -> dict[str, Curve]:
+    """Return the curve of each metric in `blocks` that has numbers.
+
+    Args:
+        blocks: as `RunReader.columns` yields them.
+        stride: of a metric with a value in every row, use every `stride`-th and the last of each block; of one that is
+            logged less often, proportionally more.
+        exact: metrics of which every value is used.
+    """
+    curves: dict[str, Curve] = {}
+    for block in blocks:
+        for key, (rows, values) in block.columns.items():
+            count = len(values)
+            step = 1 if key in exact else max(1, stride * count // max(1, len(block.steps)))
+            used = _every(values, step)
+            steps = _every(block.steps, step) if rows is None else [block.steps[row] for row in _every(rows, step)]
+            curves.setdefault(key, Curve()).add(steps, used, count - len(used))
+    return {key: curve for key, curve in curves.items() if curve.count}
 
 
-def _definition(key: str, metrics: Mapping[str, Any]) -> dict[str, Any]:
-    return resolve(metrics, key) if metrics else {}
+def _every(items: _Items, stride: int) -> _Items:
+    """Return every `stride`-th item and the last."""
+    if stride == 1:
+        return items
+    every: Any = items[::stride]
+    every += items[-1:] if (len(items) - 1) % stride else items[:0]
+    return cast(_Items, every)
 
 
-def _is_defined(key: str, metrics: Mapping[str, Any]) -> bool:
-    definition = _definition(key, metrics)
-    options = definition.get("summary") or ()
-    return bool(options or definition.get("goal")) and "none" not in options
+def _step_of(point: tuple[float, float]) -> float:
+    return point[0]
 
 
-def _rank(curve: Curve, metrics: Mapping[str, Any]) -> tuple[bool, int, int]:
-    """Return the sort key of the choice."""
-    defined = _is_defined(curve.key, metrics)
-    counter = re.split(r"[./]", curve.key)[-1].lower() in _COUNTERS
-    constant = len(curve.values) > 1 and min(curve.values) == max(curve.values)
-    return (counter or constant) and not defined, 0 if defined else 1, -len(curve.values)
-
-
-def _curve(
-    key: str, points: _Points, whole: bool, metrics: Mapping[str, Any], summary: Mapping[str, Any]
-) -> Curve | None:
-    definition = _definition(key, metrics)
-    options = list(definition.get("summary") or ())
-    extremes: list[tuple[str, float]] = []
-    for option in options:
-        value = summary.get(key if len(options) == 1 else f"{key}.{option}")
-        if option in _EXTREMES and isinstance(value, int | float):
-            extremes.append((option, value))
-    goal = definition.get("goal")
-    if not options and goal and whole and points.low <= points.high:
-        extremes.append(("max", points.high) if goal == "maximize" else ("min", points.low))
-    values = points.by_step()
-    if values:
-        return Curve(key, values, values[-1], tuple(extremes))
-    last = summary.get(key)
-    if whole or not isinstance(last, int | float):
-        return None
-    return Curve(key, [], last, tuple(extremes))
-
-
-class _Points:
-    """The points of one metric while they are read; `low` and `high` are of all that were read, kept or skipped."""
-
-    def __init__(self, extremes: bool) -> None:
-        self.low, self.high = math.inf, -math.inf
-        self._extremes = extremes
-        self._steps: list[int] = []
-        self._values: list[float] = []
-
-    def add(self, block: Block, column: Column, stride: int) -> None:
-        """Add every `stride`-th point of a block, and its last."""
-        present, values = column
-        count = len(values)
-        for index in range(count) if stride == 1 else (*range(0, count - 1, stride), count - 1):
-            value = values[index]
-            if isinstance(value, int | float):
-                self._steps.append(block.steps[index if present is None else present[index]])
-                self._values.append(value)
-        if self._extremes:
-            finite = [value for value in values if isinstance(value, int | float) and math.isfinite(value)]
-            self.low, self.high = min([self.low, *finite]), max([self.high, *finite])
-
-    def by_step(self) -> list[float]:
-        steps = self._steps
-        if all(map(le, steps, islice(steps, 1, None))):
-            return self._values
-        return [self._values[index] for index in sorted(range(len(steps)), key=steps.__getitem__)]
-
-
-def _read(run: ReadableRun, keys: Sequence[str]) -> dict[str, _Points]:
-    """Read the metrics; points that would be too many are skipped evenly."""
-    goals = {key for key in keys if "goal" in _definition(key, run.metrics)}
-    points = {key: _Points(key in goals) for key in keys}
-    whole = _is_whole(run)
-    stride = max(1, min(run.records, _MAX_BLOCKS * BLOCK_ROWS) // _MAX_POINTS)
-    for block in run.store().columns(keys, most=None if whole else _MAX_BLOCKS) if keys else ():
-        for key, column in block.columns.items():
-            # A metric that is logged now and then keeps its points where others have too many.
-            points[key].add(block, column, max(1, stride * len(column[1]) // max(1, len(block.steps))))
-    return points
+def _mean(values: Sequence[float]) -> float:
+    try:
+        mean = sum(values) / len(values)
+    except OverflowError:
+        return float(values[0])
+    if math.isfinite(mean):
+        return mean
+    finite = [value for value in values if math.isfinite(value)]
+    return sum(value / len(finite) for value in finite) if finite else float(values[0])

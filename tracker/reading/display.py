@@ -9,14 +9,15 @@ from typing import Any
 
 from sidecar.protocol.errors import SidecarError
 from sidecar.protocol.plain import flatten
-from tracker.reading.curves import curves
+from tracker.reading.highlights import highlights
+from tracker.reading.metrics import short
 from tracker.reading.reader import ReadableRun
-from tracker.terminal.sparkline import sparkline
 from tracker.terminal.text import ago, clean, counted, duration, number
 
 _MAX_RUNS = 20
 _MAX_KEYS = 20
 _MAX_CHARACTERS = 80
+_SPARK_WIDTH = 24
 
 
 def runs_html(runs: Sequence[ReadableRun]) -> str:
@@ -46,11 +47,11 @@ def run_html(run: ReadableRun) -> str:
 
 def _metrics(run: ReadableRun) -> list[tuple[str, ...]]:
     try:
-        found = curves(run)
+        shown = highlights(run)
     except (SidecarError, OSError):
-        found = []
-    if found:
-        return [(curve.key, sparkline(curve.values, 24), number(curve.last, 4)) for curve in found]
+        shown = []
+    if shown:
+        return [(key, curve.draw(_SPARK_WIDTH), short(last)) for key, curve, last, _ in shown]
     return [(key, number(value)) for key, value in run.summary.items()]
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any, TextIO
 
 BLOCKS = "▁▂▃▄▅▆▇█"
 ASCII_BLOCKS = "_.-=+*%#"
-"""Stand-ins where the stream's encoding lacks `BLOCKS`."""
+"""Used if the stream's encoding lacks `BLOCKS`."""
 
 NAN, ASCII_NAN = "×", "x"
 GAP = " "
@@ -41,15 +43,14 @@ def sparkline(
     """Return `values` as at most `width` characters, the lowest as the smallest block.
 
     Each character stands for a stretch of values: their mean, or where one stands out (a spike, a drop) that one.
-    A stretch without a number is a space, one with nothing but NaN a ``×``. Infinities are the lowest and the
-    highest block.
+    A stretch without numbers is a space, one with only NaN a ``×``. Infinities are the lowest and the highest block.
 
     Args:
-        values: numbers in order; what is not a number is a gap.
-        width: most characters; fewer values give a shorter line.
-        at: where each value stands on the x axis, ascending; None: evenly spaced.
-        low, high: the numbers that the smallest and the largest block stand for, to give several lines one scale;
-            None: the lowest and the highest of what is drawn.
+        values: numbers in order; anything else is a gap.
+        width: maximum number of characters; fewer values give a shorter line.
+        at: position of each value on the x axis, ascending; None: evenly spaced.
+        low, high: the numbers drawn as the smallest and the largest block, to give several lines one scale; None: the
+            lowest and the highest number drawn.
         ascii_only: use ASCII characters only.
     """
     columns = [_Column(stretch) for stretch in _stretches(values, width, at)]
@@ -85,11 +86,8 @@ def _stretches(values: Sequence[Any], width: int, at: Sequence[float] | None) ->
     low, high = (float(at[0]), float(at[-1])) if at is not None else (0.0, 0.0)
     if at is None or not low < high:
         return [values[index * count // width : (index + 1) * count // width] for index in range(width)]
-    stretches: list[list[Any]] = [[] for _ in range(width)]
-    for x, value in zip(at, values, strict=True):
-        column = int((float(x) - low) / (high - low) * width)
-        stretches[min(width - 1, max(0, column))].append(value)
-    return [stretch or [None] for stretch in stretches]
+    starts = [bisect_left(at, low + (high - low) * column / width) for column in range(width)]
+    return [values[start:end] or [None] for start, end in pairwise([*starts, count])]
 
 
 def _float(value: float) -> float:

@@ -51,7 +51,7 @@ def test_metrics_have_a_chart_and_their_ends(trained: Path, capsys: Captured) ->
     assert loss[1][0] == "█" and loss[1][-1] == "▁" and len(loss[1]) == 24
     assert loss[2:] == ["1", "0.01562", "0.01562", "1"]
     (acc,) = [words for words in lines if words[:1] == ["acc"]]
-    assert acc[2:] == ["0", "17", "0", "40", "40", "(max)"]
+    assert acc[2:] == ["0", "17", "0", "40", "max", "40"]
     assert ["note", "good"] in lines
     assert ["not", "set:", "mode,", "resume"] in lines and ["tags", '""'] in lines
     assert main(["show", "last", "--no-curves"]) == 0
@@ -88,3 +88,22 @@ def test_a_run_whose_history_cannot_be_read_is_shown(trained: Path, capsys: Capt
 )
 def test_how_far_a_server_is(sink: dict[str, object], text: str) -> None:
     assert sink_text(sink) == text
+
+
+def test_what_the_table_of_metrics_shows_is_not_shown_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Captured
+) -> None:
+    monkeypatch.setenv("TRACKER_DIR", str(tmp_path))
+    run = RunBuilder(tmp_path, "several1")
+    run.write("define", {"metric": "acc", "summary": ["min", "max"]})
+    run.write("define", {"metric": "start", "summary": ["first"]})
+    for step in range(4):
+        run.row(step, None, acc=float(step), start=float(step))
+    run.write("summary", {"set": {"note": "good"}})
+    run.finish()
+    assert main(["show", "several1"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    (acc,) = [line for line in lines if line.startswith("  acc")]
+    assert acc.endswith("min 0, max 3")
+    summary = lines[lines.index("summary") + 1 :]
+    assert [line.split() for line in summary if line] == [["note", "good"]]

@@ -1,104 +1,87 @@
-"""Curves: which metrics say most about a run, and how little is read of a long one."""
+"""Curves: what is kept of a metric in one pass, whole or sampled."""
 
 from __future__ import annotations
 
 import math
+from array import array
 from pathlib import Path
-from typing import Any
 
-import pytest
-
-from sidecar.projections.store.blocks import BLOCK_ROWS
+from sidecar.projections.store.blocks import Block, Column
 from tests.unit.run_builder import RunBuilder
-from tracker.reading.curves import _MAX_BLOCKS, curves
+from tracker.reading.curves import Curve, curves_of, read_curves
 from tracker.reading.stored_run import StoredRun
 
 
-@pytest.fixture
-def run(tmp_path: Path) -> RunBuilder:
-    return RunBuilder(tmp_path, "run00001")
+def block(steps: list[int], **columns: list[object] | array[float] | array[int]) -> Block:
+    times = array("d", [0.0] * len(steps))
+    return Block("w", None, 1, 0, array("q", steps), times, {key: (None, v) for key, v in columns.items()}, 0)
 
 
-def read(run: RunBuilder) -> StoredRun:
+def test_ends_and_bounds() -> None:
+    curves = curves_of(
+        [
+            block([5, 6, 7], loss=array("d", [3.0, 9.0, 2.0]), text=["a", "b", "c"]),
+            block([0, 7, 1], loss=[1, 4.0, True], other=array("q", [1, 2, 3])),
+        ]
+    )
+    loss = curves["loss"]
+    assert (loss.count, loss.first, loss.last, loss.low, loss.high) == (5, 1, 4.0, 1, 9.0)
+    assert loss.numbers() == [1, 3.0, 9.0, 2.0, 4.0]
+    assert set(curves) == {"loss", "other"}
+
+
+def test_only_some_rows_have_a_metric() -> None:
+    rows = Block(
+        "w", None, 1, 0, array("q", range(4)), array("d", [0.0] * 4), {"a": ([1, 3], array("d", [5.0, 6.0]))}, 0
+    )
+    curve = curves_of([rows])["a"]
+    assert curve.points == [(1, 5.0), (3, 6.0)]
+
+
+def test_nan_and_infinities() -> None:
+    curve = Curve()
+    curve.add([0, 1, 2, 3], array("d", [math.nan, math.inf, 1.0, math.nan]))
+    assert curve.count == 4 and (curve.low, curve.high) == (1.0, math.inf)
+    assert math.isnan(curve.first or 0.0) and math.isnan(curve.last or 0.0)
+    alone = Curve()
+    alone.add([0], [math.nan])
+    assert (alone.low, alone.high) == (None, None) and alone.draw(5) == "×"
+    huge = Curve()
+    huge.add(list(range(200)), array("d", [1.7e308] * 200))
+    assert set(huge.draw(10)) == {"▁"}
+
+
+def test_memory_does_not_grow_and_the_shape_stays() -> None:
+    curve = Curve()
+    for first in range(0, 1_000_000, 8192):
+        curve.add(array("q", range(first, first + 8192)), array("d", map(float, range(first, first + 8192))))
+    assert len(curve.points) <= 4096
+    assert curve.draw(8) == "▁▂▃▄▅▆▇█"
+    assert curve.draw(8, low=0.0, high=10e6)[-1] == "▂"
+
+
+def test_only_the_named_metrics_are_read(tmp_path: Path) -> None:
+    run = RunBuilder(tmp_path, "run00001")
+    run.row(0, None, a=1.0, b=2.0)
     run.finish()
-    return StoredRun(run.dir, 600.0)
+    assert set(read_curves(StoredRun(run.dir, 600.0), ["b"])) == {"b"}
 
 
-def test_defined_metrics_come_first_and_axes_not_at_all(run: RunBuilder) -> None:
-    run.write("define", {"metric": "val.*", "summary": ["max"], "step_metric": "epoch"})
-    for step in range(20):
-        run.row(step, None, loss=1 / (step + 1), epoch=step // 5, note="text")
-        if step % 5 == 4:
-            run.row(step, None, **{"val.acc": step / 20 if step < 15 else 0.1})
-    found = curves(read(run))
-    assert [curve.key for curve in found] == ["val.acc", "loss"]
-    assert found[0] == ("val.acc", [0.2, 0.45, 0.7, 0.1], 0.1, (("max", 0.7),))
-    assert found[1].values == [1 / (step + 1) for step in range(20)]
-    assert (found[1].last, found[1].extremes) == (1 / 20, ())
-
-
-def test_constants_and_counters_are_chosen_last(run: RunBuilder) -> None:
-    for step in range(10):
-        run.row(step, None, lr=0.1, epoch=step, **{f"m{index}": step * index + math.sin(step) for index in range(7)})
-    found = read(run)
-    assert [curve.key for curve in curves(found, most=7)] == [f"m{index}" for index in range(7)]
-    assert {curve.key for curve in curves(found, most=9)} >= {"lr", "epoch"}
-
-
-@pytest.mark.parametrize(
-    ("definition", "extremes"),
-    [
-        ({"summary": ["min", "last"]}, (("min", 1.0),)),
-        ({"summary": ["min", "max"]}, (("min", 1.0), ("max", 3.0))),
-        ({"summary": ["best"], "goal": "maximize"}, (("best", 3.0),)),
-        ({"goal": "maximize"}, (("max", 3.0),)),
-        ({"goal": "minimize"}, (("min", 1.0),)),
-        ({"summary": ["mean"]}, (("mean", 2.0),)),
-        ({"summary": ["last"]}, ()),
-        ({"summary": ["first"]}, ()),
-        ({}, ()),
-    ],
-)
-def test_the_extremes_are_those_that_were_asked_for(
-    run: RunBuilder, definition: dict[str, Any], extremes: tuple[tuple[str, float], ...]
-) -> None:
-    run.write("define", {"metric": "x", **definition})
-    for step, value in enumerate([1.0, 3.0, 2.0]):
-        run.row(step, None, x=value)
-    run.row(3, None, y=math.nan)
-    (curve, *_) = curves(read(run))
-    assert (curve.key, curve.last, curve.extremes) == ("x", 2.0, extremes)
-
-
-def test_points_are_in_the_order_of_steps(run: RunBuilder) -> None:
-    for step in (3, 1, 2):
-        run.row(step, None, x=float(step))
-    assert curves(read(run))[0].values == [1.0, 2.0, 3.0]
-
-
-def test_what_is_not_a_number_is_no_curve(run: RunBuilder) -> None:
-    run.row(0, None, note="text", histogram={"_type": "histogram", "counts": [1], "edges": [0, 1]})
-    assert curves(read(run)) == []
-
-
-def test_named_metrics(run: RunBuilder) -> None:
-    for step in range(3):
-        run.row(step, None, a=step, b=-step)
-    assert [curve.key for curve in curves(read(run), ["b", "a", "never"])] == ["b", "a"]
-
-
-def test_a_long_run_is_sampled_with_its_first_and_last_points(run: RunBuilder, monkeypatch: pytest.MonkeyPatch) -> None:
-    run.write("define", {"metric": "rare", "summary": ["last"]})
-    count = (_MAX_BLOCKS + 4) * BLOCK_ROWS
-    run.row(BLOCK_ROWS + 7, None, rare=5.0)
-    for step in range(count):
-        run.row(step, None, x=float(step), y=-1.0 * step)
-    found = curves(read(run))
-    assert [curve.key for curve in found] == ["rare", "x", "y"]
-    rare, x, _ = found
-    assert rare.last == 5.0, "also where the block that has it is not read"
-    assert (x.values[0], x.last) == (0.0, count - 1.0)
-    assert len(x.values) < 5000
-    assert list(x.values) == sorted(x.values)
-    gaps = [after - before for before, after in zip(x.values, x.values[1:], strict=False)]
-    assert max(gaps) < 3 * BLOCK_ROWS
+def test_a_sample_has_both_ends_and_rare_points() -> None:
+    count = 1000
+    dense = array("d", map(float, range(count)))
+    rare = ([3, 500, 998], array("d", [7.0, 8.0, 9.0]))
+    mixed: list[object] = [step if step % 2 else float(step) for step in range(count)]
+    steps = array("q", range(count))
+    columns: dict[str, Column] = {"dense": (None, dense), "mixed": (None, mixed), "rare": rare, "exact": (None, dense)}
+    one = Block("w", None, 1, 0, steps, array("d", [0.0] * count), columns, 0)
+    curves = curves_of([one], 100, {"exact"})
+    ends = {key: (curve.count, curve.first, curve.last) for key, curve in curves.items()}
+    assert ends == {
+        "dense": (count, 0.0, 999.0),
+        "mixed": (count, 0.0, 999),
+        "rare": (3, 7.0, 9.0),
+        "exact": (count, 0.0, 999.0),
+    }
+    assert curves["dense"].numbers() == [*map(float, range(0, count, 100)), 999.0] == curves["mixed"].numbers()
+    assert (curves["rare"].numbers(), len(curves["exact"].points)) == ([7.0, 8.0, 9.0], count)
