@@ -5,7 +5,6 @@ Runs in any process, on the caller's thread. Knows nothing of sockets, clients o
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from sidecar.projections.replay import Replayed, replay
 from sidecar.projections.store.database import SIDE_FILES, delete, set_aside
 from sidecar.projections.store.reader import StoreReader
 from sidecar.projections.store.writer import StoreWriter
+from sidecar.protocol.atomic import publish
 from sidecar.protocol.errors import RunHeldError, StoreError
 from sidecar.protocol.layout import LOG_NAME, STORE_NAME, RunLock, is_held
 
@@ -87,7 +87,7 @@ def _rebuild(run_directory: Path, log: Path, report: Report | None) -> Rebuilt:
         old_store = set_aside(store)
     for suffix in SIDE_FILES:  # they belong to the old file and must not be used with the new one
         Path(f"{store}{suffix}").unlink(missing_ok=True)
-    os.replace(new, store)
+    publish(new, store)
     size = store.stat().st_size
     return Rebuilt(run_directory.name, replayed.records, points, size, replayed.damage, old_store)
 

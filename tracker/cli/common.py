@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import difflib
 import json
 import math
@@ -181,6 +182,16 @@ def directories(api: Api, ref: str | None) -> list[Path]:
         return [api.run(ref).dir]
     recover(api.dir)
     return run_directories(api.dir)
+
+
+def directory_bytes(directory: Path) -> int:
+    """Return the size of all files below a directory; files that disappear meanwhile do not count."""
+    total = 0
+    for path, _, names in os.walk(directory):
+        for name in names:
+            with contextlib.suppress(OSError):
+                total += os.lstat(os.path.join(path, name)).st_size
+    return total
 
 
 def is_address(named: Any) -> bool:

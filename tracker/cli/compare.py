@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 _ABOUT = """\
 Without RUN: the last two runs; with --project or --where, all runs that they select. Config keys are shown where they
-differ. The best of a metric is marked with * where it is known whether larger or smaller is better: from
-define_metric's goal, or its summary "max" or "min", or from --max and --min."""
+differ. The best value of a metric is marked with * if it is known whether larger or smaller is better: from
+define_metric's goal, its summary "max" or "min", or --max and --min."""
 
 _EXAMPLES = """\
   tracker compare                           the last two runs
@@ -47,13 +47,17 @@ def add(commands: Commands) -> None:
     parser.add_argument("run_refs", metavar="RUN", nargs="*", help=RUN_HELP)
     add_selection(parser)
     parser.add_argument("--all", action="store_true", help="show all config keys, also those that do not differ")
-    parser.add_argument("--max", metavar="KEYS", type=key_list, default=[], help="metrics of which more is better")
-    parser.add_argument("--min", metavar="KEYS", type=key_list, default=[], help="metrics of which less is better")
+    parser.add_argument(
+        "--max", metavar="KEYS", type=key_list, default=[], help="metrics whose larger values are better"
+    )
+    parser.add_argument(
+        "--min", metavar="KEYS", type=key_list, default=[], help="metrics whose smaller values are better"
+    )
     parser.add_argument("--no-curves", action="store_true", help="do not draw the metrics, which is slow for long runs")
 
 
 class Row(NamedTuple):
-    """A line of the comparison: a label, and a cell per run; `marks` are the indexes of the best."""
+    """A line of the comparison: a label and a cell per run; `marks` are the indexes of the best runs."""
 
     label: str
     cells: list[str]
@@ -207,7 +211,7 @@ def _config_cells(values: list[Any], longest: int) -> list[str]:
 
 
 def shorten(text: str, columns: int) -> str:
-    """Return `text` with '…' in its middle if it takes more than `columns`: names often differ at their end."""
+    """Return `text`, with '…' in its middle if it is wider than `columns`: names often differ at their end."""
     if width(text) <= columns:
         return text
     end = columns // 2
@@ -249,13 +253,13 @@ def _summary_rows(
 
 
 def _bounds(curves: list[Curve]) -> dict[str, float]:
-    """Return the scale that the curves of a metric share, so that they can be compared by eye."""
+    """Return the scale shared by the curves of a metric, so that they can be compared by eye."""
     values = [value for curve in curves for value in curve.numbers() if value - value == 0]
     return {"low": min(values), "high": max(values)} if values else {}
 
 
 def _spark_width(keys: dict[str, Any], room: int, runs: int, total: int | None) -> int:
-    """Return a width of charts with which all runs fit beside one another, if there is one."""
+    """Return the width of the charts with which all runs fit side by side, within bounds."""
     if total is None:
         return _SPARK_WIDTH
     labels = min(_LONGEST_LABEL, max(map(width, keys)) + len(" (max)"))
@@ -264,7 +268,7 @@ def _spark_width(keys: dict[str, Any], room: int, runs: int, total: int | None) 
 
 
 def _fold(runs: list[StoredRun], sections: list[Section], longest: int, total: int | None) -> list[str]:
-    """Return the lines: as many runs beside one another as fit, the others below."""
+    """Return the lines: as many runs side by side as fit, the others below."""
     style = Style.of(sys.stdout)
     labels = min(_LONGEST_LABEL, max(width(clean(row.label)) for section in sections for row in section.rows))
     names = [shorten(clean(run.name), longest) for run in runs]

@@ -18,7 +18,7 @@ from sidecar.protocol.filesystems import on_local_disk
 from sidecar.protocol.layout import SIDECARS_NAME, needs_recovery
 from sidecar.protocol.sink_address import parse_sink
 from sidecar.protocol.sink_progress import all_progress
-from tracker.cli.common import CommandError, Commands, directory_api_of, print_json
+from tracker.cli.common import CommandError, Commands, directory_api_of, directory_bytes, print_json
 from tracker.cli.servers import add_sink, given_sinks, sidecar_lines
 from tracker.terminal.style import Style
 from tracker.terminal.text import clean, counted, size, some
@@ -118,7 +118,7 @@ def _facts(api: Api) -> Iterator[Fact]:
     runs = run_directories(api.dir)
     orphaned = [directory.name for directory in runs if needs_recovery(directory)]
     problem = f"{some(orphaned)} not finished by a sidecar that died: run 'tracker sync'" if orphaned else ""
-    yield Fact("runs", f"{len(runs):,}, {size(_bytes(api.dir))}", problem)
+    yield Fact("runs", f"{len(runs):,}, {size(directory_bytes(api.dir))}", problem)
 
 
 def _disk(root: Path, existing: Path) -> tuple[str, str]:
@@ -129,18 +129,6 @@ def _disk(root: Path, existing: Path) -> tuple[str, str]:
         return kind, ""
     problem = f"only {size(free)} free" if free < _LOW_DISK_BYTES else ""
     return f"{kind}, {size(free)} free", problem
-
-
-def _bytes(directory: Path) -> int:
-    """Return the size of all files below a directory; files that disappear meanwhile do not count."""
-    total = 0
-    for path, _, names in os.walk(directory):
-        for name in names:
-            try:
-                total += os.lstat(os.path.join(path, name)).st_size
-            except OSError:
-                continue
-    return total
 
 
 def _sidecars(root: Path) -> Iterator[str]:

@@ -41,7 +41,7 @@ _SCREENFUL = 20
 
 _SPARK_WIDTH = 16
 _COMFORTABLE = {"NAME": 20, "PROJECT": 12}
-"""Widths to which columns may shrink to make room for numbers of the summary."""
+"""Widths to which columns may shrink to make room for columns of the summary."""
 
 
 def add(commands: Commands) -> None:
@@ -152,7 +152,7 @@ def _spark(run: StoredRun, key: str) -> str:
 
 
 def _add_common(heads: list[Column], rows: list[list[str]], runs: list[StoredRun], total: int) -> None:
-    """Add the two most common numbers of the summaries, those of them for which there is room."""
+    """Add columns for the two most common numbers in the summaries, or for one, if they fit."""
     keys = common_keys(runs)
     titles = short_heads(keys)
     for count in (2, 1):
@@ -172,8 +172,9 @@ def _add_common(heads: list[Column], rows: list[list[str]], runs: list[StoredRun
 
 
 def common_keys(runs: list[StoredRun]) -> list[str]:
-    """Return the summary keys that hold numbers, the most common first; of equally common ones those first for which
-    a run defined a goal or an aggregate, then those of a validation.
+    """Return the summary keys that hold numbers, the most common first.
+
+    Equally common keys: those with a goal or an aggregate first, then those of a validation.
     """
     counts: Counter[str] = Counter()
     defined: set[str] = set()
@@ -197,13 +198,13 @@ def _about(run: StoredRun, now: float) -> list[str]:
 
 
 def pending(run: StoredRun) -> str:
-    """Return what of a run its servers do not have yet: ``"12 KiB for mlflow"``; empty if nothing."""
+    """Return how much of a run is still to be sent to its servers: ``"12 KiB for mlflow"``; empty if nothing."""
     behind = {address: sink["behind_bytes"] for address, sink in run.sinks.items() if sink["behind_bytes"]}
     return ", ".join(f"{size(count)} for {address.partition('+')[0]}" for address, count in behind.items())
 
 
 def length(run: StoredRun, now: float) -> str:
-    """Return how long a run took, or has been running."""
+    """Return a run's duration; of a running one, its duration so far."""
     if run.start_time is None:
         return ""
     end = now if run.state in ("running", "stalled") else run.end_time or run.last_time or run.start_time

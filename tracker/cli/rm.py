@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sidecar.protocol.layout import is_held
-from tracker.cli.common import RUN_HELP, Commands, UsageError, directory_api_of, say
+from tracker.cli.common import RUN_HELP, Commands, UsageError, directory_api_of, directory_bytes, say
 from tracker.cli.select import WHERE_HELP, add_selection, is_selected, nothing_selected, selected
 from tracker.cli.table import Column, table
 from tracker.terminal.style import Style
@@ -58,7 +58,7 @@ def run(args: argparse.Namespace) -> int:
             holder = is_held(run.dir)
             if holder is not None:
                 raise RunHeldError(run.id, holder)
-    total = sum(_bytes(run.dir) for run in runs)
+    total = sum(directory_bytes(run.dir) for run in runs)
     if not args.yes and not _confirmed(runs, total):
         return 1
     for run in runs:
@@ -90,7 +90,8 @@ def _confirmed(runs: list[StoredRun], total: int) -> bool:
         Column("SIZE", right=True),
     ]
     rows = [
-        [run.id, "" if run.name == run.id else run.name, run.state, size(_bytes(run.dir))] for run in runs[:_LISTED]
+        [run.id, "" if run.name == run.id else run.name, run.state, size(directory_bytes(run.dir))]
+        for run in runs[:_LISTED]
     ]
     say("\n".join(table(heads, rows)))
     if len(runs) > _LISTED:
@@ -102,10 +103,6 @@ def _confirmed(runs: list[StoredRun], total: int) -> bool:
         return True
     say("nothing was removed")
     return False
-
-
-def _bytes(directory: Path) -> int:
-    return sum(path.lstat().st_size for path in directory.rglob("*") if path.is_file())
 
 
 def _remove(directory: Path) -> None:

@@ -112,7 +112,7 @@ def _head(run: StoredRun, now: float) -> dict[str, str]:
 
 
 def _program(run: StoredRun) -> str:
-    """Return which program logged the run, and where."""
+    """Return the program that logged the run, its process, host and Python version."""
     writer = next(iter(run.writers.values()))
     parts = [
         str(writer.get("program") or ""),
@@ -192,7 +192,7 @@ def _other_summary(run: StoredRun, curves: dict[str, Curve]) -> dict[str, str]:
 
 
 def sink_text(sink: dict[str, Any]) -> str:
-    """Return how far a run is on its way to a server."""
+    """Return whether a run has been sent to a server, or how much is pending and why."""
     if not sink["behind_bytes"]:
         return "sent"
     why = sink["error"] or ("offline; 'tracker sync' sends it" if sink["offline"] else "being sent")

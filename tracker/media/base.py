@@ -6,7 +6,6 @@ which files belong to it; where these are stored is decided here, and how they g
 
 from __future__ import annotations
 
-import hashlib
 import io
 import os
 import re
@@ -15,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Any, ClassVar, NamedTuple
 
-from sidecar.protocol.digests import Digest, digest_file
+from sidecar.protocol.digests import digest_file
 
 MEDIA_NAME = "media"
 """Directory of media files below the run's files."""
@@ -48,12 +47,8 @@ class MediaFile:
         self._content = content if isinstance(content, bytes) else Path(content)
         self._extension = extension
         self.role = role
-        if isinstance(self._content, bytes):
-            digest = Digest(len(self._content), hashlib.sha256(self._content).hexdigest())
-        else:
-            with self.open() as file:
-                digest = digest_file(file)
-        self.size, self.sha256 = digest
+        with self.open() as file:
+            self.size, self.sha256 = digest_file(file)
 
     def open(self) -> IO[bytes]:
         """Return a binary file with the content."""

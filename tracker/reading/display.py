@@ -21,7 +21,7 @@ _SPARK_WIDTH = 24
 
 
 def runs_html(runs: Sequence[ReadableRun]) -> str:
-    """Return a table with a row per run, the first ones of a long list."""
+    """Return a table with a row per run; of a long list only the first ones."""
     now = time.time()
     heads = ("id", "name", "project", "state", "started", "duration", "steps")
     rows = []
@@ -31,12 +31,12 @@ def runs_html(runs: Sequence[ReadableRun]) -> str:
         name = "" if run.name == run.id else run.name
         step = "" if run.step is None else f"{run.step:,}"
         rows.append((run.id, name, run.project, run.state, ago(run.start_time, now), lasted, step))
-    more = f", the first {_MAX_RUNS} of them" if len(runs) > _MAX_RUNS else ""
+    more = f" (first {_MAX_RUNS})" if len(runs) > _MAX_RUNS else ""
     return f"<div>{counted(len(runs), 'run')}{more}</div>{_table(heads, rows)}"
 
 
 def run_html(run: ReadableRun) -> str:
-    """Return what a run is, its config, and its main metrics with their curves."""
+    """Return tables of a run's identity, its config, and its main metrics with their curves."""
     rows = [("id", run.id), ("name", run.name), ("project", run.project), ("state", run.state)]
     rows.append(("started", ago(run.start_time, time.time())))
     config = [(".".join(path), number(value)) for path, value in flatten(dict(run.config))]

@@ -17,7 +17,7 @@ def frame(columns: dict[str, list[Any]]) -> pandas.DataFrame:
     import pandas as pd
 
     def exact(values: list[Any]) -> Any:
-        """Return a column of integers with gaps as an array of nullable integers; pandas would make floats of them."""
+        """Return a column of integers with gaps as nullable integers; pandas would convert them to floats."""
         numbers = [value for value in values if value is not None]
         if len(numbers) == len(values) or not numbers or any(type(value) is not int for value in numbers):
             return values

@@ -1,4 +1,4 @@
-"""RunReader: what a run is read through, whatever keeps it: the store in its directory, or a server it was sent to."""
+"""Interfaces of what is read: RunReader, a store or a server with one run; ReadableRun, a run as charts need it."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from sidecar.projections.store.blocks import Block
 
 
 class RunReader(Protocol):
-    """What keeps a run, and what it says of it. All methods raise `sidecar.protocol.errors.StoreError`."""
+    """Reads one run from its store or from a server. All methods raise `sidecar.protocol.errors.StoreError`."""
 
     def state(self) -> dict[str, Any]:
-        """What the run is, as `RunState.to_map` gives it."""
+        """Return the run's state, as `RunState.to_map` does."""
 
     def checkpoint(self) -> int:
-        """The offset in the run's log up to which everything is there."""
+        """Return the offset in the run's log up to which the content is complete."""
 
     def version(self) -> str:
-        """A text that changes when the content does."""
+        """Return a string that changes whenever the content does."""
 
     def keys(self) -> list[str]:
-        """The metrics that were logged, in the order of their first appearance."""
+        """Return the metrics that were logged, in the order of their first appearance."""
 
     def columns(
         self,
@@ -31,18 +31,18 @@ class RunReader(Protocol):
         *,
         most: int | None = None,
     ) -> Iterator[Block]:
-        """Yield blocks of rows, ordered by their smallest step, all of one moment, for `projections.store.rows`.
+        """Yield the blocks, ordered by their smallest step, as a snapshot, for `projections.store.rows`.
 
         Args:
-            keys: only these metrics, and no blocks without any of them; a key that was never logged is no error.
-            min_step: leave out blocks whose steps are all smaller. Blocks are whole: other steps may be in them.
+            keys: only these metrics, and no blocks without any of them; a key that was never logged is not an error.
+            min_step: leave out blocks whose steps are all smaller. Blocks are whole: they may hold other steps too.
             max_step: leave out blocks whose steps are all larger.
             most: read at most this many blocks, evenly spaced, the first and the last among them; None: all.
         """
 
 
 class ReadableRun(Protocol):
-    """The part of a stored run that pictures of it are made from."""
+    """The part of a stored run that tables and charts are made from."""
 
     @property
     def id(self) -> str: ...

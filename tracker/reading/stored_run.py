@@ -11,26 +11,20 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, overload
 
-from sidecar.projections.replay import EachRecord, replay
-from sidecar.projections.run_state import RunState
-from sidecar.projections.store.reader import StoreReader
 from sidecar.projections.store.rows import columns_for, history, rows
-from sidecar.protocol.errors import LogFormatError, StoreError
-from sidecar.protocol.layout import FILES_NAME, LOG_NAME, STORE_NAME
+from sidecar.protocol.layout import FILES_NAME
 from sidecar.protocol.limits import PART_PREFIX
 from sidecar.protocol.plain import flatten
 from sidecar.protocol.sink_progress import all_progress
 from tracker.errors import UnknownMetricError
 from tracker.reading.display import run_html
 from tracker.reading.reader import RunReader
+from tracker.reading.stores import open_store, read_state
 from tracker.reading.views import ReadOnlyDict, ReadOnlyList
 from tracker.terminal.text import some
 
 if TYPE_CHECKING:
     import pandas
-
-_PATIENCE_SECONDS = 5.0
-"""Maximum wait for a store that a live sidecar is about to create, in seconds."""
 
 
 class StoredFile(NamedTuple):
@@ -241,16 +235,16 @@ class StoredRun:
             UnknownMetricError: a metric that was never logged. TypeError, ValueError: an argument that is not valid.
             ImportError: pandas is asked for and not installed.
         """
-        wanted = _checked_keys(keys)
+        keys = _checked_keys(keys)
         samples = _integer(samples, "samples must be a number of rows or None")
         if samples is not None and samples < 1:
             raise ValueError(f"samples must be at least 1, or None for every row, not {samples}")
         if not isinstance(x, str):
             raise TypeError(f"x must be 'step', 'time' or a metric's name, not {x!r}")
         store = self.store()
-        self._check_logged(store, [*(wanted or ()), *(() if x in ("step", "time") else (x,))])
-        columns = history(store.columns(columns_for(wanted, x)), wanted, samples, x)
-        if not has_labels(store):
+        self._check_logged(store, [*(keys or ()), *(() if x in ("step", "time") else (x,))])
+        columns = history(store.columns(columns_for(keys, x)), keys, samples, x)
+        if not _has_labels(store):
             del columns["_label"]
         if not pandas:
             return columns
@@ -273,13 +267,13 @@ class StoredRun:
         Raises:
             UnknownMetricError: a metric that was never logged. TypeError: an argument that is not valid.
         """
-        wanted = _checked_keys(keys)
+        keys = _checked_keys(keys)
         min_step = _integer(min_step, "min_step must be a step, an integer")
         max_step = _integer(max_step, "max_step must be a step, an integer")
         store = self.store()
-        self._check_logged(store, wanted or ())
-        found = rows(store.columns(wanted, min_step, max_step), wanted, min_step, max_step)
-        return found if has_labels(store) else map(_without_label, found)
+        self._check_logged(store, keys or ())
+        every_row = rows(store.columns(keys, min_step, max_step), keys, min_step, max_step)
+        return every_row if _has_labels(store) else map(_without_label, every_row)
 
     def _check_logged(self, store: RunReader, keys: Sequence[str]) -> None:
         if keys:
@@ -299,8 +293,8 @@ class StoredRun:
     def to_row(self, names: Sequence[str]) -> dict[str, Any]:
         """Return the fields `names`, then ``config.<key>`` and ``summary.<key>``, nested keys joined with dots."""
         row = {name: getattr(self, name) for name in names}
-        for place in ("config", "summary"):
-            row |= {".".join((place, *path)): value for path, value in flatten(self._map(place))}
+        for part in ("config", "summary"):
+            row |= {".".join((part, *path)): value for path, value in flatten(self._map(part))}
         return row
 
     def refresh(self) -> StoredRun:
@@ -324,32 +318,7 @@ class StoredRun:
         Raises:
             StoreError: it cannot be rebuilt, for example on a read-only medium; the message says why.
         """
-        reader = StoreReader(self.dir / STORE_NAME)
-        try:
-            reader.checkpoint()
-        except StoreError as error:
-            self._heal(reader, error)
-        return reader
-
-    def _heal(self, reader: StoreReader, error: StoreError) -> None:
-        from sidecar.projections.rebuild import RunHeldError, rebuild
-
-        patient_until = time.monotonic() + _PATIENCE_SECONDS
-        while True:
-            try:
-                rebuild(self.dir)
-                return
-            except RunHeldError:  # its sidecar is about to create it
-                if time.monotonic() > patient_until:
-                    raise error from None
-            except (OSError, LogFormatError) as reason:
-                raise StoreError(f"{error}; it cannot be rebuilt here: {reason}") from reason
-            time.sleep(0.05)
-            try:
-                reader.checkpoint()
-                return
-            except StoreError as again:
-                error = again
+        return open_store(self.dir)
 
     def _load(self) -> dict[str, Any]:
         if self._state is None:
@@ -357,34 +326,22 @@ class StoredRun:
         return self._state
 
     def _read_state(self) -> dict[str, Any]:
-        try:
-            return StoreReader(self.dir / STORE_NAME).state()
-        except StoreError:
-            return self._state_by_log()
-
-    def _state_by_log(self) -> dict[str, Any]:
-        """Read the state from the log, for a missing or damaged store."""
-        state = RunState()
-        try:
-            replay(self.dir / LOG_NAME, 0, EachRecord(state.apply))
-        except (OSError, LogFormatError) as error:
-            return RunState().to_map() | {"state": "unreadable", "reason": str(error)}
-        return state.to_map()
+        return read_state(self.dir)
 
     def _get(self, key: str) -> Any:
         return self._load().get(key)
 
     def _text(self, key: str) -> str | None:
-        found: str | None = self._get(key)
-        return found
+        text: str | None = self._get(key)
+        return text
 
     def _whole(self, key: str) -> int | None:
-        found: int | None = self._get(key)
-        return found
+        number: int | None = self._get(key)
+        return number
 
     def _moment(self, key: str) -> float | None:
-        found: float | None = self._get(key)
-        return found
+        moment: float | None = self._get(key)
+        return moment
 
     def _map(self, key: str) -> dict[str, Any]:
         return dict(self._get(key) or {})
@@ -406,8 +363,8 @@ def _integer(value: Any, must_be: str) -> int | None:
         raise TypeError(f"{must_be}, not {value!r}") from None
 
 
-def has_labels(store: RunReader) -> bool:
-    """Whether the rows of a run have ``_label``: it has several writers."""
+def _has_labels(store: RunReader) -> bool:
+    """Whether the rows of a run have ``_label``, because it has several writers."""
     return len(store.state().get("writers") or ()) > 1
 
 

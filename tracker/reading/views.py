@@ -1,4 +1,4 @@
-"""Read-only views: what a stored run hands out, so that a change in memory is not taken for a change of the run."""
+"""Read-only views: what a stored run returns, so that a change in memory is not mistaken for a change of the run."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any, NoReturn
 
 
 class ReadOnlyError(TypeError):
-    """A change of what was read from a stored run, which would change nothing on disk."""
+    """Raised by an attempt to change what was read from a stored run: it would change nothing on disk."""
 
 
 def _refuse(view: ReadOnlyDict | ReadOnlyList, *_: object, **__: object) -> NoReturn:
@@ -19,7 +19,7 @@ def _refuse(view: ReadOnlyDict | ReadOnlyList, *_: object, **__: object) -> NoRe
 
 
 class ReadOnlyDict(dict[str, Any]):
-    """A dict that cannot be changed; copies of it are plain dicts. Nested dicts and lists are read-only, too."""
+    """A dict that cannot be changed; copies of it are plain dicts. Nested dicts and lists are read-only too."""
 
     _run = ""
     _what = ""
