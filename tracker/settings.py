@@ -7,7 +7,6 @@ The fields of `Settings` are the one table of all settings: name, default, envir
 from __future__ import annotations
 
 import configparser
-import difflib
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
@@ -282,6 +281,8 @@ def _check_name(name: object, where: str) -> None:
 
 
 def _nearest(name: str, names: Iterable[str]) -> str | None:
+    import difflib  # only for a mistyped name
+
     return next(iter(difflib.get_close_matches(name, list(names), n=1)), None)
 
 

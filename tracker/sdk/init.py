@@ -6,7 +6,6 @@ import contextlib
 import os
 import platform
 import random
-import shlex
 import sys
 import time
 from collections.abc import Mapping
@@ -173,6 +172,8 @@ def _announce(run: Run, lifecycle: AttachedLifecycle, attached: Attached, before
     elif root == root_dir():
         line += f", kept in {short_path(root)} · follow it: tracker tail {run.id}"
     else:
+        import shlex
+
         line += f" · follow it: tracker tail {run.id} --dir {shlex.quote(str(root))}"
     show(line + "\n")
     now = run.config.as_dict()

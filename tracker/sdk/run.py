@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from html import escape
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -333,6 +332,8 @@ class Run:
     def _repr_html_(self) -> str:
         """Return a small table, for notebooks."""
         rows = {"run": f"{self.name} ({self.id})", "project": self.project, "state": self.state, "directory": self.dir}
+        from html import escape
+
         cells = "".join(f"<tr><th>{name}</th><td>{escape(str(value))}</td></tr>" for name, value in rows.items())
         return f"<table>{cells}</table>"
 
