@@ -505,6 +505,14 @@ def test_an_error_at_a_prompt_is_not_the_end_of_the_run(scripts: Scripts, root: 
     assert found.state["state"] == "finished" and found.stored() == [(0, {"x": 1})]
 
 
+def test_ctrl_c_ends_the_loop_of_the_shell_too(scripts: Scripts, root: Path) -> None:
+    code = "import os, signal, tracker; tracker.init().log({'x': 1}); os.kill(os.getpid(), signal.SIGINT); print('no')"
+    done = scripts.run(code, env={"TRACKER_SILENT": None}, exit_code=-signal.SIGINT)
+    assert "killed after" in done.err and done.out == ""
+    code = "import sys, tracker\ntry: raise KeyboardInterrupt\nexcept KeyboardInterrupt: tracker.init(); sys.exit(130)"
+    scripts.run(code, env={"TRACKER_SILENT": None}, exit_code=130)
+
+
 def test_sigterm_prints_one_line(scripts: Scripts) -> None:
     code = "import os, signal, tracker; tracker.init(id='run', name='mine'); os.kill(os.getpid(), signal.SIGTERM)"
     done = scripts.run(code, env={"TRACKER_SILENT": None}, exit_code=-15)

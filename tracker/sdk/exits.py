@@ -5,6 +5,7 @@ The hooks are chained: those installed before are called too. They only note wha
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
@@ -108,6 +109,16 @@ class ExitHooks:
         if getattr(sys, "last_value", None) is error and not interactive():
             self.how = exit_of(kind, error, trace)
         self._excepthook(kind, error, trace)
+
+    def keep_interrupt(self) -> None:
+        """After Ctrl-C, let the process still die of SIGINT, so that a shell stops its loop or script, too.
+
+        Call it last. Python notes an uncaught `KeyboardInterrupt` when it leaves the main script, and clears the note
+        whenever a string is executed, as in the import of a module with a named tuple or a dataclass.
+        """
+        if self.how is not None and self.how.signal == signal.SIGINT:
+            with contextlib.suppress(KeyboardInterrupt):
+                exec("raise KeyboardInterrupt")  # noqa: S102  (a constant; sets the note again)
 
     def _on_exit(self, argument: Any = None, /) -> Any:
         if threading.current_thread() is not threading.main_thread():  # it ends a thread, not the process

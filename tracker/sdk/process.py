@@ -108,6 +108,7 @@ class Process:
                 lifecycle.end(how)
             except Exception:
                 _log.exception("run %s could not be finished; the sidecar recovers the rest", lifecycle.id)
+        self._hooks.keep_interrupt()
 
     def _on_signal(self, how: Exit) -> None:
         """Append how each run ends. A sidecar on this machine reads it from the window; to another it is sent here."""
