@@ -539,6 +539,8 @@ def test_an_error_of_init_is_one_short_traceback(scripts: Scripts) -> None:
     done = scripts.run("import tracker\ntracker.init(id='run').finish()\ntracker.init(id='run')", exit_code=1)
     assert done.err.count("Traceback") == 1 and "direct cause" not in done.err and "backend.py" not in done.err
     assert done.err.splitlines()[-1].startswith("tracker.errors.ResumeError: run 'run' ")
+    done = scripts.run("import tracker\ntracker.init(resume='maybe')", exit_code=1)
+    assert "settings.py" not in done.err and done.err.splitlines()[-1].endswith("not 'maybe'")
 
 
 def test_a_forked_child_has_no_process_to_warn_of(scripts: Scripts) -> None:

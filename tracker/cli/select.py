@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from tracker.cli.common import CommandError, UsageError
+from tracker.reading.root import kept_elsewhere
 from tracker.terminal.text import some
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ def nothing_selected(api: Api, args: argparse.Namespace) -> str:
     """Return the message for an empty list of runs."""
     if is_selected(args):
         return f"no runs match ({len(api.runs())} in {api.place})"
-    return f"no runs in {api.place}"
+    return f"no runs in {api.place}{kept_elsewhere(api.place)}"
 
 
 def read_value(text: str) -> Any:

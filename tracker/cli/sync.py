@@ -171,7 +171,10 @@ def _forget(api: Api, args: argparse.Namespace, chosen: list[Path]) -> int:
     elif forgotten:
         print(f"{counted(len(forgotten), 'run')} will not be sent to {address.text} any more: {some(forgotten)}")
     if busy:
-        raise CommandError(f"{counted(len(busy), 'run')} still running or being sent: {some(busy)}; try again later")
+        raise CommandError(
+            f"{counted(len(busy), 'run')} still running or being sent: {some(busy)}; try again later, or stop the "
+            "sidecar: 'tracker doctor' shows its address, 'sidecar stop ADDRESS' stops it"
+        )
     return 0
 
 

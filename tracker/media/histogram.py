@@ -58,6 +58,10 @@ class Histogram(Media):
         else:
             self._count([float(value) for value in _flat(values)], num_bins)
 
+    def __repr__(self) -> str:
+        low, high = self.edges[0], self.edges[-1]
+        return f"<tracker.Histogram of {sum(self.counts):g} values from {low:g} to {high:g}, {len(self.counts)} bins>"
+
     def to_map(self) -> dict[str, Any]:
         body: dict[str, Any] = {"_type": self.type, "counts": self.counts, "edges": self.edges}
         if self.left_out:

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 
 from sidecar.protocol.limits import valid_name
 from tracker.errors import AmbiguousRunError, RunNotFoundError
+from tracker.reading.root import kept_elsewhere
 from tracker.reading.sources import Source
 from tracker.reading.stored_run import StoredRun
 from tracker.terminal.text import ago, clean, counted
@@ -85,11 +86,11 @@ def _not_found(source: Source, reference: str, names: Mapping[str, str]) -> RunN
         hint = "; there are no entities: use the run's id or name, or project/name"
         names = names or source.names()
     elif not names:
-        return RunNotFoundError(f"{message}, which has no runs")
+        return RunNotFoundError(f"{message}, which has no runs{kept_elsewhere(source.place)}")
     similar = _similar(str(reference).rpartition("/")[2], names)
     if similar:
         return RunNotFoundError(f"{message}; did you mean {', '.join(similar)}?{hint[1:]}")
-    return RunNotFoundError(f"{message}, which has {counted(len(names), 'run')}{hint}")
+    return RunNotFoundError(f"{message}, which has {counted(len(names), 'run')}{hint}{kept_elsewhere(source.place)}")
 
 
 def _similar(wanted: str, names: Mapping[str, str]) -> list[str]:

@@ -1,6 +1,7 @@
 """The root directory that readers use: the nearest ``.tracker``, in this directory or one above it.
 
-Looks at directories only, on the caller's thread. `tracker.init` does not search: it writes to ``./.tracker``.
+Looks at directories and settings only, on the caller's thread. `tracker.init` does not search: it writes to
+``./.tracker``.
 """
 
 from __future__ import annotations
@@ -8,7 +9,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from tracker.settings import root_dir
+from sidecar.protocol.layout import REMOTE_NAME
+from tracker.settings import resolve, root_dir
 
 ROOT_NAME = ".tracker"
 
@@ -44,3 +46,17 @@ def nearest_root(start: Path, top: Path) -> Path | None:
     except OSError:
         return None
     return None
+
+
+def kept_elsewhere(place: str) -> str:
+    """Return a clause on where the runs of this machine are, if a sidecar elsewhere keeps them; else an empty string.
+
+    Args:
+        place: the root directory or the server that was searched in vain.
+    """
+    if "://" in place:
+        return ""
+    address = resolve({"dir": place}).sidecar
+    if address is None and not (Path(place) / REMOTE_NAME).is_dir():
+        return ""
+    return f"; runs logged through {address or 'a sidecar elsewhere'} are kept by that sidecar, look on its machine"

@@ -157,7 +157,8 @@ def _store_at(address: str) -> ClickhouseStore:
     if not address.startswith("clickhouse+"):
         kind = address.partition("://")[0]
         raise ValueError(
-            f"Api reads a directory, or clickhouse+http://host:8123/database, and cannot read from {kind}:// addresses"
+            f"Api reads a directory, or clickhouse+http://host:8123/database, and cannot read from {kind}:// "
+            "addresses; to read the runs of a sidecar, give its directory, on its machine"
         )
     from sidecar.sinks.clickhouse.reader import ClickhouseStore
 

@@ -150,9 +150,9 @@ def _wait_for_sinks(run: EndedRun, interface: Interface, sinks: dict[str, Any], 
     for address, size_bytes in pending.items():
         error = f", {sinks[address]['error']}" if sinks[address]["error"] else ""
         _log.warning(
-            "run %s: %d B pending for %s%s; the sidecar keeps trying in the background, see 'tracker ls'",
+            "run %s: %s pending for %s%s; the sidecar keeps trying in the background, see 'tracker ls'",
             run.id,
-            size_bytes,
+            size(size_bytes),
             address,
             error,
         )

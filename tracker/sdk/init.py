@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from sidecar.protocol.deadline import Deadline
 from sidecar.protocol.layout import REMOTE_NAME, RUNS_NAME, make_root
 from sidecar.protocol.limits import new_id
-from tracker.errors import LaunchError, ResumeError, RunActiveError
+from tracker.errors import LaunchError, ResumeError, RunActiveError, SettingsError
 from tracker.sdk import current, last_run, process
 from tracker.sdk.disabled import DisabledLifecycle
 from tracker.sdk.exits import exit_of
@@ -52,7 +52,10 @@ def start(arguments: Mapping[str, Any], config: Any, settings: Settings | dict[s
     Raises:
         see `tracker.init`.
     """
-    resolved = resolve(arguments, settings)
+    try:
+        resolved = resolve(arguments, settings)
+    except SettingsError as error:
+        raise error.with_traceback(None) from None  # its message is complete
     _warn_of_unknown_variables()
     values = {key: plain(value) for key, value in as_mapping(config, "config").items()}
     if resolved.mode == "disabled":
@@ -68,7 +71,7 @@ def start(arguments: Mapping[str, Any], config: Any, settings: Settings | dict[s
         try:
             return _start(shared, resolved, values)
         except (LaunchError, ResumeError) as error:
-            raise error.with_traceback(None) from None  # its message is complete; the causes are internals
+            raise error.with_traceback(None) from None  # as above
 
 
 def _previous(settings: Settings) -> Run | None:

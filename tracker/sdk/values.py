@@ -155,6 +155,8 @@ def described(value: Any) -> str:
     """Return what a value is, for a message: ``"an int"``, ``"a list of 3 numbers"``, ``"None"``."""
     if value is None:
         return "None"
+    if isinstance(value, bytes | complex):
+        return "bytes" if isinstance(value, bytes) else "a complex number"
     name = type(value).__name__
     text = f"{'an' if name[:1].lower() in 'aeio' or name == 'ndarray' else 'a'} {name}"
     try:

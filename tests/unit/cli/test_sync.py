@@ -49,7 +49,8 @@ def test_a_server_is_forgotten(root: Path, capsys: Captured) -> None:
     live.store()
     write_progress(live.dir, SinkProgress(gone))
     with live.held():
-        assert "1 run still running or being sent: live0001" in fails(capsys, 1, "sync", "--forget", gone)
+        line = fails(capsys, 1, "sync", "--forget", gone)
+        assert "1 run still running or being sent: live0001" in line and "'sidecar stop ADDRESS' stops it" in line
     live.log.close()
     assert [progress.address for progress in all_progress(root / "runs" / "first001")] == [other]
     assert all_progress(root / "runs" / "second02") == []

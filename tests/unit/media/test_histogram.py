@@ -23,6 +23,7 @@ def test_histograms() -> None:
     assert Histogram(np_histogram=np.histogram(np.arange(10), 5)).to_map()["counts"] == [2.0] * 5  # type: ignore[arg-type]
     assert sum(Histogram(np.ones((3, 4)), num_bins=3).counts) == 12
     assert Histogram([]).counts == [0.0] * 64
+    assert repr(Histogram([1, 2, 4], num_bins=3)) == "<tracker.Histogram of 3 values from 1 to 4, 3 bins>"
     decode(encode(Record("log", "r", "c", 1, 1.0, {"step": 1, "data": metrics({"h": Histogram([1, 2])})})))
     with pytest.raises(ValueError, match="2 counts and 2 edges"):
         Histogram(np_histogram=([1, 2], [1, 2]))

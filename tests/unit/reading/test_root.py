@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.unit.run_builder import RunBuilder
+from tracker.errors import RunNotFoundError
 from tracker.reading.api import Api
 from tracker.reading.root import find_root, nearest_root
 
@@ -68,3 +69,15 @@ def test_what_a_stranger_left_above_is_not_used(project: Path) -> None:
     assert find_root() == project / "notebooks" / "deep" / ".tracker"
     os.chown(project, 12345, 12345)
     assert find_root() == project / ".tracker", "the project is his, too"
+
+
+def test_runs_that_a_sidecar_elsewhere_keeps(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(RunNotFoundError, match=r"which has no runs$"):
+        Api().run("last")
+    (project / ".tracker" / "remote").mkdir(parents=True)
+    with pytest.raises(RunNotFoundError, match=r"no runs; runs logged through a sidecar elsewhere are kept by that"):
+        Api().run("last")
+    monkeypatch.setenv("TRACKER_SIDECAR", "tcp://host:5757")
+    RunBuilder(project / ".tracker", "run00001").finish()
+    with pytest.raises(RunNotFoundError, match=r"has 1 run; runs logged through tcp://host:5757 are kept by"):
+        Api().run("nothing")

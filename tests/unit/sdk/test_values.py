@@ -137,7 +137,7 @@ def test_half_a_character_in_a_text_is_replaced() -> None:
         ({"x": [0] * 1001}, TypeError, "'x' is a list of 1001 items;"),
         ({"x": np.zeros(0)}, TypeError, r"'x' is an ndarray of shape \(0,\)"),
         ({"x": np.array(["2020-01-01"], "M8[D]")}, TypeError, r"'x' is an ndarray of shape \(1,\)"),
-        ({"x": 1j}, TypeError, "'x' is a complex;"),
+        ({"x": 1j}, TypeError, "'x' is a complex number;"),
         ({"x": np.array([1j])}, TypeError, "'x' is an ndarray"),
         ({"x": Shapeless()}, TypeError, "'x' is a Shapeless;"),
         ({"x": Decimal("sNaN")}, ValueError, "'x' is a Decimal that is not a 64-bit float"),
