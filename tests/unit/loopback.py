@@ -1,6 +1,6 @@
-"""A small HTTP server on loopback that answers with the very bytes that a test has planned, whole or not.
+"""A small HTTP server on loopback that sends exactly the bytes that a test has planned.
 
-One thread takes connections, one for each of them answers; all are gone when the context is left.
+One thread accepts connections, and one thread per connection responds; all have ended when the context is left.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import NamedTuple
 
 SECONDS = 10.0
-"""After which the server gives a client up."""
+"""Timeout of the server for a client, in seconds."""
 
 
 class Request(NamedTuple):
@@ -24,12 +24,12 @@ class Request(NamedTuple):
 
 
 class Reply(NamedTuple):
-    """What the server does when it has read a request.
+    """Response of the server to a request.
 
     Attributes:
-        data: the bytes it sends.
-        cut: it ends the connection then.
-        silent: it says nothing more until the test is over.
+        data: the bytes to send.
+        cut: close the connection afterwards.
+        silent: send nothing more until the context is left.
     """
 
     data: bytes
@@ -38,18 +38,19 @@ class Reply(NamedTuple):
 
 
 def reply(status: int, body: bytes = b"", length: int | None = None, cut: bool = False, **headers: str) -> Reply:
-    """Return a reply with a length, which is the body's unless another is given; headers with "_" for "-"."""
+    """Return a reply with a Content-Length, by default that of the body; names of headers have "_" for "-"."""
     lines = [f"HTTP/1.1 {status} As Planned", f"Content-Length: {len(body) if length is None else length}"]
     lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
     return Reply("\r\n".join((*lines, "", "")).encode() + body, cut)
 
 
 class Loopback:
-    """A server that answers with what `replies` has next, and 200 when that is all; a context manager.
+    """A server that sends the next of `replies` to each request, and 200 when none remain; a context manager.
 
     Attributes:
-        requests: what came.
-        connections: how many connections there were.
+        replies: the planned replies.
+        requests: the received requests.
+        connections: number of accepted connections.
     """
 
     def __init__(self, tls: ssl.SSLContext | None = None) -> None:
@@ -88,10 +89,10 @@ class _Server(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
 
     def server_bind(self) -> None:
-        socketserver.TCPServer.server_bind(self)  # HTTPServer's own would look this machine's name up
+        socketserver.TCPServer.server_bind(self)  # HTTPServer.server_bind looks up the name of this machine
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """A client may go away at any time."""
+        """Clients may disconnect at any time."""
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -125,4 +126,4 @@ class _Handler(BaseHTTPRequestHandler):
         return b"".join(parts)
 
     def log_message(self, format: str, *args: object) -> None:
-        """Prints nothing; there is `Loopback.requests`."""
+        """Print nothing; see `Loopback.requests`."""

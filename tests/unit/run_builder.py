@@ -1,4 +1,4 @@
-"""Makes runs on disk without a sidecar: records into a log, the log into a store, as a sidecar would leave them."""
+"""Builds runs on disk without a sidecar: writes records to a log, and the log to a store, as a sidecar does."""
 
 from __future__ import annotations
 
@@ -21,12 +21,13 @@ START = 1_700_000_000.0
 
 
 class RunBuilder:
-    """A run that is being made.
+    """A run that is being built.
 
     Args:
         root: the root directory.
-        run_id: its id.
-        about: what its first record says: project, name, tags, …
+        run_id: id of the run.
+        client: id of the client whose records `write` appends by default.
+        about: keys of the first record: project, name, tags, …
     """
 
     def __init__(self, root: Path, run_id: str, client: str = "client000001", **about: Any) -> None:
@@ -42,7 +43,7 @@ class RunBuilder:
         self.write("run", {"project": "demo", "name": run_id, "start_time": self.clock, **about})
 
     def write(self, kind: str, body: dict[str, Any], client: str | None = None, seq: int | None = None) -> int:
-        """Append one record; return the offset where it begins."""
+        """Append a record; return its offset in the log."""
         client = self.client if client is None else client
         if seq is None:
             seq = self.last.get(client, 0) + 1 if client else 0
@@ -56,19 +57,19 @@ class RunBuilder:
         return self.write("log", {"step": step, "data": data}, client)
 
     def finish(self, state: str = "finished", **body: Any) -> RunBuilder:
-        """End the run and bring its store up to its log."""
+        """End the run, and apply its log to its store."""
         self.write("exit", {"state": state, "exit_code": 0 if state == "finished" else 1, **body})
         self.log.close()
         return self.store()
 
     def store(self) -> RunBuilder:
-        """Bring the store up to the log."""
+        """Apply new records of the log to the store."""
         with StoreWriter(self.store_path) as writer:
             replay(self.log_path, writer.checkpoint, writer)
         return self
 
     def damage(self, start: int, end: int) -> None:
-        """Turn over the bits of a stretch of the log."""
+        """Invert the bits of a range of the log."""
         with open(self.log_path, "r+b") as file:
             file.seek(start)
             data = file.read(end - start)

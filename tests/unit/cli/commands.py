@@ -1,4 +1,4 @@
-"""What the tests of commands share: running one, and reading what it printed."""
+"""Helpers for tests of commands: run a command, and read its output."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def run_json(capsys: Captured, *arguments: str) -> object:
 
 
 def fails(capsys: Captured, code: int, *arguments: str) -> str:
-    """Run a command that fails; return its one line on standard error."""
+    """Run a command that fails; return the last line on standard error, which must be the only one for code 1."""
     try:
         exit_code = main(list(arguments))
     except SystemExit as error:

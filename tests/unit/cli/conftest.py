@@ -1,4 +1,4 @@
-"""A root with two runs, made without a sidecar."""
+"""A root with two runs, built without a sidecar."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.unit.run_builder import RunBuilder
 
 @pytest.fixture
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Two runs, of which the first has all kinds of values."""
+    """A root with two runs, the first of which has all kinds of values."""
     monkeypatch.setenv("TRACKER_DIR", str(tmp_path))
     run = RunBuilder(tmp_path, "first001", name="one", tags=["x"])
     run.write("config", {"set": {"lr": 0.1, "opt": {"name": "sgd"}}})

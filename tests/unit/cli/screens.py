@@ -17,7 +17,7 @@ COLOUR = re.compile("\x1b\\[[0-9;]*m")
 
 
 class Screen(NamedTuple):
-    """What a command left on a terminal: its exit code, its lines, and the same with colours."""
+    """Result of a command on a terminal: exit code, lines without colours, and the raw output."""
 
     code: int
     lines: list[str]

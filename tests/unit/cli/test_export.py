@@ -61,15 +61,15 @@ def test_export_to_a_file(root: Path, capsys: Captured) -> None:
 
 
 def test_export_into_what_is_no_regular_file(root: Path) -> None:
-    kept, link, fifo = root / "kept.csv", root / "link.csv", root / "fifo"
-    kept.touch(mode=0o600)
-    link.symlink_to(kept)
+    regular, link, fifo = root / "regular.csv", root / "link.csv", root / "fifo"
+    regular.touch(mode=0o600)
+    link.symlink_to(regular)
     assert main(["export", "first001", "-o", str(link)]) == 0
-    assert link.is_symlink() and kept.stat().st_mode & 0o777 == 0o600 and kept.read_text().count("\n") == 5
+    assert link.is_symlink() and regular.stat().st_mode & 0o777 == 0o600 and regular.read_text().count("\n") == 5
     os.mkfifo(fifo)
     reading = subprocess.Popen(["cat", fifo], stdout=subprocess.PIPE)
     assert main(["export", "first001", "-o", str(fifo)]) == 0
-    assert reading.communicate(timeout=10.0)[0] == kept.read_bytes()
+    assert reading.communicate(timeout=10.0)[0] == regular.read_bytes()
     assert fifo.is_fifo()
 
 

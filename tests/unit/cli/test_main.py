@@ -80,8 +80,8 @@ def test_numbers_over_64_bits_are_bad_usage(root: Path, capsys: Captured, argume
 
 def test_an_error_has_no_escape_sequences_of_a_run_in_it(root: Path, capsys: Captured) -> None:
     RunBuilder(root, "evil0001", name="x\x1b]0;owned\x07").finish()
-    said = fails(capsys, 1, "show", "evil0002")
-    assert "evil0001" in said and said.isprintable()
+    message = fails(capsys, 1, "show", "evil0002")
+    assert "evil0001" in message and message.isprintable()
 
 
 def test_a_pipe_that_closes_early_is_no_failure(root: Path) -> None:

@@ -1,4 +1,4 @@
-"""Files that appear whole: what is left after a failure, permissions, and the order of syncs and renames."""
+"""Atomic replacement of files: the state after a failure, permissions, and the order of syncs and renames."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def test_a_file_is_written_and_replaced(tmp_path: Path) -> None:
     assert names_in(tmp_path) == ["file"]
 
 
-def test_while_it_is_written_the_old_file_is_there_beside_a_part(tmp_path: Path) -> None:
+def test_the_old_file_exists_beside_a_part_during_a_write(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_bytes(b"old")
 
@@ -43,7 +43,7 @@ def test_while_it_is_written_the_old_file_is_there_beside_a_part(tmp_path: Path)
 
 
 @pytest.mark.parametrize("old", [b"old", None])
-def test_a_failure_midway_leaves_the_old_file_and_no_part(tmp_path: Path, old: bytes | None) -> None:
+def test_a_failed_write_leaves_the_old_file_and_no_part(tmp_path: Path, old: bytes | None) -> None:
     path = tmp_path / "file"
     if old is not None:
         path.write_bytes(old)
@@ -65,7 +65,7 @@ def test_a_rename_that_fails_leaves_no_part(tmp_path: Path) -> None:
     assert names_in(tmp_path) == ["directory"]
 
 
-def test_permissions_are_those_asked_for_before_the_umask(tmp_path: Path) -> None:
+def test_permissions_are_the_requested_mode_under_the_umask(tmp_path: Path) -> None:
     mask = os.umask(0o027)
     try:
         replace_bytes(tmp_path / "usual", b"")
@@ -85,8 +85,8 @@ def test_the_new_file_has_its_permissions_even_if_the_old_one_had_others(tmp_pat
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
-def note(monkeypatch: pytest.MonkeyPatch, top: Path) -> list[str]:
-    """Note the fsyncs and renames that follow, by the names below `top`."""
+def record_calls(monkeypatch: pytest.MonkeyPatch, top: Path) -> list[str]:
+    """Return a list that records all further fsyncs and renames, with paths relative to `top`."""
     calls: list[str] = []
 
     def sync(real: Callable[[int], None], fd: int) -> None:
@@ -107,14 +107,14 @@ def note(monkeypatch: pytest.MonkeyPatch, top: Path) -> list[str]:
 def test_content_is_synced_before_the_rename_and_the_name_after_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    calls = note(monkeypatch, tmp_path.parent)
+    calls = record_calls(monkeypatch, tmp_path.parent)
     name = tmp_path.name
     replace_bytes(tmp_path / "file", b"content", sync=True)
     assert calls == ["sync part", f"rename to {name}/file", f"sync {name}"]
 
 
 def test_without_sync_nothing_is_synced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    calls = note(monkeypatch, tmp_path)
+    calls = record_calls(monkeypatch, tmp_path)
     replace_bytes(tmp_path / "file", b"content")
     (tmp_path / ".part-x").write_bytes(b"other")
     publish(tmp_path / ".part-x", tmp_path / "file")
@@ -136,7 +136,7 @@ def test_a_sync_that_fails_leaves_the_old_file(tmp_path: Path, monkeypatch: pyte
     assert names_in(tmp_path) == ["file"]
 
 
-def test_a_file_saved_for_the_disk_is_synced_with_all_directories_that_name_it(
+def test_a_file_saved_with_sync_is_synced_with_all_its_parent_directories(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from tracker.sdk.files import copy_into
@@ -145,7 +145,7 @@ def test_a_file_saved_for_the_disk_is_synced_with_all_directories_that_name_it(
     run.mkdir()
     source.write_bytes(b"weights")
     source.chmod(0o750)
-    calls = note(monkeypatch, tmp_path)
+    calls = record_calls(monkeypatch, tmp_path)
     body = copy_into(run, source, "epoch1/model.pt", sync=True)
     assert calls == [
         "sync part",

@@ -1,4 +1,4 @@
-"""The codec: records as bytes and back, and bytes that are none."""
+"""The codec: records are encoded and decoded, and other bytes are refused."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def records(draw: st.DrawFn) -> Record:
 
 
 def checked_parts(message: bytes, most: int = 1 << 16) -> list[Part]:
-    """The parts of a message; those of one with frames leave no byte out."""
+    """Return the parts of a message; for a framed one, check that they cover every byte."""
     parts = list(parts_of(message, most))
     if message[:1] == b"\xc1":
         ends = [part.end for part in parts]
@@ -71,16 +71,16 @@ def checked_parts(message: bytes, most: int = 1 << 16) -> list[Part]:
 
 
 def read(message: bytes) -> tuple[list[Record], list[str]]:
-    """The records of a message, and the codes of what is wrong in it."""
+    """Return the records of a message, and the codes of its errors."""
     parts = checked_parts(message)
     assert all((part.record is None) == (part.error is not None) == (part.frame == b"") for part in parts)
     return [p.record for p in parts if p.record is not None], [p.error.code for p in parts if p.error is not None]
 
 
 @given(records())
-def test_a_record_comes_back(record: Record) -> None:
-    for again in (decode(encode(record)), decode_envelope(encode(record))):
-        assert exact(list(again)) == exact(list(record))
+def test_a_record_is_decoded_as_it_was(record: Record) -> None:
+    for decoded in (decode(encode(record)), decode_envelope(encode(record))):
+        assert exact(list(decoded)) == exact(list(record))
 
 
 @given(st.lists(records(), max_size=5), st.booleans())
@@ -118,7 +118,7 @@ def test_any_bytes_are_a_message(data: bytes, first: bytes) -> None:
 def test_a_flipped_bit_costs_the_frame_it_touches(originals: list[Record], data: st.DataObject) -> None:
     frames = [frame(encode(record)) for record in originals]
     message = bytearray(b"".join(frames))
-    bit = data.draw(st.integers(8, len(message) * 8 - 1))  # the first byte says whether it is framed at all
+    bit = data.draw(st.integers(8, len(message) * 8 - 1))  # the first byte tells whether the message is framed
     message[bit // 8] ^= 1 << bit % 8
     hit = next(index for index in range(len(frames)) if bit // 8 < sum(map(len, frames[: index + 1])))
     good, errors = read(bytes(message))
@@ -135,19 +135,19 @@ def test_flipped_bits_in_a_bare_message_never_raise(one: Record, other: Record, 
 
 
 @given(st.lists(records(), max_size=5), st.binary(max_size=20), st.integers(0, 400))
-def test_frames_are_decoded_up_to_the_first_that_is_not_good(originals: list[Record], junk: bytes, most: int) -> None:
+def test_frames_are_decoded_up_to_the_first_invalid_one(originals: list[Record], junk: bytes, most: int) -> None:
     frames = [frame(encode(record)) for record in originals]
     data = b"".join(frames) + junk
     decoded, ends = decode_frames(data)
     assert exact([list(record) for record in decoded]) == exact([list(record) for record in originals])
     assert ends == [len(b"".join(frames[: index + 1])) for index in range(len(frames))]
-    some, where = decode_frames(data, 0, most)
-    assert where == ends[: len(some)]
-    assert len(some) == len(originals) or most == 0 or where[-1] >= most
+    some, some_ends = decode_frames(data, 0, most)
+    assert some_ends == ends[: len(some)]
+    assert len(some) == len(originals) or most == 0 or some_ends[-1] >= most
 
 
 @given(st.lists(records(), min_size=1, max_size=8), st.sets(st.integers(0, 7)), st.integers(1, 400))
-def test_a_message_is_stretches_of_valid_frames_with_damage_between(
+def test_a_message_is_ranges_of_valid_frames_with_damage_between(
     written: list[Record], broken: set[int], most: int
 ) -> None:
     frames = [frame(encode(record)) for record in written]
@@ -173,7 +173,7 @@ def test_a_message_is_stretches_of_valid_frames_with_damage_between(
 @pytest.mark.parametrize(
     ("body", "code"), [({"set": {1: 2}}, "encoding"), ({"x": b"\0" * limits.MAX_RECORD_BYTES}, "size")]
 )
-def test_a_record_that_cannot_be_used_says_whose_it_is(framed: bool, body: dict[Any, Any], code: str) -> None:
+def test_the_error_of_an_invalid_record_names_its_client(framed: bool, body: dict[Any, Any], code: str) -> None:
     payload = msgpack.packb(["config", "run", "a", 7, 1.5, body])
     data = HEAD.pack(MARK_BITS | len(payload), zlib.crc32(payload)) + payload if framed else payload
     (damage,) = read_message(data)
@@ -181,26 +181,26 @@ def test_a_record_that_cannot_be_used_says_whose_it_is(framed: bool, body: dict[
     assert damage.error.record == Record("config", "run", "a", 7, 1.5, {})
 
 
-def test_a_right_checksum_over_what_is_no_record_is_not_decoded() -> None:
+def test_a_framed_payload_that_is_not_a_record_is_not_decoded() -> None:
     good = frame(encode(Record("beat", "r", "c", 0, 1.0, {})))
     for payload in (msgpack.packb([1, 2, 3]), msgpack.packb(1), b"\xc1", b"\x96", b"\x91" * 2000):
         records, ends = decode_frames(good + frame(payload) + good)
         assert (len(records), ends) == (1, [len(good)])
 
 
-def test_after_a_bad_bare_record_the_rest_cannot_be_read_and_that_is_said() -> None:
+def test_after_an_invalid_bare_record_the_rest_is_an_error() -> None:
     one = encode(Record("beat", "r", "c", 0, 1.0, {}))
     good, errors = read(one + b"\xc1" + one)
     assert ([record.kind for record in good], errors) == (["beat"], ["encoding"])
 
 
-def test_a_torn_end_of_a_framed_message_is_said() -> None:
+def test_a_torn_end_of_a_framed_message_is_an_error() -> None:
     whole = frame(encode(Record("beat", "r", "c", 0, 1.0, {})))
     good, errors = read(whole + whole[:-1])
     assert (len(good), errors) == (1, ["checksum"])
 
 
-def test_a_framed_payload_that_is_no_record_costs_itself() -> None:
+def test_a_framed_payload_that_is_not_a_record_costs_only_itself() -> None:
     whole = frame(encode(Record("beat", "r", "c", 0, 1.0, {})))
     good, errors = read(whole + frame(msgpack.packb([1, 2, 3])) + whole)
     assert (len(good), errors) == (2, ["form"])
@@ -247,7 +247,7 @@ GOOD = ["log", "run", "client", 1, 1.5, {"step": 1, "data": {"loss": 0.5}}]
         (5, {"step": 1, "data": {str(key): 1 for key in range(limits.MAX_KEYS + 1)}}, "size"),
     ],
 )
-def test_what_is_wrong_with_a_record_is_said(position: int, value: Any, code: str) -> None:
+def test_an_invalid_field_of_a_record_is_an_error(position: int, value: Any, code: str) -> None:
     decode(msgpack.packb(GOOD))
     bad = [*GOOD[:position], value, *GOOD[position + 1 :]]
     with pytest.raises(RecordError) as caught:
@@ -257,7 +257,7 @@ def test_what_is_wrong_with_a_record_is_said(position: int, value: Any, code: st
 
 
 @pytest.mark.parametrize("kind", sorted(KINDS))
-def test_every_kind_names_the_key_that_is_missing_or_of_a_wrong_type(kind: str) -> None:
+def test_the_error_names_a_key_that_is_missing_or_of_a_wrong_type(kind: str) -> None:
     body: dict[str, Any] = {}
     for name, field in KINDS[kind].fields.items():
         example = {str: "x", int: 1, float: 1.0, dict: {}, list: [], bool: True, bytes: b"", type(None): None}
@@ -270,14 +270,14 @@ def test_every_kind_names_the_key_that_is_missing_or_of_a_wrong_type(kind: str) 
         body[name] = example[field.types[0]] if name != "sha256" else "0" * 64
         if field.choices:
             body[name] = list(field.choices) if list in field.types else field.choices[0]
-    decode(encode(Record(kind, "r", "c", 1, 1.0, body | {"a key of tomorrow": [1]})))
+    decode(encode(Record(kind, "r", "c", 1, 1.0, body | {"a future key": [1]})))
 
 
 @pytest.mark.parametrize(
     "bad",
     [msgpack.packb([*GOOD, 1]), msgpack.packb(GOOD[:5]), msgpack.packb({}), b"", b"\xc1", b"\x96", b"\xa3\xff\xff\xff"],
 )
-def test_what_is_no_record_at_all_is_said(bad: bytes) -> None:
+def test_bytes_that_are_not_a_record_are_an_error(bad: bytes) -> None:
     with pytest.raises(RecordError):
         decode(bad)
 
@@ -288,13 +288,13 @@ def test_extension_types_are_refused(value: Any) -> None:
         decode(msgpack.packb([*GOOD[:5], {"set": value}]))
 
 
-def test_a_map_with_a_key_that_is_no_string_is_refused() -> None:
+def test_a_map_with_a_key_other_than_a_string_is_refused() -> None:
     for key in (1, b"bytes", None, True):
         with pytest.raises(RecordError):
             decode(msgpack.packb(["config", "r", "c", 1, 1.0, {"set": {"deep": {key: 1}}}]))
 
 
-def test_what_is_wrong_is_said_shortly_however_large_it_is() -> None:
+def test_messages_are_short_even_for_large_records() -> None:
     huge = 4 * 1024 * 1024
     bad = [
         ["config", "r", "c", 1, 1.0, {"set": {b"\0" * huge: 1}}],
@@ -308,7 +308,7 @@ def test_what_is_wrong_is_said_shortly_however_large_it_is() -> None:
         assert len(str(caught.value)) < 1000
 
 
-def test_a_record_may_be_so_deep_and_no_deeper() -> None:
+def test_the_maximum_depth_of_a_record() -> None:
     for depth, fits in ((limits.MAX_DEPTH, True), (limits.MAX_DEPTH + 1, False)):
         body: Any = 1
         for _ in range(depth):
@@ -324,9 +324,9 @@ def test_a_record_may_be_so_deep_and_no_deeper() -> None:
         decode(msgpack.packb(GOOD[:5])[:1] + b"\x96" + b"\x91" * 100_000 + b"\xc0")
 
 
-def test_a_record_may_be_so_large_and_no_larger() -> None:
+def test_the_maximum_size_of_a_record() -> None:
     record = Record("config", "r", "c", 1, 1.0, {"set": {"blob": b""}})
-    room = limits.MAX_RECORD_BYTES - len(encode(record)) - 3  # a long blob's head has five bytes, not two
+    room = limits.MAX_RECORD_BYTES - len(encode(record)) - 3  # the head of a long blob has five bytes, not two
     fits = encode(record._replace(body={"set": {"blob": b"x" * room}}))
     assert len(fits) == limits.MAX_RECORD_BYTES
     decode(fits)
@@ -334,7 +334,7 @@ def test_a_record_may_be_so_large_and_no_larger() -> None:
         assert read(message)[1] == ["size"]
 
 
-def test_a_packer_survives_what_it_could_not_pack() -> None:
+def test_a_packer_can_be_used_after_an_error() -> None:
     packer = new_packer()
     for bad in ({"x": 2**64}, {"x": object()}, {"x": "\ud800"}, [[1, 2, object()]]):
         with pytest.raises((OverflowError, TypeError, ValueError)):
@@ -342,9 +342,9 @@ def test_a_packer_survives_what_it_could_not_pack() -> None:
         assert packer({"x": 1}) == msgpack.packb({"x": 1})
 
 
-def test_a_frame_in_a_message_is_the_bytes_that_came() -> None:
+def test_a_part_has_the_bytes_that_were_received() -> None:
     record = Record("log", "r", "c", 1, 1.0, {"step": 1, "data": {}})
-    loose = msgpack.packb(list(record), use_single_float=True)  # another client's way to write the same
+    loose = msgpack.packb(list(record), use_single_float=True)  # another valid encoding of the same record
     for message in (loose, frame(loose)):
         (part,) = parts_of(message)
         assert part.frame[HEAD_BYTES:] == loose

@@ -1,4 +1,4 @@
-"""The connection file, and whether the process that it names lives."""
+"""The connection file, and the check that its process is alive."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def connection(pid: int = 1, machine: str | None = None, host: str | None = None
     return Connection("ipc:///tmp/door", pid, machine or machine_id(), host or platform.node(), "0.1.0", 1.5)
 
 
-def test_it_is_read_as_it_was_written(tmp_path: Path) -> None:
+def test_a_written_file_is_read_back(tmp_path: Path) -> None:
     path = tmp_path / "sidecar.json"
     written = connection()._replace(public_key="k" * 40)
     write_connection(path, written)
@@ -63,7 +63,7 @@ def test_unknown_keys_are_ignored(tmp_path: Path) -> None:
         ({"protocol": PROTOCOL_VERSION, "door": "ipc:///x"}, "the key 'pid' is missing"),
     ],
 )
-def test_a_file_that_is_not_valid(tmp_path: Path, content: Any, message: str) -> None:
+def test_an_invalid_file(tmp_path: Path, content: Any, message: str) -> None:
     path = tmp_path / "sidecar.json"
     if content is not None:
         path.write_text(content if isinstance(content, str) else json.dumps(content))
@@ -71,14 +71,14 @@ def test_a_file_that_is_not_valid(tmp_path: Path, content: Any, message: str) ->
         read_connection(path)
 
 
-def test_a_process_lives_until_it_ends() -> None:
+def test_a_process_is_alive_until_it_ends() -> None:
     assert process_lives(connection(os.getpid()))
     process = subprocess.Popen([sys.executable, "-c", ""])
     os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
-    assert not process_lives(connection(process.pid)), "a zombie"
+    assert not process_lives(connection(process.pid)), "a zombie counts as alive"
     process.wait()
     assert not process_lives(connection(process.pid))
 
 
-def test_a_process_on_another_machine_counts_as_living() -> None:
+def test_a_process_on_another_machine_counts_as_alive() -> None:
     assert process_lives(connection(pid=2**22, machine="another boot/pid:[1]"))

@@ -1,4 +1,4 @@
-"""Digests of files: size and SHA-256, of the copy where one is made."""
+"""Digests of files: size and SHA-256, with and without a copy."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from sidecar.protocol.digests import digest_file
 
 
 @pytest.mark.parametrize("content", [b"", b"x", b"abc" * 1_000_000])
-def test_size_and_digest_of_what_is_read(content: bytes) -> None:
+def test_size_and_digest_of_the_content(content: bytes) -> None:
     copy = io.BytesIO()
-    wanted = (len(content), hashlib.sha256(content).hexdigest())
-    assert digest_file(io.BytesIO(content)) == wanted
-    assert digest_file(io.BytesIO(content), copy) == wanted
+    expected = (len(content), hashlib.sha256(content).hexdigest())
+    assert digest_file(io.BytesIO(content)) == expected
+    assert digest_file(io.BytesIO(content), copy) == expected
     assert copy.getvalue() == content
 
 

@@ -1,4 +1,4 @@
-"""Endpoints: how they are read, what is told to clients, what other machines reach."""
+"""Endpoints: parsing, the endpoints that clients are sent, and whether other machines can reach them."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def test_split(endpoint: str, host: str, port: str) -> None:
      "tcp://host:65536", "tcp://host:5757/path", "tcp://ho st:5757", "tcp://a/b:1", "tcp://[]:1", "tcp://[::1:1",
      "udp://host:1", "http://host:1", "ipc:///path", "tcp://host:²", "tcp://host:٣", "tcp://host:1\n"],
 )  # fmt: skip
-def test_what_is_no_tcp_endpoint(endpoint: str) -> None:
+def test_an_invalid_tcp_endpoint(endpoint: str) -> None:
     with pytest.raises(ValueError, match=r"an endpoint must be tcp://host:port or ipc:///path"):
         split_tcp(endpoint)
 
@@ -52,12 +52,12 @@ def test_what_is_no_tcp_endpoint(endpoint: str) -> None:
         ("tcp://" + "x" * 70 + ".y:5757", False),
     ],
 )
-def test_what_only_this_machine_reaches(endpoint: str, local: bool) -> None:
+def test_endpoints_that_only_this_machine_can_reach(endpoint: str, local: bool) -> None:
     assert is_loopback(endpoint) is local
 
 
 @pytest.mark.parametrize(
-    ("bound", "told", "control", "connected"),
+    ("bound", "sent", "control", "connected"),
     [
         ("tcp://0.0.0.0:5758", "tcp://*:5758", "tcp://gpu-07:5757", "tcp://gpu-07:5758"),
         ("tcp://[::]:5758", "tcp://*:5758", "tcp://[2001:db8::1]:5757", "tcp://[2001:db8::1]:5758"),
@@ -66,21 +66,21 @@ def test_what_only_this_machine_reaches(endpoint: str, local: bool) -> None:
         ("ipc:///tmp/x/records", "ipc:///tmp/x/records", "ipc:///tmp/x/door", "ipc:///tmp/x/records"),
     ],
 )
-def test_a_host_that_is_left_open_is_the_one_that_was_reached(
-    bound: str, told: str, control: str, connected: str
+def test_an_unspecified_host_is_replaced_by_that_of_the_control_socket(
+    bound: str, sent: str, control: str, connected: str
 ) -> None:
-    assert advertised(bound) == told
-    assert reached(told, control) == connected
+    assert advertised(bound) == sent
+    assert reached(sent, control) == connected
 
 
-def test_a_name_becomes_an_address_to_bind_at() -> None:
+def test_a_host_name_is_resolved_to_bind() -> None:
     assert numeric("localhost") == "127.0.0.1"
     for same in ("127.0.0.1", "::1", "0.0.0.0", "*", "lo", "no-such-host.invalid"):
         assert numeric(same) == same
 
 
-def test_a_name_is_connected_to_by_its_address() -> None:
-    """Of a name with both kinds of addresses ZeroMQ tries the IPv6 one alone."""
+def test_a_host_name_is_resolved_to_connect() -> None:
+    """For a name with both kinds of addresses, ZeroMQ tries only the IPv6 address."""
     assert connectable("tcp://localhost:5757") == "tcp://127.0.0.1:5757"
     for same in ("tcp://127.0.0.1:5757", "tcp://[::1]:5757", "ipc:///tmp/door", "no://where"):
         assert connectable(same) == same

@@ -1,4 +1,4 @@
-"""Which directories are on a local disk, by the text of /proc/self/mountinfo."""
+"""Whether a directory is on a local disk, according to /proc/self/mountinfo."""
 
 from __future__ import annotations
 
@@ -42,16 +42,16 @@ def test_the_innermost_mount_decides(path: str, local: bool) -> None:
     assert on_local_disk(Path(path), MOUNTS) is local
 
 
-def test_a_link_is_followed(tmp_path: Path) -> None:
+def test_a_symbolic_link_is_followed(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to("/data/run")
     assert not on_local_disk(tmp_path / "link" / "windows", MOUNTS)
 
 
-def test_what_cannot_be_determined_counts_as_local() -> None:
+def test_an_unknown_file_system_counts_as_local() -> None:
     assert on_local_disk(Path("/home"), "")
 
 
-def test_this_machine_can_be_asked(tmp_path: Path) -> None:
+def test_the_mounts_of_this_machine_are_used_by_default(tmp_path: Path) -> None:
     assert on_local_disk(tmp_path) in (True, False)
 
 

@@ -1,4 +1,4 @@
-"""Frames: what was framed comes back, and damage costs only the frames it touches."""
+"""Frames: framed payloads are read back, and damage costs only the frames that it touches."""
 
 from __future__ import annotations
 
@@ -14,25 +14,24 @@ payloads = st.lists(st.binary(min_size=1, max_size=60), max_size=8)
 
 
 def spans(payloads: list[bytes]) -> list[tuple[int, int]]:
-    """Where each of these payloads stands when they are framed one after another."""
-    made, start = [], 0
+    """Return the start and end of each payload's frame, when they are framed one after another."""
+    ranges, start = [], 0
     for payload in payloads:
-        made.append((start, start + HEAD_BYTES + len(payload)))
-        start = made[-1][1]
-    return made
+        ranges.append((start, start + HEAD_BYTES + len(payload)))
+        start = ranges[-1][1]
+    return ranges
 
 
 def good(frames: list[Frame]) -> list[bytes]:
     return [bytes(one.payload) for one in frames if one.payload is not None]
 
 
-def test_a_frame_is_what_its_description_says() -> None:
-    made = frame(b"abc")
-    assert made == b"\xc1\x00\x00\x03" + zlib.crc32(b"abc").to_bytes(4, "big") + b"abc"
+def test_the_documented_format_of_a_frame() -> None:
+    assert frame(b"abc") == b"\xc1\x00\x00\x03" + zlib.crc32(b"abc").to_bytes(4, "big") + b"abc"
 
 
 @given(payloads, st.booleans())
-def test_what_was_framed_is_found(payloads: list[bytes], final: bool) -> None:
+def test_framed_payloads_are_read_back(payloads: list[bytes], final: bool) -> None:
     data = b"".join(map(frame, payloads))
     frames = list(scan(data, final=final))
     assert good(frames) == payloads
@@ -41,15 +40,15 @@ def test_what_was_framed_is_found(payloads: list[bytes], final: bool) -> None:
 
 @given(payloads, st.integers(0, 20))
 def test_a_scan_may_begin_at_any_frame(payloads: list[bytes], skip: int) -> None:
-    places = spans(payloads)
+    expected = spans(payloads)
     skip = min(skip, len(payloads))
     data = b"".join(map(frame, payloads))
-    start = places[skip][0] if skip < len(places) else len(data)
+    start = expected[skip][0] if skip < len(expected) else len(data)
     assert good(list(scan(data, start))) == payloads[skip:]
 
 
 @given(st.lists(st.binary(min_size=1, max_size=20), min_size=1, max_size=4))
-def test_cut_at_every_length_whole_frames_are_found_and_the_rest_is_no_damage(payloads: list[bytes]) -> None:
+def test_truncated_at_any_length_complete_frames_are_read_and_the_rest_is_not_damage(payloads: list[bytes]) -> None:
     data = b"".join(map(frame, payloads))
     for length in range(len(data)):
         whole = [end for _, end in spans(payloads) if end <= length]
@@ -68,7 +67,7 @@ def test_a_flipped_bit_costs_one_frame(payloads: list[bytes], data: st.DataObjec
 
 
 @given(payloads, st.binary(max_size=30).filter(lambda junk: b"\xc1" not in junk), payloads)
-def test_junk_between_frames_is_one_stretch_of_damage(before: list[bytes], junk: bytes, after: list[bytes]) -> None:
+def test_junk_between_frames_is_one_range_of_damage(before: list[bytes], junk: bytes, after: list[bytes]) -> None:
     head = b"".join(map(frame, before))
     frames = list(scan(head + junk + b"".join(map(frame, after))))
     assert good(frames) == before + after
@@ -84,13 +83,13 @@ def test_any_bytes_can_be_scanned(data: bytes, final: bool) -> None:
         end = one.end
 
 
-def test_a_frame_that_is_not_whole_yet_is_waited_for_or_searched_behind() -> None:
+def test_an_incomplete_frame_is_waited_for_or_finally_skipped() -> None:
     torn, whole = frame(b"x" * 100)[:50], frame(b"whole")
     assert list(scan(torn + whole, final=False)) == []
     assert good(list(scan(torn + whole, final=True))) == [b"whole"]
 
 
 @pytest.mark.parametrize("data", [b"", b"\xc1", b"\xc1\0\0\1", b"\xc1\0\0\0\0\0\0\0", b"\0" * 64])
-def test_nothing_is_found_where_there_is_nothing(data: bytes) -> None:
+def test_data_without_frames(data: bytes) -> None:
     assert good(list(scan(data))) == []
     assert find_frame(data, 0) == -1

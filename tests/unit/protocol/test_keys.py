@@ -14,7 +14,7 @@ from sidecar.protocol.errors import KeyFileError
 from sidecar.protocol.keys import KeyPair, read_clients, read_key_pair, read_public_key, valid_key, write_key_pair
 
 PAIR = KeyPair("a" * 40, "b" * 40)
-"""Of the form of keys."""
+"""Keys of a valid form."""
 
 
 def mode(path: Path) -> int:
@@ -35,7 +35,7 @@ def test_a_name_may_have_a_dot_in_it(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("umask", [0o000, 0o022, 0o077])
-def test_the_secret_is_for_its_owner_only(tmp_path: Path, umask: int) -> None:
+def test_the_secret_key_is_readable_by_its_owner_only(tmp_path: Path, umask: int) -> None:
     before = os.umask(umask)
     try:
         secret, public = write_key_pair(tmp_path / "server", PAIR)
@@ -45,35 +45,46 @@ def test_the_secret_is_for_its_owner_only(tmp_path: Path, umask: int) -> None:
     assert mode(public) == 0o644 & ~umask
 
 
-@pytest.mark.parametrize("there", ["server.key", "server.pub"])
-def test_a_key_is_never_overwritten(tmp_path: Path, there: str) -> None:
-    (tmp_path / there).write_text("precious")
-    with pytest.raises(KeyFileError, match=rf"{there} exists"):
+@pytest.mark.parametrize("existing", ["server.key", "server.pub"])
+def test_a_key_is_never_overwritten(tmp_path: Path, existing: str) -> None:
+    (tmp_path / existing).write_text("precious")
+    with pytest.raises(KeyFileError, match=rf"{existing} exists"):
         write_key_pair(tmp_path / "server", PAIR)
-    assert [path.name for path in tmp_path.iterdir()] == [there], "half a pair is of no use"
-    assert (tmp_path / there).read_text() == "precious"
+    assert [path.name for path in tmp_path.iterdir()] == [existing], "half of a pair was written"
+    assert (tmp_path / existing).read_text() == "precious"
 
 
-def test_a_key_is_not_written_through_a_link(tmp_path: Path) -> None:
+def test_a_key_is_not_written_through_a_symbolic_link(tmp_path: Path) -> None:
     (tmp_path / "server.key").symlink_to(tmp_path / "elsewhere")
     with pytest.raises(KeyFileError, match="exists; a key is never overwritten"):
         write_key_pair(tmp_path / "server", PAIR)
     assert not (tmp_path / "elsewhere").exists()
 
 
-def test_where_it_cannot_be_written(tmp_path: Path) -> None:
+def test_a_directory_that_does_not_exist(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="nowhere"):
         write_key_pair(tmp_path / "nowhere" / "server", PAIR)
 
 
-def test_what_is_a_key() -> None:
+def test_valid_and_invalid_keys() -> None:
     for _ in range(20):
         pair = new_key_pair()
         assert valid_key(pair.public) and valid_key(pair.secret)
-    for no in ("", "a" * 39, "a" * 41, "a" * 40 + "\n", "a" * 39 + " ", "a" * 39 + "~", "ä" * 40, None, 5, b"a" * 40):
-        assert not valid_key(no), no
+    for invalid in (
+        "",
+        "a" * 39,
+        "a" * 41,
+        "a" * 40 + "\n",
+        "a" * 39 + " ",
+        "a" * 39 + "~",
+        "ä" * 40,
+        None,
+        5,
+        b"a" * 40,
+    ):
+        assert not valid_key(invalid), invalid
     assert valid_key("%nSc0" * 8)  # ff ff ff ff
-    assert not valid_key("%nSc1" * 8), "five characters over 32 bits"
+    assert not valid_key("%nSc1" * 8), "five characters exceed 32 bits"
     assert not valid_key("#" * 40)
 
 
@@ -102,7 +113,7 @@ def test_a_file_without_a_public_key(tmp_path: Path, content: str | bytes | None
         read_key_pair(path)
 
 
-def test_a_public_file_in_the_place_of_a_secret_one(tmp_path: Path) -> None:
+def test_a_public_file_instead_of_a_secret_one(tmp_path: Path) -> None:
     _, public = write_key_pair(tmp_path / "server", PAIR)
     with pytest.raises(KeyFileError, match=r"contains no secret key; give the file that ends in \.key"):
         read_key_pair(public)
@@ -123,7 +134,7 @@ def test_a_list_of_clients(tmp_path: Path) -> None:
     assert read_clients(path) == frozenset()
 
 
-def test_a_bad_list_of_clients(tmp_path: Path) -> None:
+def test_an_invalid_list_of_clients(tmp_path: Path) -> None:
     path = tmp_path / "clients.txt"
     path.write_text(f"{'a' * 40}\nanna {'b' * 40}\n")
     with pytest.raises(KeyFileError, match="line 2: a public key must be 40 characters of Z85, not 'anna'"):

@@ -13,12 +13,12 @@ from sidecar.protocol.plain import flatten, json_default, json_value
 MEDIA = {"_type": "histogram", "counts": [1]}
 
 
-def test_leaves_come_in_order_with_their_paths() -> None:
+def test_leaves_are_in_order_with_their_paths() -> None:
     values: dict[str, Any] = {"b": {"y": 1, "x": {"z": [2]}}, "a": {}, "b.y": 3}
     assert list(flatten(values)) == [(("b", "y"), 1), (("b", "x", "z"), [2]), (("a",), {}), (("b.y",), 3)]
 
 
-def test_a_media_object_stays_whole_unless_it_is_to_be_opened() -> None:
+def test_a_media_object_is_a_leaf_unless_it_is_to_be_opened() -> None:
     assert list(flatten({"m": MEDIA})) == [(("m",), MEDIA)]
     assert list(flatten({"m": MEDIA}, open_media=True)) == [(("m", "_type"), "histogram"), (("m", "counts"), [1])]
 
@@ -31,7 +31,7 @@ def test_nesting_deeper_than_the_interpreter_recurses() -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "wanted"),
+    ("value", "expected"),
     [
         (math.nan, "NaN"),
         (math.inf, "Infinity"),
@@ -39,10 +39,10 @@ def test_nesting_deeper_than_the_interpreter_recurses() -> None:
         (True, True),
     ],
 )
-def test_values_that_strict_json_allows(value: Any, wanted: Any) -> None:
-    assert json_value(value) == wanted
+def test_values_that_strict_json_allows(value: Any, expected: Any) -> None:
+    assert json_value(value) == expected
     json.dumps(json_value(value), allow_nan=False)
 
 
-def test_default_for_what_json_cannot_hold() -> None:
+def test_default_for_values_without_a_json_form() -> None:
     assert json.dumps([b"\x01", 1 + 2j], default=json_default) == '["01", "(1+2j)"]'

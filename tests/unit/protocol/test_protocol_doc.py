@@ -78,12 +78,12 @@ def names(text: str) -> list[str]:
 class TestKinds:
     def documented(self) -> dict[str, tuple[str, str]]:
         """Return kind -> (way, text below its heading)."""
-        found = {}
+        kinds = {}
         for heading, way in _WAYS.items():
             text = section(f"### {heading}")
             for name in re.findall(r"^#### `(\w+)`$", text, re.MULTILINE):
-                found[name] = (way, section(f"#### `{name}`"))
-        return found
+                kinds[name] = (way, section(f"#### `{name}`"))
+        return kinds
 
     def test_exactly_the_kinds_of_the_table_are_documented(self) -> None:
         assert {name: way for name, (way, _) in self.documented().items()} == {k: v.way for k, v in KINDS.items()}
@@ -116,9 +116,9 @@ class TestCodes:
             for node in ast.walk(ast.parse(path.read_text())):
                 if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == error:
                     code = node.args[0]
-                    if ast.unparse(code) == "body['code']":  # one that came over the wire
+                    if ast.unparse(code) == "body['code']":  # an error that was received
                         continue
-                    assert isinstance(code, ast.Constant), f"{path}:{node.lineno}: a code that is no literal"
+                    assert isinstance(code, ast.Constant), f"{path}:{node.lineno}: the code must be a literal"
                     codes.add(str(code.value))
         return codes
 
@@ -263,7 +263,7 @@ class TestWalk:
 
     def test_the_sidecar_answers_as_documented(self, tmp_path: Path) -> None:
         results: list[Record] = []
-        door: list[dict[str, Any]] = []
+        attaches: list[dict[str, Any]] = []
         events: list[Event] = []
 
         def post(client: str, result: Record) -> None:
@@ -275,8 +275,10 @@ class TestWalk:
         sessions = Sessions(tmp_path, "holder.json", writer.process, intake, events.append)
         handler = Handler(sessions, intake, writer.process)
 
-        def attached(session: Session, found: dict[str, Any]) -> None:
-            door.append({"last": session.ledger.durable, "state": found.get("state", {}), "resumed": session.resumed})
+        def attached(session: Session, answer: dict[str, Any]) -> None:
+            attaches.append(
+                {"last": session.ledger.durable, "state": answer.get("state", {}), "resumed": session.resumed}
+            )
 
         moments = itertools.count(time.monotonic(), 1.0)
 
@@ -284,21 +286,21 @@ class TestWalk:
             """Send the documented bytes, let a second pass, and return the results."""
             handler.process(_DUMPS[name].data)
             writer.idle(next(moments))
-            found = [known(result) for result in results]
+            received = [known(result) for result in results]
             results.clear()
-            return found
+            return received
 
         def shown(*names: str) -> list[Record]:
             return [known(record) for name in names for record in _DUMPS[name].records]
 
         def known(record: Record) -> Record:
-            return record._replace(time=0.0)  # the clock is another
+            return record._replace(time=0.0)  # the times differ
 
         def attach(name: str, answer: str) -> None:
             sessions.attach(read_request(_DUMPS[name].data), attached)
-            said = _DUMPS[answer].records[0].body
-            assert set(said) <= set(KINDS["attached"].fields)
-            assert door.pop() == {key: said[key] for key in ("last", "state", "resumed")}
+            documented = _DUMPS[answer].records[0].body
+            assert set(documented) <= set(KINDS["attached"].fields)
+            assert attaches.pop() == {key: documented[key] for key in ("last", "state", "resumed")}
 
         attach("attach", "attached")
         assert send("first") == shown("ack3")
@@ -316,10 +318,10 @@ class TestWalk:
         run = sessions.runs["r1"]
         written = [*_DUMPS["first"].records, *_DUMPS["bare"].records, *_DUMPS["rejected"].records]
         with LogReader(run.log.path) as reader:
-            found = [record for batch in reader.batches() for record in batch.records]
-        assert found == [*written, *_DUMPS["exit"].records]
+            logged = [record for batch in reader.batches() for record in batch.records]
+        assert logged == [*written, *_DUMPS["exit"].records]
         state = RunState()
-        for record in found:
+        for record in logged:
             state.apply(record)
         assert state.state == "finished"
         run.release(clean=True)

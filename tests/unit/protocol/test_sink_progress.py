@@ -1,4 +1,4 @@
-"""The progress of a run to a server as saved, the lock of the process that sends it, and addresses of servers."""
+"""Saved progress of sending a run to a server, the lock of the sending process, and addresses of servers."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ def run(tmp_path: Path) -> Path:
 # -- the file -----------------------------------------------------------------------------------------------------
 
 
-def test_what_was_written_is_read(run: Path) -> None:
+def test_written_progress_is_read_back(run: Path) -> None:
     assert read_progress(run, MLFLOW) == SinkProgress(MLFLOW.text)
     written = SinkProgress(MLFLOW.text, 700, {"run_id": "abc"}, "no answer", True, {"config": {"lr": 0.1}}, 600)
     write_progress(run, written)
     assert read_progress(run, MLFLOW) == written
     assert written.behind_bytes(run) == 300
     assert read_progress(run, UPSTREAM) == SinkProgress(UPSTREAM.text)
-    assert [path.name for path in (run / SINKS_NAME).iterdir()] == [MLFLOW.name], "no temporary file stays"
+    assert [path.name for path in (run / SINKS_NAME).iterdir()] == [MLFLOW.name], "a temporary file remains"
 
 
 def test_all_servers_of_a_run_are_found_and_nothing_else(run: Path) -> None:
@@ -82,8 +82,8 @@ def test_an_invalid_file_is_treated_as_missing(run: Path, content: bytes) -> Non
 
 def test_keys_of_later_versions_are_ignored(run: Path) -> None:
     (run / SINKS_NAME).mkdir()
-    told = {"format": 1, "address": MLFLOW.text, "checkpoint": 5, "mood": "good"}
-    (run / SINKS_NAME / MLFLOW.name).write_bytes(pack(told))
+    content = {"format": 1, "address": MLFLOW.text, "checkpoint": 5, "mood": "good"}
+    (run / SINKS_NAME / MLFLOW.name).write_bytes(pack(content))
     assert read_progress(run, MLFLOW) == SinkProgress(MLFLOW.text, 5)
 
 
@@ -95,7 +95,7 @@ def test_one_process_sends_a_run_to_a_server_at_a_time(run: Path) -> None:
     assert lock is not None
     assert SinkLock.take(run, MLFLOW) is None
     other = SinkLock.take(run, UPSTREAM)
-    assert other is not None, "another server has another lock"
+    assert other is not None, "servers share a lock"
     other.release()
     lock.release()
     lock.release()

@@ -1,4 +1,4 @@
-"""vectors.json is what the codec says, and what another reader of msgpack says too."""
+"""vectors.json agrees with the codec, and with another reader of msgpack."""
 
 from __future__ import annotations
 
@@ -23,22 +23,22 @@ def named(vectors: list[dict[str, Any]]) -> list[Any]:
     return [pytest.param(each, id=f"{each['name']} {each.get('form', '')}".strip()) for each in vectors]
 
 
-def test_the_file_is_what_is_written_now() -> None:
-    assert VECTORS.read_text() == written(), "write it again: python -m tests.tools.conformance --write-vectors"
+def test_the_file_is_up_to_date() -> None:
+    assert VECTORS.read_text() == written(), "update the file: python -m tests.tools.conformance --write-vectors"
 
 
-def test_every_kind_is_there() -> None:
+def test_the_file_has_every_kind() -> None:
     kinds = {record[0] for vector in FILE["messages"] for record in vector["records"]}
     assert set(KINDS) <= kinds
 
 
-def test_tags_are_a_way_there_and_back() -> None:
+def test_tagged_values_are_read_back() -> None:
     value: Any = {"a": [None, True, -1, 2**64 - 1, -0.0, float("nan"), "✓", b"\x00", {}, []]}
     assert exact(untagged(json.loads(json.dumps(tagged(value))))) == exact(value)
 
 
 @pytest.mark.parametrize("vector", named(FILE["messages"]))
-def test_a_message_holds_what_is_said(vector: dict[str, Any]) -> None:
+def test_a_message_has_the_given_records(vector: dict[str, Any]) -> None:
     data = bytes.fromhex(vector["hex"])
     records = [Record(*untagged(each)) for each in vector["records"]]
     assert [exact(list(each)) for each in read(data)] == [exact(list(each)) for each in records]
@@ -51,7 +51,7 @@ def test_a_message_holds_what_is_said(vector: dict[str, Any]) -> None:
 
 
 def independently(data: bytes, form: str) -> list[Any]:
-    """Read a message without the codec: by the table of the document, and with msgpack's slow reader."""
+    """Read a message without the codec: by the documented format, and with msgpack's fallback reader."""
     records = []
     while form == "framed" and data:
         assert data[0] == 0xC1
@@ -67,14 +67,14 @@ def independently(data: bytes, form: str) -> list[Any]:
 
 
 @pytest.mark.parametrize("vector", named(FILE["damaged"]))
-def test_of_a_damaged_message_the_rest_is_read(vector: dict[str, Any]) -> None:
+def test_the_rest_of_a_damaged_message_is_read(vector: dict[str, Any]) -> None:
     expected = [part.get("damage") or untagged(part["record"]) for part in vector["parts"]]
     assert [list(part) for part in read(bytes.fromhex(vector["hex"]))] == expected
     assert any("damage" in part for part in vector["parts"])
 
 
 @pytest.mark.parametrize("vector", named(FILE["refused"]))
-def test_what_is_refused_has_its_code(vector: dict[str, Any]) -> None:
+def test_an_invalid_record_is_refused_with_the_given_code(vector: dict[str, Any]) -> None:
     data = bytes.fromhex(vector["hex"])
     assert code_of(data) == vector["code"]
     with pytest.raises(RecordError):

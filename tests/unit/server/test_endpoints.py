@@ -1,4 +1,4 @@
-"""Where a sidecar binds, with real sockets: ranges of ports, Unix sockets, addresses that cannot be had."""
+"""Endpoints of a sidecar, with real sockets: ranges of ports, Unix sockets, addresses that cannot be bound."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def opened() -> Iterator[ExitStack]:
 
 @pytest.fixture
 def short(temporary: Path, request: pytest.FixtureRequest) -> Path:
-    """A directory whose path leaves room for a socket's name."""
+    """A directory with a path short enough for a Unix socket."""
     path = temporary / f"b{abs(hash(request.node.name)) % 10**6}"
     path.mkdir()
     return path
@@ -42,7 +42,7 @@ def port_of(endpoint: str) -> int:
 
 
 def reaches(opened: ExitStack, bound: Channel, endpoint: str) -> bool:
-    """Whether what is sent to `endpoint` arrives at `bound`."""
+    """Return whether a message to `endpoint` arrives at `bound`."""
     sender = opened.enter_context(channels.push())
     sender.connect(endpoint)
     wait_until(lambda: sender.send(endpoint.encode()), "it connects")
@@ -52,12 +52,12 @@ def reaches(opened: ExitStack, bound: Channel, endpoint: str) -> bool:
 # -- tcp --------------------------------------------------------------------------------------------------------------
 
 
-def test_a_range_is_dealt_out_and_taken_back(opened: ExitStack) -> None:
-    door, *rest = free_ports(4)
-    endpoints = Endpoints.listening(f"tcp://127.0.0.1:{door}", range(rest[0], rest[-1] + 1))
+def test_ports_of_a_range_are_used_and_released(opened: ExitStack) -> None:
+    control, *rest = free_ports(4)
+    endpoints = Endpoints.listening(f"tcp://127.0.0.1:{control}", range(rest[0], rest[-1] + 1))
     assert endpoints.local
     assert endpoints.about() == f"ports {rest[0]}-{rest[-1]} for records and results"
-    assert endpoints.bind_control(pull(opened)) == f"tcp://127.0.0.1:{door}"
+    assert endpoints.bind_control(pull(opened)) == f"tcp://127.0.0.1:{control}"
     bound: dict[str, Channel] = {}
     for _ in rest:
         channel = pull(opened)
@@ -69,7 +69,7 @@ def test_a_range_is_dealt_out_and_taken_back(opened: ExitStack) -> None:
         endpoints.bind(late, "late")
     for word in ("no port is free on 127.0.0.1", f"{rest[0]}-{rest[-1]}", "--ports"):
         assert word in str(caught.value)
-    for _ in range(30):  # the only port that is free is the one that was let go of just now
+    for _ in range(30):  # the only free port is the one that was just released
         endpoint, channel = bound.popitem()
         channel.close()
         endpoints.release(endpoint)
@@ -78,49 +78,53 @@ def test_a_range_is_dealt_out_and_taken_back(opened: ExitStack) -> None:
     assert sorted(map(port_of, bound)) == rest
 
 
-def test_a_port_of_somebody_else_is_passed_over(opened: ExitStack) -> None:
-    door, first, second = free_ports(3)
-    opened.enter_context(closing(taken := socket.socket()))
-    taken.bind(("127.0.0.1", first))
-    taken.listen()
-    endpoints = Endpoints.listening(f"tcp://127.0.0.1:{door}", range(first, second + 1))
+def test_a_port_in_use_is_skipped(opened: ExitStack) -> None:
+    control, first, second = free_ports(3)
+    opened.enter_context(closing(other := socket.socket()))
+    other.bind(("127.0.0.1", first))
+    other.listen()
+    endpoints = Endpoints.listening(f"tcp://127.0.0.1:{control}", range(first, second + 1))
     assert port_of(endpoints.bind(pull(opened), "records")) == second
 
 
-def test_the_ports_after_the_doors_are_the_default(opened: ExitStack) -> None:
-    (door,) = free_ports(1)
-    endpoints = Endpoints.listening(f"tcp://127.0.0.1:{door}")
-    assert endpoints.about() == f"ports {door + 1}-{door + 1000} for records and results"
-    assert door < port_of(endpoints.bind(pull(opened), "records")) <= door + 1000
+def test_the_ports_after_that_of_the_control_socket_are_the_default(opened: ExitStack) -> None:
+    (control,) = free_ports(1)
+    endpoints = Endpoints.listening(f"tcp://127.0.0.1:{control}")
+    assert endpoints.about() == f"ports {control + 1}-{control + 1000} for records and results"
+    assert control < port_of(endpoints.bind(pull(opened), "records")) <= control + 1000
 
 
 @pytest.mark.parametrize("port", ["*", "0"])
 def test_any_port(opened: ExitStack, port: str) -> None:
     endpoints = Endpoints.listening(f"tcp://127.0.0.1:{port}")
     assert endpoints.about() == "any port for records and results"
-    told = [endpoints.bind_control(pull(opened)), endpoints.bind(pull(opened), "a"), endpoints.bind(pull(opened), "b")]
-    assert len({port_of(endpoint) for endpoint in told}) == 3 and 0 not in map(port_of, told)
-    endpoints.release(told[1])
+    bound_at = [
+        endpoints.bind_control(pull(opened)),
+        endpoints.bind(pull(opened), "a"),
+        endpoints.bind(pull(opened), "b"),
+    ]
+    assert len({port_of(endpoint) for endpoint in bound_at}) == 3 and 0 not in map(port_of, bound_at)
+    endpoints.release(bound_at[1])
 
 
-def test_any_port_for_the_door_and_a_range_for_the_others(opened: ExitStack) -> None:
+def test_any_port_for_the_control_socket_and_a_range_for_the_others(opened: ExitStack) -> None:
     ports = free_ports(2)
     endpoints = Endpoints.listening("tcp://127.0.0.1:*", ports)
     endpoints.bind_control(pull(opened))
     assert port_of(endpoints.bind(pull(opened), "records")) in ports
 
 
-def test_all_addresses_are_told_without_a_host(opened: ExitStack) -> None:
+def test_an_endpoint_on_all_addresses_has_no_host(opened: ExitStack) -> None:
     endpoints = Endpoints.listening("tcp://0.0.0.0:*")
     assert not endpoints.local
     assert endpoints.bind_control(pull(opened)).startswith("tcp://*:")
     channel = pull(opened)
-    told = endpoints.bind(channel, "records")
-    assert told.startswith("tcp://*:")
-    assert reaches(opened, channel, f"tcp://127.0.0.1:{port_of(told)}")
+    bound_at = endpoints.bind(channel, "records")
+    assert bound_at.startswith("tcp://*:")
+    assert reaches(opened, channel, f"tcp://127.0.0.1:{port_of(bound_at)}")
 
 
-def test_a_name_is_bound_at_its_address(opened: ExitStack) -> None:
+def test_a_host_name_is_bound_at_its_address(opened: ExitStack) -> None:
     endpoints = Endpoints.listening("tcp://localhost:*")
     assert endpoints.local
     assert endpoints.bind_control(pull(opened)).startswith("tcp://127.0.0.1:")
@@ -128,11 +132,11 @@ def test_a_name_is_bound_at_its_address(opened: ExitStack) -> None:
 
 def test_an_address_that_is_in_use(opened: ExitStack) -> None:
     first = pull(opened)
-    door = Endpoints.listening("tcp://127.0.0.1:*").bind_control(first)
+    control = Endpoints.listening("tcp://127.0.0.1:*").bind_control(first)
     with pytest.raises(ChannelError, match=r"cannot bind: Address already in use") as caught:
-        Endpoints.listening(door).bind_control(pull(opened))
-    assert door in str(caught.value)
-    assert reaches(opened, first, door)
+        Endpoints.listening(control).bind_control(pull(opened))
+    assert control in str(caught.value)
+    assert reaches(opened, first, control)
 
 
 @pytest.mark.parametrize(
@@ -153,7 +157,7 @@ def test_an_address_that_is_in_use(opened: ExitStack) -> None:
         ("ipc:///tmp/door", range(5000, 5010), ["--ports needs a tcp:// endpoint"]),
     ],
 )
-def test_what_cannot_be_listened_at(listen: str, ports: range | None, words: list[str]) -> None:
+def test_an_invalid_endpoint(listen: str, ports: range | None, words: list[str]) -> None:
     with pytest.raises(ValueError) as caught:
         Endpoints.listening(listen, ports)
     for word in words:
@@ -163,59 +167,59 @@ def test_what_cannot_be_listened_at(listen: str, ports: range | None, words: lis
 # -- Unix sockets -----------------------------------------------------------------------------------------------------
 
 
-def test_unix_sockets_are_beside_the_door_and_for_their_owner_only(opened: ExitStack, short: Path) -> None:
+def test_unix_sockets_are_beside_the_control_socket_and_private(opened: ExitStack, short: Path) -> None:
     endpoints = Endpoints.listening(f"ipc://{short}/door")
     assert endpoints.local and str(short) in endpoints.about()
-    door, records = pull(opened), pull(opened)
-    assert endpoints.bind_control(door) == f"ipc://{short}/door"
-    told = endpoints.bind(records, "records")
-    assert told == f"ipc://{short}/door.d/records"
-    assert reaches(opened, records, told)
+    control, records = pull(opened), pull(opened)
+    assert endpoints.bind_control(control) == f"ipc://{short}/door"
+    bound_at = endpoints.bind(records, "records")
+    assert bound_at == f"ipc://{short}/door.d/records"
+    assert reaches(opened, records, bound_at)
     assert stat.S_IMODE((short / "door.d").stat().st_mode) == 0o700
     endpoints.remove()
     endpoints.remove()
     assert list(short.iterdir()) == []
 
 
-def test_a_private_directory_is_left_to_who_made_it(opened: ExitStack, short: Path) -> None:
+def test_remove_leaves_a_private_directory_to_its_creator(opened: ExitStack, short: Path) -> None:
     endpoints = Endpoints.private(short)
-    door = pull(opened)
-    endpoints.bind_control(door)
+    control = pull(opened)
+    endpoints.bind_control(control)
     endpoints.bind(pull(opened), "records")
     endpoints.remove()
     assert (short / "records").exists()
 
 
-def test_a_door_that_somebody_listens_at_is_not_taken_from_him(opened: ExitStack, short: Path) -> None:
+def test_a_control_socket_in_use_is_not_replaced(opened: ExitStack, short: Path) -> None:
     first = pull(opened)
-    told = Endpoints.listening(f"ipc://{short}/door").bind_control(first)
-    second = Endpoints.listening(told)
+    bound_at = Endpoints.listening(f"ipc://{short}/door").bind_control(first)
+    second = Endpoints.listening(bound_at)
     with pytest.raises(ChannelError, match=r"door: cannot bind: another process is listening there"):
         second.bind_control(pull(opened))
     second.remove()
-    assert reaches(opened, first, told) and (short / "door").exists()
+    assert reaches(opened, first, bound_at) and (short / "door").exists()
 
 
-def test_a_file_in_the_doors_place_is_left_alone(opened: ExitStack, short: Path) -> None:
+def test_a_file_with_the_name_of_the_control_socket_is_not_replaced(opened: ExitStack, short: Path) -> None:
     (short / "door").write_text("precious")
     with pytest.raises(ChannelError, match="is not a socket"):
         Endpoints.listening(f"ipc://{short}/door").bind_control(pull(opened))
     assert (short / "door").read_text() == "precious"
 
 
-def test_what_a_sidecar_that_was_killed_has_left_is_taken_over(opened: ExitStack, short: Path) -> None:
+def test_sockets_of_a_killed_sidecar_are_replaced(opened: ExitStack, short: Path) -> None:
     for path in (short / "door", short / "door.d" / "records"):
         path.parent.mkdir(mode=0o700, exist_ok=True)
         with socket.socket(socket.AF_UNIX) as dead:
             dead.bind(str(path))
     endpoints = Endpoints.listening(f"ipc://{short}/door")
-    door, records = pull(opened), pull(opened)
-    assert reaches(opened, door, endpoints.bind_control(door))
+    control, records = pull(opened), pull(opened)
+    assert reaches(opened, control, endpoints.bind_control(control))
     assert reaches(opened, records, endpoints.bind(records, "records"))
 
 
 @pytest.mark.parametrize("made", ["a file", "open to others", "a link"])
-def test_a_directory_that_others_could_have_made_is_refused(opened: ExitStack, short: Path, made: str) -> None:
+def test_a_directory_that_another_user_could_have_created_is_refused(opened: ExitStack, short: Path, made: str) -> None:
     directory = short / "door.d"
     if made == "a file":
         directory.touch()

@@ -1,4 +1,4 @@
-"""A sink that follows the contract, with a server in memory that fails as a test tells it to."""
+"""A sink that follows the contract, with a server in memory that fails as planned by a test."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from sidecar.sinks.contract import SinkTarget
 
 
 class MemoryServer:
-    """A server in memory: what it has received, and how it answers next.
+    """A server in memory: the received batches, and the planned failures.
 
     Attributes:
         batch_bytes: the batch size that its sinks prefer.
         open_error, error: raised by each `open` or `send`, unless None.
         lost: whether `send` reports that the server has lost everything.
-        after: whether `error` is raised after the batch was stored, as if the answer had been lost.
-        got: the batches that were sent to it, including those that it refused.
-        kept: client and seq of each stored record -> how often it was sent.
+        after: whether `error` is raised after the batch was stored, as if the response had been lost.
+        batches: the received batches, including refused ones.
+        counts: client and seq of each stored record -> how often it was sent.
         records: the stored records, in the order of their first arrival.
         states: the run's state with each batch.
         memories: the sink's memory at each `open`.
-        made, opened, closed: how often a sink was made, opened, closed.
+        made, opened, closed: how often a sink was created, opened, closed.
     """
 
     def __init__(self, batch_bytes: int = 1 << 20) -> None:
@@ -32,8 +32,8 @@ class MemoryServer:
         self.open_error: Exception | None = None
         self.error: Exception | None = None
         self.after = self.lost = False
-        self.got: list[Batch] = []
-        self.kept: Counter[tuple[str, int]] = Counter()
+        self.batches: list[Batch] = []
+        self.counts: Counter[tuple[str, int]] = Counter()
         self.records: list[Record] = []
         self.states: list[RunState] = []
         self.memories: list[dict[str, object]] = []
@@ -61,14 +61,14 @@ class MemorySink:
 
     def send(self, batch: Batch, state: RunState) -> int:
         server = self.server
-        server.got.append(batch)
+        server.batches.append(batch)
         if server.error is not None and not server.after:
             raise server.error
         if server.lost:
             return 0
         for record in batch.records:
-            server.kept[record.client, record.seq] += 1
-            if server.kept[record.client, record.seq] == 1:
+            server.counts[record.client, record.seq] += 1
+            if server.counts[record.client, record.seq] == 1:
                 server.records.append(record)
         server.states.append(RunState.from_map(state.to_map()))
         if server.error is not None:

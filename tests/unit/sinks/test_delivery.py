@@ -114,15 +114,15 @@ def test_a_whole_log_is_sent_once_and_in_order(run: RunBuilder, clock: Clock) ->
     delivery = clock.begin(run, server)
     clock.all_sent(delivery)
     assert server.records == records(run)
-    assert set(server.kept.values()) == {1}
-    assert len(server.got) > 10 and server.opened == 1
+    assert set(server.counts.values()) == {1}
+    assert len(server.batches) > 10 and server.opened == 1
     assert delivery.progress.checkpoint == run.log_path.stat().st_size
 
 
 def test_each_batch_comes_with_the_state_after_it(run: RunBuilder, clock: Clock) -> None:
     server = MemoryServer(3000)
     clock.all_sent(clock.begin(run, server))
-    for batch, state in zip(server.got, server.states, strict=True):
+    for batch, state in zip(server.batches, server.states, strict=True):
         assert exact(state.to_map()) == exact(state_at(run, batch.end))
 
 
@@ -135,12 +135,12 @@ def test_another_process_continues_at_the_checkpoint_with_the_same_state(
     for _ in range(batches):
         clock.step(first)
     first.close(Deadline(1.0))
-    assert len(server.got) == batches and server.closed == 1
+    assert len(server.batches) == batches and server.closed == 1
 
     clock.all_sent(clock.begin(run, server))
     assert server.records == records(run)
-    assert set(server.kept.values()) == {1}, "nothing is resent"
-    assert exact(server.states[batches].to_map()) == exact(state_at(run, server.got[batches].end))
+    assert set(server.counts.values()) == {1}, "a record was resent"
+    assert exact(server.states[batches].to_map()) == exact(state_at(run, server.batches[batches].end))
     assert exact(server.states[-1].to_map()) == exact(state_at(run, run.log_path.stat().st_size))
     assert server.memories == [{}, {"id": "made1"}], "the memory of the sink is saved"
 
@@ -158,9 +158,9 @@ def test_progress_lost_in_a_kill_is_resent(run: RunBuilder, clock: Clock) -> Non
     file.write_bytes(saved)
 
     clock.all_sent(clock.begin(run, server))
-    assert server.records == records(run), "what is sent twice is stored once"
-    again = [times for times in server.kept.values() if times == 2]
-    assert again and set(server.kept.values()) == {1, 2}
+    assert server.records == records(run), "a resent record is stored more than once"
+    resent = [times for times in server.counts.values() if times == 2]
+    assert resent and set(server.counts.values()) == {1, 2}
     assert exact(server.states[-1].to_map()) == exact(state_at(run, run.log_path.stat().st_size))
 
 
@@ -230,7 +230,7 @@ def test_unreadable_progress_resends_everything(run: RunBuilder, clock: Clock, c
     first.close(Deadline(1.0))
     (run.dir / SINKS_NAME / ADDRESS.name).write_bytes(content)
     clock.all_sent(clock.begin(run, server))
-    assert set(server.kept.values()) == {2}
+    assert set(server.counts.values()) == {2}
     assert server.records == records(run)
 
 
@@ -248,7 +248,7 @@ def test_a_checkpoint_beyond_the_log_resends_everything(
     with caplog.at_level(logging.WARNING):
         clock.all_sent(clock.begin(run, server))
     assert "ahead of its log" in caplog.text
-    assert server.got[-1].end == end
+    assert server.batches[-1].end == end
     assert exact(server.states[-1].to_map()) == exact(state_at(run, end))
 
 
@@ -267,8 +267,8 @@ def test_an_unusable_state_is_recomputed_from_the_log(run: RunBuilder, clock: Cl
     write_progress(run.dir, progress)
 
     clock.all_sent(clock.begin(run, server))
-    assert set(server.kept.values()) == {1}
-    assert exact(server.states[3].to_map()) == exact(state_at(run, server.got[3].end))
+    assert set(server.counts.values()) == {1}
+    assert exact(server.states[3].to_map()) == exact(state_at(run, server.batches[3].end))
     assert exact(server.states[-1].to_map()) == exact(state_at(run, run.log_path.stat().st_size))
 
 
@@ -284,8 +284,10 @@ def test_a_failed_batch_is_resent_with_the_same_state(run: RunBuilder, clock: Cl
         clock.step(delivery)
         server.error = None
         clock.step(delivery)
-        assert server.got[-1].records == server.got[-2].records[: len(server.got[-1].records)], "the same batch"
-        assert exact(server.states[-1].to_map()) == exact(state_at(run, server.got[-1].end))
+        assert server.batches[-1].records == server.batches[-2].records[: len(server.batches[-1].records)], (
+            "the same batch"
+        )
+        assert exact(server.states[-1].to_map()) == exact(state_at(run, server.batches[-1].end))
     clock.all_sent(delivery)
     assert (server.made, server.opened, server.closed) == (1, 3, 2), "the sink knows what of the batch was stored"
     assert server.records == records(run)
@@ -302,11 +304,11 @@ def test_batches_shrink_while_sending_fails_and_grow_again(root: Path, clock: Cl
     server.error = SinkUnavailableError("cut")
     for _ in range(8):
         clock.step(delivery)
-    sizes = [len(batch.records) for batch in server.got]
+    sizes = [len(batch.records) for batch in server.batches]
     assert sizes == sorted(sizes, reverse=True) and sizes[0] > 50 * sizes[-1] > 50
     server.error = None
     clock.all_sent(delivery)
-    assert max(len(batch.records) for batch in server.got[8:]) > 10 * sizes[-1]
+    assert max(len(batch.records) for batch in server.batches[8:]) > 10 * sizes[-1]
     assert server.records == records(run)
 
 
@@ -317,10 +319,10 @@ def test_retries_back_off_exponentially_with_jitter(root: Path, clock: Clock) ->
     for number in range(8):
         delivery = clock.begin(RunBuilder(root, f"run{number}").finish(), server)
         waits.append([clock.step(delivery) for _ in range(12)])
-    for position, found in enumerate(zip(*waits, strict=True)):
+    for position, of_runs in enumerate(zip(*waits, strict=True)):
         longest = min(LAST_RETRY_SECONDS, 0.5 * 2 ** max(0, position + 1 - QUICK_RETRIES))
-        assert all(longest / 2 <= wait <= longest for wait in found)
-        assert len(set(found)) > 4, "runs do not retry at the same moment"
+        assert all(longest / 2 <= wait <= longest for wait in of_runs)
+        assert len(set(of_runs)) > 4, "runs retry at the same moment"
 
 
 def test_the_back_off_ends_when_the_server_is_back(run: RunBuilder, clock: Clock) -> None:
@@ -360,7 +362,7 @@ def test_retry_after_is_respected(run: RunBuilder, clock: Clock, asked: float) -
     server.error = None
     delivery.wake()
     assert delivery.step(clock.now + asked - 0.5) == pytest.approx(0.5)
-    assert len(server.got) == 1
+    assert len(server.batches) == 1
     delivery.step(clock.now + asked)
     assert delivery.behind_bytes() == 0
 
@@ -414,7 +416,7 @@ def test_a_server_that_has_lost_records_gets_them_again(run: RunBuilder, clock: 
     assert "has lost records" in (saved_error(run) or "") and delivery.progress.checkpoint == 0
     server.lost = False
     clock.all_sent(delivery)
-    assert set(server.kept.values()) == {1, 2} and server.records == records(run)
+    assert set(server.counts.values()) == {1, 2} and server.records == records(run)
     assert exact(server.states[-1].to_map()) == exact(state_at(run, run.log_path.stat().st_size))
 
 
@@ -465,7 +467,7 @@ def test_one_of_two_deliveries_of_a_run_to_the_same_server_waits(run: RunBuilder
     first.close(Deadline(1.0))
     clock.all_sent(second)
     assert server.records == records(run)
-    assert set(server.kept.values()) == {1}
+    assert set(server.counts.values()) == {1}
 
 
 def test_a_waiting_delivery_reports_the_error_of_the_other(run: RunBuilder, clock: Clock) -> None:
@@ -496,4 +498,4 @@ def test_close_may_be_called_twice_and_releases_the_run(run: RunBuilder, clock: 
         delivery.close(Deadline(1.0))
     assert server.closed == 1
     another = clock.begin(run, server)
-    wait_until(lambda: clock.step(another) == 0.0 and len(server.got) > 1, "another delivery sends it")
+    wait_until(lambda: clock.step(another) == 0.0 and len(server.batches) > 1, "another delivery sends it")

@@ -256,10 +256,10 @@ def test_a_key_that_this_batch_sets_and_deletes_again_is_a_param() -> None:
 
 
 def test_keys_that_a_batch_does_not_touch_are_compared_with_mlflow() -> None:
-    """As after an earlier batch was lost, or somebody has set a param in MLflow."""
+    """As after an earlier batch was lost, or another client has set a param in MLflow."""
     update = ConfigUpdate.of({"lr": 0.1, "seed": 1}, [])
     assert update.params().values == {"lr": "0.1", "seed": "1"}
-    assert update.tags({"lr": "0.5", "seed": "1", "of somebody": "x"}, []) == {"config.lr": "0.1"}
+    assert update.tags({"lr": "0.5", "seed": "1", "of another client": "x"}, []) == {"config.lr": "0.1"}
 
 
 def test_a_key_that_mlflow_cannot_have_is_compared_under_its_name_there() -> None:

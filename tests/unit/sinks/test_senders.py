@@ -159,7 +159,7 @@ def test_an_orphaned_run_that_is_opened_again_counts(stepped: Stepped, root: Pat
     stepped.sender.add(run.dir, held=True)
     assert stepped.sender.pending()
     stepped.sender.add(run.dir, held=False)
-    assert stepped.sender.pending(), "it is held, whoever else names it"
+    assert stepped.sender.pending(), "a held run must stay pending"
 
 
 def test_close_releases_every_run(stepped: Stepped, server: MemoryServer, root: Path) -> None:
@@ -217,7 +217,7 @@ def test_a_run_goes_to_its_own_servers_and_to_those_of_all_runs(
     wait_until(lambda: not senders.pending(), "all runs are sent")
     assert {record.run for record in servers.of[ADDRESS.name].records} == {"run1", "run2"}
     assert {record.run for record in servers.of[OTHER.name].records} == {"run1"}
-    assert set(servers.of[ADDRESS.name].kept.values()) == {1}
+    assert set(servers.of[ADDRESS.name].counts.values()) == {1}
     assert senders.failed() is None
     names = {thread.name for thread in threading.enumerate()}
     assert {"SinkSender-mlflow", "SinkSender-clickhouse"} <= names
@@ -248,8 +248,9 @@ def test_status_names_each_server_with_its_error(senders: SinkSenders, servers: 
     senders.add(run.dir, [OTHER])
 
     def status() -> bool:
-        found = senders.backlog()["run1"]
-        return found[ADDRESS.text] == {"behind_bytes": 0, "error": None} and found[OTHER.text]["error"] == "down"
+        servers_of_run = senders.backlog()["run1"]
+        sent = servers_of_run[ADDRESS.text] == {"behind_bytes": 0, "error": None}
+        return sent and servers_of_run[OTHER.text]["error"] == "down"
 
     wait_until(status, "the status of both is known")
     assert senders.progress("run2") == {}

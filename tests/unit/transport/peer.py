@@ -24,9 +24,9 @@ class Peer:
     """The record socket and the result socket of a sidecar; a context manager.
 
     Attributes:
-        durable: the highest number that it has; sent with the next attach.
-        attaches: how often `attach` was called, failures included.
-        failure: raised by `attach`; None: it succeeds.
+        durable: the highest number that is durable; sent with the next attach.
+        attaches: number of calls of `attach`, including failed ones.
+        failure: exception raised by `attach`, or None.
         far: see `Attached`.
         state: see `Attached`.
     """
@@ -55,7 +55,7 @@ class Peer:
         return Attached(records, results, self.durable, self.state, False, None, far=self.far)
 
     def receive(self, seconds: float = 10.0) -> list[Record]:
-        """Return the records of the next message; none if it does not come in time."""
+        """Return the records of the next message; an empty list after the timeout."""
         if not self._records.wait(seconds):
             return []
         message = self._records.receive()
@@ -79,7 +79,7 @@ class Peer:
 
 
 class PeerBackend:
-    """A backend whose sidecar is a `Peer`; it notes the bodies that are sent with an attach."""
+    """A backend whose sidecar is a `Peer`; it records the bodies that are sent with an attach."""
 
     address: str | None = None
 
@@ -102,4 +102,4 @@ class PeerBackend:
 
 
 class UnavailableError(SidecarError):
-    """The sidecar is not there."""
+    """The sidecar cannot be reached."""

@@ -1,4 +1,4 @@
-"""The backend and the launcher, as far as they need no sidecar: whom they ask, and what they make of an answer."""
+"""The backend and the launcher without a sidecar: which sidecar they ask, and how they handle its answers."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ ATTACHED = {
 
 @contextmanager
 def control_socket(*answers: tuple[str, dict[str, Any]]) -> Iterator[tuple[str, list[Record]]]:
-    """A control socket that gives these answers, one a request, on a thread; yield its endpoint and the requests."""
+    """Run a control socket that sends one of these answers per request; yield its endpoint and the requests."""
     socket = channels.router()
     endpoint = socket.bind("tcp://127.0.0.1:*")
     requests: list[Record] = []

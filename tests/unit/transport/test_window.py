@@ -1,4 +1,4 @@
-"""The window: records are stored until they are acked, for its owner and, when that dies, for others."""
+"""The window: records are stored until they are acked, for its owner and, if that dies, for other processes."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ def put(window: Window, size: int = 10) -> bool:
         return window.append("log", {"step": window.seq, "data": {"x": "x" * size}})
 
 
-def taken(window: Window) -> list[int]:
-    """Take all there is, as the pump does; return the numbers of the records."""
+def take_all(window: Window) -> list[int]:
+    """Take all records, as the pump does; return their numbers."""
     numbers: list[int] = []
     while (part := window.take()) is not None:
         records, ends = decode_frames(part[0])
@@ -53,11 +53,11 @@ def taken(window: Window) -> list[int]:
 
 
 def stored(window: Window, after: int = 0) -> list[int]:
-    """The numbers of the records that another process reads from the files."""
+    """Return the numbers of the records that another process reads from the files."""
     return [one.record.seq for one in read_window(window.directory, after)]
 
 
-def test_what_was_appended_is_what_is_read(window: Window) -> None:
+def test_appended_records_are_read_back(window: Window) -> None:
     with window.lock:
         assert window.append("log", {"step": 3, "data": {"loss": 0.5}})
     (one,) = read_window(window.directory)
@@ -65,11 +65,11 @@ def test_what_was_appended_is_what_is_read(window: Window) -> None:
     assert record == one.record
     assert (record.kind, record.run, record.client, record.seq) == ("log", "run", "client", 1)
     assert record.body == {"step": 3, "data": {"loss": 0.5}}
-    assert taken(window) == [1]
+    assert take_all(window) == [1]
 
 
-def test_a_segment_kept_for_later_is_not_taken_for_the_first(small: None, window: Window) -> None:
-    """Its records are acked, and so are those that followed: the first that is stored has a higher number."""
+def test_a_spare_segment_is_not_read(small: None, window: Window) -> None:
+    """Its records are acked, and so are some later ones: the first stored record has a higher number."""
     while len(window._segments) < 5:
         put(window, 200)
     first = window._segments[3].first
@@ -80,7 +80,7 @@ def test_a_segment_kept_for_later_is_not_taken_for_the_first(small: None, window
     window.prepare()
 
 
-def test_its_owner_is_seen_to_live_and_to_be_gone(tmp_path: Path) -> None:
+def test_other_processes_see_whether_the_owner_is_alive(tmp_path: Path) -> None:
     window = make(tmp_path)
     assert window.directory == tmp_path / "windows" / "client"
     assert OwnerLock.take(window.directory) is None
@@ -92,7 +92,7 @@ def test_its_owner_is_seen_to_live_and_to_be_gone(tmp_path: Path) -> None:
     lock.release()
 
 
-def test_a_window_where_all_is_acked_is_removed_at_its_close(tmp_path: Path) -> None:
+def test_close_removes_a_window_without_unacked_records(tmp_path: Path) -> None:
     window = make(tmp_path)
     put(window)
     window.release(1)
@@ -100,7 +100,7 @@ def test_a_window_where_all_is_acked_is_removed_at_its_close(tmp_path: Path) -> 
     assert not window.directory.exists()
 
 
-def test_what_cannot_be_packed_is_not_there_and_harms_nothing(window: Window) -> None:
+def test_records_that_cannot_be_packed_are_not_stored(window: Window) -> None:
     for bad in ({"x": object()}, {"x": 2**64}, {"x": "\ud800"}):
         with pytest.raises((TypeError, OverflowError, ValueError)), window.lock:
             window.append("log", bad)
@@ -108,16 +108,16 @@ def test_what_cannot_be_packed_is_not_there_and_harms_nothing(window: Window) ->
     with pytest.raises(ValueError, match=str(MAX_RECORD_BYTES)), window.lock:
         window.append("log", {"x": "x" * MAX_RECORD_BYTES})
     put(window)
-    assert taken(window) == stored(window) == [1, 2, 3, 4]
+    assert take_all(window) == stored(window) == [1, 2, 3, 4]
 
 
 @pytest.mark.usefixtures("small")
-def test_it_goes_on_in_further_segments_and_uses_them_again(tmp_path: Path) -> None:
+def test_segments_are_added_and_reused(tmp_path: Path) -> None:
     window = make(tmp_path)
     for round_ in range(50):
         for _ in range(20):
             assert put(window, 100 + round_)
-        assert taken(window) == list(range(window.seq - 19, window.seq + 1))
+        assert take_all(window) == list(range(window.seq - 19, window.seq + 1))
         assert stored(window, window.acked) == list(range(window.acked + 1, window.seq + 1))
         window.release(window.seq - 5)
         window.prepare()
@@ -129,13 +129,13 @@ def test_it_goes_on_in_further_segments_and_uses_them_again(tmp_path: Path) -> N
 
 @pytest.mark.usefixtures("small")
 def test_the_size_is_the_sum_of_the_segments(tmp_path: Path, small: None) -> None:
-    """As a running sum, which any thread may read while others append."""
+    """It is a running sum, which any thread may read while others append."""
     window = make(tmp_path, 40 * SMALL_SEGMENT)
     sizes = {window.size_bytes()}
     for turn in range(60):
         assert put(window, 1000 if turn % 7 else 3 * SMALL_SEGMENT)
         window.prepare()
-        taken(window)
+        take_all(window)
         if turn % 5 == 4:
             window.release(window.seq - turn % 3)
         files = [path.stat().st_size for path in window.directory.glob("*.seg")]
@@ -146,7 +146,7 @@ def test_the_size_is_the_sum_of_the_segments(tmp_path: Path, small: None) -> Non
     window.close()
 
 
-def test_the_final_records_are_kept_when_the_window_is_full(tmp_path: Path) -> None:
+def test_final_records_are_stored_when_the_window_is_full(tmp_path: Path) -> None:
     window = make(tmp_path, limit_bytes=2 * SMALL_SEGMENT)
     while put(window, 500):
         pass
@@ -158,7 +158,7 @@ def test_the_final_records_are_kept_when_the_window_is_full(tmp_path: Path) -> N
     records = [one.record for one in read_window(window.directory)]
     assert [record.seq for record in records] == list(range(1, lost_at + 3))
     assert [record.kind for record in records[-2:]] == ["losses", "exit"] and records[-1].body["traceback"] == traceback
-    assert taken(window) == list(range(1, lost_at + 3))
+    assert take_all(window) == list(range(1, lost_at + 3))
     window.release(window.seq)
     window.close()
     assert not window.directory.exists()
@@ -169,7 +169,7 @@ def test_a_record_larger_than_a_segment_has_one_of_its_own(tmp_path: Path) -> No
     window = make(tmp_path)
     for size in (10, 50_000, 10, 3 * SMALL_SEGMENT, 10):
         assert put(window, size)
-    assert taken(window) == stored(window) == [1, 2, 3, 4, 5]
+    assert take_all(window) == stored(window) == [1, 2, 3, 4, 5]
     window.release(4)
     assert stored(window, 4) == [5]
     assert window.size_bytes() <= 6 * SMALL_SEGMENT
@@ -177,38 +177,38 @@ def test_a_record_larger_than_a_segment_has_one_of_its_own(tmp_path: Path) -> No
 
 
 @pytest.mark.usefixtures("small")
-def test_at_its_bound_what_is_new_is_counted_and_later_there_is_room_again(tmp_path: Path) -> None:
+def test_records_of_a_full_window_are_counted_as_lost(tmp_path: Path) -> None:
     losses = Losses()
     window = Window(tmp_path, "run", "client", {}, losses, 3 * SMALL_SEGMENT)
     appended = sum(put(window, 100) for _ in range(200))
     assert 0 < appended < 200
     assert losses.counts() == {"window full": 200 - appended}
-    assert window.seq == appended, "what is lost takes no number"
+    assert window.seq == appended, "a lost record has a number"
     assert window.size_bytes() <= 3 * SMALL_SEGMENT
-    assert taken(window) == stored(window) == list(range(1, appended + 1))
+    assert take_all(window) == stored(window) == list(range(1, appended + 1))
     window.release(appended)
     assert put(window, 100)
-    assert taken(window) == [appended + 1]
+    assert take_all(window) == [appended + 1]
     assert losses.total() == 200 - appended
     window.close()
 
 
 @pytest.mark.usefixtures("small")
 @pytest.mark.parametrize("acked", [0, 1, 30, 31, 32, 33, 64, 99, 100])
-def test_after_a_rewind_all_that_is_not_acked_is_taken_again(tmp_path: Path, acked: int) -> None:
+def test_after_a_rewind_unacked_records_are_taken_again(tmp_path: Path, acked: int) -> None:
     window = make(tmp_path)
     for _ in range(100):
         put(window, 30)
-    assert taken(window) == list(range(1, 101))
+    assert take_all(window) == list(range(1, 101))
     window.rewind(acked)
     assert window.sent == acked
-    assert taken(window) == list(range(acked + 1, 101))
+    assert take_all(window) == list(range(acked + 1, 101))
     put(window)
-    assert taken(window) == [101]
+    assert take_all(window) == [101]
     window.close()
 
 
-def test_what_a_handler_of_a_signal_logs_in_the_middle_of_a_log_comes_behind_it(window: Window) -> None:
+def test_a_record_of_a_signal_handler_follows_the_record_that_it_interrupted(window: Window) -> None:
     with window.lock:
         window._busy = True
         assert window.append("log", {"inner": 1})
@@ -219,7 +219,7 @@ def test_what_a_handler_of_a_signal_logs_in_the_middle_of_a_log_comes_behind_it(
 
 
 class WindowMachine(RuleBasedStateMachine):
-    """A window beside the simplest model of it: numbers from 1, some released, some taken."""
+    """A window compared with a simple model: numbers from 1, some released, some taken."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -241,7 +241,7 @@ class WindowMachine(RuleBasedStateMachine):
 
     @rule()
     def take(self) -> None:
-        assert taken(self.window) == list(range(self.sent + 1, self.window.seq + 1))
+        assert take_all(self.window) == list(range(self.sent + 1, self.window.seq + 1))
         self.sent = self.window.seq
 
     @rule(part=st.floats(0, 1))
@@ -260,16 +260,16 @@ class WindowMachine(RuleBasedStateMachine):
 
     @precondition(lambda self: self.window.seq > 0)
     @rule()
-    def a_sidecar_that_had_more_says_so(self) -> None:
-        """It is attached again, and what was sent before was durable though its ack was lost."""
+    def attach_to_a_sidecar_that_has_more(self) -> None:
+        """The records that were sent are durable, but their ack was lost."""
         self.window.rewind(self.sent)
 
     @invariant()
-    def the_files_hold_what_is_not_acked(self) -> None:
+    def the_files_have_the_unacked_records(self) -> None:
         assert stored(self.window, self.window.acked) == list(range(self.window.acked + 1, self.window.seq + 1))
 
     @invariant()
-    def the_bound_holds_and_what_is_lost_is_counted(self) -> None:
+    def the_size_is_bounded_and_lost_records_are_counted(self) -> None:
         assert self.window.size_bytes() <= 6 * SMALL_SEGMENT
         assert self.losses.total() == self.lost
 
