@@ -1,6 +1,6 @@
-"""The clients in other languages: each is built, held against the conformance kit, and trains something.
+"""The clients in other languages: each is built, checked by the conformance kit, and trains a small model.
 
-A tool that is missing fails the test of its language, with what to install. Builds go to a temporary directory.
+A missing tool fails the test of its language; the message says what to install. Builds go to a temporary directory.
 """
 
 from __future__ import annotations
@@ -28,43 +28,43 @@ DEBIAN = {
     "rust": "cargo pkg-config libzmq3-dev librust-zmq-dev librust-rmp-dev",
     "java": "default-jdk-headless libjeromq-java libmsgpack-java",
 }
-"""What a build needs, as Debian calls it."""
+"""The Debian packages that a build needs."""
 
 Build = Callable[[str], Path]
 
-pytestmark = pytest.mark.timeout(600)  # compilers, on two busy cores
+pytestmark = pytest.mark.timeout(600)  # compilers are slow on two busy cores
 
 
 @pytest.fixture(scope="session")
 def build(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Build]:
-    """Builds a language's client once, and returns the directory with `conformance` and `train`."""
+    """Builds a language's client once; returns the directory with the programs ``conformance`` and ``train``."""
     built: dict[str, Path] = {}
 
-    def made(language: str) -> Path:
+    def directory(language: str) -> Path:
         if language not in built:
             out = tmp_path_factory.mktemp(language)
             done = subprocess.run([EXAMPLES / language / "build.sh", out], capture_output=True, text=True)
             if done.returncode:
-                said = (done.stdout + done.stderr)[-3000:]
-                pytest.fail(f"{language} is not built; on Debian install {DEBIAN[language]}\n{said}", pytrace=False)
+                output = (done.stdout + done.stderr)[-3000:]
+                pytest.fail(f"cannot build {language}; on Debian install {DEBIAN[language]}\n{output}", pytrace=False)
             built[language] = out
         return built[language]
 
-    yield made
+    yield directory
 
 
 @pytest.fixture
 def serving(tmp_path: Path) -> Iterator[Sidecar]:
-    """A sidecar of its own, at a TCP address of this machine."""
+    """A sidecar at a TCP endpoint of this machine."""
     (tmp_path / "root").mkdir()
-    made = Sidecar(tmp_path / "root")
-    made.start()
-    yield made
-    made.close()
+    sidecar = Sidecar(tmp_path / "root")
+    sidecar.start()
+    yield sidecar
+    sidecar.close()
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
-def test_it_holds_to_the_protocol(language: str, build: Build) -> None:
+def test_client_conforms_to_the_protocol(language: str, build: Build) -> None:
     program = build(language) / "conformance"
     command = [sys.executable, "-m", "tests.tools.conformance", "--command", str(program), "--json"]
     done = subprocess.run(
@@ -75,11 +75,13 @@ def test_it_holds_to_the_protocol(language: str, build: Build) -> None:
         env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
     )
     assert done.stdout, done.stderr
-    wrong = {found["name"]: found["wrong"] for found in json.loads(done.stdout)["scenarios"] if found["wrong"]}
+    wrong = {
+        scenario["name"]: scenario["wrong"] for scenario in json.loads(done.stdout)["scenarios"] if scenario["wrong"]
+    }
     assert not wrong, json.dumps(wrong, indent=1, ensure_ascii=False)
 
 
-def test_the_kit_finds_fault_with_a_program_that_does_nothing() -> None:
+def test_kit_reports_a_program_that_does_nothing() -> None:
     done = subprocess.run(
         [
             sys.executable,
@@ -98,13 +100,13 @@ def test_the_kit_finds_fault_with_a_program_that_does_nothing() -> None:
         cwd=REPOSITORY,
     )
     assert done.returncode == 1, done.stderr
-    found = {one["name"]: " ".join(one["wrong"]) for one in json.loads(done.stdout)["scenarios"]}
-    assert all(found.values()), found
-    assert "never asked the control socket" in found["tapped"] and "nothing of it was sent" in found["plain"]
+    wrong = {scenario["name"]: " ".join(scenario["wrong"]) for scenario in json.loads(done.stdout)["scenarios"]}
+    assert all(wrong.values()), wrong
+    assert "never asked the control socket" in wrong["tapped"] and "nothing of it was sent" in wrong["plain"]
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
-def test_what_it_trains_is_there(language: str, build: Build, serving: Sidecar, tmp_path: Path) -> None:
+def test_training_run_is_stored(language: str, build: Build, serving: Sidecar, tmp_path: Path) -> None:
     program = build(language) / "train"
     done = subprocess.run(
         [program, "--door", serving.door, "--run", language], capture_output=True, text=True, cwd=tmp_path, timeout=120
@@ -116,4 +118,4 @@ def test_what_it_trains_is_there(language: str, build: Build, serving: Sidecar, 
     assert run.state == "finished"
     assert len(losses) >= 10
     assert losses[-1] < losses[0] / 2, f"the loss went from {losses[0]} to {losses[-1]}"
-    assert run.config, "nothing is known of how it was trained"
+    assert run.config, "the run has no config"

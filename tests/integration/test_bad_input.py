@@ -1,4 +1,4 @@
-"""Bad input: a user is told what is wrong and what would be right, a client gets a result; nothing else is harmed."""
+"""Bad input: users get errors that say what is wrong and what is right, clients get results, and nothing else fails."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.support import REPOSITORY, LaunchedSidecar, RawClient, ReadBack, Scri
 # -- the user's side --------------------------------------------------------------------------------------------------
 
 CASES: dict[str, tuple[str, str, list[str]]] = {
-    # name: a call, the error, what it must say
+    # name: the call, the error, words of its message
     "a list": ("run.log({'loss': [1, 2]})", "TypeError", ["'loss'", "list", "number"]),
     "an object": ("run.log({'loss': object()})", "TypeError", ["'loss'", "an object", "log a number"]),
     "bytes": ("run.log({'loss': b'1'})", "TypeError", ["'loss'", "bytes"]),
@@ -29,10 +29,10 @@ CASES: dict[str, tuple[str, str, list[str]]] = {
     "an array": ("run.log({'loss': numpy.zeros(3)})", "TypeError", ["'loss'", "ndarray", "(3,)"]),
     "deep inside": ("run.log({'val': {'acc': []}})", "TypeError", ["'val.acc'", "list"]),
     "one of two": ("run.log({'good': 1.0, 'bad': []})", "TypeError", ["'bad'"]),
-    "no dict": ("run.log([1.0])", "TypeError", ["dict", "list"]),
-    "nothing": ("run.log(None)", "TypeError", ["dict", "not None"]),
+    "not a dict": ("run.log([1.0])", "TypeError", ["dict", "list"]),
+    "None": ("run.log(None)", "TypeError", ["dict", "not None"]),
     "a large integer": ("run.log({'loss': 2**64})", "ValueError", ["'loss'", "65 bits"]),
-    "the same again": ("run.log({'known': 2**64})", "ValueError", ["'known'", "65 bits"]),
+    "a large integer under a known key": ("run.log({'known': 2**64})", "ValueError", ["'known'", "65 bits"]),
     "a long text": ("run.log({'note': 'x' * 2**21})", "ValueError", ["'note'", "1048576"]),
     "many long texts": ("run.log({str(n): 'x' * 2**20 for n in range(9)})", "ValueError", ["8388608"]),
     "an empty key": ("run.log({'': 1.0})", "ValueError", ["key is empty"]),
@@ -40,48 +40,56 @@ CASES: dict[str, tuple[str, str, list[str]]] = {
     "a long key": ("run.log({'k' * 513: 1.0})", "ValueError", ["kkk", "513", "at most 512"]),
     "a key that grows long": ("run.log({'k' * 300: {'k' * 300: 1.0}})", "ValueError", ["601", "512"]),
     "a reserved key": ("run.log({'_step': 1.0})", "ValueError", ["'_step'", "reserved"]),
-    "a key of no string": ("run.log({1: 1.0})", "TypeError", ["1", "int", "strings"]),
-    "a key that is there twice": ("run.log({'a.b': 1, 'a': {'b': 2}})", "ValueError", ["'a.b'", "twice"]),
-    "a key of half a character": (r"run.log({'\ud800': 1})", "ValueError", ["metric key"]),
+    "a key that is an int": ("run.log({1: 1.0})", "TypeError", ["1", "int", "strings"]),
+    "a duplicate key": ("run.log({'a.b': 1, 'a': {'b': 2}})", "ValueError", ["'a.b'", "twice"]),
+    "a key with a lone surrogate": (r"run.log({'\ud800': 1})", "ValueError", ["metric key"]),
     "many keys": ("run.log({str(n): 1 for n in range(10001)})", "ValueError", ["10001", "10000"]),
     "nested in itself": ("d = {}; d['d'] = d; run.log(d)", "ValueError", ["nested", "16"]),
-    "a step of a float": ("run.log({'x': 1}, step=1.5)", "TypeError", ["step", "1.5", "integer"]),
-    "a step of a text": ("run.log({'x': 1}, step='1')", "TypeError", ["step", "'1'", "integer"]),
-    "a step of a bool": ("run.log({'x': 1}, step=True)", "TypeError", ["step", "True", "integer"]),
+    "a float as step": ("run.log({'x': 1}, step=1.5)", "TypeError", ["step", "1.5", "integer"]),
+    "a string as step": ("run.log({'x': 1}, step='1')", "TypeError", ["step", "'1'", "integer"]),
+    "a bool as step": ("run.log({'x': 1}, step=True)", "TypeError", ["step", "True", "integer"]),
     "a large step": ("run.log({'x': 1}, step=2**63)", "ValueError", ["step", "64-bit"]),
-    "a step of NaN": ("run.log({'x': 1}, step=float('nan'))", "TypeError", ["step", "integer"]),
-    "another summary": ("run.define_metric('x', summary='median')", "ValueError", ["'median'", "min"]),
-    "another goal": ("run.define_metric('x', goal='up')", "ValueError", ["goal", "'up'", "maximize"]),
+    "NaN as step": ("run.log({'x': 1}, step=float('nan'))", "TypeError", ["step", "integer"]),
+    "unknown summary": ("run.define_metric('x', summary='median')", "ValueError", ["'median'", "min"]),
+    "unknown goal": ("run.define_metric('x', goal='up')", "ValueError", ["goal", "'up'", "maximize"]),
     "a metric without a name": ("run.define_metric('')", "TypeError", ["name"]),
-    "a sync with nothing": ("run.define_metric('x', step_sync=True)", "ValueError", ["step_sync", "step_metric"]),
-    "tags of one text": ("run.tags = 'abc'", "TypeError", ["tags", "'abc'"]),
-    "notes of a number": ("run.notes = 1", "TypeError", ["notes", "int"]),
-    "an exit code of a text": ("run.finish(exit_code='1')", "TypeError", ["exit_code", "'1'"]),
+    "step_sync alone": (
+        "run.define_metric('x', step_sync=True)",
+        "ValueError",
+        ["step_sync", "step_metric"],
+    ),
+    "a string as tags": ("run.tags = 'abc'", "TypeError", ["tags", "'abc'"]),
+    "a number as notes": ("run.notes = 1", "TypeError", ["notes", "int"]),
+    "a string as exit code": ("run.finish(exit_code='1')", "TypeError", ["exit_code", "'1'"]),
     "a second init": ("tracker.init()", "RunActiveError", ["'run'", "finish()", "reinit"]),
     "a second init, another id": ("tracker.init(id='other')", "RunActiveError", ["'run'", "finish()"]),
-    "config of a list": ("run.config.update([1])", "TypeError", ["config", "list"]),
-    "config with a key of no text": ("run.config.update({1: 2})", "TypeError", ["config", "1"]),
+    "a list as config": ("run.config.update([1])", "TypeError", ["config", "list"]),
+    "config with an int as key": ("run.config.update({1: 2})", "TypeError", ["config", "1"]),
     "config with an empty key": ("run.config[''] = 2", "TypeError", ["config", "''"]),
-    "config that is changed": ("run.config['lr'] = 2", "ConfigChangeError", ["'lr'", "allow_val_change=True"]),
-    "config that is not there": ("run.config.nothing", "AttributeError", ["'nothing'", "lr"]),
-    "summary of a list": ("run.summary.update([1])", "TypeError", ["summary", "list"]),
-    "another mode": ("tracker.init(mode='on')", "SettingsError", ["mode", "'on'", "'online'", "'disabled'"]),
-    "another resume": ("tracker.init(resume='maybe')", "SettingsError", ["resume", "'maybe'", "'allow'", "'must'"]),
-    "another reinit": ("tracker.init(reinit='no')", "SettingsError", ["reinit", "'no'", "'create_new'"]),
+    "changed config value": ("run.config['lr'] = 2", "ConfigChangeError", ["'lr'", "allow_val_change=True"]),
+    "missing config key": ("run.config.nothing", "AttributeError", ["'nothing'", "lr"]),
+    "a list as summary": ("run.summary.update([1])", "TypeError", ["summary", "list"]),
+    "unknown mode": ("tracker.init(mode='on')", "SettingsError", ["mode", "'on'", "'online'", "'disabled'"]),
+    "unknown resume": ("tracker.init(resume='maybe')", "SettingsError", ["resume", "'maybe'", "'allow'", "'must'"]),
+    "unknown reinit": ("tracker.init(reinit='no')", "SettingsError", ["reinit", "'no'", "'create_new'"]),
     "an id with a slash": ("tracker.init(id='a/b')", "SettingsError", ["run_id", "'a/b'", "letters"]),
     "an id with dots": ("tracker.init(id='..')", "SettingsError", ["run_id", "'..'"]),
-    "an id that leaves": ("tracker.init(id='../../etc')", "SettingsError", ["run_id"]),
+    "an id that leaves the root": ("tracker.init(id='../../etc')", "SettingsError", ["run_id"]),
     "an empty id": ("tracker.init(id='')", "SettingsError", ["run_id", "''"]),
-    "an id of a number": ("tracker.init(id=5)", "SettingsError", ["run_id", "5"]),
-    "a project of a number": ("tracker.init(project=5)", "SettingsError", ["project", "5"]),
-    "init with tags of one text": ("tracker.init(tags='abc')", "SettingsError", ["tags", "'abc'"]),
-    "init with config of a text": ("tracker.init(config='abc')", "TypeError", ["config", "str"]),
+    "a number as id": ("tracker.init(id=5)", "SettingsError", ["run_id", "5"]),
+    "a number as project": ("tracker.init(project=5)", "SettingsError", ["project", "5"]),
+    "init with a string as tags": ("tracker.init(tags='abc')", "SettingsError", ["tags", "'abc'"]),
+    "init with a string as config": ("tracker.init(config='abc')", "TypeError", ["config", "str"]),
     "an unknown setting": ("tracker.init(settings={'slient': True})", "SettingsError", ["'slient'", "mean 'silent'?"]),
-    "a timeout of nothing": ("tracker.init(settings={'init_timeout': 0})", "SettingsError", ["init_timeout", "0"]),
-    "a small window": ("tracker.init(settings={'window_bytes': 5})", "SettingsError", ["window_bytes", "8388608"]),
+    "a timeout of zero": ("tracker.init(settings={'init_timeout': 0})", "SettingsError", ["init_timeout", "0"]),
+    "a tiny window": (
+        "tracker.init(settings={'window_bytes': 5})",
+        "SettingsError",
+        ["window_bytes", "8388608"],
+    ),
     "sinks": ("tracker.init(sinks=['nothing+http://x'])", "TrackerError", ["sinks"]),
-    "a histogram of nothing": ("tracker.Histogram([1], num_bins=0)", "ValueError", ["num_bins", "0"]),
-    "what is not there": ("tracker.nothing", "AttributeError", ["nothing"]),
+    "a histogram without bins": ("tracker.Histogram([1], num_bins=0)", "ValueError", ["num_bins", "0"]),
+    "missing attribute": ("tracker.nothing", "AttributeError", ["nothing"]),
 }
 
 SCRIPT = """
@@ -89,16 +97,16 @@ import json, sys, numpy, tracker
 
 run = tracker.init(id="run", config={"lr": 1})
 run.log({"known": 1.0})
-found = {}
+errors = {}
 for name, call in json.loads(sys.argv[1]).items():
     try:
         exec(call, {"run": run, "tracker": tracker, "numpy": numpy})
     except Exception as error:
-        found[name] = [[kind.__name__ for kind in type(error).__mro__], str(error)]
+        errors[name] = [[kind.__name__ for kind in type(error).__mro__], str(error)]
     else:
-        found[name] = [[], "no error"]
+        errors[name] = [[], "no error"]
     assert run.state == "running"
-    run.log({"after": len(found)})
+    run.log({"after": len(errors)})
 run.finish()
 for name, call in {"log": lambda: run.log({"x": 1}), "known": lambda: run.log({"known": 1.0}),
                    "config": lambda: run.config.update(x=1), "module": lambda: tracker.log({"x": 1}),
@@ -106,31 +114,31 @@ for name, call in {"log": lambda: run.log({"x": 1}), "known": lambda: run.log({"
     try:
         call()
     except Exception as error:
-        found[f"after finish: {name}"] = [[kind.__name__ for kind in type(error).__mro__], str(error)]
+        errors[f"after finish: {name}"] = [[kind.__name__ for kind in type(error).__mro__], str(error)]
 run.finish()
-print(json.dumps(found))
+print(json.dumps(errors))
 """
 
 
 @pytest.fixture(scope="module")
-def told(tmp_path_factory: pytest.TempPathFactory, temporary: Path) -> tuple[dict[str, Any], ReadBack]:
-    """What each of the calls said, all in one process; and the run that they could not harm."""
+def outcome(tmp_path_factory: pytest.TempPathFactory, temporary: Path) -> tuple[dict[str, Any], ReadBack]:
+    """What each of the calls error, all in one process; and the run that they could not harm."""
     directory = tmp_path_factory.mktemp("bad")
     scripts = Scripts(directory, directory / "root")
     try:
         done = scripts.run(SCRIPT, json.dumps({name: call for name, (call, _, _) in CASES.items()}))
     finally:
         scripts.close()
-    run = directory / "root" / "runs" / "run"
-    wait_until(lambda: not (run / "lock").exists(), "the run is let go")
+    run_dir = directory / "root" / "runs" / "run"
+    wait_until(lambda: not (run_dir / "lock").exists(), "the run is closed")
     assert sorted(path.name for path in (directory / "root" / "runs").iterdir()) == ["run"]
-    return json.loads(done.out), ReadBack(run).check()
+    return json.loads(done.out), ReadBack(run_dir).check()
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_a_users_fault_is_named(told: tuple[dict[str, Any], ReadBack], name: str) -> None:
+def test_bad_call_raises_an_error_that_names_the_fault(outcome: tuple[dict[str, Any], ReadBack], name: str) -> None:
     call, kind, words = CASES[name]
-    kinds, message = told[0][name]
+    kinds, message = outcome[0][name]
     assert kind in kinds, f"{call}: {kinds} {message}"
     for word in words:
         assert word in message, f"{call}: {message}"
@@ -138,23 +146,23 @@ def test_a_users_fault_is_named(told: tuple[dict[str, Any], ReadBack], name: str
 
 
 @pytest.mark.parametrize("name", ["log", "known", "config", "module", "tags"])
-def test_after_finish(told: tuple[dict[str, Any], ReadBack], name: str) -> None:
-    kinds, message = told[0][f"after finish: {name}"]
+def test_calls_after_finish_raise(outcome: tuple[dict[str, Any], ReadBack], name: str) -> None:
+    kinds, message = outcome[0][f"after finish: {name}"]
     assert "RunFinishedError" in kinds and "'run'" in message and "finish()" in message
 
 
-def test_nothing_of_a_bad_call_is_recorded_and_the_good_ones_all(told: tuple[dict[str, Any], ReadBack]) -> None:
-    _, found = told
+def test_bad_calls_record_nothing_and_good_calls_are_recorded(outcome: tuple[dict[str, Any], ReadBack]) -> None:
+    _, run = outcome
     expected = [{"known": 1.0}, *({"after": number + 1} for number in range(len(CASES)))]
-    assert [data for _, data in found.stored()] == expected
-    assert [step for step, _ in found.stored()] == list(range(len(expected)))
-    assert found.state["state"] == "finished" and found.state["losses"] == {}
-    assert found.state["config"] == {"lr": 1} and found.state["metrics"] == {}
-    assert "rejected" not in found.kinds()
+    assert [data for _, data in run.stored()] == expected
+    assert [step for step, _ in run.stored()] == list(range(len(expected)))
+    assert run.state["state"] == "finished" and run.state["losses"] == {}
+    assert run.state["config"] == {"lr": 1} and run.state["metrics"] == {}
+    assert "rejected" not in run.kinds()
 
 
-def fails(scripts: Scripts, code: str, **env: str | None) -> str:
-    """Run a script that must end with an error of `tracker`'s own; return its last line."""
+def run_failing_script(scripts: Scripts, code: str, **env: str | None) -> str:
+    """Run a script that must fail with one of `tracker`'s errors; return its last line of output."""
     done = scripts.run("import tracker\n" + code, env=env, exit_code=1)
     assert "tracker.errors." in done.err, done.err
     return done.err.strip().splitlines()[-1]
@@ -176,13 +184,13 @@ def fails(scripts: Scripts, code: str, **env: str | None) -> str:
         (b"\xff\xfe\x00", ["settings", "cannot be read"]),
     ],
 )
-def test_a_broken_settings_file(scripts: Scripts, root: Path, content: str | bytes, words: list[str]) -> None:
+def test_broken_settings_file_is_named(scripts: Scripts, root: Path, content: str | bytes, words: list[str]) -> None:
     root.mkdir()
     (root / "settings").write_bytes(content if isinstance(content, bytes) else content.encode())
-    said = fails(scripts, "tracker.init()")
-    assert said.startswith("tracker.errors.SettingsError") and str(root / "settings") in said
+    error = run_failing_script(scripts, "tracker.init()")
+    assert error.startswith("tracker.errors.SettingsError") and str(root / "settings") in error
     for word in words:
-        assert word in said
+        assert word in error
     assert sorted(path.name for path in root.iterdir()) == ["settings"]
 
 
@@ -196,50 +204,50 @@ def test_a_broken_settings_file(scripts: Scripts, root: Path, content: str | byt
         ("TRACKER_DURABILITY", "much", ["'much'", "'disk'"]),
     ],
 )
-def test_a_bad_variable(scripts: Scripts, name: str, value: str, words: list[str]) -> None:
-    said = fails(scripts, "tracker.init()", **{name: value})
-    assert said.startswith("tracker.errors.SettingsError")
+def test_bad_environment_variable_is_named(scripts: Scripts, name: str, value: str, words: list[str]) -> None:
+    error = run_failing_script(scripts, "tracker.init()", **{name: value})
+    assert error.startswith("tracker.errors.SettingsError")
     for word in words:
-        assert word in said
-    assert name in said
+        assert word in error
+    assert name in error
 
 
 @pytest.mark.parametrize("directory", ["/proc/nowhere", "/dev/null", "/dev/null/below"])
-def test_a_directory_that_cannot_be_written(scripts: Scripts, directory: str) -> None:
-    said = fails(scripts, f"tracker.init(dir={directory!r})")
-    assert said.startswith("tracker.errors.LaunchError") and directory in said
+def test_unwritable_directory_is_a_launch_error(scripts: Scripts, directory: str) -> None:
+    error = run_failing_script(scripts, f"tracker.init(dir={directory!r})")
+    assert error.startswith("tracker.errors.LaunchError") and directory in error
 
 
-def test_a_run_directory_that_cannot_be_made(scripts: Scripts, root: Path) -> None:
+def test_run_directory_that_cannot_be_created_is_a_launch_error(scripts: Scripts, root: Path) -> None:
     (root / "runs").mkdir(parents=True)
     (root / "runs" / "run").write_text("a file is in the way")
-    said = fails(scripts, "tracker.init(id='run')")
-    assert said.startswith("tracker.errors.LaunchError") and str(root / "runs" / "run") in said
+    error = run_failing_script(scripts, "tracker.init(id='run')")
+    assert error.startswith("tracker.errors.LaunchError") and str(root / "runs" / "run") in error
 
 
-def test_a_log_that_is_none_is_refused_with_what_was_found_and_left_as_it_is(scripts: Scripts, root: Path) -> None:
+def test_file_that_is_not_a_log_is_refused_and_left_unchanged(scripts: Scripts, root: Path) -> None:
     path = root / "runs" / "run" / "transactions.log"
     path.parent.mkdir(parents=True)
-    path.write_bytes(b"my precious notes, which are no log")
-    said = fails(scripts, "tracker.init(id='run', resume='allow')")
-    assert "not a transaction log" in said and "my precious" in said
-    assert path.read_bytes() == b"my precious notes, which are no log"
+    path.write_bytes(b"my precious notes, which are not a log")
+    error = run_failing_script(scripts, "tracker.init(id='run', resume='allow')")
+    assert "not a transaction log" in error and "my precious" in error
+    assert path.read_bytes() == b"my precious notes, which are not a log"
 
 
-def test_a_sidecar_that_cannot_start_gives_its_reason(scripts: Scripts, root: Path, tmp_path: Path) -> None:
-    """A module that only the sidecar imports is broken."""
+def test_sidecar_that_cannot_start_gives_its_reason(scripts: Scripts, root: Path, tmp_path: Path) -> None:
+    """A broken module that only the sidecar imports."""
     (tmp_path / "resource.py").write_text("raise OSError('no resources today')")
-    said = fails(scripts, "tracker.init()", PYTHONPATH=f"{tmp_path}:{REPOSITORY}")
-    assert said.startswith("tracker.errors.LaunchError: the sidecar did not start")
-    assert "no resources today" in said and ".log" in said
+    error = run_failing_script(scripts, "tracker.init()", PYTHONPATH=f"{tmp_path}:{REPOSITORY}")
+    assert error.startswith("tracker.errors.LaunchError: the sidecar did not start")
+    assert "no resources today" in error and ".log" in error
     assert not any((root / "runs").glob("*"))
 
 
-def test_a_temporary_directory_whose_path_is_too_long_for_sockets(scripts: Scripts, root: Path, tmp_path: Path) -> None:
-    far = tmp_path / ("d" * 100)
-    far.mkdir()
+def test_temporary_directory_with_a_path_too_long_for_sockets(scripts: Scripts, root: Path, tmp_path: Path) -> None:
+    long_path = tmp_path / ("d" * 100)
+    long_path.mkdir()
     code = "import tracker\nrun = tracker.init(id='run')\nrun.log({'x': 1})\nrun.finish()"
-    done = scripts.run(code, env={"TMPDIR": str(far)})
+    done = scripts.run(code, env={"TMPDIR": str(long_path)})
     assert done.err == ""
     assert len(ReadBack(root / "runs" / "run").check().stored()) == 1
 
@@ -248,17 +256,17 @@ def test_a_temporary_directory_whose_path_is_too_long_for_sockets(scripts: Scrip
     ("address", "words"),
     [("/nowhere/connection.json", ["/nowhere/connection.json", "No such file"]), ("no://where", ["no://where"])],
 )
-def test_a_sidecar_that_is_not_there(scripts: Scripts, address: str, words: list[str]) -> None:
-    said = fails(scripts, f"tracker.init(sidecar={address!r}, settings=dict(init_timeout=1))")
-    assert said.startswith("tracker.errors.LaunchError")
+def test_missing_sidecar_is_a_launch_error(scripts: Scripts, address: str, words: list[str]) -> None:
+    error = run_failing_script(scripts, f"tracker.init(sidecar={address!r}, settings=dict(init_timeout=1))")
+    assert error.startswith("tracker.errors.LaunchError")
     for word in words:
-        assert word in said
+        assert word in error
 
 
-def test_a_sidecar_that_does_not_answer_is_not_waited_for_for_ever(scripts: Scripts, tmp_path: Path) -> None:
-    address = f"ipc://{os.environ['TMPDIR']}/nobody"
-    said = fails(scripts, f"tracker.init(sidecar={address!r}, settings=dict(init_timeout=0.3))")
-    assert said.startswith("tracker.errors.LaunchError") and address in said
+def test_init_times_out_if_the_sidecar_does_not_answer(scripts: Scripts, tmp_path: Path) -> None:
+    address = f"ipc://{os.environ['TMPDIR']}/missing"
+    error = run_failing_script(scripts, f"tracker.init(sidecar={address!r}, settings=dict(init_timeout=0.3))")
+    assert error.startswith("tracker.errors.LaunchError") and address in error
 
 
 # -- raw records at a real sidecar ------------------------------------------------------------------------------------
@@ -279,14 +287,14 @@ def nested(levels: int) -> Any:
 
 BAD_RECORDS: list[tuple[str, str, Any, str]] = [
     ("too deep", "config", {"set": {"x": nested(20)}}, "depth"),
-    ("a text that is too large", "log", {"step": 1, "data": {"x": "x" * (limits.MAX_TEXT_BYTES + 1)}}, "size"),
+    ("a string that is too large", "log", {"step": 1, "data": {"x": "x" * (limits.MAX_TEXT_BYTES + 1)}}, "size"),
     ("too many keys", "log", {"step": 1, "data": {str(key): 1 for key in range(limits.MAX_KEYS + 1)}}, "size"),
     ("an empty key", "log", {"step": 1, "data": {"": 1}}, "key"),
     ("a long key", "log", {"step": 1, "data": {"k" * 513: 1}}, "key"),
     ("a reserved key", "log", {"step": 1, "data": {"_label": 1}}, "key"),
-    ("a value of a wrong type", "log", {"step": 1, "data": {"x": [1]}}, "value"),
+    ("a value of the wrong type", "log", {"step": 1, "data": {"x": [1]}}, "value"),
     ("no step", "log", {"data": {"x": 1}}, "form"),
-    ("a step of a float", "log", {"step": 1.5, "data": {"x": 1}}, "form"),
+    ("a float as step", "log", {"step": 1.5, "data": {"x": 1}}, "form"),
     ("an extension type", "config", {"set": {"x": msgpack.ExtType(1, b"code")}}, "form"),
     ("a key of bytes", "config", {"set": {b"x": 1}}, "form"),
     ("a huge key of bytes", "config", {"set": {b"\0" * 5_000_000: 1}}, "form"),
@@ -297,7 +305,7 @@ BAD_RECORDS: list[tuple[str, str, Any, str]] = [
 @pytest.mark.parametrize(
     ("kind", "body", "code"), [bad[1:] for bad in BAD_RECORDS], ids=[bad[0] for bad in BAD_RECORDS]
 )
-def test_a_bad_record_is_told_to_its_client_and_counted(
+def test_bad_record_is_reported_to_its_client_and_counted(
     sidecar: LaunchedSidecar, client: Attach, root: Path, kind: str, body: Any, code: str
 ) -> None:
     bad, other = client("bad", "client-bad"), client("other", "client-other")
@@ -311,8 +319,8 @@ def test_a_bad_record_is_told_to_its_client_and_counted(
     assert bad.ask("state")["state"]["losses"] == {f"refused: {code}": 1}
     assert other.ask("state")["state"]["losses"] == {}
     assert sidecar.status()["refused"] == {f"refused: {code}": 1}
-    found = ReadBack(root / "runs" / "bad").check()
-    assert found.kinds() == ["log", "rejected", "log"] and found.log[1].body["kind"] == kind
+    stored = ReadBack(root / "runs" / "bad").check()
+    assert stored.kinds() == ["log", "rejected", "log"] and stored.log[1].body["kind"] == kind
     assert ReadBack(root / "runs" / "other").check().stored() == [(1, {"x": 1.0}), (2, {"x": 2.0})]
     assert not [result for result in other.results if result.kind != "ack"]
 
@@ -320,7 +328,7 @@ def test_a_bad_record_is_told_to_its_client_and_counted(
 @pytest.mark.parametrize(
     ("data", "code"),
     [
-        (b"no msgpack at all", "form"),
+        (b"not msgpack", "form"),
         (b"\xc1" * 50, "checksum"),
         (bytes(range(256)), "form"),
         (b"\x91" * 100_000, "encoding"),
@@ -328,7 +336,7 @@ def test_a_bad_record_is_told_to_its_client_and_counted(
         (b"", ""),
     ],
 )
-def test_bytes_that_are_no_record_are_counted(
+def test_invalid_bytes_are_counted(
     sidecar: LaunchedSidecar, client: Attach, root: Path, data: bytes, code: str
 ) -> None:
     bad, other = client("bad", "client-bad"), client("other", "client-other")
@@ -343,7 +351,7 @@ def test_bytes_that_are_no_record_are_counted(
     assert ReadBack(root / "runs" / "other").check().stored() == [(1, {"x": 1.0})]
 
 
-def test_a_record_over_the_limit_is_told_to_its_client_and_keeps_its_place(
+def test_oversized_record_is_reported_and_keeps_its_sequence_number(
     sidecar: LaunchedSidecar, client: Attach, root: Path
 ) -> None:
     bad = client("bad", "client-bad")
@@ -355,29 +363,29 @@ def test_a_record_over_the_limit_is_told_to_its_client_and_keeps_its_place(
     assert ReadBack(root / "runs" / "bad").check().kinds() == ["log", "rejected", "log"]
 
 
-def test_a_message_over_the_limit_harms_nobody(sidecar: LaunchedSidecar, client: Attach, root: Path) -> None:
-    """The sidecar drops the connection; who sent it connects again."""
+def test_oversized_message_affects_no_other_client(sidecar: LaunchedSidecar, client: Attach, root: Path) -> None:
+    """The sidecar drops the connection; the sender connects again."""
     bad, other = client("bad", "client-bad"), client("other", "client-other")
     bad.log(1, x=1.0)
     assert bad.ask("flush", 1)["seq"] == 1
     bad.send(b"\0" * (limits.MAX_MESSAGE_BYTES + 1))
     other.log(1, x=1.0)
     assert other.ask("flush")["seq"] == 1
-    bad.close()  # its results would be dealt out to both in turn
+    bad.close()  # else the sidecar would distribute the results over both sockets
     again = client("bad", "client-bad", again=True)
     assert again.attached["last"] == 1
     again.seq = 1
     again.log(2, x=2.0)
-    wait_until(lambda: client("bad", "client-bad", again=True).attached["last"] == 2, "it is durable")
+    wait_until(lambda: client("bad", "client-bad", again=True).attached["last"] == 2, "the record is durable")
 
 
-def test_an_unknown_kind_is_kept(sidecar: LaunchedSidecar, client: Attach, root: Path) -> None:
+def test_record_of_unknown_kind_is_stored(sidecar: LaunchedSidecar, client: Attach, root: Path) -> None:
     one = client("run", "client-one")
     one.send_record("kind-of-tomorrow", {"anything": [1, {"x": None}]})
     one.log(1, x=1.0)
     assert one.ask("state")["state"]["losses"] == {}
-    found = ReadBack(root / "runs" / "run").check()
-    assert found.log[0].body == {"anything": [1, {"x": None}]}
+    stored = ReadBack(root / "runs" / "run").check()
+    assert stored.log[0].body == {"anything": [1, {"x": None}]}
     assert not [result for result in one.results if result.kind != "ack"]
 
 
@@ -395,12 +403,12 @@ def test_an_unknown_kind_is_kept(sidecar: LaunchedSidecar, client: Attach, root:
         b"\x91" * 100_000,
     ],
 )
-def test_nonsense_at_the_door_is_refused(sidecar: LaunchedSidecar, client: Attach, request_bytes: bytes) -> None:
-    with channels.dealer() as door:
-        door.connect(sidecar.connection.control)
-        door.send(request_bytes)
-        assert door.wait(10.0)
-        answer = msgpack.unpackb(door.receive())
+def test_invalid_control_request_is_refused(sidecar: LaunchedSidecar, client: Attach, request_bytes: bytes) -> None:
+    with channels.dealer() as control:
+        control.connect(sidecar.connection.control)
+        control.send(request_bytes)
+        assert control.wait(10.0)
+        answer = msgpack.unpackb(control.receive())
     assert answer[0] == "refused" and answer[5]["code"] and answer[5]["message"]
     assert client("run", "client").ask("flush")["seq"] == 0
 
@@ -419,7 +427,7 @@ def test_nonsense_at_the_door_is_refused(sidecar: LaunchedSidecar, client: Attac
         ("run", "client", {"resume": "maybe"}, "value"),
     ],
 )
-def test_who_is_refused_at_the_door_is_told_why(
+def test_refused_attach_gives_the_reason(
     sidecar: LaunchedSidecar, client: Attach, root: Path, run: str, name: str, body: dict[str, Any], code: str
 ) -> None:
     with pytest.raises(RefusedError) as caught:
@@ -429,7 +437,7 @@ def test_who_is_refused_at_the_door_is_told_why(
 
 
 @pytest.mark.parametrize("pid", [0, -1, 2**40, 2**31, 2**63 - 1])
-def test_a_process_id_that_is_none_harms_nobody(sidecar: LaunchedSidecar, client: Attach, pid: int) -> None:
+def test_invalid_process_id_affects_no_other_client(sidecar: LaunchedSidecar, client: Attach, pid: int) -> None:
     other = client("other", "client-other")
     try:
         client("run", "client", pid=pid)
@@ -440,7 +448,7 @@ def test_a_process_id_that_is_none_harms_nobody(sidecar: LaunchedSidecar, client
     assert sidecar.alive()
 
 
-def test_a_flood_of_nonsense_does_not_stop_a_run(
+def test_flood_of_invalid_messages_does_not_stop_a_run(
     sidecar: LaunchedSidecar, client: Attach, scripts: Scripts, root: Path
 ) -> None:
     bad = client("bad", "client-bad")
@@ -459,6 +467,6 @@ def test_a_flood_of_nonsense_does_not_stop_a_run(
         bad.send(os.urandom(number % 200))
     script.wait()
     wait_until(lambda: "good" not in sidecar.status()["runs"], "the run is closed")
-    found = ReadBack(root / "runs" / "good").check()
-    assert exact(found.stored()) == exact([(step, {"x": step / 3}) for step in range(5000)])
+    run = ReadBack(root / "runs" / "good").check()
+    assert exact(run.stored()) == exact([(step, {"x": step / 3}) for step in range(5000)])
     assert sum(sidecar.status()["refused"].values()) > 0

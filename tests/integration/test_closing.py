@@ -1,4 +1,4 @@
-"""What a run prints when it ends: to whom, and what while a server is down."""
+"""What a run prints when it ends, also while a server is unreachable."""
 
 from __future__ import annotations
 
@@ -22,33 +22,33 @@ print(run.id)
 
 
 def train(scripts: Scripts, arguments: str = "") -> tuple[str, list[str]]:
-    """Run a script; return the run's id and the lines that it printed for people."""
+    """Run a script; return the run's id and the lines that it printed to standard error."""
     loud = {"TRACKER_SILENT": None, "PYTHONIOENCODING": "utf-8", "FORCE_COLOR": None}
     done = scripts.run(TRAIN.format(arguments=arguments), env=loud)
     return done.out.strip(), done.err.splitlines()
 
 
-def test_a_run_ends_with_its_curves_and_the_commands_to_type_next(scripts: Scripts, root: Path) -> None:
+def test_finished_run_prints_its_curves_and_the_next_commands(scripts: Scripts, root: Path) -> None:
     first, _ = train(scripts)
     second, lines = train(scripts)
-    at = next(index for index, line in enumerate(lines) if "finished" in line)
-    assert lines[at].startswith(f"tracker: run lr=0.1 ({second}) finished in ")
-    assert lines[at].endswith(", 50 steps")
-    assert lines[at + 1].split()[0] == "val.acc"
-    assert lines[at + 1].endswith("  0.1   (max 0.78)")
-    assert lines[at + 2].split()[0] == "loss"
-    assert "█" in lines[at + 2]
-    assert lines[at + 3] == f"         tracker show {second}  ·  tracker compare {second} {first}"
-    assert len(lines) == at + 4
+    end = next(index for index, line in enumerate(lines) if "finished" in line)
+    assert lines[end].startswith(f"tracker: run lr=0.1 ({second}) finished in ")
+    assert lines[end].endswith(", 50 steps")
+    assert lines[end + 1].split()[0] == "val.acc"
+    assert lines[end + 1].endswith("  0.1   (max 0.78)")
+    assert lines[end + 2].split()[0] == "loss"
+    assert "█" in lines[end + 2]
+    assert lines[end + 3] == f"         tracker show {second}  ·  tracker compare {second} {first}"
+    assert len(lines) == end + 4
     assert (root / ".gitignore").read_text() == "*\n"
 
 
-def test_a_silent_run_prints_nothing(scripts: Scripts) -> None:
+def test_silent_run_prints_nothing(scripts: Scripts) -> None:
     _, lines = train(scripts, ', settings={"silent": True}')
     assert lines == []
 
 
-def test_a_server_that_is_down_is_said_at_once(scripts: Scripts, root: Path) -> None:
+def test_unreachable_server_is_reported_at_once(scripts: Scripts, root: Path) -> None:
     sink = ', sinks="mlflow+http://127.0.0.1:9", settings={"finish_timeout": 4.0}'
     run_id, lines = train(scripts, sink)
     (connection,) = (root / "sidecars").glob("*.json")

@@ -1,4 +1,4 @@
-"""The examples of several processes, run as a user runs them; what they say is compared with what is on disk."""
+"""Examples, run as a user runs them; their output is compared with the stored runs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ HAS_TORCH = importlib.util.find_spec("torch") is not None
 
 
 def run_example(name: str, root: Path) -> tuple[str, str]:
-    """Run an example that must succeed; return what it printed, and its words on standard error."""
+    """Run an example that must succeed; return its standard output and standard error."""
     done = subprocess.run(
         [sys.executable, str(REPOSITORY / "examples" / name)],
         capture_output=True,
@@ -32,11 +32,11 @@ def run_example(name: str, root: Path) -> tuple[str, str]:
 
 
 def check_run(root: Path, labels: list[str], losses: int) -> str:
-    """Check the one run that is there: who wrote to it, that all have finished, how many losses; return its id."""
+    """Check the only run: its writers, that it has finished, how many losses were logged; return its id."""
     (directory,) = (root / "runs").iterdir()
-    wait_until(lambda: not (directory / "lock").exists(), "the run is let go")
-    found = ReadBack(directory).check()
-    assert found.state["state"] == "finished" and found.state["losses"] == {}
+    wait_until(lambda: not (directory / "lock").exists(), "the run is closed")
+    state = ReadBack(directory).check().state
+    assert state["state"] == "finished" and state["losses"] == {}
     run = Api(root).run(directory.name)
     assert sorted(writer["label"] for writer in run.writers.values()) == labels
     rows = [row for row in run.scan_history() if "loss" in row]
@@ -45,22 +45,22 @@ def check_run(root: Path, labels: list[str], losses: int) -> str:
 
 
 def accuracy(out: str) -> float:
-    found = re.search(r"[Tt]est accuracy.*: ([0-9.]+)%", out)
-    assert found, out
-    return float(found[1])
+    match = re.search(r"[Tt]est accuracy.*: ([0-9.]+)%", out)
+    assert match, out
+    return float(match[1])
 
 
 WORKERS = ["parent", "worker 0", "worker 1", "worker 2", "worker 3"]
 
 
-def test_multiprocess(root: Path) -> None:
+def test_multiprocess_example(root: Path) -> None:
     out, err = run_example("multiprocess.py", root)
     assert check_run(root, WORKERS, losses=4 * 240) in out
     assert "is finished; 5 processes wrote to it" in out and accuracy(out) > 90 and err == ""
 
 
-def test_distributed(root: Path) -> None:
-    """With PyTorch, which is optional, its two ranks; else it says so, and does the same with multiprocessing."""
+def test_distributed_example(root: Path) -> None:
+    """Two ranks with PyTorch, which is optional; without it the example says so and uses multiprocessing."""
     out, err = run_example("distributed.py", root)
     if not HAS_TORCH:
         assert err == "PyTorch is not installed (pip install torch): running multiprocess.py instead.\n"
@@ -71,7 +71,7 @@ def test_distributed(root: Path) -> None:
     assert os.path.isdir(root)
 
 
-def test_the_quickstart(root: Path) -> None:
+def test_quickstart_example(root: Path) -> None:
     out, _ = run_example("quickstart.py", root)
     runs = Api(root).runs()
     assert len(runs) == 3 and {run.state for run in runs} == {"finished"}

@@ -20,19 +20,19 @@ from tracker.reading.api import Api
 
 
 def only_run(root: Path) -> Path:
-    (found,) = (root / "runs").iterdir()
-    return found
+    (directory,) = (root / "runs").iterdir()
+    return directory
 
 
-def closed(directory: Path) -> ReadBack:
-    """Read a run once its sidecar has let it go, and check that nothing is left to do for it."""
-    wait_until(lambda: not needs_recovery(directory) and not (directory / "lock").exists(), "the run is let go")
+def read_closed_run(directory: Path) -> ReadBack:
+    """Wait until the sidecar has closed the run, then read it and check it."""
+    wait_until(lambda: not needs_recovery(directory) and not (directory / "lock").exists(), "the run is closed")
     assert not (directory / "windows").exists()
     return ReadBack(directory).check()
 
 
 def state_of(directory: Path) -> dict[str, Any]:
-    return closed(directory).state
+    return read_closed_run(directory).state
 
 
 def test_init_log_finish(scripts: Scripts, root: Path) -> None:
@@ -50,9 +50,9 @@ def test_init_log_finish(scripts: Scripts, root: Path) -> None:
     )
     run_id, directory = done.out.split()
     assert Path(directory) == root / "runs" / run_id
-    found = closed(Path(directory))
-    assert found.stored() == [(step, {"loss": 1 / (step + 1), "val.acc": step / 100}) for step in range(100)]
-    state = found.state
+    run = read_closed_run(Path(directory))
+    assert run.stored() == [(step, {"loss": 1 / (step + 1), "val.acc": step / 100}) for step in range(100)]
+    state = run.state
     assert (state["project"], state["name"], state["state"], state["exit_code"]) == ("digits", "first", "finished", 0)
     assert state["config"] == {"lr": 0.1}
     assert state["summary"] == {"loss": 0.01, "val.acc": 0.99}
@@ -60,7 +60,7 @@ def test_init_log_finish(scripts: Scripts, root: Path) -> None:
     assert done.err == ""
 
 
-def test_what_is_said_on_the_terminal(scripts: Scripts, root: Path) -> None:
+def test_start_and_end_are_printed_to_standard_error(scripts: Scripts, root: Path) -> None:
     done = scripts.run(
         """
         import tracker
@@ -70,9 +70,9 @@ def test_what_is_said_on_the_terminal(scripts: Scripts, root: Path) -> None:
         env={"TRACKER_SILENT": None},
     )
     assert done.out == ""
-    begun, ended, commands = done.err.splitlines()
+    started, ended, commands = done.err.splitlines()
     run_id = only_run(root).name
-    assert "talkative" in begun and run_id in begun
+    assert "talkative" in started and run_id in started
     assert "talkative" in ended and "finished" in ended
     assert commands.strip() == f"tracker show {run_id}"
 
@@ -80,7 +80,7 @@ def test_what_is_said_on_the_terminal(scripts: Scripts, root: Path) -> None:
 MILLION = 1_000_000
 
 
-def test_a_million_points_come_back_equal_and_in_order(scripts: Scripts, root: Path) -> None:
+def test_million_points_are_read_back_equal_and_in_order(scripts: Scripts, root: Path) -> None:
     scripts.run(
         """
         import math, tracker
@@ -99,7 +99,7 @@ def test_a_million_points_come_back_equal_and_in_order(scripts: Scripts, root: P
     )
     special = [math.nan, math.inf, -math.inf, -0.0, 0.0, 5e-324, 1.7e308, 7, -(2**63), 2**64 - 1, True]
     directory = only_run(root)
-    found = ReadBack(directory)
+    run = ReadBack(directory)
     keys = [f"k{k}" for k in range(10)]
     expected = []
     for step in range(MILLION // 10):
@@ -110,18 +110,18 @@ def test_a_million_points_come_back_equal_and_in_order(scripts: Scripts, root: P
             row["k5"] = f"text {step} ä☃"
         expected.append((step, row))
     special_rows = {step for step in range(MILLION // 10) if step % 10 == 0 or step % 1000 == 3}
-    for rows_found in (found.stored(), found.logged()):
-        assert len(rows_found) == len(expected)
-        for one, other in zip(rows_found, expected, strict=True):  # all the others are floats only
+    for actual in (run.stored(), run.logged()):
+        assert len(actual) == len(expected)
+        for one, other in zip(actual, expected, strict=True):  # all other rows hold only floats
             assert exact(one) == exact(other) if other[0] in special_rows else one == other
-    assert (found.state["points"], found.state["records"], found.state["losses"]) == (MILLION, MILLION // 10, {})
+    assert (run.state["points"], run.state["records"], run.state["losses"]) == (MILLION, MILLION // 10, {})
     rows = Api(root).run(directory.name).scan_history()
     for (step, data), row in zip(expected[::50], list(rows)[::50], strict=True):
         assert row["_step"] == step
         assert exact({key: value for key, value in row.items() if key[0] != "_"}) == exact(data)
 
 
-def test_config_from_all_that_users_have(scripts: Scripts, root: Path) -> None:
+def test_config_from_dict_dataclass_namespace_and_none(scripts: Scripts, root: Path) -> None:
     scripts.run(
         """
         import argparse, dataclasses, enum, pathlib, tracker
@@ -156,12 +156,12 @@ def test_config_from_all_that_users_have(scripts: Scripts, root: Path) -> None:
             run.finish()
         """
     )
-    configs = [closed(root / "runs" / f"run{number}").state["config"] for number in range(4)]
-    more = {"batch": 32, "epochs": 4}
-    assert configs[0] == {"lr": 0.1, "deep": {"er": [1, None, True]}} | more
-    assert configs[1] == {"lr": 0.1, "layers": [1, 2], "path": "/data", "color": "red"} | more
-    assert configs[2] == {"lr": 0.1} | more
-    assert configs[3] == more
+    configs = [read_closed_run(root / "runs" / f"run{number}").state["config"] for number in range(4)]
+    updates = {"batch": 32, "epochs": 4}
+    assert configs[0] == {"lr": 0.1, "deep": {"er": [1, None, True]}} | updates
+    assert configs[1] == {"lr": 0.1, "layers": [1, 2], "path": "/data", "color": "red"} | updates
+    assert configs[2] == {"lr": 0.1} | updates
+    assert configs[3] == updates
 
 
 def test_summary_definitions_tags_and_notes(scripts: Scripts, root: Path) -> None:
@@ -180,8 +180,8 @@ def test_summary_definitions_tags_and_notes(scripts: Scripts, root: Path) -> Non
         run.log({"synced": 1})
         assert run.summary["loss"] == 1.0 and run.summary["plain"] == 3, dict(run.summary)
         run.summary["best_of_all"] = 0.97
-        run.summary.update({"gone": 1})
-        del run.summary["gone"]
+        run.summary.update({"temporary": 1})
+        del run.summary["temporary"]
         tracker.summary["by_module"] = True
         run.tags += ("c",)
         run.notes = "second"
@@ -190,8 +190,8 @@ def test_summary_definitions_tags_and_notes(scripts: Scripts, root: Path) -> Non
         assert run.summary["val.f1"] == 3.0
         """
     )
-    found = closed(only_run(root))
-    assert found.state["summary"] == {
+    run = read_closed_run(only_run(root))
+    assert run.state["summary"] == {
         "loss": 1.0,
         "acc.max": -1.0,
         "acc.last": -2.0,
@@ -202,12 +202,12 @@ def test_summary_definitions_tags_and_notes(scripts: Scripts, root: Path) -> Non
         "best_of_all": 0.97,
         "by_module": True,
     }
-    assert found.stored()[-1] == (5, {"synced": 1, "epoch": 5})
-    assert (found.state["tags"], found.state["notes"]) == (["a", "b", "c"], "second")
-    assert (found.state["group"], found.state["job_type"]) == ("g", "train")
+    assert run.stored()[-1] == (5, {"synced": 1, "epoch": 5})
+    assert (run.state["tags"], run.state["notes"]) == (["a", "b", "c"], "second")
+    assert (run.state["group"], run.state["job_type"]) == ("g", "train")
 
 
-def test_steps(scripts: Scripts, root: Path) -> None:
+def test_steps_are_counted_or_set(scripts: Scripts, root: Path) -> None:
     scripts.run(
         """
         import tracker
@@ -227,12 +227,12 @@ def test_steps(scripts: Scripts, root: Path) -> None:
         run.finish()
         """
     )
-    steps = [(step, data) for step, data in closed(only_run(root)).logged() if data]
+    steps = [(step, data) for step, data in read_closed_run(only_run(root)).logged() if data]
     assert steps[:6] == [(0, {"a": 1}), (1, {"a": 2}), (1, {"b": 2}), (10, {"a": 3}), (-5, {"a": 4}), (10, {"a": 5})]
     assert steps[6:9] == [(10, {"a": 6}), (20, {"a": 7}), (21, {"a": 8})]
 
 
-def test_calls_of_the_module_and_with_blocks(scripts: Scripts, root: Path) -> None:
+def test_module_functions_and_with_statement(scripts: Scripts, root: Path) -> None:
     scripts.run(
         """
         import tracker
@@ -281,12 +281,12 @@ def test_settings_from_arguments_environment_and_file(scripts: Scripts, root: Pa
         """,
         env={"TRACKER_RUN_GROUP": "from-environment", "TRACKER_NAME": "from-environment", "TRACKER_LABEL": "rank0"},
     )
-    found = state_of(only_run(root))
-    assert (found["project"], found["group"], found["name"]) == ("from-file", "from-environment", "from-argument")
-    assert (found["tags"], found["job_type"]) == (["x", "y"], "from-settings")
+    state = state_of(only_run(root))
+    assert (state["project"], state["group"], state["name"]) == ("from-file", "from-environment", "from-argument")
+    assert (state["tags"], state["job_type"]) == (["x", "y"], "from-settings")
 
 
-def test_two_runs_after_another_share_a_sidecar(scripts: Scripts, root: Path) -> None:
+def test_consecutive_runs_share_a_sidecar(scripts: Scripts, root: Path) -> None:
     done = scripts.run(
         """
         import os, tracker
@@ -299,12 +299,12 @@ def test_two_runs_after_another_share_a_sidecar(scripts: Scripts, root: Path) ->
         from tests.support import wait_until
         for number in range(30):
             lock = Path(os.environ["TRACKER_DIR"], "runs", f"run{number}", "lock")
-            wait_until(lambda: not lock.exists(), f"the lock of run {number} is gone while its process lives")
+            wait_until(lambda: not lock.exists(), f"run {number} is closed while its process still runs")
         """
     )
     assert done.out == "1\n"
     for number in range(30):
-        assert closed(root / "runs" / f"run{number}").stored() == [(0, {"x": number})]
+        assert read_closed_run(root / "runs" / f"run{number}").stored() == [(0, {"x": number})]
 
 
 def test_reinit(scripts: Scripts, root: Path) -> None:
@@ -329,8 +329,8 @@ def test_reinit(scripts: Scripts, root: Path) -> None:
         """
     )
     assert sorted(path.name for path in (root / "runs").iterdir()) == ["first", "second", "third"]
-    assert closed(root / "runs" / "second").stored() == [(0, {"x": 1})]
-    assert closed(root / "runs" / "third").stored() == [(0, {"x": 0})]
+    assert read_closed_run(root / "runs" / "second").stored() == [(0, {"x": 1})]
+    assert read_closed_run(root / "runs" / "third").stored() == [(0, {"x": 0})]
 
 
 RESUME = """
@@ -349,24 +349,24 @@ run.config.update({"seen": run.step}, allow_val_change=True)
 def test_resume(scripts: Scripts, root: Path) -> None:
     assert "does not exist" in scripts.run(RESUME, "must", "one", exit_code=9).out
     assert scripts.run(RESUME, "never", "one").out == "one False 0 {} {}\n"
-    closed(root / "runs" / "one")
+    read_closed_run(root / "runs" / "one")
     refused = scripts.run(RESUME, "never", "one", exit_code=9).out
     assert refused.startswith("ResumeError") and "'one' exists" in refused
     assert scripts.run(RESUME, "allow", "one").out == "one True 1 {'seen': 1} {'x': 0}\n"
     assert scripts.run(RESUME, "must", "one").out == "one True 2 {'seen': 2} {'x': 1}\n"
     assert scripts.run(RESUME, "allow", "two").out == "two False 0 {} {}\n"
-    found = closed(root / "runs" / "one")
-    assert sorted(found.logged()) == [(0, {"x": 0}), (1, {"x": 1}), (2, {"x": 2})]
-    assert found.state["state"] == "finished" and len(found.state["writers"]) == 3
+    run = read_closed_run(root / "runs" / "one")
+    assert sorted(run.logged()) == [(0, {"x": 0}), (1, {"x": 1}), (2, {"x": 2})]
+    assert run.state["state"] == "finished" and len(run.state["writers"]) == 3
 
 
-def test_a_refused_resume_leaves_no_run(scripts: Scripts, root: Path) -> None:
+def test_refused_resume_leaves_no_run_directory(scripts: Scripts, root: Path) -> None:
     for number in range(5):
         scripts.run(RESUME, "must", f"run{number}", exit_code=9)
     assert list((root / "runs").iterdir()) == []
 
 
-def test_a_run_that_has_ended_is_not_gone_on_with_unasked(scripts: Scripts, root: Path) -> None:
+def test_finished_run_is_not_resumed_by_default(scripts: Scripts, root: Path) -> None:
     code = """
     import tracker
     tracker.init(id="one").finish()
@@ -378,10 +378,10 @@ def test_a_run_that_has_ended_is_not_gone_on_with_unasked(scripts: Scripts, root
         raise AssertionError
     """
     scripts.run(code)
-    closed(root / "runs" / "one")
+    read_closed_run(root / "runs" / "one")
 
 
-def test_resume_auto_goes_on_with_what_did_not_end(scripts: Scripts, root: Path) -> None:
+def test_resume_auto_continues_the_last_unfinished_run(scripts: Scripts, root: Path) -> None:
     crash = "import tracker, os, signal; r = tracker.init(resume='auto'); print(r.id, r.resumed); r.log({'x': 1}); "
     first = scripts.run(crash + "os.kill(os.getpid(), signal.SIGKILL)", exit_code=-9).out.split()
     second = scripts.run(crash + "raise SystemError('failed')", exit_code=1).out.split()
@@ -389,8 +389,8 @@ def test_resume_auto_goes_on_with_what_did_not_end(scripts: Scripts, root: Path)
     fourth = scripts.run(crash + "r.finish()").out.split()
     assert first[1] == "False" and second == third == [first[0], "True"]
     assert fourth[0] != first[0] and fourth[1] == "False"
-    found = closed(root / "runs" / first[0])
-    assert found.state["state"] == "finished" and found.state["records"] == 3
+    run = read_closed_run(root / "runs" / first[0])
+    assert run.state["state"] == "finished" and run.state["records"] == 3
 
 
 @pytest.mark.parametrize(
@@ -409,7 +409,7 @@ def test_resume_auto_goes_on_with_what_did_not_end(scripts: Scripts, root: Path)
         ("run.mark_preempting(); os._exit(7)", 7, "preempted", None),
     ],
 )
-def test_how_it_ends(scripts: Scripts, root: Path, ending: str, code: int, state: str, traceback: str | None) -> None:
+def test_end_states(scripts: Scripts, root: Path, ending: str, code: int, state: str, traceback: str | None) -> None:
     script = f"""
 import os, signal, sys, time, tracker
 run = tracker.init(id="run")
@@ -418,32 +418,32 @@ for step in range(100):
 {ending}
 """
     scripts.run(script, exit_code=code)
-    found = closed(root / "runs" / "run")
-    assert found.state["state"] == state
-    assert found.stored() == [(step, {"x": step}) for step in range(100)]
+    run = read_closed_run(root / "runs" / "run")
+    assert run.state["state"] == state
+    assert run.stored() == [(step, {"x": step}) for step in range(100)]
     if state == "failed":
-        assert found.state["exit_code"] == code
+        assert run.state["exit_code"] == code
     if traceback:
-        assert traceback in found.state["traceback"]
+        assert traceback in run.state["traceback"]
     else:
-        assert found.state["traceback"] is None
+        assert run.state["traceback"] is None
 
 
 @pytest.mark.xfail(reason="only sys.exit() is seen; what raises SystemExit itself ends as 'finished'")
-def test_a_raised_system_exit_is_a_failure(scripts: Scripts, root: Path) -> None:
+def test_raised_system_exit_is_a_failure(scripts: Scripts, root: Path) -> None:
     scripts.run("import tracker; tracker.init(id='run'); raise SystemExit(3)", exit_code=3)
     assert state_of(root / "runs" / "run")["state"] == "failed"
 
 
-def test_a_signal_in_the_middle_of_a_fork_writes_nothing_into_the_parents_window(scripts: Scripts, root: Path) -> None:
+def test_signal_during_fork_does_not_write_to_the_parents_window(scripts: Scripts, root: Path) -> None:
     script = """
     import os, signal, tracker
 
-    def in_child():  # runs before what tracker does there
-        os.read(told, 1)
+    def in_child():  # runs before tracker's own hook
+        os.read(read_end, 1)
         os.kill(os.getpid(), signal.SIGTERM)
 
-    told, tell = os.pipe()
+    read_end, write_end = os.pipe()
     os.register_at_fork(after_in_child=in_child)
     run = tracker.init(id="run", settings={"pump_interval": 0.2})
     for step in range(100):
@@ -451,16 +451,16 @@ def test_a_signal_in_the_middle_of_a_fork_writes_nothing_into_the_parents_window
             pid = os.fork()
         run.log({"x": step})
         if step % 20 == 15:
-            os.write(tell, b"!")
+            os.write(write_end, b"!")
             assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGTERM
     """
     scripts.run(script)
-    found = closed(root / "runs" / "run")
-    assert found.state["state"] == "finished"
-    assert found.stored() == [(step, {"x": step}) for step in range(100)]
+    run = read_closed_run(root / "runs" / "run")
+    assert run.state["state"] == "finished"
+    assert run.stored() == [(step, {"x": step}) for step in range(100)]
 
 
-def test_an_exit_of_another_thread_is_none_of_the_run(scripts: Scripts, root: Path) -> None:
+def test_sys_exit_in_another_thread_does_not_end_the_run(scripts: Scripts, root: Path) -> None:
     scripts.run(
         """
         import sys, threading, tracker
@@ -484,13 +484,13 @@ def test_an_exit_of_another_thread_is_none_of_the_run(scripts: Scripts, root: Pa
         ("import asyncio\nasync def main(): sys.exit(3)\nasyncio.run(main())", 3, "failed"),
     ],
 )
-def test_an_exit_counts_if_it_is_not_caught(scripts: Scripts, root: Path, ending: str, code: int, state: str) -> None:
+def test_only_uncaught_exits_count(scripts: Scripts, root: Path, ending: str, code: int, state: str) -> None:
     scripts.run(f"import sys, tracker\nrun = tracker.init(id='run')\n{ending}", exit_code=code)
-    found = state_of(root / "runs" / "run")
-    assert (found["state"], found["exit_code"]) == (state, code)
+    run = state_of(root / "runs" / "run")
+    assert (run["state"], run["exit_code"]) == (state, code)
 
 
-def test_an_error_at_a_prompt_is_not_the_end_of_the_run(scripts: Scripts, root: Path) -> None:
+def test_error_at_the_interactive_prompt_does_not_end_the_run(scripts: Scripts, root: Path) -> None:
     lines = ["import tracker", "run = tracker.init(id='run')", "1 / 0", "run.log({'x': 1})", ""]
     done = subprocess.run(
         [sys.executable, "-i", "-q"],
@@ -501,8 +501,8 @@ def test_an_error_at_a_prompt_is_not_the_end_of_the_run(scripts: Scripts, root: 
         check=True,
     )
     assert "ZeroDivisionError" in done.stderr
-    found = closed(root / "runs" / "run")
-    assert found.state["state"] == "finished" and found.stored() == [(0, {"x": 1})]
+    run = read_closed_run(root / "runs" / "run")
+    assert run.state["state"] == "finished" and run.stored() == [(0, {"x": 1})]
 
 
 def test_ctrl_c_ends_the_loop_of_the_shell_too(scripts: Scripts, root: Path) -> None:
@@ -516,11 +516,11 @@ def test_ctrl_c_ends_the_loop_of_the_shell_too(scripts: Scripts, root: Path) -> 
 def test_sigterm_prints_one_line(scripts: Scripts) -> None:
     code = "import os, signal, tracker; tracker.init(id='run', name='mine'); os.kill(os.getpid(), signal.SIGTERM)"
     done = scripts.run(code, env={"TRACKER_SILENT": None}, exit_code=-15)
-    begun, ended = done.err.splitlines()
-    assert "run mine (run) in uncategorized" in begun and ended.startswith("tracker: run mine preempted, kept in ")
+    started, ended = done.err.splitlines()
+    assert "run mine (run) in uncategorized" in started and ended.startswith("tracker: run mine preempted, kept in ")
 
 
-def test_what_is_printed_at_the_start_is_what_to_type_next(scripts: Scripts, root: Path) -> None:
+def test_first_line_says_which_command_follows_the_run(scripts: Scripts, root: Path) -> None:
     code = """
     import os, tracker
     tracker.init(id="one", name="first\\nline", project="digits", config={"lr": 0.01, "a": 1}).finish()
@@ -528,14 +528,14 @@ def test_what_is_printed_at_the_start_is_what_to_type_next(scripts: Scripts, roo
     tracker.init(id="two", dir="elsewhere").finish()
     """
     lines = scripts.run(code, env={"TRACKER_SILENT": None}).err.splitlines()
-    begun = [line for line in lines if " · follow it: " in line]
+    started = [line for line in lines if " · follow it: " in line]
     end = f"in digits, kept in {root.name} · follow it: tracker tail one"
-    assert begun[:2] == [f"tracker: run first line (one){how} {end}" for how in ("", " resumed")]
-    assert begun[2].endswith(f" in uncategorized · follow it: tracker tail two --dir {root.parent / 'elsewhere'}")
+    assert started[:2] == [f"tracker: run first line (one){how} {end}" for how in ("", " resumed")]
+    assert started[2].endswith(f" in uncategorized · follow it: tracker tail two --dir {root.parent / 'elsewhere'}")
     assert "tracker: config changed on resume: lr 0.01 -> 0.5" in lines
 
 
-def test_an_error_of_init_is_one_short_traceback(scripts: Scripts) -> None:
+def test_error_in_init_prints_one_short_traceback(scripts: Scripts) -> None:
     done = scripts.run("import tracker\ntracker.init(id='run').finish()\ntracker.init(id='run')", exit_code=1)
     assert done.err.count("Traceback") == 1 and "direct cause" not in done.err and "backend.py" not in done.err
     assert done.err.splitlines()[-1].startswith("tracker.errors.ResumeError: run 'run' ")
@@ -543,7 +543,7 @@ def test_an_error_of_init_is_one_short_traceback(scripts: Scripts) -> None:
     assert "settings.py" not in done.err and done.err.splitlines()[-1].endswith("not 'maybe'")
 
 
-def test_a_forked_child_has_no_process_to_warn_of(scripts: Scripts) -> None:
+def test_forked_child_raises_no_resource_warning(scripts: Scripts) -> None:
     done = scripts.run(
         """
         import gc, os, sys, tracker, warnings
@@ -560,7 +560,7 @@ def test_a_forked_child_has_no_process_to_warn_of(scripts: Scripts) -> None:
     assert "ResourceWarning" not in done.err
 
 
-def test_a_sidecar_exits_by_itself_when_its_trainer_is_gone(scripts: Scripts, root: Path, temporary: Path) -> None:
+def test_sidecar_exits_when_its_trainer_has_died(scripts: Scripts, root: Path, temporary: Path) -> None:
     script = scripts.start("import tracker; run = tracker.init(); run.log({'x': 1}); print(1); input()")
     script.read_line()
     (sidecar,) = [pid for pid, command in processes(temporary) if "sidecar launch" in command]
@@ -571,7 +571,7 @@ def test_a_sidecar_exits_by_itself_when_its_trainer_is_gone(scripts: Scripts, ro
     assert list((root / "sidecars").iterdir()) == []
 
 
-def test_a_sidecar_without_a_run_stays_as_long_as_its_trainer(scripts: Scripts, temporary: Path) -> None:
+def test_sidecar_without_a_run_stays_until_its_trainer_exits(scripts: Scripts, temporary: Path) -> None:
     script = scripts.start("import tracker; tracker.init().finish(); print(1); input(); tracker.init().finish()")
     script.read_line()
     assert [pid for pid, command in processes(temporary) if "sidecar launch" in command]
@@ -622,12 +622,12 @@ def test_two_processes_share_a_run(scripts: Scripts, root: Path) -> None:
         script.send_line()
     for script in (first, second):
         assert script.wait().err == ""
-    found = closed(root / "runs" / "shared")
-    assert found.state["state"] == "finished"
-    labels = {client: writer["label"] for client, writer in found.state["writers"].items()}
+    run = read_closed_run(root / "runs" / "shared")
+    assert run.state["state"] == "finished"
+    labels = {client: writer["label"] for client, writer in run.state["writers"].items()}
     assert sorted(labels.values()) == ["rank0", "rank1"]
     for client, label in labels.items():
-        assert found.stored(client) == [(step, {f"loss.{label}": step, "both": step}) for step in range(2000)]
+        assert run.stored(client) == [(step, {f"loss.{label}": step, "both": step}) for step in range(2000)]
     rows = list(Api(root).run("shared").scan_history(keys=["both"]))
     assert len(rows) == 4000 and {row["_label"] for row in rows} == {"rank0", "rank1"}
 
@@ -660,16 +660,16 @@ def test_forked_children_log_to_their_parents_run(scripts: Scripts, root: Path) 
         """
     )
     assert done.err == ""
-    found = closed(root / "runs" / "run")
+    run = read_closed_run(root / "runs" / "run")
     by_keys: dict[str, list[Any]] = {}
-    for _, data in found.logged():
+    for _, data in run.logged():
         for key, value in data.items():
             by_keys.setdefault(key, []).append(value)
     children = {f"child{number}": list(range(300)) for number in range(3)}
     assert by_keys == children | {"child3": [1], "parent": [0, *range(300)]}
-    writers = found.state["writers"].values()
+    writers = run.state["writers"].values()
     assert sum(writer["parent"] is not None for writer in writers) == 4
-    assert found.state["state"] == "finished"
+    assert run.state["state"] == "finished"
 
 
 def test_many_threads_log_to_one_run(scripts: Scripts, root: Path) -> None:
@@ -686,13 +686,13 @@ def test_many_threads_log_to_one_run(scripts: Scripts, root: Path) -> None:
         for thread in threads: thread.join()
         """
     )
-    found = closed(root / "runs" / "run")
+    run = read_closed_run(root / "runs" / "run")
     for number in range(4):
-        assert [data[f"t{number}"] for _, data in found.logged() if f"t{number}" in data] == list(range(2000))
-    assert [step for step, _ in found.logged()] == list(range(8000))
+        assert [data[f"t{number}"] for _, data in run.logged() if f"t{number}" in data] == list(range(2000))
+    assert [step for step, _ in run.logged()] == list(range(8000))
 
 
-def test_flush_waits_until_all_is_in_the_log(scripts: Scripts, root: Path) -> None:
+def test_flush_waits_until_all_records_are_in_the_log(scripts: Scripts, root: Path) -> None:
     script = scripts.start(
         """
         import tracker
@@ -714,7 +714,7 @@ def test_flush_waits_until_all_is_in_the_log(scripts: Scripts, root: Path) -> No
     script.wait()
 
 
-def test_a_live_run_is_read_by_others(scripts: Scripts, root: Path) -> None:
+def test_other_processes_read_a_live_run(scripts: Scripts, root: Path) -> None:
     script = scripts.start(
         """
         import tracker
@@ -728,18 +728,18 @@ def test_a_live_run_is_read_by_others(scripts: Scripts, root: Path) -> None:
     for count in range(1, 4):
         script.send_line("more")
         assert script.read_line() == str(count)
-        wait_until(lambda count=count: Api(root).run("run").records == count, "the store follows")  # type: ignore[misc]
-        found = Api(root).run("run")
-        assert found.state == "running" and found.config == {"lr": 1}
-        assert found.history()["x"] == list(range(count))
-    assert is_held(root / "runs" / "run") is not None, "reading takes nothing from its sidecar"
+        wait_until(lambda count=count: Api(root).run("run").records == count, "the store has caught up")  # type: ignore[misc]
+        run = Api(root).run("run")
+        assert run.state == "running" and run.config == {"lr": 1}
+        assert run.history()["x"] == list(range(count))
+    assert is_held(root / "runs" / "run") is not None, "reading does not take the run from its sidecar"
     script.send_line("end")
     script.wait()
     assert state_of(root / "runs" / "run")["state"] == "finished"
 
 
-def test_a_reader_that_looks_while_a_run_begins_does_not_stop_it(scripts: Scripts, root: Path) -> None:
-    """Somebody holds the run's lock for a moment and leaves no word, as a recovery does."""
+def test_run_starts_although_its_lock_is_held_for_a_moment(scripts: Scripts, root: Path) -> None:
+    """A process holds the run's lock for a moment without a connection file, as a recovery does."""
     directory = root / "runs" / "run"
     directory.mkdir(parents=True)
     lock = RunLock(directory)
@@ -747,14 +747,14 @@ def test_a_reader_that_looks_while_a_run_begins_does_not_stop_it(scripts: Script
     logs = root / "sidecars"
     wait_until(
         lambda: script.process.poll() is not None or any("refused" in p.read_text() for p in logs.glob("*.log")),
-        "the sidecar has met the lock",
+        "the sidecar has found the run locked",
     )
     lock.release(remove=True)
     script.wait()
-    assert closed(directory).stored() == [(0, {"x": 1})]
+    assert read_closed_run(directory).stored() == [(0, {"x": 1})]
 
 
-def test_a_child_process_finds_its_parents_sidecar(scripts: Scripts, root: Path) -> None:
+def test_child_process_uses_its_parents_sidecar(scripts: Scripts, root: Path) -> None:
     scripts.run(
         """
         import os, subprocess, sys, tracker
@@ -765,27 +765,27 @@ def test_a_child_process_finds_its_parents_sidecar(scripts: Scripts, root: Path)
         assert len(list(Path(os.environ["TRACKER_DIR"], "sidecars").glob("*.json"))) == 1
         """
     )
-    assert closed(root / "runs" / "child").state["state"] == "finished"
+    assert read_closed_run(root / "runs" / "child").state["state"] == "finished"
 
 
-def test_a_run_directory_can_be_moved(scripts: Scripts, root: Path, tmp_path: Path) -> None:
+def test_run_directory_can_be_moved(scripts: Scripts, root: Path, tmp_path: Path) -> None:
     scripts.run("import tracker; r = tracker.init(id='run'); r.log({'x': 1}); r.finish()")
-    closed(root / "runs" / "run")
+    read_closed_run(root / "runs" / "run")
     (tmp_path / "elsewhere" / "runs").mkdir(parents=True)
     os.rename(root / "runs" / "run", tmp_path / "elsewhere" / "runs" / "run")
-    found = Api(tmp_path / "elsewhere").run("run")
-    assert (found.state, found.history()["x"]) == ("finished", [1])
+    run = Api(tmp_path / "elsewhere").run("run")
+    assert (run.state, run.history()["x"]) == ("finished", [1])
     resumed = scripts.run(RESUME, "must", "run", env={"TRACKER_DIR": str(tmp_path / "elsewhere")}).out
     assert resumed == "run True 1 {} {'x': 1}\n"
-    closed(tmp_path / "elsewhere" / "runs" / "run")
+    read_closed_run(tmp_path / "elsewhere" / "runs" / "run")
 
 
 def test_durability_disk(scripts: Scripts, root: Path) -> None:
     scripts.run("import tracker; r = tracker.init(id='run'); r.log({'x': 1})", env={"TRACKER_DURABILITY": "disk"})
-    assert closed(root / "runs" / "run").stored() == [(0, {"x": 1})]
+    assert read_closed_run(root / "runs" / "run").stored() == [(0, {"x": 1})]
 
 
-def test_finish_in_a_signal_handler_in_the_middle_of_finish(scripts: Scripts, root: Path) -> None:
+def test_finish_can_be_called_from_a_signal_handler_during_finish(scripts: Scripts, root: Path) -> None:
     scripts.run(
         """
         import signal, tracker
@@ -799,8 +799,8 @@ def test_finish_in_a_signal_handler_in_the_middle_of_finish(scripts: Scripts, ro
         """
     )
     for number in range(5):
-        found = closed(root / "runs" / f"run{number}")
-        assert found.state["state"] == "finished" and len(found.stored()) == 1
+        run = read_closed_run(root / "runs" / f"run{number}")
+        assert run.state["state"] == "finished" and len(run.stored()) == 1
 
 
 @pytest.mark.parametrize(
@@ -808,7 +808,7 @@ def test_finish_in_a_signal_handler_in_the_middle_of_finish(scripts: Scripts, ro
     ["open('/dev/full', 'w', buffering=1)", "None", "type('Tee', (), {'write': print, 'flush': lambda self: None})()"],
     ids=["full", "closed", "replaced"],
 )
-def test_standard_error_that_takes_nothing_harms_no_training(scripts: Scripts, root: Path, stderr: str) -> None:
+def test_unusable_standard_error_does_not_stop_training(scripts: Scripts, root: Path, stderr: str) -> None:
     scripts.run(
         f"""
         import os, sys, tracker
@@ -820,10 +820,10 @@ def test_standard_error_that_takes_nothing_harms_no_training(scripts: Scripts, r
         os._exit(0)
         """
     )
-    assert closed(root / "runs" / "run").state["state"] == "finished"
+    assert read_closed_run(root / "runs" / "run").state["state"] == "finished"
 
 
-def test_a_traceback_with_half_a_character_in_it(scripts: Scripts, root: Path) -> None:
+def test_traceback_with_a_lone_surrogate(scripts: Scripts, root: Path) -> None:
     script = """
         import tracker
         with tracker.init(id="run"):
@@ -834,8 +834,8 @@ def test_a_traceback_with_half_a_character_in_it(scripts: Scripts, root: Path) -
     assert state["state"] == "failed" and "udc80" in str(state)
 
 
-def test_finish_never_hangs(scripts: Scripts, root: Path) -> None:
-    """Its sidecar is stopped and answers nothing: everything stays in the window and is taken from there."""
+def test_finish_returns_although_the_sidecar_does_not_answer(scripts: Scripts, root: Path) -> None:
+    """Its sidecar is stopped and does not answer: all records stay in the window and are recovered from there."""
     script = scripts.start(
         """
         import json, os, signal, tracker
@@ -857,5 +857,5 @@ def test_finish_never_hangs(scripts: Scripts, root: Path) -> None:
     finally:
         os.kill(pid, signal.SIGCONT)
     assert "100 records" in done.err or "101 records" in done.err, done.err
-    assert closed(root / "runs" / "run").stored() == [(step, {"x": step}) for step in range(100)]
+    assert read_closed_run(root / "runs" / "run").stored() == [(step, {"x": step}) for step in range(100)]
     assert state_of(root / "runs" / "run")["state"] == "finished"

@@ -1,4 +1,4 @@
-"""What type checkers say of a user's script, and the current run while a real one begins and ends."""
+"""Type checkers on a user's script, and the current run while a real run starts and ends."""
 
 from __future__ import annotations
 
@@ -87,9 +87,9 @@ def test_pyright_finds_the_typos_of_a_script_and_nothing_else(tmp_path: Path) ->
     (tmp_path / "pyrightconfig.json").write_text(json.dumps(config))
     report = json.loads(check(tmp_path, "pyright", "--pythonpath", sys.executable, "--outputjson"))
     lines = {
-        found["range"]["start"]["line"] + 1: found["message"]
-        for found in report["generalDiagnostics"]
-        if found["severity"] == "error" and found.get("rule") != "reportUnusedExpression"
+        diagnostic["range"]["start"]["line"] + 1: diagnostic["message"]
+        for diagnostic in report["generalDiagnostics"]
+        if diagnostic["severity"] == "error" and diagnostic.get("rule") != "reportUnusedExpression"
     }
     assert sorted(lines) == WRONG_LINES, lines
 

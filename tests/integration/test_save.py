@@ -1,4 +1,4 @@
-"""`Run.save` and media: files are kept whole, as they were; on this machine, and by a sidecar on another."""
+"""`Run.save` and media: files are stored complete and unchanged, by a local and by a remote sidecar."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ SAVE = f"""
 
 
 @pytest.fixture
-def far(tmp_path: Path) -> Iterator[Link]:
-    """A sidecar as on another machine: its clients do not reach its directory."""
-    made = Link(tmp_path / "far" / "root", remote=True).start()
-    yield made
-    made.close()
+def remote(tmp_path: Path) -> Iterator[Link]:
+    """A sidecar that behaves as on another machine: its clients cannot access its directory."""
+    sidecar = Link(tmp_path / "remote" / "root", remote=True).start()
+    yield sidecar
+    sidecar.close()
 
 
 Attached = tuple[Path, dict[str, str]]
@@ -42,26 +42,26 @@ Attached = tuple[Path, dict[str, str]]
 
 @pytest.fixture(params=["launched", "attached"])
 def attached(request: pytest.FixtureRequest, root: Path) -> Attached:
-    """The root that keeps the run, and the environment of its trainer: files are copied, or sent in parts."""
+    """The root with the run, and the trainer's environment: files are copied, or sent in parts."""
     if request.param == "launched":
         return root, {}
-    far: Link = request.getfixturevalue("far")
-    return far.root, {"TRACKER_SIDECAR": far.control}
+    remote: Link = request.getfixturevalue("remote")
+    return remote.root, {"TRACKER_SIDECAR": remote.control}
 
 
-def stuff(tmp_path: Path) -> dict[str, bytes]:
+def local_files(tmp_path: Path) -> dict[str, bytes]:
     top = tmp_path / "stuff"
     return {path.relative_to(top).as_posix(): path.read_bytes() for path in top.rglob("*") if path.is_file()}
 
 
-def kept(directory: Path) -> dict[str, bytes]:
-    """Return the files of a run that is let go; nothing half may lie beside them."""
-    found = dict(run_files(wait_until_closed(directory)))
-    assert not [name for name in found if PART_PREFIX in name]
-    return found
+def saved_files(directory: Path) -> dict[str, bytes]:
+    """Return the files of a run once it is closed; check that no partial file remains."""
+    contents = dict(run_files(wait_until_closed(directory)))
+    assert not [name for name in contents if PART_PREFIX in name]
+    return contents
 
 
-def test_a_directory_and_single_files(attached: Attached, scripts: Scripts, tmp_path: Path) -> None:
+def test_save_takes_a_directory_and_single_files(attached: Attached, scripts: Scripts, tmp_path: Path) -> None:
     root, env = attached
     done = scripts.run(
         f"""{SAVE}
@@ -72,18 +72,18 @@ def test_a_directory_and_single_files(attached: Attached, scripts: Scripts, tmp_
     """,
         env=env,
     )
-    found = kept(run_directory(root, "run1"))
-    saved = stuff(tmp_path)
+    contents = saved_files(run_directory(root, "run1"))
+    saved = local_files(tmp_path)
     expected = {f"stuff/{name}": content for name, content in saved.items()}
     expected |= {"bin/start": saved["run.sh"], "d/er/ünï ☃.txt": saved["deep/er/ünï ☃.txt"]}
-    assert found == expected
-    assert len(found["stuff/large.bin"]) == LARGE
+    assert contents == expected
+    assert len(contents["stuff/large.bin"]) == LARGE
     assert sorted(done.out.splitlines()) == sorted(expected), "save() returns the names"
     assert sorted(file.name for file in Api(root).run("run1").files()) == sorted(expected)
     ReadBack(run_directory(root, "run1")).check()
 
 
-def test_a_file_is_kept_as_it_was_when_it_was_saved(attached: Attached, scripts: Scripts) -> None:
+def test_saved_file_keeps_the_content_it_had_at_the_call(attached: Attached, scripts: Scripts) -> None:
     root, env = attached
     scripts.run(
         """
@@ -99,13 +99,13 @@ def test_a_file_is_kept_as_it_was_when_it_was_saved(attached: Attached, scripts:
         """,
         env=env,
     )
-    found = kept(run_directory(root, "run1"))
+    contents = saved_files(run_directory(root, "run1"))
     versions = {f"model{number}": f"version {number}".encode() * 1000 for number in range(5)}
-    assert found == {**versions, "newest": versions["model4"]}
+    assert contents == {**versions, "newest": versions["model4"]}
     assert len(ReadBack(run_directory(root, "run1")).check().rows) == 5
 
 
-def test_what_users_do_wrong_is_named_and_nothing_of_it_is_kept(attached: Attached, scripts: Scripts) -> None:
+def test_bad_arguments_of_save_raise_and_store_nothing(attached: Attached, scripts: Scripts) -> None:
     root, env = attached
     done = scripts.run(
         """
@@ -130,10 +130,10 @@ def test_what_users_do_wrong_is_named_and_nothing_of_it_is_kept(attached: Attach
     lines = done.out.splitlines()
     assert [line.split()[0] for line in lines] == ["FileNotFoundError", *["ValueError"] * 6, "RunFinishedError"]
     assert "'gone'" in lines[0] and "../outside" in lines[1] and "parts separated by '/'" in lines[1]
-    assert kept(run_directory(root, "run1")) == {"good": b"good"}
+    assert saved_files(run_directory(root, "run1")) == {"good": b"good"}
 
 
-def test_a_directory_in_the_way_is_an_error_for_the_user(scripts: Scripts, root: Path) -> None:
+def test_save_raises_if_a_file_and_a_directory_collide(scripts: Scripts, root: Path) -> None:
     done = scripts.run(
         """
         import pathlib, tracker
@@ -149,10 +149,10 @@ def test_a_directory_in_the_way_is_an_error_for_the_user(scripts: Scripts, root:
         """
     )
     assert done.out.split() == ["IsADirectoryError", "FileExistsError"]
-    assert kept(run_directory(root, "run1")) == {"a/b": b"x"}
+    assert saved_files(run_directory(root, "run1")) == {"a/b": b"x"}
 
 
-def test_what_was_sent_before_a_kill_of_the_sidecar_is_whole_in_the_end(far: Link, scripts: Scripts) -> None:
+def test_files_are_complete_after_the_sidecar_was_killed(remote: Link, scripts: Scripts) -> None:
     script = scripts.start(
         """
         import os, pathlib, sys, tracker
@@ -164,50 +164,52 @@ def test_what_was_sent_before_a_kill_of_the_sidecar_is_whole_in_the_end(far: Lin
                 run.log({"saved": number})
                 print(number, flush=True)
         """,
-        env={"TRACKER_SIDECAR": far.control},
+        env={"TRACKER_SIDECAR": remote.control},
     )
     for number in range(6):
         assert script.read_line() == str(number)
         if number in (1, 4):
-            wait_until(lambda: (run_directory(far.root, "run1") / "transactions.log").exists(), "it has begun")
-            far.kill()
-            far.start()
+            wait_until(
+                lambda: (run_directory(remote.root, "run1") / "transactions.log").exists(), "the run has started"
+            )
+            remote.kill()
+            remote.start()
     script.wait()
-    found = kept(run_directory(far.root, "run1"))
+    contents = saved_files(run_directory(remote.root, "run1"))
     here = Path(script._output).parent
-    assert found == {f"file{number}": (here / f"file{number}").read_bytes() for number in range(6)}
-    assert ReadBack(run_directory(far.root, "run1")).check().state["losses"] == {}
+    assert contents == {f"file{number}": (here / f"file{number}").read_bytes() for number in range(6)}
+    assert ReadBack(run_directory(remote.root, "run1")).check().state["losses"] == {}
 
 
-def test_save_gives_up_when_it_was_told_to(far: Link, scripts: Scripts) -> None:
-    """A sidecar that is not there takes nothing out of the window: a file that does not fit is not kept half."""
+def test_save_raises_after_its_timeout(remote: Link, scripts: Scripts) -> None:
+    """A dead sidecar takes nothing out of the window: a file that does not fit is not stored in part."""
     script = scripts.start(
         """
         import pathlib, sys, time, tracker
         run = tracker.init(id="run1", settings={"window_bytes": 64 * 1024 * 1024, "finish_timeout": 1})
-        print("begun", flush=True)
+        print("started", flush=True)
         sys.stdin.readline()
         path = pathlib.Path("large")
         path.write_bytes(bytes(60 * 1024 * 1024))
-        begun = time.monotonic()
+        started = time.monotonic()
         try:
             run.save(path, timeout=1.0)
         except tracker.TrackerError as error:
             print(error)
-        print(1.0 <= time.monotonic() - begun < 5.0)
+        print(1.0 <= time.monotonic() - started < 5.0)
         run.log({"x": 1})
         print(run.losses.counts(), flush=True)
         sys.stdin.readline()
         """,
-        env={"TRACKER_SIDECAR": far.control},
+        env={"TRACKER_SIDECAR": remote.control},
     )
-    assert script.read_line() == "begun"
-    wait_until(lambda: (run_directory(far.root, "run1") / "transactions.log").exists(), "it has begun")
-    far.kill()
+    assert script.read_line() == "started"
+    wait_until(lambda: (run_directory(remote.root, "run1") / "transactions.log").exists(), "the run has started")
+    remote.kill()
     script.send_line()
     assert "save: 'large' was not sent in time" in script.read_line()
     assert script.read_line() == "True"
-    assert script.read_line() == "{}", "metrics find room all the same"
+    assert script.read_line() == "{}", "metrics still fit into the window"
     script.send_line()
     assert "not yet in the log" in script.wait().err
 
@@ -230,10 +232,10 @@ def test_files_of_a_forked_child(attached: Attached, scripts: Scripts) -> None:
         env=env,
     )
     expected = {f"of{number}": f"child {number}".encode() * 1000 for number in range(3)}
-    assert kept(run_directory(root, "run1")) == expected
+    assert saved_files(run_directory(root, "run1")) == expected
 
 
-def test_disabled_keeps_nothing_and_does_not_fail(scripts: Scripts, root: Path) -> None:
+def test_save_in_a_disabled_run_stores_nothing(scripts: Scripts, root: Path) -> None:
     scripts.run(
         """
         import pathlib, tracker
@@ -245,7 +247,7 @@ def test_disabled_keeps_nothing_and_does_not_fail(scripts: Scripts, root: Path) 
     assert not root.exists()
 
 
-def test_links_and_permissions(scripts: Scripts, root: Path) -> None:
+def test_save_follows_links_and_keeps_permissions(scripts: Scripts, root: Path) -> None:
     scripts.run(
         f"""{SAVE}
     os.symlink(here / "empty", "link")
@@ -255,8 +257,8 @@ def test_links_and_permissions(scripts: Scripts, root: Path) -> None:
     """
     )
     directory = run_directory(root, "run1")
-    assert kept(directory) == {"link": b"", "run.sh": b"#!/bin/sh"}
-    assert not (directory / "files" / "link").is_symlink(), "the content is kept, not where it was"
+    assert saved_files(directory) == {"link": b"", "run.sh": b"#!/bin/sh"}
+    assert not (directory / "files" / "link").is_symlink(), "the content is stored, not the link"
     assert os.access(directory / "files" / "run.sh", os.X_OK)
 
 
@@ -281,11 +283,11 @@ PICTURE = """
 
 
 def check_pictures(root: Path, contents: list[bytes]) -> None:
-    """Check that each row names a picture, that its file is there with this content, and that it was there before."""
+    """Check that each row names a picture, and that a file with this content was stored before the row."""
     directory = run_directory(root, "run1")
-    found = kept(directory)
-    read = ReadBack(directory).check()
-    assert read.state["losses"] == {}
+    contents_by_name = saved_files(directory)
+    run = ReadBack(directory).check()
+    assert run.state["losses"] == {}
     values = Api(root).run("run1").history(keys=["val.image"])["val.image"]
     assert [value["_type"] for value in values] == ["picture"] * len(contents)
     for value, content in zip(values, contents, strict=True):
@@ -297,16 +299,16 @@ def check_pictures(root: Path, contents: list[bytes]) -> None:
             "sha256": digest,
             "size": len(content),
         }
-        assert found[value["path"]] == content
+        assert contents_by_name[value["path"]] == content
     assert {file.name: file.size for file in Api(root).run("run1").files()} == {
         value["path"]: value["size"] for value in values
     }
     stored: set[str] = set()
-    for record in read.log:
+    for record in run.log:
         if record.kind == "file":
             stored.add(record.body["name"])
         elif record.kind == "log" and "val.image" in record.body["data"]:
-            assert record.body["data"]["val.image"]["path"] in stored, "the file's record comes first"
+            assert record.body["data"]["val.image"]["path"] in stored, "the record of the file comes first"
 
 
 def test_media_with_files(attached: Attached, scripts: Scripts) -> None:
@@ -332,7 +334,7 @@ def test_media_with_files(attached: Attached, scripts: Scripts) -> None:
     check_pictures(root, [b"small", b"large" * (LARGE // 5), b"", b"small"])
 
 
-def test_media_with_files_of_an_offline_run_and_of_a_forked_child(scripts: Scripts, root: Path) -> None:
+def test_media_with_files_from_an_offline_run_and_a_forked_child(scripts: Scripts, root: Path) -> None:
     scripts.run(
         f"""{PICTURE}
     import multiprocessing
@@ -349,7 +351,7 @@ def test_media_with_files_of_an_offline_run_and_of_a_forked_child(scripts: Scrip
     check_pictures(root, [b"parent", b"child"])
 
 
-def test_media_with_files_of_a_disabled_run_leave_nothing(scripts: Scripts, root: Path) -> None:
+def test_media_with_files_in_a_disabled_run_store_nothing(scripts: Scripts, root: Path) -> None:
     scripts.run(
         f"""{PICTURE}
     with tracker.init(mode="disabled") as run:
@@ -359,8 +361,8 @@ def test_media_with_files_of_a_disabled_run_leave_nothing(scripts: Scripts, root
     assert not root.exists()
 
 
-def test_media_whose_file_cannot_be_stored_are_counted_and_the_rest_is_recorded(scripts: Scripts, root: Path) -> None:
-    """A file is in the way of the directory for media."""
+def test_media_with_an_unstorable_file_are_counted_and_other_values_recorded(scripts: Scripts, root: Path) -> None:
+    """The directory for media cannot be created, because a file has its name."""
     done = scripts.run(
         f"""{PICTURE}
     with tracker.init(id="run1") as run:
@@ -371,6 +373,6 @@ def test_media_whose_file_cannot_be_stored_are_counted_and_the_rest_is_recorded(
     """
     )
     assert done.err.count("metric 'val.image' is left out") == 1
-    read = ReadBack(wait_until_closed(run_directory(root, "run1"))).check()
-    assert [data for _, data in read.logged()] == [{"loss": 0.5}] * 3
-    assert read.state["losses"] == {"media not stored": 3}
+    run = ReadBack(wait_until_closed(run_directory(root, "run1"))).check()
+    assert [data for _, data in run.logged()] == [{"loss": 0.5}] * 3
+    assert run.state["losses"] == {"media not stored": 3}

@@ -1,4 +1,4 @@
-"""``tracker sync``, ``tracker doctor``, and `finish` where a server is down. The servers are real sidecars."""
+"""``tracker sync``, ``tracker doctor``, and ``finish()`` with an unreachable server. The servers are real sidecars."""
 
 from __future__ import annotations
 
@@ -29,20 +29,20 @@ Captured = pytest.CaptureFixture[str]
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[Link]:
-    """A sidecar that runs are sent to; not started yet."""
-    made = Link(tmp_path / "server" / "root")
-    yield made
-    made.close()
+    """A sidecar that receives runs; not started yet."""
+    sidecar = Link(tmp_path / "server" / "root")
+    yield sidecar
+    sidecar.close()
 
 
 @pytest.fixture
 def tracker(root: Path, capsys: Captured) -> Callable[..., tuple[int, str, str]]:
-    """Runs a ``tracker`` command on `root`: its exit status, standard output and error."""
+    """Runs a ``tracker`` command on `root`; returns its exit status, standard output and standard error."""
 
     def run(*arguments: object) -> tuple[int, str, str]:
         code = main([*map(str, arguments), "--dir", str(root)])
-        said = capsys.readouterr()
-        return code, said.out, said.err
+        output = capsys.readouterr()
+        return code, output.out, output.err
 
     return run
 
@@ -51,7 +51,7 @@ Tracker = Callable[..., tuple[int, str, str]]
 
 
 def build(root: Path, run_id: str, rows: int = 50, server: Link | None = None) -> RunBuilder:
-    """Make a run that has ended; noted to go to `server`, as ``mode="offline"`` does."""
+    """Create a finished run; `server` is recorded as its sink, as with ``mode="offline"``."""
     run = RunBuilder(root, run_id, f"client-{run_id}")
     for step in range(rows):
         run.row(step, loss=1.0 / (step + 1))
@@ -74,7 +74,7 @@ OFFLINE = """
 # -- sync ---------------------------------------------------------------------------------------------------------
 
 
-def test_an_offline_run_is_sent_when_it_is_asked_for(
+def test_offline_run_is_sent_by_sync_only(
     server: Link, scripts: Scripts, root: Path, tracker: Tracker, temporary: Path
 ) -> None:
     server.start()
@@ -82,7 +82,7 @@ def test_an_offline_run_is_sent_when_it_is_asked_for(
     script.read_line()
     script.send_line()
     script.wait()
-    wait_until(lambda: not [pid for pid, name in processes(temporary) if "launch" in name], "its sidecar has ended")
+    wait_until(lambda: not [pid for pid, name in processes(temporary) if "launch" in name], "its sidecar has exited")
     assert not (server.root / "runs").exists() or not list((server.root / "runs").iterdir()), "nothing was sent"
 
     code, out, err = tracker("sync")
@@ -96,13 +96,11 @@ def test_an_offline_run_is_sent_when_it_is_asked_for(
     assert (server.run("run1") / LOG_NAME).read_bytes() == before
 
 
-def test_a_run_that_goes_on_is_sent_as_far_as_it_is(
-    server: Link, scripts: Scripts, root: Path, tracker: Tracker
-) -> None:
+def test_live_run_is_sent_up_to_its_last_record(server: Link, scripts: Scripts, root: Path, tracker: Tracker) -> None:
     server.start()
     script = scripts.start(OFFLINE, env={"TRACKER_SINKS": server.address})
     script.read_line()
-    wait_until(lambda: (run_directory(root, "run1") / LOG_NAME).stat().st_size > 1000, "some of it is in the log")
+    wait_until(lambda: (run_directory(root, "run1") / LOG_NAME).stat().st_size > 1000, "some records are in the log")
     code, out, _ = tracker("sync", "run1")
     assert code == 0 and " sent" in out
     script.send_line()
@@ -111,7 +109,7 @@ def test_a_run_that_goes_on_is_sent_as_far_as_it_is(
     assert full_content(server.run("run1")) == full_content(run_directory(root, "run1"))
 
 
-def test_a_directory_that_was_copied_elsewhere_goes_on_from_there(
+def test_sync_continues_from_a_copied_directory(
     server: Link, root: Path, tmp_path: Path, tracker: Tracker, capsys: Captured
 ) -> None:
     server.start()
@@ -130,7 +128,7 @@ def test_a_directory_that_was_copied_elsewhere_goes_on_from_there(
         assert full_content(server.run(name)) == full_content(run_directory(root, name))
 
 
-def test_many_runs_at_once_to_two_servers(server: Link, root: Path, tmp_path: Path, tracker: Tracker) -> None:
+def test_many_runs_are_sent_to_two_servers(server: Link, root: Path, tmp_path: Path, tracker: Tracker) -> None:
     server.start()
     other = Link(tmp_path / "other" / "root").start()
     try:
@@ -149,7 +147,7 @@ def test_many_runs_at_once_to_two_servers(server: Link, root: Path, tmp_path: Pa
 
 
 def arrived_bytes(server: Link) -> int:
-    """Return how large the log of run1 is there."""
+    """Return the size of run1's log on the server."""
     log = server.run("run1") / LOG_NAME
     return log.stat().st_size if log.exists() else 0
 
@@ -158,7 +156,7 @@ def has_arrived(server: Link, size: int) -> bool:
     return arrived_bytes(server) >= size
 
 
-def test_killed_in_the_middle_and_begun_again_sends_nothing_twice(
+def test_killed_and_restarted_sync_sends_nothing_twice(
     server: Link, root: Path, tracker: Tracker, tmp_path: Path
 ) -> None:
     server.start()
@@ -172,14 +170,14 @@ def test_killed_in_the_middle_and_begun_again_sends_nothing_twice(
     for _ in range(3):
         before = arrived_bytes(server)
         with subprocess.Popen(command, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as sync:
-            wait_until(partial(has_arrived, server, min(size, before + 1_000_000)), "it gets on")
+            wait_until(partial(has_arrived, server, min(size, before + 1_000_000)), "more has arrived")
             sync.kill()
-    assert read_progress(run.dir, address).checkpoint < size, "it was cut off"
+    assert read_progress(run.dir, address).checkpoint < size, "sync was interrupted"
     assert tracker("sync", "--sink", server.address)[0] == 0
     assert full_content(server.run("run1")) == full_content(run.dir)
 
 
-def test_a_log_with_a_torn_end_is_sent_up_to_there(server: Link, root: Path, tracker: Tracker) -> None:
+def test_log_with_a_torn_tail_is_sent_up_to_the_tail(server: Link, root: Path, tracker: Tracker) -> None:
     server.start()
     run = build(root, "run1", server=server)
     size = run.log_path.stat().st_size
@@ -192,7 +190,7 @@ def test_a_log_with_a_torn_end_is_sent_up_to_there(server: Link, root: Path, tra
     assert full_content(server.run("run1")) == full_content(run.dir)
 
 
-def test_watch_sends_what_comes_until_it_is_interrupted(server: Link, root: Path, scripts: Scripts) -> None:
+def test_watch_sends_new_runs_until_interrupted(server: Link, root: Path, scripts: Scripts) -> None:
     server.start()
     build(root, "run1", server=server)
     command = [sys.executable, "-m", "tracker.cli.main", "sync", "--watch", "--dir", str(root)]
@@ -208,7 +206,7 @@ def test_watch_sends_what_comes_until_it_is_interrupted(server: Link, root: Path
     assert full_content(server.run("run2")) == full_content(second.dir)
 
 
-def test_a_server_that_is_down_is_given_up_after_a_while(server: Link, root: Path, tracker: Tracker) -> None:
+def test_sync_gives_up_on_an_unreachable_server_after_its_patience(server: Link, root: Path, tracker: Tracker) -> None:
     build(root, "run1", server=server)
     code, out, err = tracker("sync", "--patience", 0.5)
     assert code == 1
@@ -219,18 +217,18 @@ def test_a_server_that_is_down_is_given_up_after_a_while(server: Link, root: Pat
     assert full_content(server.run("run1")) == full_content(run_directory(root, "run1"))
 
 
-def test_a_server_that_has_lost_a_run_is_sent_it_again(server: Link, root: Path, tracker: Tracker) -> None:
+def test_sync_again_resends_a_run_that_the_server_lost(server: Link, root: Path, tracker: Tracker) -> None:
     server.start()
     run = build(root, "run1", server=server)
     assert tracker("sync")[0] == 0
     wait_until_closed(server.run("run1"))
     shutil.rmtree(server.run("run1"))
-    assert tracker("sync")[0] == 0 and not server.run("run1").exists(), "it is said to be there"
+    assert tracker("sync")[0] == 0 and not server.run("run1").exists(), "it was recorded as sent"
     assert tracker("sync", "--again")[0] == 0
     assert full_content(server.run("run1")) == full_content(run.dir)
 
 
-def test_what_is_sent_already_asks_nobody(server: Link, root: Path, tracker: Tracker) -> None:
+def test_sync_of_a_sent_run_needs_no_server(server: Link, root: Path, tracker: Tracker) -> None:
     server.start()
     build(root, "run1", server=server)
     assert tracker("sync")[0] == 0
@@ -247,14 +245,14 @@ def test_what_is_sent_already_asks_nobody(server: Link, root: Path, tracker: Tra
         (["norun"], 1, "norun"),
     ],
 )
-def test_bad_usage(root: Path, tracker: Tracker, arguments: list[str], code: int, words: str) -> None:
+def test_bad_usage_prints_one_line(root: Path, tracker: Tracker, arguments: list[str], code: int, words: str) -> None:
     build(root, "run1")
-    found, _, err = tracker("sync", *arguments)
-    assert found == code and words in err and "hunter2" not in err
+    status, _, err = tracker("sync", *arguments)
+    assert status == code and words in err and "hunter2" not in err
     assert len(err.splitlines()) == 1
 
 
-def test_nothing_to_send(root: Path, tracker: Tracker) -> None:
+def test_sync_without_sinks_says_so(root: Path, tracker: Tracker) -> None:
     build(root, "run1")
     code, out, err = tracker("sync")
     assert (code, out) == (0, "") and "no run there has a sink" in err
@@ -263,7 +261,7 @@ def test_nothing_to_send(root: Path, tracker: Tracker) -> None:
 # -- doctor -------------------------------------------------------------------------------------------------------
 
 
-def test_doctor_says_what_is_there_and_what_waits(server: Link, root: Path, tracker: Tracker) -> None:
+def test_doctor_reports_servers_and_pending_runs(server: Link, root: Path, tracker: Tracker) -> None:
     server.start()
     build(root, "run1", server=server)
     build(root, "run2", server=server)
@@ -274,9 +272,9 @@ def test_doctor_says_what_is_there_and_what_waits(server: Link, root: Path, trac
 
     assert tracker("sync")[0] == 0
     code, out, _ = tracker("doctor", "--json")
-    found = json.loads(out)
-    (sink,) = found["sinks"]
-    assert code == 0 and found["problems"] == []
+    report = json.loads(out)
+    (sink,) = report["sinks"]
+    assert code == 0 and report["problems"] == []
     assert sink["sink"] == server.address and sink["version"].startswith("0.") and sink["error"] is None
     assert sink["waiting_runs"] == sink["waiting_bytes"] == 0
 
@@ -291,7 +289,7 @@ def test_doctor_says_what_is_there_and_what_waits(server: Link, root: Path, trac
 # -- finish -------------------------------------------------------------------------------------------------------
 
 
-def test_finish_does_not_wait_for_a_server_that_is_down_and_the_sidecar_goes_on(
+def test_finish_gives_up_on_an_unreachable_server_and_the_sidecar_keeps_trying(
     server: Link, scripts: Scripts, root: Path
 ) -> None:
     done = scripts.run(
@@ -300,9 +298,9 @@ def test_finish_does_not_wait_for_a_server_that_is_down_and_the_sidecar_goes_on(
         run = tracker.init(id="run1", settings={"finish_timeout": 4})
         for step in range(1000):
             run.log({"x": step})
-        begun = time.monotonic()
+        started = time.monotonic()
         run.finish()
-        print(time.monotonic() - begun)
+        print(time.monotonic() - started)
         """,
         env={"TRACKER_SINKS": server.address},
     )
@@ -317,7 +315,7 @@ def test_finish_does_not_wait_for_a_server_that_is_down_and_the_sidecar_goes_on(
     assert read_progress(run_directory(root, "run1"), parse_sink(server.address)).error is None
 
 
-def test_finish_waits_for_a_server_that_is_there(server: Link, scripts: Scripts, root: Path) -> None:
+def test_finish_waits_for_a_reachable_server(server: Link, scripts: Scripts, root: Path) -> None:
     server.start()
     code = """
         import tracker
@@ -330,11 +328,11 @@ def test_finish_waits_for_a_server_that_is_there(server: Link, scripts: Scripts,
     assert done.err == ""
     with LogReader(server.run("run1") / LOG_NAME) as reader:
         kinds = [record.kind for batch in reader.batches() for record in batch.records]
-    assert kinds.count("log") == 5000 and kinds[-1] == "exit", "when it returned, all was there"
+    assert kinds.count("log") == 5000 and kinds[-1] == "exit", "all records had arrived when finish() returned"
     assert full_content(server.run("run1")) == full_content(run_directory(root, "run1"))
 
 
-def test_a_sidecar_that_died_left_its_runs_to_the_next(server: Link, scripts: Scripts, root: Path) -> None:
+def test_next_sidecar_delivers_the_runs_of_a_dead_one(server: Link, scripts: Scripts, root: Path) -> None:
     code = """
         import os, signal, subprocess, sys, tracker
         run = tracker.init(id=sys.argv[1], settings={"finish_timeout": 60})
@@ -346,7 +344,7 @@ def test_a_sidecar_that_died_left_its_runs_to_the_next(server: Link, scripts: Sc
                 try:
                     command = open(f"/proc/{pid}/cmdline", "rb").read()
                 except OSError:
-                    continue  # it has just ended
+                    continue  # it has just exited
                 if pid not in (os.getpid(), os.getppid()) and b"launch" in command:
                     if os.environ["TRACKER_DIR"].encode() in command:
                         os.kill(pid, signal.SIGKILL)

@@ -1,4 +1,4 @@
-"""What lies between a run and its sidecar: a sidecar that dies while it is asked, a pump that outlives `finish()`."""
+"""The transport with real processes: a sidecar that dies during an attach, a pump that outlives ``finish()``."""
 
 from __future__ import annotations
 
@@ -55,8 +55,8 @@ def test_init_launches_another_sidecar_if_its_own_dies_before_it_answers(scripts
         assert ReadBack(root / "runs" / run).check().logged() == [(0, {"x": 1})]
 
 
-def test_a_pump_that_outlives_finish_closes_the_window_itself(scripts: Scripts, root: Path) -> None:
-    """The sidecar answers nothing until `finish()` has given up."""
+def test_pump_that_outlives_finish_closes_the_window(scripts: Scripts, root: Path) -> None:
+    """The sidecar does not answer until ``finish()`` has given up."""
     done = scripts.run(
         HEAD
         + """

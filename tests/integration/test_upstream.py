@@ -1,4 +1,4 @@
-"""A run that is passed on from sidecar to sidecar: at the top is what is at the leaf, once, whatever happens."""
+"""Runs forwarded from sidecar to sidecar: the top has what the leaf has, exactly once, whatever happens."""
 
 from __future__ import annotations
 
@@ -31,15 +31,15 @@ Captured = pytest.CaptureFixture[str]
 @pytest.fixture
 def link(tmp_path: Path) -> Iterator[Callable[..., Link]]:
     """Starts sidecars: ``link("top")``, ``link("middle", top)``."""
-    made: list[Link] = []
+    sidecars: list[Link] = []
 
     def start(name: str, upstream: Link | None = None, keys: Keys | None = None) -> Link:
-        made.append(Link(tmp_path / name / "root", upstream, keys).start())
-        return made[-1]
+        sidecars.append(Link(tmp_path / name / "root", upstream, keys).start())
+        return sidecars[-1]
 
     yield start
-    for one in reversed(made):
-        one.close()
+    for sidecar in reversed(sidecars):
+        sidecar.close()
 
 
 # -- leaf, middle, top --------------------------------------------------------------------------------------------
@@ -95,8 +95,8 @@ ANOTHER = """
 
 
 @pytest.mark.parametrize("attached", [False, True], ids=["launched", "attached"])
-def test_all_of_a_run_is_at_the_top(link: Callable[..., Link], scripts: Scripts, root: Path, attached: bool) -> None:
-    """Two writers with labels, forked children, one of each killed, files, late steps, NaN; over three sidecars."""
+def test_complete_run_reaches_the_top(link: Callable[..., Link], scripts: Scripts, root: Path, attached: bool) -> None:
+    """Two labelled writers, forked children, one of each killed, files, late steps, NaN; through three sidecars."""
     top = link("top")
     middle = link("middle", top)
     if attached:
@@ -116,17 +116,17 @@ def test_all_of_a_run_is_at_the_top(link: Callable[..., Link], scripts: Scripts,
     wait_until_arrived(wait_until_closed(middle.run("run1")))
     assert full_content(middle.run("run1")) == expected
     assert full_content(top.run("run1")) == expected
-    found = ReadBack(top.run("run1"))
-    assert {writer["state"] for writer in found.state["writers"].values()} >= {"finished", "crashed"}
-    assert found.state["records"] == 1000 + 4 + 3 * 50 + 300
-    kept = {"kept/empty": b"", "kept/model.bin": bytes(range(255, -1, -1)) * 10_000}
-    assert run_files(top.run("run1")) == kept
+    run = ReadBack(top.run("run1"))
+    assert {writer["state"] for writer in run.state["writers"].values()} >= {"finished", "crashed"}
+    assert run.state["records"] == 1000 + 4 + 3 * 50 + 300
+    expected_files = {"kept/empty": b"", "kept/model.bin": bytes(range(255, -1, -1)) * 10_000}
+    assert run_files(top.run("run1")) == expected_files
 
-    at_leaf, at_top = (Api(where).run("run1").history() for where in (leaf.root, top.root))
-    assert str(at_leaf) == str(at_top), "readers see the same, NaN included"
+    at_leaf, at_top = (Api(path).run("run1").history() for path in (leaf.root, top.root))
+    assert str(at_leaf) == str(at_top), "readers see the same values, NaN included"
 
 
-def test_a_run_is_seen_at_the_top_while_it_goes_on(link: Callable[..., Link], scripts: Scripts) -> None:
+def test_live_run_is_visible_at_the_top(link: Callable[..., Link], scripts: Scripts) -> None:
     top = link("top")
     middle = link("middle", top)
     script = scripts.start(
@@ -141,30 +141,30 @@ def test_a_run_is_seen_at_the_top_while_it_goes_on(link: Callable[..., Link], sc
         env={"TRACKER_SINKS": middle.address},
     )
 
-    def seen() -> bool:
+    def all_visible() -> bool:
         try:
             return Api(top.root).run("run1").records == 100
         except Exception:
             return False
 
-    wait_until(seen, "what was logged so far is at the top")
+    wait_until(all_visible, "all rows logged so far are at the top")
     assert Api(top.root).run("run1").state == "running"
     script.send_line()
     script.wait()
     wait_until_arrived(wait_until_closed(middle.run("run1")))
     wait_until_closed(top.run("run1"))
-    found = Api(top.root).run("run1")
-    assert (found.state, found.records) == ("finished", 101)
+    run = Api(top.root).run("run1")
+    assert (run.state, run.records) == ("finished", 101)
 
 
-def shells(directory: Path) -> int:
-    """Count the records of the shell in a run's log."""
+def shell_records(directory: Path) -> int:
+    """Return how many records from the shell are in a run's log."""
     with LogReader(directory / LOG_NAME) as reader:
         return sum("shell" in record.body.get("data", ()) for batch in reader.batches() for record in batch.records)
 
 
 def test_records_without_a_client_arrive_once(link: Callable[..., Link], root: Path) -> None:
-    """What a shell sends, and what a sidecar says itself, has no number of its own."""
+    """Records from a shell, and records that a sidecar writes itself, have no sequence number."""
     top = link("top")
     leaf = LaunchedSidecar(root)
     client = RawClient(leaf, "run1", "client1", sinks=[top.address])
@@ -173,14 +173,17 @@ def test_records_without_a_client_arrive_once(link: Callable[..., Link], root: P
         shell.connect(client.attached["records"])
         for number in range(50):
             record = Record("log", "run1", "", 0, time.time(), {"step": number, "data": {"shell": number}})
-            wait_until(partial(shell.send, encode(record)), "it is sent")
+            wait_until(partial(shell.send, encode(record)), "the record is sent")
             client.log(number, x=number)
             if number == 25:
                 client.ask("flush")
                 wait_until_arrived(run_directory(root, "run1"))
                 top.kill()
                 top.start()
-        wait_until(lambda: shells(run_directory(root, "run1")) == 50, "nobody acks them: they are in the log")
+        wait_until(
+            lambda: shell_records(run_directory(root, "run1")) == 50,
+            "all are in the log",
+        )
     client.send_record("exit", {"state": "finished"})
     client.ask("flush", 2)
     client.send_unnumbered("detach", {})
@@ -192,7 +195,7 @@ def test_records_without_a_client_arrive_once(link: Callable[..., Link], root: P
     assert sorted(row["shell"] for row in rows if "shell" in row) == list(range(50))
 
 
-def test_a_sidecar_there_is_killed_again_and_again(link: Callable[..., Link], scripts: Scripts, root: Path) -> None:
+def test_upstream_sidecar_is_killed_repeatedly(link: Callable[..., Link], scripts: Scripts, root: Path) -> None:
     top = link("top")
     script = scripts.start(
         """
@@ -209,7 +212,7 @@ def test_a_sidecar_there_is_killed_again_and_again(link: Callable[..., Link], sc
     )
     for _ in range(3):
         assert script.read_line() == "kill"
-        wait_until(lambda: (top.run("run1") / LOG_NAME).exists(), "something is at the top")
+        wait_until(lambda: (top.run("run1") / LOG_NAME).exists(), "some records are at the top")
         top.kill()
         top.start()
         script.send_line()
@@ -217,9 +220,7 @@ def test_a_sidecar_there_is_killed_again_and_again(link: Callable[..., Link], sc
     assert full_content(top.run("run1"), killed=True) == full_content(run_directory(root, "run1"), killed=True)
 
 
-def test_what_is_sent_again_from_the_beginning_changes_nothing(
-    link: Callable[..., Link], root: Path, capsys: Captured
-) -> None:
+def test_resending_from_the_beginning_changes_nothing(link: Callable[..., Link], root: Path, capsys: Captured) -> None:
     top = link("top")
     run = RunBuilder(root, "run1")
     for step in range(100):
@@ -238,7 +239,7 @@ def test_what_is_sent_again_from_the_beginning_changes_nothing(
     wait_until_closed(top.run("run1"))
     assert log.read_bytes() == before
 
-    whole_log = run.log_path.read_bytes()  # it loses its end, as on a machine that loses its power
+    whole_log = run.log_path.read_bytes()  # the log loses its tail, as after a power failure
     run.log_path.write_bytes(whole_log[: len(whole_log) // 2])
     assert main(sync) == 0
     run.log_path.write_bytes(whole_log)
@@ -248,11 +249,11 @@ def test_what_is_sent_again_from_the_beginning_changes_nothing(
     capsys.readouterr()
 
 
-@pytest.mark.parametrize("harm", ["its end", "all"])
-def test_a_sidecar_there_that_has_lost_something_gets_it_again(
+@pytest.mark.parametrize("harm", ["the tail", "everything"])
+def test_lost_records_are_sent_to_the_upstream_sidecar_again(
     link: Callable[..., Link], root: Path, capsys: Captured, harm: str
 ) -> None:
-    """As after a loss of power, when not all of its log was on its disk; or where its directory was emptied."""
+    """Part of its log is lost, as after a power failure; or its directory was deleted."""
     top = link("top")
     run = RunBuilder(root, "run1")
     for step in range(100):
@@ -262,7 +263,7 @@ def test_a_sidecar_there_that_has_lost_something_gets_it_again(
     assert main(sync) == 0
     directory = wait_until_closed(top.run("run1"))
     top.close()
-    if harm == "all":
+    if harm == "everything":
         shutil.rmtree(directory)
     else:
         log = directory / LOG_NAME
@@ -278,7 +279,7 @@ def test_a_sidecar_there_that_has_lost_something_gets_it_again(
     assert full_content(top.run("run1")) == full_content(run.dir)
 
 
-def test_what_is_damaged_in_a_log_costs_only_itself_further_up(
+def test_damaged_records_are_skipped_and_counted_upstream(
     link: Callable[..., Link], root: Path, capsys: Captured
 ) -> None:
     top = link("top")
@@ -290,9 +291,9 @@ def test_what_is_damaged_in_a_log_costs_only_itself_further_up(
     run.damage(starts[100], starts[110])
     assert main(["sync", "--dir", str(root), "--sink", top.address]) == 0
     capsys.readouterr()
-    found = ReadBack(wait_until_closed(top.run("run1"))).check()
-    assert [data["x"] for _, data in found.stored()] == [*range(3, 100), *range(110, 200)]
-    assert found.state["state"] == "finished" and found.state["losses"] == {"refused: damaged": 13}
+    run_at_top = ReadBack(wait_until_closed(top.run("run1"))).check()
+    assert [data["x"] for _, data in run_at_top.stored()] == [*range(3, 100), *range(110, 200)]
+    assert run_at_top.state["state"] == "finished" and run_at_top.state["losses"] == {"refused: damaged": 13}
 
 
 # -- keys ---------------------------------------------------------------------------------------------------------
@@ -302,16 +303,16 @@ TRAIN = """
     run = tracker.init(id="run1", settings={"finish_timeout": 2})
     worst = 0
     for step in range(500):
-        begun = time.perf_counter()
+        started = time.perf_counter()
         run.log({"x": step})
-        worst = max(worst, time.perf_counter() - begun)
-    begun = time.monotonic()
+        worst = max(worst, time.perf_counter() - started)
+    started = time.monotonic()
     run.finish()
-    print(run.state, time.monotonic() - begun < 10, worst < 1)
+    print(run.state, time.monotonic() - started < 10, worst < 1)
 """
 
 
-def test_an_upstream_that_encrypts(link: Callable[..., Link], scripts: Scripts, root: Path, tmp_path: Path) -> None:
+def test_encrypting_upstream(link: Callable[..., Link], scripts: Scripts, root: Path, tmp_path: Path) -> None:
     top = link("top", keys=Keys(tmp_path / "keys", "top"))
     middle = link("middle", top)
     scripts.run(TRAIN, env={"TRACKER_SINKS": middle.address})
@@ -320,7 +321,7 @@ def test_an_upstream_that_encrypts(link: Callable[..., Link], scripts: Scripts, 
 
 
 @pytest.mark.parametrize("harm", ["another key", "no key", "no such file"])
-def test_a_wrong_key_is_said_and_disturbs_nobody(
+def test_wrong_key_is_reported_and_does_not_disturb_training(
     link: Callable[..., Link], scripts: Scripts, root: Path, tmp_path: Path, capsys: Captured, harm: str
 ) -> None:
     top = link("top", keys=Keys(tmp_path / "keys", "top"))
@@ -337,11 +338,11 @@ def test_a_wrong_key_is_said_and_disturbs_nobody(
 
     status = command("status", leaf.control)
     assert status.code == 0 and f"{address} is" in status.out and words in status.out
-    told = json.loads(command("status", leaf.control, "--json").out)["sinks"]["run1"][address]
-    assert words in told["error"] and told["behind_bytes"] > 0
+    progress = json.loads(command("status", leaf.control, "--json").out)["sinks"]["run1"][address]
+    assert words in progress["error"] and progress["behind_bytes"] > 0
     assert main(["doctor", "--dir", str(leaf.root)]) == 1
-    found = capsys.readouterr()
-    (line,) = [line for line in found.out.splitlines() if address in line]
+    output = capsys.readouterr()
+    (line,) = [line for line in output.out.splitlines() if address in line]
     assert words in line and "pending, 'tracker sync' sends them" in line
-    assert words in found.err and len(found.err.splitlines()) == 1
+    assert words in output.err and len(output.err.splitlines()) == 1
     assert os.listdir(top.root / "runs") == [] if (top.root / "runs").exists() else True

