@@ -6,6 +6,7 @@ import inspect
 import json
 import subprocess
 import sys
+from configparser import ConfigParser
 from pathlib import Path
 from typing import get_args
 from unittest import mock
@@ -14,7 +15,7 @@ import pytest
 
 import tracker
 from sidecar.protocol.records import GOALS, SUMMARIES
-from tests.support import Scripts
+from tests.support import REPOSITORY, Scripts
 from tracker.sdk import choices, foreign
 from tracker.settings import SETTINGS
 
@@ -213,3 +214,15 @@ def test_python_m_tracker(scripts: Scripts, root: Path) -> None:
     done = run("ls", "--json")
     assert done.returncode == 0 and json.loads(done.stdout or "[]") == []
     assert run("nothing").returncode == 2
+
+
+def test_the_metadata_of_the_package() -> None:
+    metadata = ConfigParser()
+    metadata.read(REPOSITORY / "setup.cfg")
+    about = metadata["metadata"]
+    assert about["license_expression"] == "MIT" and "License ::" not in about["classifiers"]  # both: a build error
+    assert "MacOS" not in about["classifiers"]  # not tested there
+    assert metadata["options.package_data"]["sidecar"] == "py.typed, PROTOCOL.md"
+    for line in (REPOSITORY / "MANIFEST.in").read_text().splitlines():
+        command, name = line.split(maxsplit=1)
+        assert command not in ("include", "graft") or (REPOSITORY / name).exists(), line
