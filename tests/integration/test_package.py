@@ -82,7 +82,6 @@ def test_mypy_finds_the_typos_of_a_script_and_nothing_else(tmp_path: Path) -> No
 
 
 def test_pyright_finds_the_typos_of_a_script_and_nothing_else(tmp_path: Path) -> None:
-    pytest.importorskip("pyright", reason="pip install pyright")
     config = {"typeCheckingMode": "strict", "extraPaths": [str(REPOSITORY)]}
     (tmp_path / "pyrightconfig.json").write_text(json.dumps(config))
     report = json.loads(check(tmp_path, "pyright", "--pythonpath", sys.executable, "--outputjson"))
