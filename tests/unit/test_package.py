@@ -111,7 +111,6 @@ def test_signatures_and_docstrings() -> None:
 
 
 def test_ipython_shows_signature_and_docstring(scripts: Scripts) -> None:
-    pytest.importorskip("IPython", reason="pip install ipython")
     scripts.run(
         """
         import tracker
