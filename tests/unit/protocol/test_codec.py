@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import zlib
 from typing import Any
 
@@ -12,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sidecar.protocol import limits
+from sidecar.protocol.checks import check_envelope
 from sidecar.protocol.codec import (
     Damage,
     Stretch,
@@ -348,3 +350,20 @@ def test_a_part_has_the_bytes_that_were_received() -> None:
     for message in (loose, frame(loose)):
         (part,) = parts_of(message)
         assert part.frame[HEAD_BYTES:] == loose
+
+
+@pytest.mark.parametrize(
+    ("index", "value", "words"),
+    [
+        (0, b"log", "element 0 of a record, its kind, must be str, not bin"),
+        (3, "1", "element 3 of a record, its seq, must be int, not str"),
+        (3, True, "its seq, must be int, not bool"),
+        (4, None, "its time, must be float, not nil"),
+        (5, [], "its body, must be map, not array"),
+    ],
+)
+def test_a_wrong_element_of_a_record_is_named(index: int, value: object, words: str) -> None:
+    elements: list[Any] = ["log", "run", "client", 1, 1.0, {}]
+    elements[index] = value
+    with pytest.raises(RecordError, match=re.escape(words)):
+        check_envelope(Record(*elements))
