@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from sidecar.log.reader import Batch, LogReader
-from sidecar.protocol.errors import LogFormatError
+from sidecar.protocol.errors import LogFormatError, reason
 from sidecar.protocol.frames import HEAD, HEAD_BYTES, LENGTH_BITS, MARK
 from sidecar.protocol.limits import MAX_RECORD_BYTES, MAX_SEQ
 
@@ -193,7 +193,7 @@ def check_log(path: str | os.PathLike[str], report: Report | None = None) -> Log
     except FileNotFoundError:
         check.error = f"there is no transaction log at {path}"
     except (LogFormatError, OSError) as error:
-        check.error = str(error)
+        check.error = reason(error)
     return check
 
 

@@ -80,3 +80,10 @@ class ConnectionFileError(SidecarError):
 
 class KeyFileError(SidecarError):
     """A key file is missing, unreadable, or not valid."""
+
+
+def reason(error: Exception) -> str:
+    """Return an error's text for people; an `OSError` without its number: ``"/data/run.log: Permission denied"``."""
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    return str(error)

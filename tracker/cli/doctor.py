@@ -105,6 +105,7 @@ def _unsent(api: Api) -> dict[str, dict[str, int]]:
 def _facts(api: Api) -> Iterator[Fact]:
     """Yield the facts about this program and the directory."""
     from tracker.reading.api import run_directories
+    from tracker.reading.stores import read_state
 
     yield Fact("tracker", f"{__version__}, Python {platform.python_version()} on {platform.system()}")
     exists = api.dir.is_dir()
@@ -117,8 +118,10 @@ def _facts(api: Api) -> Iterator[Fact]:
     yield Fact("sidecars", ", ".join(serving) or "none running")
     runs = run_directories(api.dir)
     orphaned = [directory.name for directory in runs if needs_recovery(directory)]
-    problem = f"{some(orphaned)} not finished by a sidecar that died: run 'tracker sync'" if orphaned else ""
-    yield Fact("runs", f"{len(runs):,}, {size(directory_bytes(api.dir))}", problem)
+    unreadable = [directory.name for directory in runs if read_state(directory)["state"] == "unreadable"]
+    problems = [f"{some(orphaned)} not finished by a sidecar that died: run 'tracker sync'"] if orphaned else []
+    problems += [f"{some(unreadable)} cannot be read: 'tracker verify' says why"] if unreadable else []
+    yield Fact("runs", f"{len(runs):,}, {size(directory_bytes(api.dir))}", "; ".join(problems))
 
 
 def _disk(root: Path, existing: Path) -> tuple[str, str]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sidecar.protocol.layout import is_held
-from tracker.cli.common import RUN_HELP, Commands, UsageError, directory_api_of, directory_bytes, say
+from tracker.cli.common import RUN_HELP, CommandError, Commands, UsageError, directory_api_of, directory_bytes, say
 from tracker.cli.select import WHERE_HELP, add_selection, is_selected, nothing_selected, selected
 from tracker.cli.table import Column, table
 from tracker.terminal.style import Style
@@ -57,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
         for run in runs:
             holder = is_held(run.dir)
             if holder is not None:
-                raise RunHeldError(run.id, holder)
+                raise CommandError(f"{RunHeldError(run.id, holder)}, or pass --force")
     total = sum(directory_bytes(run.dir) for run in runs)
     if not args.yes and not _confirmed(runs, total):
         return 1

@@ -12,7 +12,7 @@ from typing import Any
 from sidecar.projections.replay import EachRecord, replay
 from sidecar.projections.run_state import RunState
 from sidecar.projections.store.reader import StoreReader
-from sidecar.protocol.errors import LogFormatError, StoreError
+from sidecar.protocol.errors import LogFormatError, StoreError, reason
 from sidecar.protocol.layout import LOG_NAME, STORE_NAME
 
 _PATIENCE_SECONDS = 5.0
@@ -47,8 +47,8 @@ def _rebuild(directory: Path, reader: StoreReader, error: StoreError) -> None:
         except RunHeldError:  # its sidecar is about to create the store
             if time.monotonic() > patient_until:
                 raise error from None
-        except (OSError, LogFormatError) as reason:
-            raise StoreError(f"{error}; it cannot be rebuilt here: {reason}") from reason
+        except (OSError, LogFormatError) as cause:
+            raise StoreError(f"{error}; it cannot be rebuilt here: {reason(cause)}") from cause
         time.sleep(_POLL_SECONDS)
         try:
             reader.checkpoint()
@@ -73,5 +73,5 @@ def _state_in_log(directory: Path) -> dict[str, Any]:
     try:
         replay(directory / LOG_NAME, 0, EachRecord(state.apply))
     except (OSError, LogFormatError) as error:
-        return RunState().to_map() | {"state": "unreadable", "reason": str(error)}
+        return RunState().to_map() | {"state": "unreadable", "reason": reason(error)}
     return state.to_map()

@@ -159,7 +159,9 @@ class AttachedLifecycle(Lifecycle):
         try:
             interface = self._new_interface()
         except OSError as error:
-            raise LaunchError(f"run {self.id!r} cannot be kept in {self.directory}: {error}") from error
+            raise LaunchError(
+                f"run {self.id!r} cannot be kept in {self.directory}: {error.strerror or error}"
+            ) from error
         try:
             attached = interface.attach(resume, deadline)
         except BaseException:

@@ -25,6 +25,13 @@ def test_a_healthy_directory(root: Path, capsys: Captured) -> None:
     assert [fact["what"] for fact in report["facts"]] == ["tracker", "directory", "disk", "sidecars", "runs"]
 
 
+def test_a_run_that_cannot_be_read_is_a_problem(root: Path, capsys: Captured) -> None:
+    (root / "runs" / "first001" / "store.db").unlink()
+    (root / "runs" / "first001" / "transactions.log").write_bytes(b"nonsense, all of it, and more of it")
+    line = fails(capsys, 1, "doctor")
+    assert line.endswith("1 problem: first001 cannot be read: 'tracker verify' says why")
+
+
 def test_a_full_disk_is_a_problem(root: Path, monkeypatch: pytest.MonkeyPatch, capsys: Captured) -> None:
     monkeypatch.setattr(doctor, "_LOW_DISK_BYTES", 1 << 62)
     assert main(["doctor"]) == 1

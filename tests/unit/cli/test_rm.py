@@ -47,7 +47,8 @@ def test_rm_refuses_a_live_run_unless_forced(root: Path, capsys: Captured) -> No
     live = RunBuilder(root, "live0001")
     fd = os.open(live.dir / "lock", os.O_RDWR | os.O_CREAT)
     fcntl.flock(fd, fcntl.LOCK_EX)
-    assert "held by a live sidecar" in fails(capsys, 1, "rm", "--yes", "live0001")
+    line = fails(capsys, 1, "rm", "--yes", "live0001")
+    assert "held by a live sidecar" in line and line.endswith("finish the run first, or pass --force")
     assert live.dir.exists()
     assert main(["rm", "--yes", "--force", "live0001"]) == 0
     assert not live.dir.exists()

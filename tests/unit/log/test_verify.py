@@ -130,3 +130,8 @@ def test_progress_is_reported(tmp_path: Path) -> None:
     reports: list[tuple[int, int]] = []
     check_log(run.log_path, lambda done, total: reports.append((done, total)))
     assert reports[-1] == (run.log_path.stat().st_size,) * 2
+
+
+def test_a_log_that_cannot_be_opened(tmp_path: Path) -> None:
+    (tmp_path / "transactions.log").mkdir()
+    assert check_log(tmp_path / "transactions.log").error == f"{tmp_path / 'transactions.log'}: Is a directory"
