@@ -1,10 +1,10 @@
 #!/bin/sh
-# Installs what the tests need besides Python packages, where there is apt-get: servers (PostgreSQL, ClickHouse), the
-# tools of the five clients' languages, and those for network namespaces. What is there already is left alone, so it
-# asks for root only where something is missing. Elsewhere it says what to install.
+# Installs what the tests need besides Python packages, with apt-get: servers (PostgreSQL, ClickHouse), the tools of the
+# five clients' languages, and the tools for network namespaces. Installed programs are left as they are, so root is
+# needed only if something is missing. Without apt-get it prints the missing packages.
 set -eu
 
-# Debian's names; a program that is there makes its package unnecessary, wherever it came from.
+# Debian's package names; an installed program makes its package unnecessary, wherever it came from.
 wanted="postgresql clickhouse-server nftables iproute2 util-linux mount openssl pkg-config strace
 libzmq3-dev cppzmq-dev libmsgpack-cxx-dev librust-zmq-dev librust-rmp-dev libjeromq-java libmsgpack-java
 ruby ruby-ffi-rzmq ruby-msgpack"
@@ -23,7 +23,7 @@ done
 [ -n "$missing" ] || exit 0
 
 if ! command -v apt-get >/dev/null; then
-    echo "tests/install-packages.sh: there is no apt-get here; the tests need, by their names in Debian:$missing" >&2
+    echo "tests/install-packages.sh: apt-get is missing; install the equivalents of these Debian packages:$missing" >&2
     exit 1
 fi
 root=""
@@ -32,15 +32,15 @@ if [ "$(id -u)" != 0 ]; then
     root="sudo -n"
 fi
 echo "installing:$missing"
-# Servers are started by the tests, each for itself: none is to be started by its package.
+# The tests start their own servers, so the packages must not start any.
 policy=/usr/sbin/policy-rc.d
-made=""
+policy_created=""
 if [ ! -e "$policy" ]; then
     printf '#!/bin/sh\nexit 101\n' | $root tee "$policy" >/dev/null
     $root chmod +x "$policy"
-    made=yes
+    policy_created=yes
 fi
-trap '[ -z "$made" ] || $root rm -f "$policy"' EXIT
+trap '[ -z "$policy_created" ] || $root rm -f "$policy"' EXIT
 $root env DEBIAN_FRONTEND=noninteractive apt-get -o Acquire::Retries=3 -o DPkg::Lock::Timeout=300 update -qq
 # shellcheck disable=SC2086
 $root env DEBIAN_FRONTEND=noninteractive apt-get -o Acquire::Retries=3 -o DPkg::Lock::Timeout=300 install -y -qq --no-install-recommends $missing </dev/null

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Build OUT/conformance and OUT/train; nothing is left in the source tree. Needs g++ or clang++ (C++17) and, on Debian,
+# Builds OUT/conformance and OUT/train; the source tree is unchanged. Needs g++ or clang++ (C++17) and, on Debian,
 # libzmq3-dev, cppzmq-dev and libmsgpack-cxx-dev.
 #
 #   ./build.sh OUT

@@ -1,4 +1,4 @@
-// What is behind a Run: the state that callers and the background thread share, and that thread, which owns the
+// The implementation of Run: the state shared by callers and the background thread, and that thread, which owns the
 // sockets.
 #pragma once
 
@@ -31,7 +31,7 @@ using Moment = Clock::time_point;
 constexpr Milliseconds kTick{5};
 constexpr Milliseconds kSilence{2000};
 constexpr Milliseconds kLongestSilence{16000};
-constexpr int kGiveUpAfter = 3;  // times that the sidecar asks for the same record
+constexpr int kMaxRepeatedRequests = 3;  // requests of the sidecar for the same record before it is replaced
 
 inline std::string random_id(std::size_t length) {
     static constexpr char letters[] = "abcdefghijklmnopqrstuvwxyz0123456789";
@@ -48,7 +48,7 @@ inline std::string host_name() {
     return name;
 }
 
-// Where this process's id is valid.
+// The machine on which this process's id is valid.
 inline std::string place() {
     std::ifstream file("/proc/sys/kernel/random/boot_id");
     std::string boot;
@@ -58,7 +58,7 @@ inline std::string place() {
     return boot + "/" + std::string(link, static_cast<std::size_t>(length));
 }
 
-// An endpoint whose host is `*` is at the host where the door was reached.
+// Replaces the host `*` of an endpoint by the host of the control socket.
 inline std::string reachable(const std::string& endpoint, const std::string& door) {
     static const std::string any = "tcp://*:";
     if (endpoint.compare(0, any.size(), any) != 0 || door.compare(0, 6, "tcp://") != 0) return endpoint;
@@ -72,7 +72,7 @@ inline void put_text(Map& map, const char* key, const std::string& text) {
 inline void flatten(const Map& data, const std::string& prefix, Map& out) {
     for (const auto& [name, value] : data) {
         const std::string key = prefix + name;
-        if (name.empty()) throw std::invalid_argument("a metric's key is empty");
+        if (name.empty()) throw std::invalid_argument("a metric key must not be empty");
         if (const Map* inner = value.as<Map>(); inner != nullptr && value["_type"].text().empty()) {
             flatten(*inner, key + ".", out);
         } else if (value.is_nil() || value.as<List>() != nullptr) {
@@ -86,7 +86,7 @@ inline void flatten(const Map& data, const std::string& prefix, Map& out) {
 
 struct Request {
     const char* ask;
-    std::uint64_t wanted;  // the number that must be durable when it is answered
+    std::uint64_t wanted;  // the sequence number that must be durable before the answer
     bool sent = false;
     std::optional<Value> answer;
 };
@@ -106,7 +106,7 @@ public:
         }
         if (failure_) std::rethrow_exception(failure_);
         if (!attached_once_) {
-            throw Error("no sidecar let us in at " + options_.door + " within " +
+            throw Error("cannot attach at " + options_.door + " within " +
                         std::to_string(options_.attach_timeout.count() / 1000) + " s" +
                         (last_refusal_.empty() ? why_silent() : ": " + last_refusal_));
         }
@@ -117,14 +117,14 @@ public:
         if (thread_.joinable()) thread_.join();
     }
 
-    void add(const char* kind, const Map& body, bool last_words = false) {
+    void add(const char* kind, const Map& body, bool is_final = false) {
         const std::string encoded = encode_body(body);
         std::lock_guard lock(mutex_);
         if (failure_ || leaving_) {
             queue_.lose(failure_ ? "refused" : "after finish");
             return;
         }
-        queue_.add(kind, encoded, last_words);
+        queue_.add(kind, encoded, is_final);
     }
 
     void log(std::optional<std::int64_t> step, const Map& data) {
@@ -139,7 +139,7 @@ public:
         add("log", {{"step", chosen}, {"data", std::move(flat)}});
     }
 
-    // Ask, and wait for the answer, which comes when all that is queued now is durable.
+    // Send a request, and wait for the answer, which comes once all queued records are durable.
     Value ask(const char* what, Moment deadline) {
         std::unique_lock lock(mutex_);
         const std::uint64_t number = ++last_request_;
@@ -165,7 +165,7 @@ public:
             std::lock_guard lock(mutex_);
             if (finished_) return last_state_;
             finished_ = true;
-            queue_.say_losses();
+            queue_.report_losses();
         }
         add("exit", exit, true);
         Value answer;
@@ -175,7 +175,7 @@ public:
         } catch (const Error&) {
             error = std::current_exception();
         }
-        leaving_ = true;  // the thread says `detach` and ends
+        leaving_ = true;  // the thread sends `detach` and ends
         if (error) stopping_ = true;
         if (thread_.joinable()) thread_.join();
         std::lock_guard lock(mutex_);
@@ -185,7 +185,7 @@ public:
             std::cerr << "tracker: " << count << " records of run " << options_.run << " were lost: " << reason << "\n";
         }
         if (problems_ > 0) {
-            std::cerr << "tracker: the sidecar could not use " << problems_ << " records of run " << options_.run
+            std::cerr << "tracker: the sidecar rejected " << problems_ << " records of run " << options_.run
                       << "\n";
         }
         if (error) std::rethrow_exception(error);
@@ -205,7 +205,7 @@ public:
     const Options& options() const { return options_; }
 
 private:
-    // Everything below is only called by the thread, and no other touches a socket.
+    // The functions below are called by the thread only; no other thread uses a socket.
 
     void run() {
         try {
@@ -218,7 +218,7 @@ private:
                 notice_silence();
             }
             if (leaving_ && !stopping_ && records_) {
-                // The one message that is kept nowhere else: let it reach the wire.
+                // The detach message is not queued: give it time to be sent.
                 records_->set(zmq::sockopt::linger, 1000);
                 send_unnumbered("detach", {});
             }
@@ -235,7 +235,7 @@ private:
     }
 
     std::string why_silent() const {
-        return options_.server_key.empty() ? ", is it running?" : ", is it running, and is this its key?";
+        return options_.server_key.empty() ? ": is it running?" : ": is it running, and is this its key?";
     }
 
     void pause(Milliseconds time) {
@@ -261,7 +261,7 @@ private:
         results_.reset();
     }
 
-    // Attach, or attach again; false if that has to be tried once more.
+    // Attach or reattach; false: retry.
     bool attach() {
         Map body{{"protocol", kProtocol}, {"pid", static_cast<std::int64_t>(getpid())}, {"place", place()}};
         put_text(body, "label", options_.label);
@@ -287,17 +287,18 @@ private:
                 return false;
             }
         }
-        if (!stopping_ && attached_once_ && !said_away_) {
-            said_away_ = true;
-            std::cerr << "tracker: the sidecar at " << options_.door << " does not answer; records wait in memory\n";
+        if (!stopping_ && attached_once_ && !outage_reported_) {
+            outage_reported_ = true;
+            std::cerr << "tracker: the sidecar at " << options_.door
+                      << " does not answer; records are kept in memory\n";
         }
         return false;
     }
 
     void welcomed(const Value& body) {
         if (body["protocol"].integer() != kProtocol) {
-            throw Error("the sidecar speaks version " + std::to_string(body["protocol"].integer()) +
-                        " of the protocol, this client version 1");
+            throw Error("the sidecar speaks protocol version " + std::to_string(body["protocol"].integer()) +
+                        ", this client version 1");
         }
         const auto last = static_cast<std::uint64_t>(body["last"].integer());
         records_.emplace(connect(zmq::socket_type::push, reachable(body["records"].text(), options_.door)));
@@ -313,8 +314,8 @@ private:
         for (auto& [number, request] : requests_) request.sent = false;
         waiting_since_ = heard_ = beat_ = Clock::now();
         refusals_ = 0;
-        if (said_away_) std::cerr << "tracker: attached again to " << options_.door << "\n";
-        said_away_ = false;
+        if (outage_reported_) std::cerr << "tracker: reattached to " << options_.door << "\n";
+        outage_reported_ = false;
         attached_once_ = true;
         changed_.notify_all();
     }
@@ -327,7 +328,7 @@ private:
             std::lock_guard lock(mutex_);
             last_refusal_ = text;
         }
-        // What passes by itself: a run that is about to be closed, and a sidecar that is about to let go of it.
+        // Temporary refusals: the run is being closed, or another sidecar is about to release it.
         if (refusals_ == 0) refused_since_ = Clock::now();
         const bool passes = code == "closing" ||
                             (code == "elsewhere" && (attached_once_ || Clock::now() - refused_since_ < kSilence)) ||
@@ -390,7 +391,8 @@ private:
             const std::optional<Result> result = decode_result(message.to_string_view());
             if (!result) continue;
             heard_ = Clock::now();
-            if (result->client != id_) {  // another client's: we were considered gone, and our port is now its port
+            // Another client's result: we were considered dead, and our port was reassigned.
+            if (result->client != id_) {
                 disconnect();
                 return;
             }
@@ -406,13 +408,13 @@ private:
             queue_.acked(seq);
         }
         if (result.kind == "answer") {
-            const auto found = requests_.find(static_cast<std::uint64_t>(result.body["id"].integer()));
-            if (found == requests_.end()) return;
-            if (seq < found->second.wanted) {
-                found->second.sent = false;  // there was a gap: ask again, behind what is sent again
+            const auto request = requests_.find(static_cast<std::uint64_t>(result.body["id"].integer()));
+            if (request == requests_.end()) return;
+            if (seq < request->second.wanted) {
+                request->second.sent = false;  // records were missing: ask again after they are resent
             } else {
                 progress();
-                found->second.answer = result.body;
+                request->second.answer = result.body;
                 changed_.notify_all();
             }
         } else if (result.kind == "reattach") {
@@ -426,10 +428,10 @@ private:
     }
 
     void missing(std::uint64_t expected) {
-        if (expected <= queue_.durable()) return;  // it was on its way while we attached
+        if (expected <= queue_.durable()) return;  // sent before we reattached
         times_expected_ = expected == expected_ ? times_expected_ + 1 : 1;
         expected_ = expected;
-        if (times_expected_ >= kGiveUpAfter) {
+        if (times_expected_ >= kMaxRepeatedRequests) {
             queue_.give_up(expected);
             times_expected_ = 0;
         }
@@ -456,7 +458,7 @@ private:
     std::atomic<bool> leaving_{false};
     std::atomic<bool> attached_once_{false};
 
-    // Shared with the callers, under the lock.
+    // Shared with the callers, guarded by the lock.
     std::mutex mutex_;
     std::condition_variable changed_;
     Queue queue_;
@@ -469,20 +471,20 @@ private:
     bool finished_ = false;
     Value last_state_;
 
-    // The thread's own.
+    // Used by the thread only.
     zmq::context_t context_{1};
     std::optional<zmq::socket_t> records_;
     std::optional<zmq::socket_t> results_;
-    Moment heard_;                       // when a result came last
-    Moment beat_;                        // when something was sent last
-    bool waiting_ = false;               // something is sent that is not acked or answered
+    Moment heard_;                       // time of the last result
+    Moment beat_;                        // time of the last send
+    bool waiting_ = false;               // something sent is not acked or answered yet
     Moment waiting_since_;
     Milliseconds patience_ = kSilence;
     std::uint64_t expected_ = 0;
     int times_expected_ = 0;
     int refusals_ = 0;
     Moment refused_since_;
-    bool said_away_ = false;
+    bool outage_reported_ = false;
 };
 
 }  // namespace tracker

@@ -1,4 +1,4 @@
-// The program that shows a client to be one: logs what is agreed, and checks what the sidecar made of it.
+// The program that the conformance kit runs: logs the agreed values, and checks the state that the sidecar returns.
 //
 //   conformance --door ENDPOINT --run ID --steps N --interval MS [--label L] [--project P]
 #include <cmath>
@@ -16,7 +16,7 @@ using tracker::Value;
 namespace {
 
 void check(bool right, const std::string& what) {
-    if (!right) throw tracker::Error("the sidecar's state is not what was logged: " + what);
+    if (!right) throw tracker::Error("the sidecar's state differs from the logged values: " + what);
 }
 
 void run(const std::map<std::string, std::string>& arguments) {

@@ -6,25 +6,25 @@
 #include <string>
 
 inline std::map<std::string, std::string> read_arguments(int count, char** values) {
-    std::map<std::string, std::string> found;
+    std::map<std::string, std::string> arguments;
     for (int i = 1; i < count; i += 2) {
         const std::string name = values[i];
         if (name.compare(0, 2, "--") != 0 || i + 1 == count) {
             throw std::invalid_argument("'" + name + "': arguments come as --name value");
         }
-        found[name.substr(2)] = values[i + 1];
+        arguments[name.substr(2)] = values[i + 1];
     }
-    return found;
+    return arguments;
 }
 
 inline std::string need(const std::map<std::string, std::string>& arguments, const std::string& name) {
-    const auto found = arguments.find(name);
-    if (found == arguments.end()) throw std::invalid_argument("--" + name + " is missing");
-    return found->second;
+    const auto argument = arguments.find(name);
+    if (argument == arguments.end()) throw std::invalid_argument("--" + name + " is missing");
+    return argument->second;
 }
 
 inline std::string either(const std::map<std::string, std::string>& arguments, const std::string& name,
                           const std::string& otherwise) {
-    const auto found = arguments.find(name);
-    return found == arguments.end() ? otherwise : found->second;
+    const auto argument = arguments.find(name);
+    return argument == arguments.end() ? otherwise : argument->second;
 }

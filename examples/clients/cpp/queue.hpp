@@ -1,4 +1,4 @@
-// The queue of what is not acked. Knows nothing of sockets or threads.
+// The queue of unacked records. Does not know about sockets or threads.
 #pragma once
 
 #include <cstddef>
@@ -15,26 +15,26 @@
 namespace tracker {
 
 constexpr std::size_t kInFlightBytes = 4u << 20;   // sent and not acked
-constexpr std::size_t kBatchBytes = 256u << 10;    // of one message
-constexpr std::size_t kEntryBytes = 96;            // what a queued record costs beside its bytes
-constexpr std::size_t kReservedBytes = 64u << 10;  // for the last words of a run, when the memory is full
+constexpr std::size_t kBatchBytes = 256u << 10;    // maximum size of a message
+constexpr std::size_t kEntryBytes = 96;            // overhead of a queued record
+constexpr std::size_t kReservedBytes = 64u << 10;  // for the final records of a run when the memory is full
 
-// Records from the moment they have a number until they are acked. Not locked: its owner does that.
+// Records with a sequence number that are not acked yet. The owner of the queue does the locking.
 class Queue {
 public:
     Queue(std::string run, std::string client, std::size_t bound_bytes)
         : run_(std::move(run)), client_(std::move(client)), bound_bytes_(bound_bytes) {}
 
-    // Numbers, encodes and keeps a record, or counts it as lost.
-    void add(const char* kind, std::string_view body, bool last_words = false) {
-        if (counts_ != said_ && bytes_ < bound_bytes_ / 2 && !last_words) say_losses();
+    // Numbers, encodes and queues a record, or counts it as lost.
+    void add(const char* kind, std::string_view body, bool is_final = false) {
+        if (counts_ != reported_ && bytes_ < bound_bytes_ / 2 && !is_final) report_losses();
         std::string frame = encode_record(kind, run_, client_, last_ + 1, body, true);
         if (frame.size() - kHeadBytes > kMaxRecordBytes) {
-            throw std::invalid_argument("a '" + std::string(kind) + "' record of " +
+            throw std::invalid_argument("a '" + std::string(kind) + "' record has " +
                                         std::to_string(frame.size() - kHeadBytes) +
                                         " bytes; at most 8388608 are allowed");
         }
-        const std::size_t bound = bound_bytes_ + (last_words ? kReservedBytes : 0);
+        const std::size_t bound = bound_bytes_ + (is_final ? kReservedBytes : 0);
         if (bytes_ + frame.size() + kEntryBytes > bound) {
             lose("memory full");
             return;
@@ -44,14 +44,14 @@ public:
 
     void lose(const std::string& reason, std::uint64_t count = 1) { counts_[reason] += count; }
 
-    // A `losses` record, if there is something that none has said yet.
-    void say_losses() {
-        if (counts_ == said_) return;
-        said_ = counts_;
+    // Queue a `losses` record if there are losses that were not reported yet.
+    void report_losses() {
+        if (counts_ == reported_) return;
+        reported_ = counts_;
         push(encode_record("losses", run_, client_, last_ + 1, encode_body(losses_body()), true));
     }
 
-    // Everything up to `seq` is durable.
+    // Drops the records up to `seq`, which are durable.
     void acked(std::uint64_t seq) {
         while (!frames_.empty() && acked_ < seq) {
             bytes_ -= frames_.front().size() + kEntryBytes;
@@ -88,11 +88,11 @@ public:
         in_flight_bytes_ = 0;
     }
 
-    // Put a `losses` record in the place of one that the sidecar cannot read.
+    // Replace a record that the sidecar cannot read by a `losses` record.
     void give_up(std::uint64_t seq) {
         if (seq <= acked_ || seq > last_) return;
         lose("unreadable");
-        said_ = counts_;
+        reported_ = counts_;
         std::string& frame = frames_[seq - acked_ - 1];
         bytes_ -= frame.size();
         frame = encode_record("losses", run_, client_, seq, encode_body(losses_body()), true);
@@ -124,12 +124,12 @@ private:
     const std::size_t bound_bytes_;
     std::deque<std::string> frames_;  // the records acked_ + 1 to last_, framed
     std::size_t bytes_ = 0;
-    std::size_t sent_ = 0;            // how many of them, from the front, are sent
+    std::size_t sent_ = 0;            // number of them that are sent, from the front
     std::size_t in_flight_bytes_ = 0;
     std::uint64_t acked_ = 0;
     std::uint64_t last_ = 0;
     std::map<std::string, std::uint64_t> counts_;
-    std::map<std::string, std::uint64_t> said_;
+    std::map<std::string, std::uint64_t> reported_;
 };
 
 }  // namespace tracker

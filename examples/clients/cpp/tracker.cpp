@@ -9,7 +9,7 @@
 namespace tracker {
 namespace {
 
-// Checks the keys; one pair is for all sockets of this client.
+// Checks the keys; all sockets of this client share one pair.
 void make_keys(Options& options) {
     if (options.server_key.empty()) return;
     if (options.public_key.empty()) {
@@ -19,7 +19,7 @@ void make_keys(Options& options) {
         options.secret_key = secret_key;
     }
     for (const std::string* key : {&options.server_key, &options.public_key, &options.secret_key}) {
-        if (key->size() != 40) throw Error("a key of " + std::to_string(key->size()) + " characters; 40 of Z85");
+        if (key->size() != 40) throw Error("a key must have 40 characters, not " + std::to_string(key->size()));
     }
 }
 
@@ -29,10 +29,10 @@ Run::Run(std::unique_ptr<Client> client) : client_(std::move(client)) {}
 Run::Run(Run&&) noexcept = default;
 
 Run Run::init(Options options) {
-    const char* told = std::getenv("TRACKER_SIDECAR");
-    if (options.door.empty() && told != nullptr) options.door = told;
+    const char* endpoint = std::getenv("TRACKER_SIDECAR");
+    if (options.door.empty() && endpoint != nullptr) options.door = endpoint;
     if (options.door.find("://") == std::string::npos) {
-        throw Error("'" + options.door + "' is no endpoint of a door, such as tcp://127.0.0.1:5757");
+        throw Error("'" + options.door + "' is not an endpoint; it must be one such as tcp://127.0.0.1:5757");
     }
     if (options.run.empty()) options.run = random_id(8);
     make_keys(options);

@@ -1,8 +1,8 @@
-// A client of the sidecar's protocol, version 1 (sidecar/PROTOCOL.md). This is all that a program sees of it.
+// A client of the sidecar's protocol, version 1 (sidecar/PROTOCOL.md). Programs include only this header.
 //
-// Run::log() and its like number, encode and queue a record, and return: they never wait for the network. One
-// background thread owns the sockets. It sends, takes acks, attaches again when it must, and sends again what is not
-// acked. What does not fit into the memory it may use is counted, and said at the end.
+// Run::log() and similar functions number, encode and queue a record, and return: they never wait for the network. One
+// background thread owns the sockets. It sends records, receives acks, reattaches when necessary, and resends unacked
+// records. Records that do not fit into the memory limit are dropped, counted and reported by finish().
 #pragma once
 
 #include <chrono>
@@ -24,7 +24,7 @@ using List = std::vector<Value>;
 using Map = std::map<std::string, Value>;
 using Milliseconds = std::chrono::milliseconds;
 
-// Plain data: what a record's body, a configuration or a summary is made of. A double is always a double on the wire,
+// Plain data: the values of a record's body, a configuration or a summary. A double is always a double on the wire,
 // also 0.0 and 1.0; an integer is always an integer.
 struct Value {
     std::variant<std::nullptr_t, bool, std::int64_t, std::uint64_t, double, std::string, List, Map> data;
@@ -39,22 +39,22 @@ struct Value {
     template <typename T, std::enable_if_t<std::is_arithmetic_v<T>, int> = 0>
     Value(T number) : data(widest(number)) {}
 
-    // This value as a list, a map, ...; null if it is something else.
+    // This value as a list, a map, ...; null if it has another type.
     template <typename T>
     const T* as() const {
         return std::get_if<T>(&data);
     }
 
-    // What is under this key; nil if there is no such key, or if this is no map.
+    // The value of this key; nil if the key is missing or this is not a map.
     const Value& operator[](const std::string& key) const&;
-    Value operator[](const std::string& key) &&;  // a copy: this one is about to go
+    Value operator[](const std::string& key) &&;  // a copy, since this object is a temporary
 
     bool is_nil() const { return as<std::nullptr_t>() != nullptr; }
-    // The number as a double; NaN if this is no number.
+    // The number as a double; NaN if this is not a number.
     double number() const;
-    // The number as an integer; `otherwise` if this is none.
+    // The number as an integer; `otherwise` if this is not an integer.
     std::int64_t integer(std::int64_t otherwise = 0) const;
-    // The text; empty if this is none.
+    // The text; empty if this is not a string.
     const std::string& text() const;
 
 private:
@@ -72,7 +72,7 @@ private:
     }
 };
 
-// What went wrong, as one line for people.
+// An error of the tracker; the message is one line.
 struct Error : std::runtime_error {
     using std::runtime_error::runtime_error;
 };
@@ -84,18 +84,18 @@ struct Refused : Error {
 };
 
 struct Options {
-    std::string door;     // the door's endpoint; empty: what TRACKER_SIDECAR says
+    std::string door;     // endpoint of the control socket; empty: the value of TRACKER_SIDECAR
     std::string run;      // the run's id; empty: a random one
-    std::string project;  // this and the next four are left out where they are empty
+    std::string project;  // this field and the next four are omitted if empty
     std::string name;
     std::string group;
-    std::string label;    // names this writer among several of one run
+    std::string label;    // name of this writer among several of one run
     std::string program;
     std::string resume;   // "allow", "must", "never"; empty: the run is new or still open
-    std::size_t memory_bytes = 64u << 20;  // bound of what is kept until it is acked
-    Milliseconds attach_timeout{30000};    // how long init() waits for a sidecar
-    std::string server_key;  // the public key of a sidecar that encrypts, in Z85; empty: nothing is encrypted
-    std::string public_key;  // this client's own pair, where the sidecar lists its clients; empty: a new one
+    std::size_t memory_bytes = 64u << 20;  // maximum size of unacked records in memory
+    Milliseconds attach_timeout{30000};    // maximum wait of init() for a sidecar
+    std::string server_key;  // the public key of an encrypting sidecar, in Z85; empty: no encryption
+    std::string public_key;  // this client's own key pair, if the sidecar lists its clients; empty: a new pair
     std::string secret_key;
 };
 
@@ -106,31 +106,31 @@ public:
     static Run init(Options options);
 
     Run(Run&&) noexcept;
-    // Without finish() the run is `failed` if an exception is on its way, else `finished`. Waits 10 seconds at most.
+    // Without finish() the run is `failed` during exception handling, else `finished`. Waits 10 seconds at most.
     ~Run();
 
     const std::string& id() const;
 
     // Metrics of one step: numbers, booleans, strings; nested maps become keys with dots. Without a step it is the
-    // largest one so far and one more. Throws std::invalid_argument for a value that cannot be a metric.
+    // largest step so far plus one. Throws std::invalid_argument for a value that cannot be a metric.
     void log(const Map& data);
     void log(std::int64_t step, const Map& data);
 
     void config(const Map& set);
     void summary(const Map& set);
-    // How a metric is summed up: {{"summary", List{"max"}}, {"goal", "maximize"}}.
+    // Defines how a metric is summarized: {{"summary", List{"max"}}, {"goal", "maximize"}}.
     void define(const std::string& metric, Map how);
 
-    // Waits until all that was logged so far is durable. Throws Error if it is not in time.
+    // Waits until all records logged so far are durable. Throws Error after `timeout`.
     void flush(Milliseconds timeout = Milliseconds{120000});
-    // The run's state, once all that was logged so far is readable in the store.
+    // The run's state, once all records logged so far are readable in the store.
     Value state(Milliseconds timeout = Milliseconds{120000});
 
-    // Says how the run ended, waits until all is readable in the store, detaches, and returns the run's last state.
-    // Throws Error if something is still not durable at the end of the time; then it is lost.
+    // Records the end state, waits until all records are readable in the store, detaches, and returns the final state.
+    // Throws Error if some records are not durable after `timeout`; those are lost.
     Value finish(int exit_code = 0, Milliseconds timeout = Milliseconds{120000});
 
-    // How many records were lost, by reason.
+    // Number of lost records by reason.
     std::map<std::string, std::uint64_t> losses() const;
 
 private:

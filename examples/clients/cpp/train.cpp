@@ -1,4 +1,4 @@
-// Logistic regression by gradient descent on two clouds of made-up points; every number that is logged is computed
+// Logistic regression by gradient descent on two clouds of generated points; all logged numbers are computed
 // here.
 //
 //   train --door ENDPOINT --run ID [--steps N] [--server-key KEY]
@@ -42,7 +42,7 @@ struct Model {
         return 1.0 / (1.0 + std::exp(-(wx * point.x + wy * point.y + bias)));
     }
 
-    // One step down the gradient; returns the mean cross-entropy and the share of right answers before it.
+    // One gradient step; returns the mean cross-entropy and the accuracy before it.
     std::pair<double, double> train(const std::vector<Point>& points) {
         double loss = 0.0, right = 0.0, dx = 0.0, dy = 0.0, db = 0.0;
         for (const Point& point : points) {

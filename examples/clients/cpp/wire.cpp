@@ -30,7 +30,7 @@ std::uint32_t crc32(std::string_view bytes) {
     return ~sum;
 }
 
-// Where msgpack writes to.
+// The output of msgpack.
 struct Buffer {
     std::string bytes;
     void write(const char* data, std::size_t size) { bytes.append(data, size); }
@@ -42,7 +42,7 @@ void pack_text(Packer& packer, const std::string& text) {
     packer.pack_str_body(text.data(), static_cast<std::uint32_t>(text.size()));
 }
 
-// As a float 64, always. The library's pack_double() writes 1.0 as the integer 1 in its versions 4
+// Always encodes a float 64. The library's pack_double() encodes 1.0 as the integer 1 in version 4
 // (https://github.com/msgpack/msgpack-c/blob/cpp-4.1.3/include/msgpack/v1/pack.hpp).
 void pack_float64(Packer& packer, double number) {
     static_assert(std::numeric_limits<double>::is_iec559 && sizeof(double) == sizeof(std::uint64_t));
@@ -50,15 +50,15 @@ void pack_float64(Packer& packer, double number) {
     std::memcpy(&bits, &number, sizeof bits);
     char bytes[9] = {'\xCB'};
     for (int i = 0; i < 8; ++i) bytes[1 + i] = static_cast<char>(bits >> (56 - 8 * i));
-    // There is no call for bytes that are msgpack already; a string's body is written as it is.
+    // The library has no call for encoded bytes; pack_str_body() writes them unchanged.
     packer.pack_str_body(bytes, sizeof bytes);
 }
 
-// Level is how deep the value stands; a body is level 1.
+// `level` is the nesting depth of the value; that of a body is 1.
 void pack_value(Packer& packer, const Value& value, std::size_t level);
 
 void pack_map(Packer& packer, const Map& map, std::size_t level) {
-    if (level > kMaxDepth) throw std::invalid_argument("more than 16 levels of maps and lists");
+    if (level > kMaxDepth) throw std::invalid_argument("nested more than 16 levels deep");
     packer.pack_map(static_cast<std::uint32_t>(map.size()));
     for (const auto& [key, value] : map) {
         pack_text(packer, key);
@@ -67,7 +67,7 @@ void pack_map(Packer& packer, const Map& map, std::size_t level) {
 }
 
 void pack_list(Packer& packer, const List& list, std::size_t level) {
-    if (level > kMaxDepth) throw std::invalid_argument("more than 16 levels of maps and lists");
+    if (level > kMaxDepth) throw std::invalid_argument("nested more than 16 levels deep");
     packer.pack_array(static_cast<std::uint32_t>(list.size()));
     for (const Value& value : list) pack_value(packer, value, level + 1);
 }
@@ -90,30 +90,30 @@ void pack_value(Packer& packer, const Value& value, std::size_t level) {
     std::visit(PackVisitor{packer, level}, value.data);
 }
 
-Value unpack_value(const msgpack::object& found) {
-    switch (found.type) {
-        case msgpack::type::BOOLEAN: return found.via.boolean;
+Value unpack_value(const msgpack::object& object) {
+    switch (object.type) {
+        case msgpack::type::BOOLEAN: return object.via.boolean;
         case msgpack::type::POSITIVE_INTEGER:
-            if (found.via.u64 > static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max())) {
-                return found.via.u64;
+            if (object.via.u64 > static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max())) {
+                return object.via.u64;
             }
-            return static_cast<std::int64_t>(found.via.u64);
-        case msgpack::type::NEGATIVE_INTEGER: return found.via.i64;
+            return static_cast<std::int64_t>(object.via.u64);
+        case msgpack::type::NEGATIVE_INTEGER: return object.via.i64;
         case msgpack::type::FLOAT32:
-        case msgpack::type::FLOAT64: return found.via.f64;
-        case msgpack::type::STR: return std::string(found.via.str.ptr, found.via.str.size);
-        case msgpack::type::BIN: return std::string(found.via.bin.ptr, found.via.bin.size);
+        case msgpack::type::FLOAT64: return object.via.f64;
+        case msgpack::type::STR: return std::string(object.via.str.ptr, object.via.str.size);
+        case msgpack::type::BIN: return std::string(object.via.bin.ptr, object.via.bin.size);
         case msgpack::type::ARRAY: {
             List list;
-            for (std::uint32_t i = 0; i < found.via.array.size; ++i) {
-                list.push_back(unpack_value(found.via.array.ptr[i]));
+            for (std::uint32_t i = 0; i < object.via.array.size; ++i) {
+                list.push_back(unpack_value(object.via.array.ptr[i]));
             }
             return list;
         }
         case msgpack::type::MAP: {
             Map map;
-            for (std::uint32_t i = 0; i < found.via.map.size; ++i) {
-                const auto& item = found.via.map.ptr[i];
+            for (std::uint32_t i = 0; i < object.via.map.size; ++i) {
+                const auto& item = object.via.map.ptr[i];
                 if (item.key.type == msgpack::type::STR) map[item.key.as<std::string>()] = unpack_value(item.val);
             }
             return map;
@@ -173,28 +173,28 @@ const Value& Value::operator[](const std::string& key) const& {
     static const Value nil;
     const Map* map = as<Map>();
     if (map == nullptr) return nil;
-    const auto found = map->find(key);
-    return found == map->end() ? nil : found->second;
+    const auto item = map->find(key);
+    return item == map->end() ? nil : item->second;
 }
 
 Value Value::operator[](const std::string& key) && { return std::as_const(*this)[key]; }
 
 double Value::number() const {
-    if (const auto* found = as<double>()) return *found;
-    if (const auto* found = as<std::int64_t>()) return static_cast<double>(*found);
-    if (const auto* found = as<std::uint64_t>()) return static_cast<double>(*found);
+    if (const auto* value = as<double>()) return *value;
+    if (const auto* value = as<std::int64_t>()) return static_cast<double>(*value);
+    if (const auto* value = as<std::uint64_t>()) return static_cast<double>(*value);
     return std::nan("");
 }
 
 std::int64_t Value::integer(std::int64_t otherwise) const {
-    const auto* found = as<std::int64_t>();
-    return found == nullptr ? otherwise : *found;
+    const auto* value = as<std::int64_t>();
+    return value == nullptr ? otherwise : *value;
 }
 
 const std::string& Value::text() const {
     static const std::string none;
-    const auto* found = as<std::string>();
-    return found == nullptr ? none : *found;
+    const auto* value = as<std::string>();
+    return value == nullptr ? none : *value;
 }
 
 }  // namespace tracker

@@ -1,4 +1,4 @@
-// The bytes of the protocol: plain data, records, frames. Knows nothing of sockets, threads or time-outs.
+// Encodes and decodes the protocol: plain data, records, frames. Does not know about sockets, threads or timeouts.
 #pragma once
 
 #include <cstddef>
@@ -15,7 +15,7 @@ constexpr int kProtocol = 1;
 constexpr std::size_t kMaxRecordBytes = 8'388'608;
 constexpr std::size_t kHeadBytes = 8;
 
-// What a client needs of a record that the sidecar sends.
+// The part of a record from the sidecar that a client needs.
 struct Result {
     std::string kind;
     std::string client;
@@ -27,11 +27,11 @@ double unix_time();
 // A body as msgpack. Throws std::invalid_argument if it is too deep.
 std::string encode_body(const Map& body);
 
-// A record with a body that is msgpack already, behind the head of a frame or bare.
+// A record with an encoded body, framed or bare.
 std::string encode_record(const char* kind, const std::string& run, const std::string& client, std::uint64_t seq,
                           std::string_view body, bool framed);
 
-// A bare record of the sidecar; nothing if it is none, since what is not understood is ignored.
+// A bare record of the sidecar; nothing if it is invalid, since clients ignore invalid records.
 std::optional<Result> decode_result(std::string_view message);
 
 }  // namespace tracker

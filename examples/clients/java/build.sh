@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Build OUT/conformance and OUT/train, small scripts that start java, and OUT/tracker.jar; nothing is left in the source
-# tree. Needs a JDK (17 or later) and the jars of JeroMQ and msgpack-core: Debian's libjeromq-java and libmsgpack-java,
-# or any directory that JARS names.
+# Builds OUT/conformance and OUT/train, small scripts that start java, and OUT/tracker.jar; the source tree is unchanged.
+# Needs a JDK (17 or later) and the jars of JeroMQ and msgpack-core: Debian's libjeromq-java and libmsgpack-java, or any
+# directory that JARS names.
 #
 #   ./build.sh OUT
 set -euo pipefail
@@ -15,8 +15,8 @@ trap 'rm -rf "$work"' EXIT
 
 libraries=
 for name in jeromq msgpack-core; do
-    found=("$jars/$name".jar "$jars/$name"-[0-9]*.jar)
-    for jar in "${found[@]}"; do
+    candidates=("$jars/$name".jar "$jars/$name"-[0-9]*.jar)
+    for jar in "${candidates[@]}"; do
         if [ -e "$jar" ]; then libraries+=":$jar"; continue 2; fi
     done
     echo "build.sh: no $name.jar in $jars" >&2

@@ -1,4 +1,4 @@
-// What the conformance kit runs: `python -m tests.tools.conformance` says what it must do.
+// The program that the conformance kit runs; see `python -m tests.tools.conformance --help`.
 'use strict'
 
 const { parseArgs } = require('node:util')

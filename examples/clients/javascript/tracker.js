@@ -1,7 +1,7 @@
-// The tracker for Node.js: init(), then log(), then finish().
+// The tracker client for Node.js: init(), then log(), then finish().
 //
-// log() encodes a record and hands it to a thread of its own (sender.js), which owns the sockets: it never waits for
-// the network, also inside a loop that never yields. What the sidecar has not acked is kept there, in memory.
+// log() encodes a record and passes it to a worker thread (sender.js), which owns the sockets. So log() never waits for
+// the network, even in a loop that never yields. The worker keeps records in memory until the sidecar has acked them.
 'use strict'
 
 const crypto = require('node:crypto')
@@ -16,7 +16,7 @@ const MAX_RECORD_BYTES = 8388608
 const MAX_KEY_CHARS = 512
 const RESERVED = new Set(['_step', '_timestamp', '_label'])
 
-/** What the tracker raises. `code` says what for: a code of the door, 'timeout', 'full' or 'closed'. */
+/** An error of the tracker. `code` is a refusal code of PROTOCOL.md, 'timeout', 'sidecar', 'storage' or 'closed'. */
 class TrackerError extends Error {
   constructor(code, message) {
     super(message)
@@ -26,25 +26,28 @@ class TrackerError extends Error {
 }
 
 /**
- * Begin to track a run.
+ * Start a run.
  *
- * Waits until the sidecar has let us in, at most `patience` seconds; when nobody answers it warns once and goes on: what
- * is logged is kept in memory meanwhile, and sent when the sidecar is there.
+ * Waits up to `patience` seconds until the client is attached. If no sidecar answers, it prints one warning and
+ * returns: records are then kept in memory, and sent once a sidecar answers.
  *
  * @param {object} options
- * @param {string} [options.sidecar] - the door's endpoint or a connection file's path; default: TRACKER_SIDECAR
- * @param {string} [options.sidecarKey] - its public key, or a file with it, if it encrypts; default: TRACKER_SIDECAR_KEY
- * @param {string} [options.clientKey] - a key file, if it lists its clients; default: TRACKER_CLIENT_KEY
+ * @param {string} [options.sidecar] - endpoint of the control socket, or path of a connection file; default:
+ *     TRACKER_SIDECAR
+ * @param {string} [options.sidecarKey] - the sidecar's public key, or a file that contains it, if the sidecar encrypts;
+ *     default: TRACKER_SIDECAR_KEY
+ * @param {string} [options.clientKey] - a key file, if the sidecar lists its clients; default: TRACKER_CLIENT_KEY
  * @param {string} [options.id] - the run's id; default: eight random letters and digits
  * @param {string} [options.project]
  * @param {string} [options.name]
- * @param {string} [options.label] - names this writer, where several write to one run
+ * @param {string} [options.label] - name of this writer among several of one run
  * @param {string} [options.resume] - 'allow', 'must' or 'never'
  * @param {object} [options.config]
  * @param {number} [options.patience] - seconds, default 5
- * @param {number} [options.maxBytes] - how much un-acked is kept in memory, default 256 MiB; what is over it is counted
+ * @param {number} [options.maxBytes] - maximum size of unacked records in memory, default 256 MiB; records beyond it
+ *     are dropped and counted
  * @returns {Promise<Run>}
- * @throws {TrackerError} the sidecar says no; `code` is one of the door's
+ * @throws {TrackerError} the sidecar refuses the client; `code` is its refusal code
  */
 async function init(options = {}) {
   const run = new Run(options)
@@ -52,25 +55,25 @@ async function init(options = {}) {
     await run.ready(options.patience ?? 5)
   } catch (error) {
     if (error.code !== 'timeout') throw error
-    warn(`no sidecar answers at ${run.sidecar} yet; what is logged is kept in memory meanwhile`)
+    warn(`no sidecar answers at ${run.sidecar} yet; records are kept in memory until one does`)
   }
   return run
 }
 
 class Run {
   #worker
-  #held = new Int32Array(new SharedArrayBuffer(4)) // bytes that are not acked; the sender takes away what is
+  #held = new Int32Array(new SharedArrayBuffer(4)) // size of unacked records; the sender subtracts the acked ones
   #maxBytes
   #client = randomName(12)
   #seq = 0
   #step = 0
   #losses = {}
-  #lossesSaid = true
+  #lossesReported = true
   #asked = new Map()
   #questions = 0
   #attached
   #stopped = null // the error that ended it
-  #ended = false // 'exit' is said
+  #ended = false // the exit record is queued
   #finished = null
   #atEnd = () => this.finish().catch((error) => warn(error.message))
 
@@ -78,12 +81,12 @@ class Run {
     const { sidecar = process.env.TRACKER_SIDECAR, id, project, name, label, resume, config, maxBytes } = options
     const { sidecarKey = process.env.TRACKER_SIDECAR_KEY, clientKey = process.env.TRACKER_CLIENT_KEY } = options
     if (!sidecar) {
-      throw new TrackerError('sidecar', 'no sidecar: give init({sidecar}) or set TRACKER_SIDECAR to a door or a file')
+      throw new TrackerError('sidecar', 'no sidecar is given; pass init({sidecar}) or set TRACKER_SIDECAR')
     }
     this.sidecar = sidecar
     this.id = id ?? randomName(8)
     this.#maxBytes = Math.min(maxBytes ?? 256 << 20, 2 ** 31 - 1 - MAX_RECORD_BYTES)
-    const attach = { protocol: 1, pid: process.pid, place: place(), label: label ?? null, resume: resume ?? null }
+    const attach = { protocol: 1, pid: process.pid, place: machineId(), label: label ?? null, resume: resume ?? null }
     this.#worker = new Worker(path.join(__dirname, 'sender.js'), {
       workerData: { sidecar, sidecarKey, clientKey, run: this.id, client: this.#client, attach, held: this.#held },
     })
@@ -91,8 +94,8 @@ class Run {
       this.#worker.on('message', (message) => this.#onMessage(message, resolve, reject))
       this.#worker.on('error', (error) => this.#stop(new TrackerError('closed', error.message), reject))
     })
-    this.#attached.catch(() => {}) // it is told where somebody waits
-    this.#worker.unref() // after the listeners, which hold the process; a process that just ends calls #atEnd
+    this.#attached.catch(() => {}) // reported where it is awaited
+    this.#worker.unref() // after the listeners, which keep the process alive
     process.once('beforeExit', this.#atEnd)
     this.#put('run', {
       project,
@@ -111,13 +114,17 @@ class Run {
    * Log metrics: numbers, booleans, strings, nested objects. Never waits.
    * @param {object} data
    * @param {number|bigint} [step] - default: one more than the last
-   * @throws {TypeError|RangeError} what is wrong with `data` or `step`; nothing of this call is logged
+   * @throws {TypeError|RangeError} if `data` or `step` is invalid; then nothing of this call is logged
    */
   log(data, step = this.#step) {
-    const found = metrics(data)
-    if (typeof step !== 'bigint' && !Number.isSafeInteger(step)) throw new TypeError(`step ${step} is no whole number`)
-    if (BigInt.asIntN(64, BigInt(step)) !== BigInt(step)) throw new RangeError(`step ${step} has more than 64 bits`)
-    this.#put('log', { step: plain(step, 'step'), data: found })
+    const flat = metrics(data)
+    if (typeof step !== 'bigint' && !Number.isSafeInteger(step)) {
+      throw new TypeError(`step must be an integer, not ${step}`)
+    }
+    if (BigInt.asIntN(64, BigInt(step)) !== BigInt(step)) {
+      throw new RangeError(`step must be a 64-bit integer, not ${step}`)
+    }
+    this.#put('log', { step: plain(step, 'step'), data: flat })
     this.#step = typeof step === 'bigint' ? step + 1n : step + 1
   }
 
@@ -132,7 +139,7 @@ class Run {
   }
 
   /**
-   * Say how a metric is summed up and drawn.
+   * Define how a metric is summarized and drawn.
    * @param {string} metric - a key, or a pattern with '*'
    * @param {{summary?: string[], goal?: 'minimize'|'maximize', stepMetric?: string}} [how]
    */
@@ -140,22 +147,22 @@ class Run {
     this.#put('define', { metric, summary, goal, step_metric: stepMetric })
   }
 
-  /** What could not be kept: reason -> how many records. */
+  /** Number of lost records by reason. */
   get losses() {
     return { ...this.#losses }
   }
 
-  /** Wait until the sidecar has let us in. Throws a TrackerError if it says no, or after `timeout` seconds. */
+  /** Wait until the client is attached. Throws a TrackerError if it is refused, or after `timeout` seconds. */
   async ready(timeout) {
-    await this.#patiently(this.#attached, timeout, () => `no sidecar answers at ${this.sidecar}`)
+    await this.#waitFor(this.#attached, timeout, () => `no sidecar answers at ${this.sidecar}`)
   }
 
-  /** Wait until all that was logged is durable. */
+  /** Wait until all logged records are durable. */
   async flush(timeout) {
     await this.#ask('flush', timeout)
   }
 
-  /** Return the run's state, once all that was logged is durable and readable. */
+  /** Return the run's state, once all logged records are durable and readable. */
   async state(timeout) {
     const answer = await this.#ask('state', timeout)
     if (answer.error) throw new TrackerError('storage', answer.error)
@@ -163,7 +170,7 @@ class Run {
   }
 
   /**
-   * End the run: say how it ended, wait until all is durable, and leave. May be called twice.
+   * End the run: record its end state, wait until all records are durable, and detach. May be called twice.
    * @param {object} [options]
    * @param {number} [options.exitCode] - default 0
    * @param {number} [options.timeout] - seconds, default 60
@@ -182,12 +189,12 @@ class Run {
       return await this.state(timeout)
     } finally {
       this.#stopped ??= new TrackerError('closed', `run '${this.id}' is finished`)
-      const gone = new Promise((resolve) => this.#worker.once('exit', resolve))
+      const exited = new Promise((resolve) => this.#worker.once('exit', resolve))
       this.#worker.ref()
       this.#worker.postMessage({ close: true })
-      await gone
+      await exited
       const lost = Object.entries(this.#losses)
-      if (lost.length) warn(`not kept: ${lost.map(([reason, count]) => `${count} records (${reason})`).join(', ')}`)
+      if (lost.length) warn(`lost: ${lost.map(([reason, count]) => `${count} records (${reason})`).join(', ')}`)
     }
   }
 
@@ -195,14 +202,14 @@ class Run {
     if (this.#stopped || this.#ended) return this.#lose(this.#ended ? 'after finish()' : 'stopped')
     const full = Atomics.load(this.#held, 0) > this.#maxBytes
     if (full && kind !== 'exit' && kind !== 'losses') return this.#lose('memory full')
-    if (!this.#lossesSaid && kind !== 'losses') {
-      this.#lossesSaid = true
+    if (!this.#lossesReported && kind !== 'losses') {
+      this.#lossesReported = true
       this.#put('losses', { counts: this.#losses, source: this.#client })
     }
-    const given = Object.fromEntries(Object.entries(body).filter(([, value]) => value !== undefined))
-    const record = encode(kind, this.id, this.#client, this.#seq + 1, given)
+    const defined = Object.fromEntries(Object.entries(body).filter(([, value]) => value !== undefined))
+    const record = encode(kind, this.id, this.#client, this.#seq + 1, defined)
     if (record.length > MAX_RECORD_BYTES) {
-      throw new RangeError(`a '${kind}' of ${record.length} bytes; at most ${MAX_RECORD_BYTES}`)
+      throw new RangeError(`a '${kind}' record has ${record.length} bytes; at most ${MAX_RECORD_BYTES} are allowed`)
     }
     this.#seq += 1
     const framed = frame(record)
@@ -211,9 +218,9 @@ class Run {
   }
 
   #lose(reason) {
-    if (!this.#losses[reason]) warn(`records are not kept: ${reason}`)
+    if (!this.#losses[reason]) warn(`records are lost: ${reason}`)
     this.#losses[reason] = (this.#losses[reason] ?? 0) + 1
-    this.#lossesSaid = false
+    this.#lossesReported = false
   }
 
   async #ask(what, timeout) {
@@ -222,24 +229,24 @@ class Run {
     const answer = new Promise((resolve, reject) => this.#asked.set(id, { resolve, reject }))
     this.#worker.postMessage({ ask: what, id, after: this.#seq })
     try {
-      return await this.#patiently(answer, timeout, () => {
+      return await this.#waitFor(answer, timeout, () => {
         const bytes = Atomics.load(this.#held, 0)
-        return `the sidecar at ${this.sidecar} did not answer '${what}' in time; ${bytes} bytes are not acked`
+        return `the sidecar at ${this.sidecar} did not answer '${what}' in time; ${bytes} bytes are not acked yet`
       })
     } finally {
       this.#asked.delete(id)
     }
   }
 
-  /** Wait for `promise`, and keep the process alive meanwhile. */
-  async #patiently(promise, timeout, explain) {
+  /** Wait for `promise` at most `timeout` seconds; keeps the process alive. */
+  async #waitFor(promise, timeout, explain) {
     let timer
-    const over = new Promise((_, reject) => {
+    const expired = new Promise((_, reject) => {
       const seconds = Math.min(timeout ?? 2 ** 20, 2 ** 20)
       timer = setTimeout(() => reject(new TrackerError('timeout', explain())), seconds * 1000)
     })
     try {
-      return await Promise.race([promise, over])
+      return await Promise.race([promise, expired])
     } finally {
       clearTimeout(timer)
     }
@@ -257,7 +264,7 @@ class Run {
     this.#stopped ??= error
     process.off('beforeExit', this.#atEnd)
     reject(error)
-    for (const { reject: no } of this.#asked.values()) no(error)
+    for (const { reject: rejectAnswer } of this.#asked.values()) rejectAnswer(error)
     this.#worker.postMessage({ close: true })
   }
 }
@@ -267,8 +274,8 @@ function randomName(length) {
   return Array.from({ length }, () => letters[crypto.randomInt(letters.length)]).join('')
 }
 
-/** Where this process's id is valid, as PROTOCOL.md says. */
-function place() {
+/** The machine on which this process's id is valid, as PROTOCOL.md defines it. */
+function machineId() {
   try {
     const boot = fs.readFileSync('/proc/sys/kernel/random/boot_id', 'ascii').trim()
     return `${boot}/${fs.readlinkSync('/proc/self/ns/pid')}`
@@ -281,15 +288,15 @@ function warn(message) {
   if (!process.env.TRACKER_SILENT) process.stderr.write(`tracker: ${message}\n`)
 }
 
-// -- records as bytes, and bytes as records: no I/O, no state; used by both threads
+// -- encoding and decoding of records: no I/O, no state; used by both threads
 
 /**
  * Encode one record.
  * @param {string} kind
  * @param {string} run
  * @param {string} client
- * @param {number} seq - 1, 2, 3, ... or 0 for what is not numbered
- * @param {object} body - plain data; whole numbers beyond 32 bits as `plain()` gives them
+ * @param {number} seq - 1, 2, 3, ..., or 0 for a record without a number
+ * @param {object} body - plain data; integers beyond 32 bits as `plain()` returns them
  * @returns {Buffer}
  */
 function encode(kind, run, client, seq, body, time = Date.now() / 1000) {
@@ -297,7 +304,7 @@ function encode(kind, run, client, seq, body, time = Date.now() / 1000) {
   return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)
 }
 
-/** The CRC-32 of zlib, gzip and PNG; Node.js has it since 20.15. */
+/** The CRC-32 of zlib, gzip and PNG; built into Node.js since 20.15. */
 const crc32 = zlib.crc32 ?? ((bytes) => {
   let sum = -1
   for (const byte of bytes) sum = CRC_TABLE[(sum ^ byte) & 0xff] ^ (sum >>> 8)
@@ -308,7 +315,7 @@ const CRC_TABLE = Int32Array.from({ length: 256 }, (_, byte) => {
   return byte
 })
 
-/** Put a record's bytes into a frame: 0xC1, three bytes of length, a CRC-32, the record. */
+/** Return a framed record: 0xC1, three bytes of length, a CRC-32, the record. */
 function frame(record) {
   const framed = Buffer.allocUnsafeSlow(8 + record.length)
   framed.writeUInt32BE(0xc1000000 + record.length, 0)
@@ -317,7 +324,7 @@ function frame(record) {
   return framed
 }
 
-/** Decode one bare record. Integers are numbers where a number can hold them exactly, and BigInt where not. */
+/** Decode one bare record. Integers become numbers if a number holds them exactly, else BigInt. */
 function decode(bytes) {
   const [kind, run, client, seq, time, body] = small(msgpack.decode(bytes, { useBigInt64: true }))
   return { kind, run, client, seq, time, body }
@@ -333,9 +340,9 @@ function small(value) {
 }
 
 /**
- * Return a copy of `value` that msgpack can say: whole numbers beyond 32 bits become BigInt (they would be floats
- * otherwise), dates become ISO texts, `undefined` in objects is left out.
- * @throws {TypeError} naming where something else stands
+ * Return a copy of `value` that msgpack can encode: integers beyond 32 bits become BigInt (else they would be encoded
+ * as floats), dates become ISO strings, `undefined` in objects is omitted.
+ * @throws {TypeError} if a value has another type; the message names its position
  */
 function plain(value, name, depth = 1) {
   switch (typeof value) {
@@ -346,7 +353,7 @@ function plain(value, name, depth = 1) {
       return Number.isSafeInteger(value) && (value > 0xffffffff || value < -0x80000000) ? BigInt(value) : value
     case 'bigint':
       if (value >= -(2n ** 63n) && value < 2n ** 64n) return value
-      throw new TypeError(`${name} is ${value}; integers have 64 bits`)
+      throw new TypeError(`${name} must be a 64-bit integer, not ${value}`)
     case 'object':
       if (value === null || value instanceof Uint8Array) return value
       if (value instanceof Date) return value.toISOString()
@@ -358,35 +365,36 @@ function plain(value, name, depth = 1) {
           .map(([key, item]) => [key, plain(item, `${name}.${key}`, depth + 1)])
       )
     default:
-      throw new TypeError(`${name} is a ${typeof value}; it takes null, booleans, numbers, strings, arrays and objects`)
+      throw new TypeError(`${name} must be null, a boolean, number, string, array or object, not a ${typeof value}`)
   }
 }
 
 /**
- * Return the metrics of one log(), nested keys joined with dots.
- * @throws {TypeError|RangeError} naming the key
+ * Return the metrics of one log() call, with nested keys joined by dots.
+ * @throws {TypeError|RangeError} if a key or value is invalid; the message names the key
  */
-function metrics(data, prefix = '', found = {}) {
+function metrics(data, prefix = '', flat = {}) {
   if (data === null || typeof data !== 'object' || Array.isArray(data)) {
-    throw new TypeError('log() takes an object: log({loss: 0.3})')
+    throw new TypeError('log() needs an object, such as log({loss: 0.3})')
   }
   for (const [name, value] of Object.entries(data)) {
     const key = prefix + name
     if (value !== null && typeof value === 'object' && !Array.isArray(value) && typeof value._type !== 'string') {
-      metrics(value, `${key}.`, found)
+      metrics(value, `${key}.`, flat)
       continue
     }
     if (!key || key.length > MAX_KEY_CHARS) {
-      throw new RangeError(`metric key ${JSON.stringify(key.slice(0, 40))} has ${key.length} characters; 1 to 512`)
+      const start = JSON.stringify(key.slice(0, 40))
+      throw new RangeError(`metric key ${start} has ${key.length} characters; it must have 1 to 512`)
     }
-    if (RESERVED.has(key)) throw new RangeError(`metric key '${key}' is reserved: every row has it by itself`)
+    if (RESERVED.has(key)) throw new RangeError(`metric key '${key}' is reserved; use another name`)
     if (value === null || value === undefined || Array.isArray(value)) {
       const what = Array.isArray(value) ? 'an array' : String(value)
       throw new TypeError(`metric '${key}' is ${what}; log a number, a boolean or a string`)
     }
-    found[key] = plain(value, `metric '${key}'`, 2)
+    flat[key] = plain(value, `metric '${key}'`, 2)
   }
-  return found
+  return flat
 }
 
 module.exports = { Run, TrackerError, init, decode, encode, frame }

@@ -1,4 +1,4 @@
-// Trains something small for real, and logs it: logistic regression by gradient descent, on two clouds of points.
+// Trains a small model and logs it: logistic regression by gradient descent on two clouds of points.
 //
 //   TRACKER_SIDECAR=tcp://127.0.0.1:5757 ./train [--run ID] [--steps N]
 'use strict'
@@ -9,7 +9,7 @@ const { init } = require('./tracker')
 const POINTS = 200
 const LEARNING_RATE = 0.5
 
-/** Random numbers that are the same each time (mulberry32, public domain, by Tommy Ettinger). */
+/** Reproducible random numbers (mulberry32, public domain, by Tommy Ettinger). */
 function randomNumbers(seed) {
   return () => {
     seed = (seed + 0x6d2b79f5) | 0
@@ -24,8 +24,8 @@ function clouds(random) {
   const scatter = () => random() + random() + random() - 1.5
   return Array.from({ length: POINTS }, (_, i) => {
     const label = i % 2
-    const middle = label ? 1 : -1
-    return { x: middle + 1.5 * scatter(), y: middle + 1.5 * scatter(), label }
+    const center = label ? 1 : -1
+    return { x: center + 1.5 * scatter(), y: center + 1.5 * scatter(), label }
   })
 }
 
@@ -46,11 +46,11 @@ async function main() {
 
   let [a, b, c] = [0, 0, 0]
   for (let step = 0; step < steps; step++) {
-    let [loss, right, da, db, dc] = [0, 0, 0, 0, 0]
+    let [loss, correct, da, db, dc] = [0, 0, 0, 0, 0]
     for (const { x, y, label } of points) {
       const guess = 1 / (1 + Math.exp(-(a * x + b * y + c)))
       loss -= Math.log(label ? guess : 1 - guess)
-      right += guess > 0.5 === (label === 1)
+      correct += guess > 0.5 === (label === 1)
       da += (guess - label) * x
       db += (guess - label) * y
       dc += guess - label
@@ -58,7 +58,7 @@ async function main() {
     a -= (LEARNING_RATE * da) / POINTS
     b -= (LEARNING_RATE * db) / POINTS
     c -= (LEARNING_RATE * dc) / POINTS
-    run.log({ loss: loss / POINTS, accuracy: right / POINTS, weight: { a, b, c } }, step)
+    run.log({ loss: loss / POINTS, accuracy: correct / POINTS, weight: { a, b, c } }, step)
   }
   const state = await run.finish()
   console.log(`run ${run.id}: loss ${state.summary.loss}, accuracy ${state.summary.accuracy}`)

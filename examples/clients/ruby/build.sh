@@ -1,5 +1,5 @@
 #!/bin/sh
-# Makes the programs `conformance` and `train` in a directory: build.sh OUT
+# Builds the programs `conformance` and `train` in a directory: build.sh OUT
 set -eu
 [ $# = 1 ] || { echo "usage: build.sh OUT" >&2; exit 2; }
 command -v ruby >/dev/null || { echo "build.sh: ruby is missing; install ruby 3.0 or later" >&2; exit 1; }

@@ -1,6 +1,6 @@
 # frozen_string_literal: true
 
-# What the conformance kit runs: `python -m tests.tools.conformance` says what it must do.
+# The program that the conformance kit runs; see `python -m tests.tools.conformance --help`.
 
 require "optparse"
 require_relative "tracker"

@@ -1,9 +1,9 @@
 # frozen_string_literal: true
 
-# The tracker for Ruby: Tracker.init, then log, then finish.
+# The tracker client for Ruby: Tracker.init, then log, then finish.
 #
-# log encodes a record and puts it into a list; a thread of its own (tracker/sender.rb) owns the sockets. So log never
-# waits for the network. What the sidecar has not acked is kept in memory, up to a bound.
+# log encodes and queues a record; a background thread (tracker/sender.rb) owns the sockets. So log never waits for the
+# network. Records are kept in memory, up to a limit, until the sidecar has acked them.
 
 require "English"
 require "ffi-rzmq"
@@ -15,7 +15,7 @@ require "time"
 require "zlib"
 
 module Tracker
-  # What goes wrong with a sidecar. +code+ is one of the door's, or "timeout", "sidecar", "closed".
+  # An error of the tracker. +code+ is a refusal code of PROTOCOL.md, "timeout", "sidecar", "storage" or "closed".
   class Error < StandardError
     attr_reader :code
 
@@ -25,7 +25,7 @@ module Tracker
     end
   end
 
-  # Records as bytes, and bytes as records. No I/O, no state.
+  # Encodes and decodes records. No I/O, no state.
   module Codec
     MAX_RECORD_BYTES = 8_388_608
     MAX_KEY_CHARS = 512
@@ -40,7 +40,7 @@ module Tracker
       MessagePack.pack([kind, run, client, seq, time, body])
     end
 
-    # Put a record's bytes into a frame: 0xC1, three bytes of length, a CRC-32, the record.
+    # Return a framed record: 0xC1, three bytes of length, a CRC-32, the record.
     def frame(record)
       [0xC1000000 + record.bytesize, Zlib.crc32(record)].pack("NN") << record
     end
@@ -49,7 +49,7 @@ module Tracker
       Record.new(*MessagePack.unpack(bytes))
     end
 
-    # Return a copy of +value+ that msgpack can say: keys are strings, symbols and times become strings.
+    # Return a copy of +value+ that msgpack can encode: keys, symbols and times become strings.
     def plain(value, name, depth = 1)
       raise ArgumentError, "#{name} is nested more than #{MAX_DEPTH} levels deep" if depth > MAX_DEPTH
 
@@ -61,18 +61,18 @@ module Tracker
       when Array then value.map.with_index { |item, index| plain(item, "#{name}[#{index}]", depth + 1) }
       when Hash then value.to_h { |key, item| [key.to_s, plain(item, "#{name}.#{key}", depth + 1)] }
       when Rational then value.to_f
-      else raise TypeError, "#{name} is a #{value.class}; it takes nil, booleans, numbers, strings, arrays and hashes"
+      else raise TypeError, "#{name} must be nil, a boolean, number, string, Array or Hash, not a #{value.class}"
       end
     end
 
-    # Return the metrics of one log, nested keys joined with dots.
-    def metrics(data, prefix = "", found = {})
-      raise TypeError, "log takes a Hash: log({ loss: 0.3 })" unless data.is_a?(Hash)
+    # Return the metrics of one log call, with nested keys joined by dots.
+    def metrics(data, prefix = "", flat = {})
+      raise TypeError, "log needs a Hash, such as log({ loss: 0.3 })" unless data.is_a?(Hash)
 
       data.each do |name, value|
         key = "#{prefix}#{name}"
         if value.is_a?(Hash) && !(value["_type"] || value[:_type])
-          metrics(value, "#{key}.", found)
+          metrics(value, "#{key}.", flat)
           next
         end
         check_key(key)
@@ -81,34 +81,35 @@ module Tracker
         end
 
         value = value.dup.force_encoding(Encoding::UTF_8) if value.is_a?(String) && value.encoding == Encoding::BINARY
-        found[key] = plain(value, "metric '#{key}'", 2)
+        flat[key] = plain(value, "metric '#{key}'", 2)
       end
-      found
+      flat
     end
 
     def check_key(key)
       unless key.length.between?(1, MAX_KEY_CHARS)
-        raise ArgumentError, "metric key #{key[0, 40].inspect} has #{key.length} characters; 1 to #{MAX_KEY_CHARS}"
+        start = key[0, 40].inspect
+        raise ArgumentError, "metric key #{start} has #{key.length} characters; it must have 1 to #{MAX_KEY_CHARS}"
       end
-      raise ArgumentError, "metric key '#{key}' is reserved: every row has it by itself" if RESERVED.include?(key)
+      raise ArgumentError, "metric key '#{key}' is reserved; use another name" if RESERVED.include?(key)
     end
 
     def whole(value, name)
       return value if value.between?(-(2**63), (2**64) - 1)
 
-      raise ArgumentError, "#{name} is #{value}; integers have 64 bits"
+      raise ArgumentError, "#{name} must be a 64-bit integer, not #{value}"
     end
 
     def text(value, name)
       return value if value.encoding == Encoding::BINARY # bytes stay bytes
-      raise ArgumentError, "#{name} is no valid #{value.encoding}" unless value.valid_encoding?
+      raise ArgumentError, "#{name} is not valid #{value.encoding}" unless value.valid_encoding?
 
       value.encode(Encoding::UTF_8)
     end
   end
 
-  # Where a sidecar is, and the keys to it. Reads files; makes no sockets.
-  class Place
+  # The address of a sidecar and the keys for it. Reads files; creates no sockets.
+  class SidecarLocation
     def initialize(sidecar, sidecar_key, client_key)
       @sidecar = sidecar
       @sidecar_key = sidecar_key
@@ -119,16 +120,16 @@ module Tracker
       @sidecar
     end
 
-    # Return the door's endpoint, and the options with keys of every socket. A connection file is read anew each time.
+    # Return the endpoint of the control socket, and the key options of sockets. Reads the connection file each time.
     #
-    # elsewhere:: another sidecar's connection file, which is to be looked at instead
+    # elsewhere:: connection file of another sidecar, to use instead
     def find(elsewhere = nil)
-      place = elsewhere || @sidecar
-      file = place.include?("://") ? { "door" => place } : JSON.parse(File.read(place))
+      address = elsewhere || @sidecar
+      file = address.include?("://") ? { "door" => address } : JSON.parse(File.read(address))
       server = @sidecar_key ? public_key : file["public_key"]
       [file.fetch("door"), server ? keys(server) : {}]
     rescue SystemCallError, JSON::ParserError, KeyError => error
-      raise Error.new("timeout", "#{place}: #{error.message}")
+      raise Error.new("timeout", "#{address}: #{error.message}")
     end
 
     private
@@ -137,29 +138,30 @@ module Tracker
       File.exist?(@sidecar_key) ? JSON.parse(File.read(@sidecar_key)).fetch("public_key") : @sidecar_key
     end
 
-    # One pair for all three sockets, and as long as we live: it tells the sidecar who we are.
+    # One key pair for all three sockets and for the whole process: it identifies this client.
     def keys(server)
       @pair ||= @client_key ? JSON.parse(File.read(@client_key)).values_at("public_key", "secret_key") : ZMQ::Util.curve_keypair
       { ZMQ::CURVE_SERVERKEY => server, ZMQ::CURVE_PUBLICKEY => @pair[0], ZMQ::CURVE_SECRETKEY => @pair[1] }
     end
   end
 
-  # Begin to track a run, and return it.
+  # Start a run, and return it.
   #
-  # Waits until the sidecar has let us in, at most +patience+ seconds. When nobody answers it warns once and goes on:
-  # what is logged is kept in memory meanwhile, and sent when the sidecar is there.
+  # Waits up to +patience+ seconds until the client is attached. If no sidecar answers, it prints one warning and
+  # returns: records are then kept in memory, and sent once a sidecar answers.
   #
-  # sidecar:: the door's endpoint or a connection file's path; default: TRACKER_SIDECAR
-  # sidecar_key:: its public key, or a file with it, if it encrypts; default: TRACKER_SIDECAR_KEY
-  # client_key:: a key file, if it lists its clients; default: TRACKER_CLIENT_KEY
+  # sidecar:: endpoint of the control socket, or path of a connection file; default: TRACKER_SIDECAR
+  # sidecar_key:: the sidecar's public key, or a file that contains it, if the sidecar encrypts; default:
+  #   TRACKER_SIDECAR_KEY
+  # client_key:: a key file, if the sidecar lists its clients; default: TRACKER_CLIENT_KEY
   # id:: the run's id; default: eight random letters and digits
-  # label:: names this writer, where several write to one run
+  # label:: name of this writer among several of one run
   # resume:: "allow", "must" or "never"
-  # max_bytes:: how much un-acked is kept in memory; what is over it is counted
+  # max_bytes:: maximum size of unacked records in memory; records beyond it are dropped and counted
   #
   # With a block: yields the run and finishes it, as failed if the block raises.
   #
-  # Raises Error if the sidecar says no.
+  # Raises Error if the sidecar refuses the client.
   def self.init(patience: 5.0, **options)
     run = Run.new(**options)
     begin
@@ -167,14 +169,14 @@ module Tracker
     rescue Error => error
       raise unless error.code == "timeout"
 
-      warn("no sidecar answers at #{run.sidecar} yet; what is logged is kept in memory meanwhile")
+      warn("no sidecar answers at #{run.sidecar} yet; records are kept in memory until one does")
     end
     return run unless block_given?
 
     begin
-      found = yield run
+      result = yield run
       run.finish
-      found
+      result
     rescue Exception => error # rubocop:disable Lint/RescueException - whatever ends the block ends the run
       run.finish(error: error)
       raise
@@ -185,14 +187,14 @@ module Tracker
     $stderr.puts("tracker: #{message}") unless ENV["TRACKER_SILENT"]
   end
 
-  # One run, seen by one writer. May be used by several threads.
+  # One writer's view of a run. May be used by several threads.
   class Run
     attr_reader :id, :sidecar
 
     def initialize(sidecar: ENV["TRACKER_SIDECAR"], sidecar_key: ENV["TRACKER_SIDECAR_KEY"],
                    client_key: ENV["TRACKER_CLIENT_KEY"], id: nil, project: nil, name: nil, label: nil, resume: nil,
                    config: nil, max_bytes: 256 << 20)
-      raise Error.new("sidecar", "no sidecar: give sidecar: or set TRACKER_SIDECAR to a door or a file") unless sidecar
+      raise Error.new("sidecar", "no sidecar is given; pass sidecar: or set TRACKER_SIDECAR") unless sidecar
 
       @sidecar = sidecar
       @id = id || self.class.random_name(8)
@@ -200,9 +202,9 @@ module Tracker
       @pid = Process.pid
       @finished = nil
       @lock = Mutex.new
-      attach = { protocol: 1, pid: @pid, place: process_place, label: label, resume: resume }
-      place = Place.new(sidecar, sidecar_key, client_key)
-      @sender = Sender.new(place, @id, self.class.random_name(12), attach, max_bytes)
+      attach = { protocol: 1, pid: @pid, place: machine_id, label: label, resume: resume }
+      location = SidecarLocation.new(sidecar, sidecar_key, client_key)
+      @sender = Sender.new(location, @id, self.class.random_name(12), attach, max_bytes)
       about = { project: project, name: name, label: label, start_time: Time.now.to_f, host: host,
                 pid: @pid, program: $PROGRAM_NAME, python: "Ruby #{RUBY_VERSION}" }
       @sender.put("run", readable(about.compact))
@@ -213,15 +215,15 @@ module Tracker
 
     # Log metrics: numbers, booleans, strings, nested hashes. +step+ is one more than the last if it is not given.
     #
-    # Raises TypeError or ArgumentError, naming what is wrong; then nothing of this call is logged.
+    # Raises TypeError or ArgumentError for invalid data; then nothing of this call is logged.
     def log(data, step: nil)
-      found = Codec.metrics(data)
-      raise TypeError, "step #{step.inspect} is no Integer" unless step.nil? || step.is_a?(Integer)
-      raise ArgumentError, "step #{step} has more than 64 bits" if step && !step.between?(-(2**63), (2**63) - 1)
+      metrics = Codec.metrics(data)
+      raise TypeError, "step must be an Integer, not #{step.inspect}" unless step.nil? || step.is_a?(Integer)
+      raise ArgumentError, "step must be a 64-bit integer, not #{step}" if step && !step.between?(-(2**63), (2**63) - 1)
 
       @lock.synchronize do
         step ||= @step
-        @sender.put("log", { step: step, data: found })
+        @sender.put("log", { step: step, data: metrics })
         @step = step + 1
       end
       nil
@@ -237,28 +239,28 @@ module Tracker
       @sender.put("summary", { set: Codec.plain(values, "summary") })
     end
 
-    # Say how a metric (a key, or a pattern with '*') is summed up and drawn.
+    # Define how a metric (a key, or a pattern with '*') is summarized and drawn.
     def define(metric, summary: nil, goal: nil, step_metric: nil)
       @sender.put("define", { metric: metric, summary: summary, goal: goal, step_metric: step_metric }.compact)
     end
 
-    # What could not be kept: reason -> how many records.
+    # Number of lost records by reason.
     def losses
       @sender.losses
     end
 
-    # Wait until the sidecar has let us in.
+    # Wait until the client is attached.
     def ready(timeout: nil)
       @sender.wait_attached(timeout)
     end
 
-    # Wait until all that was logged is durable.
+    # Wait until all logged records are durable.
     def flush(timeout: nil)
       @sender.ask("flush", timeout)
       nil
     end
 
-    # Return the run's state, once all that was logged is durable and readable.
+    # Return the run's state, once all logged records are durable and readable.
     def state(timeout: nil)
       answer = @sender.ask("state", timeout)
       raise Error.new("storage", answer["error"]) if answer["error"]
@@ -266,7 +268,8 @@ module Tracker
       answer["state"]
     end
 
-    # End the run: say how it ended, wait until all is durable, and leave. May be called twice. Returns the run's state.
+    # End the run: record its end state, wait until all records are durable, and detach. Returns the run's state. May be
+    # called twice.
     def finish(exit_code: nil, error: nil, timeout: 60.0)
       return @finished if @finished
 
@@ -280,7 +283,7 @@ module Tracker
         @finished ||= {}
         @sender.close
         lost = losses.map { |reason, count| "#{count} records (#{reason})" }
-        Tracker.warn("not kept: #{lost.join(", ")}") unless lost.empty?
+        Tracker.warn("lost: #{lost.join(", ")}") unless lost.empty?
       end
     end
 
@@ -290,8 +293,8 @@ module Tracker
 
     private
 
-    # Where this process's id is valid, as PROTOCOL.md says.
-    def process_place
+    # The machine on which this process's id is valid, as PROTOCOL.md defines it.
+    def machine_id
       "#{File.read("/proc/sys/kernel/random/boot_id").strip}/#{File.readlink("/proc/self/ns/pid")}"
     rescue SystemCallError
       host
@@ -301,12 +304,12 @@ module Tracker
       readable(host: Socket.gethostname)[:host]
     end
 
-    # What comes from the system is in the locale's encoding, or in none.
+    # Strings from the system have the locale's encoding, or none.
     def readable(body)
       body.transform_values { |value| value.is_a?(String) ? value.dup.force_encoding(Encoding::UTF_8).scrub : value }
     end
 
-    # A script that just ends finishes its run; a child that was forked has none.
+    # A script that ends without finish finishes its run; a forked child has no run of its own.
     def finish_at_exit
       return if @finished || @sender.stopped? || Process.pid != @pid
 
@@ -317,4 +320,4 @@ module Tracker
   end
 end
 
-require_relative "tracker/sender" # which stands on what is here
+require_relative "tracker/sender" # uses the classes above

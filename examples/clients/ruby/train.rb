@@ -1,6 +1,6 @@
 # frozen_string_literal: true
 
-# Trains something small for real, and logs it: linear regression by gradient descent, on noisy points of a plane.
+# Trains a small model and logs it: linear regression by gradient descent on noisy points of a plane.
 #
 #   TRACKER_SIDECAR=tcp://127.0.0.1:5757 ./train [--run ID] [--steps N]
 
@@ -26,10 +26,10 @@ OptionParser.new do |parser|
   parser.on("--steps N", Integer)
 end.parse!(into: options)
 
-door = options[:door] ? { sidecar: options[:door] } : {}
+sidecar = options[:door] ? { sidecar: options[:door] } : {}
 config = { model: "linear regression", lr: LEARNING_RATE, steps: options[:steps], points: POINTS }
 begin
-  Tracker.init(id: options[:run], project: "clients", config: config, **door) do |run|
+  Tracker.init(id: options[:run], project: "clients", config: config, **sidecar) do |run|
     run.define("loss", summary: ["min"], goal: "minimize")
     a = b = c = 0.0
     data = points

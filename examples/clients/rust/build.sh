@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Build OUT/conformance and OUT/train; nothing is left in the source tree. Needs cargo, and libzmq with its headers.
+# Builds OUT/conformance and OUT/train; writes nothing into the source tree. Needs cargo, and libzmq with its headers.
 # Where Debian's crates are installed (librust-zmq-dev, librust-rmp-dev) they are used and nothing is downloaded;
 # elsewhere cargo takes the crates from crates.io.
 #

@@ -7,7 +7,7 @@ import java.util.List;
 import java.util.Map;
 
 /**
- * The program that shows a client to be one: logs what is agreed, and checks what the sidecar made of it.
+ * The program that the conformance kit runs: logs the agreed values, and checks the state that the sidecar returns.
  *
  * <pre>conformance --door ENDPOINT --run ID --steps N --interval MS [--label L] [--project P]</pre>
  */
@@ -26,14 +26,14 @@ public final class Conformance {
     }
 
     static Map<String, String> arguments(String[] words) {
-        Map<String, String> found = new HashMap<>();
+        Map<String, String> arguments = new HashMap<>();
         for (int i = 0; i < words.length; i += 2) {
             if (!words[i].startsWith("--") || i + 1 == words.length) {
                 throw new IllegalArgumentException("'" + words[i] + "': arguments come as --name value");
             }
-            found.put(words[i].substring(2), words[i + 1]);
+            arguments.put(words[i].substring(2), words[i + 1]);
         }
-        return found;
+        return arguments;
     }
 
     static String need(Map<String, String> arguments, String name) {
@@ -79,7 +79,7 @@ public final class Conformance {
             run.flush();
             Map<String, Object> state = run.finish(0);
 
-            Map<?, ?> summary = state.get("summary") instanceof Map<?, ?> found ? found : Map.of();
+            Map<?, ?> summary = state.get("summary") instanceof Map<?, ?> map ? map : Map.of();
             check("best", best, summary.get("best"));
             if (steps > 0) {
                 check("acc", (steps - 1) * 0.25, summary.get("acc"));
@@ -87,9 +87,9 @@ public final class Conformance {
         }
     }
 
-    private static void check(String key, double logged, Object found) {
-        if (!(found instanceof Number number) || number.doubleValue() != logged) {
-            throw new Run.TrackerException("the sidecar's summary of '" + key + "' is " + found + ", not " + logged);
+    private static void check(String key, double logged, Object stored) {
+        if (!(stored instanceof Number number) || number.doubleValue() != logged) {
+            throw new Run.TrackerException("the sidecar's summary of '" + key + "' is " + stored + ", not " + logged);
         }
     }
 }

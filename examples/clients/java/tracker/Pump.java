@@ -8,14 +8,14 @@ import java.util.concurrent.locks.ReentrantLock;
 import org.zeromq.ZMQ;
 
 /**
- * What the background thread of a {@link Run} does: it owns the sockets, sends, takes acks, attaches again when it
- * must, and sends again. What it shares with callers it touches under the run's lock.
+ * The background thread of a {@link Run}: owns the sockets, sends, receives acks, reattaches when necessary, and
+ * resends. Uses state shared with callers under the run's lock only.
  */
 final class Pump {
     private static final int TICK_MS = 5;
     private static final long SILENCE_MS = 2000;
     private static final long LONGEST_SILENCE_MS = 16000;
-    private static final int GIVE_UP_AFTER = 3; // times that the sidecar asks for the same record
+    private static final int MAX_REPEATED_REQUESTS = 3; // requests for the same record before it is replaced
 
     private final Run run;
     private final Run.Options options;
@@ -25,15 +25,15 @@ final class Pump {
     private ZMQ.Context context;
     private ZMQ.Socket records;
     private ZMQ.Socket results;
-    private long heard; // when a result came last, in milliseconds of now()
-    private long beat; // when something was sent last
-    private long waitingSince = -1; // since when something is sent that is not acked or answered; -1: nothing is
+    private long heard; // time of the last result, in milliseconds of now()
+    private long beat; // time of the last send
+    private long waitingSince = -1; // since when something sent is not acked or answered; -1: nothing
     private long patience = SILENCE_MS;
     private long expected;
     private int timesExpected;
     private int refusals;
     private long refusedSince;
-    private boolean saidAway;
+    private boolean outageReported;
 
     Pump(Run run) {
         this.run = run;
@@ -58,13 +58,13 @@ final class Pump {
                 }
             }
             if (run.ending == Run.Ending.DETACH && records != null) {
-                records.setLinger(1000); // the one message that is kept nowhere else: let it reach the wire
+                records.setLinger(1000); // the detach message is not queued: give it time to be sent
                 sendUnnumbered("detach", Map.of());
             }
         } catch (Run.TrackerException error) {
             fail(error);
         } catch (RuntimeException error) {
-            fail(new Run.TrackerException("the tracker's thread has ended: " + error));
+            fail(new Run.TrackerException("the tracker's thread failed: " + error));
         } finally {
             disconnect();
             context.term();
@@ -130,16 +130,17 @@ final class Pump {
         } finally {
             door.close();
         }
-        if (run.attached && !saidAway && run.ending == Run.Ending.NONE) {
-            saidAway = true;
-            System.err.println("tracker: the sidecar at " + options.door + " does not answer; records wait in memory");
+        if (run.attached && !outageReported && run.ending == Run.Ending.NONE) {
+            outageReported = true;
+            System.err.println("tracker: the sidecar at " + options.door
+                    + " does not answer; records are kept in memory");
         }
     }
 
     private void welcomed(Wire.Result answer) {
         if (answer.number("protocol") != Wire.PROTOCOL) {
-            throw new Run.TrackerException("the sidecar speaks version " + answer.number("protocol")
-                    + " of the protocol, this client version " + Wire.PROTOCOL);
+            throw new Run.TrackerException("the sidecar speaks protocol version " + answer.number("protocol")
+                    + ", this client version " + Wire.PROTOCOL);
         }
         records = connect(ZMQ.PUSH, Run.reachable(answer.text("records"), options.door), 0);
         results = connect(ZMQ.PULL, Run.reachable(answer.text("results"), options.door), TICK_MS);
@@ -164,10 +165,10 @@ final class Pump {
         beat = heard;
         waitingSince = -1;
         refusals = 0;
-        if (saidAway) {
-            System.err.println("tracker: attached again to " + options.door);
+        if (outageReported) {
+            System.err.println("tracker: reattached to " + options.door);
         }
-        saidAway = false;
+        outageReported = false;
     }
 
     private void refused(Wire.Result answer) {
@@ -180,7 +181,7 @@ final class Pump {
         if (refusals == 0) {
             refusedSince = now();
         }
-        // What passes by itself: a run that is about to be closed, and a sidecar that is about to let go of it.
+        // Temporary refusals: the run is being closed, or another sidecar is about to release it.
         boolean passes = switch (code) {
             case "closing" -> true;
             case "elsewhere" -> run.attached || now() - refusedSince < SILENCE_MS;
@@ -268,11 +269,11 @@ final class Pump {
     }
 
     private void takeResults() {
-        byte[] message = results.recv(0); // waits for one tick
+        byte[] message = results.recv(0); // waits up to one tick
         while (message != null) {
             Wire.Result result = Wire.decode(message);
             if (result != null && !result.client().equals(wire.client)) {
-                disconnect(); // another client's: we were considered gone, and our port is now its port
+                disconnect(); // another client's result: we were considered dead, and our port was reassigned
             } else if (result != null) {
                 heard = now();
                 lock.lock();
@@ -295,7 +296,7 @@ final class Pump {
                 patience = SILENCE_MS;
                 Run.Request request = run.requests.get(result.number("id"));
                 if (request != null && seq < request.wanted) {
-                    request.sent = false; // there was a gap: ask again, behind what is sent again
+                    request.sent = false; // records were missing: ask again after they are resent
                 } else if (request != null) {
                     request.answer = result;
                     run.changed.signalAll();
@@ -317,11 +318,11 @@ final class Pump {
 
     private void missing(long number) {
         if (number <= queue.durable) {
-            return; // it was on its way while we run.attached
+            return; // sent before we reattached
         }
         timesExpected = number == expected ? timesExpected + 1 : 1;
         expected = number;
-        if (timesExpected >= GIVE_UP_AFTER) {
+        if (timesExpected >= MAX_REPEATED_REQUESTS) {
             timesExpected = 0;
             queue.giveUp(number);
         }

@@ -8,14 +8,14 @@ import java.util.Map;
 import java.util.TreeMap;
 
 /**
- * Records from the moment they have a number until they are acked. Not locked: its owner does that. Knows nothing of
+ * Records with a sequence number that are not acked yet. The owner of the queue does the locking. Does not know about
  * sockets or threads.
  */
 final class Queue {
     private static final int IN_FLIGHT_BYTES = 4 << 20; // sent and not acked
-    private static final int BATCH_BYTES = 256 << 10; // of one message
-    private static final int ENTRY_BYTES = 64; // what a queued record costs beside its bytes
-    private static final int RESERVED_BYTES = 64 << 10; // for the last words of a run, when the memory is full
+    private static final int BATCH_BYTES = 256 << 10; // maximum size of a message
+    private static final int ENTRY_BYTES = 64; // overhead of a queued record
+    private static final int RESERVED_BYTES = 64 << 10; // for the final records of a run when the memory is full
 
     private final Wire wire;
     private final String client;
@@ -27,7 +27,7 @@ final class Queue {
     long durable;
     long last;
     final Map<String, Long> counts = new TreeMap<>();
-    private Map<String, Long> said = Map.of();
+    private Map<String, Long> reported = Map.of();
 
     Queue(Wire wire, String client, long boundBytes) {
         this.wire = wire;
@@ -35,18 +35,18 @@ final class Queue {
         this.boundBytes = boundBytes;
     }
 
-    /** Number, encode and keep a record, or count it as lost. */
-    void add(String kind, byte[] body, boolean lastWords) {
-        if (bytes < boundBytes / 2 && !lastWords) {
-            sayLosses();
+    /** Number, encode and queue a record, or count it as lost. */
+    void add(String kind, byte[] body, boolean isFinal) {
+        if (bytes < boundBytes / 2 && !isFinal) {
+            reportLosses();
         }
         byte[] frame = wire.framed(kind, last + 1, body);
         int size = frame.length - Wire.HEAD_BYTES;
         if (size > Wire.MAX_RECORD_BYTES) {
-            throw new IllegalArgumentException("a '" + kind + "' record of " + size + " bytes; at most "
+            throw new IllegalArgumentException("a '" + kind + "' record has " + size + " bytes; at most "
                     + Wire.MAX_RECORD_BYTES + " are allowed");
         }
-        if (bytes + frame.length + ENTRY_BYTES > boundBytes + (lastWords ? RESERVED_BYTES : 0)) {
+        if (bytes + frame.length + ENTRY_BYTES > boundBytes + (isFinal ? RESERVED_BYTES : 0)) {
             lose("memory full", 1);
         } else {
             push(frame);
@@ -63,19 +63,19 @@ final class Queue {
         counts.merge(reason, count, Long::sum);
     }
 
-    /** A `losses` record, if there is something that none has said yet. */
-    void sayLosses() {
-        if (!counts.equals(said)) {
+    /** Queue a `losses` record if there are losses that were not reported yet. */
+    void reportLosses() {
+        if (!counts.equals(reported)) {
             push(lossesFrame(last + 1));
         }
     }
 
     private byte[] lossesFrame(long seq) {
-        said = new HashMap<>(counts);
-        return wire.framed("losses", seq, Wire.encodeBody(Map.of("counts", said, "source", client)));
+        reported = new HashMap<>(counts);
+        return wire.framed("losses", seq, Wire.encodeBody(Map.of("counts", reported, "source", client)));
     }
 
-    /** Everything up to `seq` is durable. Whether that is news. */
+    /** Drop the records up to `seq`, which are durable. Returns whether there were any. */
     boolean acked(long seq) {
         long before = durable;
         while (durable < seq && waiting() > 0) {
@@ -117,7 +117,7 @@ final class Queue {
         inFlightBytes = 0;
     }
 
-    /** Put a `losses` record in the place of one that the sidecar cannot read. */
+    /** Replace a record that the sidecar cannot read by a `losses` record. */
     void giveUp(long seq) {
         sendAgain();
         List<byte[]> frames = new ArrayList<>(unsent);

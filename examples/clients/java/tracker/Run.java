@@ -16,9 +16,9 @@ import java.util.function.BooleanSupplier;
 /**
  * One attachment of this process to one run: a client of the sidecar's protocol, version 1 (sidecar/PROTOCOL.md).
  *
- * <p>{@link #log} and its like number, encode and queue a record, and return: they never wait for the network. One
- * background thread owns the sockets. It sends, takes acks, attaches again when it must, and sends again what is not
- * acked. What does not fit into the memory it may use is counted, and said at the end.
+ * <p>{@link #log} and similar methods number, encode and queue a record, and return: they never wait for the network.
+ * One background thread owns the sockets. It sends records, receives acks, reattaches when necessary, and resends
+ * unacked records. Records that do not fit into the memory limit are dropped, counted and reported by {@link #finish}.
  *
  * <pre>{@code
  * try (Run run = Run.init(new Run.Options().door("tcp://127.0.0.1:5757"))) {
@@ -27,11 +27,11 @@ import java.util.function.BooleanSupplier;
  * }
  * }</pre>
  *
- * <p>May be used from any thread. Closed without {@link #finish} a run counts as failed, since an exception got there
- * first.
+ * <p>May be used from any thread. Closed without {@link #finish} a run counts as failed, since an exception
+ * prevented the call.
  */
 public final class Run implements AutoCloseable {
-    /** What went wrong, as one line for people. */
+    /** An error of the tracker; the message is one line. */
     public static class TrackerException extends RuntimeException {
         private static final long serialVersionUID = 1;
 
@@ -40,7 +40,7 @@ public final class Run implements AutoCloseable {
         }
     }
 
-    /** The door said no. */
+    /** The sidecar refused the client. */
     public static final class RefusedException extends TrackerException {
         private static final long serialVersionUID = 1;
 
@@ -53,7 +53,7 @@ public final class Run implements AutoCloseable {
         }
     }
 
-    /** Where to attach and who attaches. What is not set is left out. */
+    /** Where to attach, and how. Options that are not set are omitted. */
     public static final class Options {
         String door = System.getenv().getOrDefault("TRACKER_SIDECAR", "");
         String run = randomId(8);
@@ -64,7 +64,7 @@ public final class Run implements AutoCloseable {
         private Duration attachTimeout = Duration.ofSeconds(30);
         private Duration timeout = Duration.ofSeconds(120);
 
-        /** The door's endpoint, {@code tcp://…}; by default what {@code TRACKER_SIDECAR} says. */
+        /** Endpoint of the control socket, {@code tcp://…}; by default the value of {@code TRACKER_SIDECAR}. */
         public Options door(String endpoint) {
             door = endpoint;
             return this;
@@ -92,7 +92,7 @@ public final class Run implements AutoCloseable {
             return fact("program", text);
         }
 
-        /** Names this writer among several of one run. */
+        /** Name of this writer among several of one run. */
         public Options label(String text) {
             label = text;
             return fact("label", text);
@@ -104,19 +104,19 @@ public final class Run implements AutoCloseable {
             return this;
         }
 
-        /** Bound of what is kept until it is acked; 64 MiB by default. */
+        /** Maximum size of unacked records in memory; 64 MiB by default. */
         public Options memoryBytes(long bound) {
             memoryBytes = bound;
             return this;
         }
 
-        /** How long {@link Run#init} waits for a sidecar; 30 seconds by default. */
+        /** Maximum wait of {@link Run#init} for a sidecar; 30 seconds by default. */
         public Options attachTimeout(Duration time) {
             attachTimeout = time;
             return this;
         }
 
-        /** How long flush, state and finish wait for an answer; 120 seconds by default. */
+        /** Maximum wait of flush, state and finish for an answer; 120 seconds by default. */
         public Options timeout(Duration time) {
             timeout = time;
             return this;
@@ -132,7 +132,7 @@ public final class Run implements AutoCloseable {
 
     static final class Request {
         final String ask;
-        final long wanted; // the number that must be durable when it is answered
+        final long wanted; // the sequence number that must be durable before the answer
         boolean sent;
         Wire.Result answer;
 
@@ -148,7 +148,7 @@ public final class Run implements AutoCloseable {
     final Wire wire;
     private final Thread thread;
 
-    // Shared by the callers and the thread, under the lock.
+    // Shared by the callers and the thread, guarded by the lock.
     final ReentrantLock lock = new ReentrantLock();
     final Condition changed = lock.newCondition();
     final Queue queue;
@@ -156,10 +156,10 @@ public final class Run implements AutoCloseable {
     private long lastRequest;
     private long nextStep;
     long problems;
-    boolean attached; // once, at least
+    boolean attached; // at least once
     TrackerException failure;
     String lastRefusal;
-    private boolean left;
+    private boolean finished;
     volatile Ending ending = Ending.NONE;
 
     private Run(Options options) {
@@ -171,25 +171,25 @@ public final class Run implements AutoCloseable {
         thread.setDaemon(true);
     }
 
-    // -- what a program calls --------------------------------------------------------------------------------------
+    // -- public methods -------------------------------------------------------------------------------------------
 
     /**
      * Attach.
      *
-     * @throws RefusedException if the door says no
+     * @throws RefusedException if the sidecar refuses the client
      * @throws TrackerException if no sidecar answers in time
      */
     public static Run init(Options options) {
         if (!options.door.startsWith("tcp://")) {
-            throw new TrackerException("'" + options.door + "' is no door that this client can reach;"
-                    + " it needs one such as tcp://127.0.0.1:5757");
+            throw new TrackerException("'" + options.door + "' is not an endpoint that this client supports;"
+                    + " it must be one such as tcp://127.0.0.1:5757");
         }
         Run run = new Run(options);
         run.thread.start();
         try {
             run.waitUntilAttached();
         } catch (TrackerException error) {
-            run.left = true;
+            run.finished = true;
             run.end(Ending.NOW);
             throw error;
         }
@@ -210,10 +210,10 @@ public final class Run implements AutoCloseable {
     }
 
     /**
-     * Log metrics at the largest step so far and one more: numbers, booleans, strings; nested maps become keys with
+     * Log metrics at the largest step so far plus one: numbers, booleans, strings; nested maps become keys with
      * dots.
      *
-     * @throws IllegalArgumentException for a value that cannot be a metric, and for nothing else
+     * @throws IllegalArgumentException if a value cannot be a metric, and for no other reason
      */
     public void log(Map<String, ?> data) {
         lock.lock();
@@ -247,34 +247,34 @@ public final class Run implements AutoCloseable {
         add("summary", Map.of("set", set), false);
     }
 
-    /** Say how a metric is summed up: {@code Map.of("summary", List.of("max"), "goal", "maximize")}. */
+    /** Define how a metric is summarized: {@code Map.of("summary", List.of("max"), "goal", "maximize")}. */
     public void define(String metric, Map<String, ?> how) {
         Map<String, Object> body = new LinkedHashMap<>(how);
         body.put("metric", metric);
         add("define", body, false);
     }
 
-    /** Wait until all that was logged so far is durable. */
+    /** Wait until all records logged so far are durable. */
     public void flush() {
         ask("flush", options.timeout);
     }
 
-    /** The run's state, once all that was logged so far is readable in the store. */
+    /** The run's state, once all records logged so far are readable in the store. */
     public Map<String, Object> state() {
         return stateOf(ask("state", options.timeout));
     }
 
     /**
-     * Say how the run ended, wait until all is readable in the store, detach, and return the run's last state.
+     * Record the end state, wait until all records are readable in the store, detach, and return the final state.
      *
-     * @throws TrackerException if something is still not durable at the end of the time; then it is lost
+     * @throws TrackerException if some records are not durable after the timeout; those are lost
      */
     public Map<String, Object> finish(int exitCode) {
         String state = exitCode == 0 ? "finished" : "failed";
         return leave(Map.of("state", state, "exit_code", exitCode), options.timeout);
     }
 
-    /** How many records were lost, by reason. */
+    /** Number of lost records by reason. */
     public Map<String, Long> losses() {
         lock.lock();
         try {
@@ -286,7 +286,7 @@ public final class Run implements AutoCloseable {
 
     @Override
     public void close() {
-        if (left) {
+        if (finished) {
             return;
         }
         try {
@@ -299,11 +299,11 @@ public final class Run implements AutoCloseable {
     private Map<String, Object> leave(Map<String, ?> exit, Duration timeout) {
         lock.lock();
         try {
-            if (left) {
-                throw new IllegalStateException("run " + options.run + " is finished already");
+            if (finished) {
+                throw new IllegalStateException("run " + options.run + " is already finished");
             }
-            left = true;
-            queue.sayLosses();
+            finished = true;
+            queue.reportLosses();
         } finally {
             lock.unlock();
         }
@@ -324,7 +324,7 @@ public final class Run implements AutoCloseable {
             queue.counts.forEach((reason, count) -> System.err.println(
                     "tracker: " + count + " records of run " + options.run + " were lost: " + reason));
             if (problems > 0) {
-                System.err.println("tracker: the sidecar could not use " + problems + " records of run " + options.run);
+                System.err.println("tracker: the sidecar rejected " + problems + " records of run " + options.run);
             }
         } finally {
             lock.unlock();
@@ -344,26 +344,26 @@ public final class Run implements AutoCloseable {
         }
     }
 
-    @SuppressWarnings("unchecked") // Wire makes maps with strings as keys only
+    @SuppressWarnings("unchecked") // Wire creates maps with string keys only
     private static Map<String, Object> stateOf(Wire.Result answer) {
         return answer.body().get("state") instanceof Map<?, ?> state ? (Map<String, Object>) state : Map.of();
     }
 
-    private void add(String kind, Map<String, ?> body, boolean lastWords) {
+    private void add(String kind, Map<String, ?> body, boolean isFinal) {
         byte[] encoded = Wire.encodeBody(body);
         lock.lock();
         try {
             if (failure != null) {
                 queue.lose("refused", 1);
             } else {
-                queue.add(kind, encoded, lastWords);
+                queue.add(kind, encoded, isFinal);
             }
         } finally {
             lock.unlock();
         }
     }
 
-    /** Ask, and wait for the answer, which comes when all that is queued now is durable. */
+    /** Send a request, and wait for the answer, which comes once all queued records are durable. */
     private Wire.Result ask(String what, Duration timeout) {
         lock.lock();
         try {
@@ -396,21 +396,21 @@ public final class Run implements AutoCloseable {
                 throw failure;
             }
             if (!attached) {
-                throw new TrackerException("no sidecar let us in at " + options.door + " within "
+                throw new TrackerException("cannot attach at " + options.door + " within "
                         + options.attachTimeout.toSeconds() + " s"
-                        + (lastRefusal == null ? ", is it running?" : ": " + lastRefusal));
+                        + (lastRefusal == null ? ": is it running?" : ": " + lastRefusal));
             }
         } finally {
             lock.unlock();
         }
     }
 
-    /** Wait, with the lock held, until `done` says so or it is too late. */
+    /** Wait, with the lock held, until `done` returns true or the timeout expires. */
     private void await(Duration timeout, BooleanSupplier done) {
-        long left = timeout.toNanos();
+        long remaining = timeout.toNanos();
         try {
-            while (!done.getAsBoolean() && left > 0) {
-                left = changed.awaitNanos(left);
+            while (!done.getAsBoolean() && remaining > 0) {
+                remaining = changed.awaitNanos(remaining);
             }
         } catch (InterruptedException error) {
             Thread.currentThread().interrupt();
@@ -422,7 +422,7 @@ public final class Run implements AutoCloseable {
         data.forEach((name, value) -> {
             String key = prefix + name;
             if (name.isEmpty()) {
-                throw new IllegalArgumentException("a metric's key is empty");
+                throw new IllegalArgumentException("a metric key must not be empty");
             } else if (value instanceof Map<?, ?> inner && !inner.containsKey("_type")) {
                 Map<String, Object> named = new LinkedHashMap<>();
                 inner.forEach((innerName, item) -> named.put(String.valueOf(innerName), item));
@@ -439,7 +439,7 @@ public final class Run implements AutoCloseable {
         });
     }
 
-    // -- who and where ---------------------------------------------------------------------------------------------
+    // -- identification --------------------------------------------------------------------------------------------
 
     private static String randomId(int length) {
         String letters = "abcdefghijklmnopqrstuvwxyz0123456789";
@@ -456,7 +456,7 @@ public final class Run implements AutoCloseable {
         }
     }
 
-    /** Where this process's id is valid. */
+    /** The machine on which this process's id is valid. */
     static String place() {
         try {
             String boot = Files.readString(Path.of("/proc/sys/kernel/random/boot_id")).strip();
@@ -466,7 +466,7 @@ public final class Run implements AutoCloseable {
         }
     }
 
-    /** An endpoint whose host is `*` is at the host where the door was reached. */
+    /** Replaces the host `*` of an endpoint by the host of the control socket. */
     static String reachable(String endpoint, String door) {
         String any = "tcp://*:";
         return endpoint.startsWith(any)

@@ -6,7 +6,7 @@ import java.util.Random;
 import java.util.stream.IntStream;
 
 /**
- * Logistic regression by gradient descent on two clouds of made-up points; every number that is logged is computed
+ * Logistic regression by gradient descent on two clouds of generated points; all logged numbers are computed
  * here.
  *
  * <pre>train --door ENDPOINT --run ID [--steps N]</pre>
@@ -46,7 +46,7 @@ public final class Train {
         }).toList();
     }
 
-    /** One step down the gradient; `loss` (mean cross-entropy) and `accuracy` are those before it. */
+    /** One gradient step; `loss` (mean cross-entropy) and `accuracy` are those before it. */
     private void step(List<Point> points) {
         double sum = 0.0;
         double dx = 0.0;

@@ -17,7 +17,7 @@ import org.msgpack.core.MessageUnpacker;
 import org.msgpack.value.Value;
 
 /**
- * The bytes of the protocol: plain data, records, frames. Knows nothing of sockets, threads or time-outs.
+ * Encodes and decodes the protocol: plain data, records, frames. Does not know about sockets, threads or timeouts.
  *
  * <p>Plain data is null, Boolean, Byte to Long, BigInteger, Float, Double, String, and collections and maps of these. A
  * Float or a Double is a float on the wire, also 0.0 and 1.0; the others are integers.
@@ -27,10 +27,10 @@ final class Wire {
     static final int MAX_RECORD_BYTES = 8_388_608;
     static final int HEAD_BYTES = 8;
     private static final int MAX_DEPTH = 16;
-    /** Records are small, and the buffer is made anew for each. */
+    /** Records are small, and each gets a new buffer. */
     private static final MessagePack.PackerConfig PACKING = new MessagePack.PackerConfig().withBufferSize(512);
 
-    /** A result: what a client needs of a record that the sidecar sends. */
+    /** A result: the part of a record from the sidecar that a client needs. */
     record Result(String kind, String client, Map<String, Object> body) {
         String text(String key) {
             return body.get(key) instanceof String text ? text : "";
@@ -44,7 +44,7 @@ final class Wire {
     private final String run;
     final String client;
 
-    /** Makes records of this client, in this run. */
+    /** Creates records of this client in this run. */
     Wire(String run, String client) {
         this.run = run;
         this.client = client;
@@ -54,23 +54,23 @@ final class Wire {
         return System.currentTimeMillis() / 1000.0;
     }
 
-    /** A body as msgpack; an IllegalArgumentException if it is no plain data. */
+    /** A body as msgpack. Throws IllegalArgumentException if it is not plain data. */
     static byte[] encodeBody(Map<String, ?> body) {
         try (MessageBufferPacker packer = PACKING.newBufferPacker()) {
             pack(packer, body, 1);
             return packer.toByteArray();
         } catch (IOException error) {
-            throw new IllegalStateException("memory cannot be written to", error);
+            throw new IllegalStateException("cannot write to memory", error);
         }
     }
 
-    /** One bare record, with a body that is msgpack already. */
+    /** One bare record with an encoded body. */
     byte[] bare(String kind, long seq, byte[] body) {
         byte[] framed = framed(kind, seq, body);
         return Arrays.copyOfRange(framed, HEAD_BYTES, framed.length);
     }
 
-    /** One record behind the head of a frame: 0xC1, its length and its CRC-32, big-endian. */
+    /** One framed record, with the header 0xC1, its length and its CRC-32, big-endian. */
     byte[] framed(String kind, long seq, byte[] body) {
         byte[] frame;
         try (MessageBufferPacker packer = PACKING.newBufferPacker()) {
@@ -79,7 +79,7 @@ final class Wire {
             packer.packLong(seq).packDouble(unixTime()).writePayload(body);
             frame = packer.toByteArray();
         } catch (IOException error) {
-            throw new IllegalStateException("memory cannot be written to", error);
+            throw new IllegalStateException("cannot write to memory", error);
         }
         int length = frame.length - HEAD_BYTES;
         CRC32 sum = new CRC32();
@@ -94,7 +94,7 @@ final class Wire {
         return frame;
     }
 
-    /** A bare record of the sidecar; null if it is none, since what is not understood is ignored. */
+    /** A bare record of the sidecar; null if it is invalid, since clients ignore invalid records. */
     static Result decode(byte[] message) {
         try (MessageUnpacker unpacker = MessagePack.newDefaultUnpacker(message)) {
             Object record = plain(unpacker.unpackValue());
@@ -108,12 +108,12 @@ final class Wire {
         }
     }
 
-    @SuppressWarnings("unchecked") // plain() makes maps with strings as keys only
+    @SuppressWarnings("unchecked") // plain() creates maps with string keys only
     private static Map<String, Object> stringKeys(Map<?, ?> map) {
         return (Map<String, Object>) map;
     }
 
-    /** Level is how deep the value stands; a body is level 1. */
+    /** `level` is the nesting depth of the value; that of a body is 1. */
     private static void pack(MessagePacker packer, Object value, int level) throws IOException {
         if (value == null) {
             packer.packNil();
@@ -142,14 +142,14 @@ final class Wire {
                 pack(packer, item.getValue(), level + 1);
             }
         } else {
-            throw new IllegalArgumentException("a " + value.getClass().getName() + " is no plain data;"
+            throw new IllegalArgumentException("a " + value.getClass().getName() + " is not plain data;"
                     + " use numbers, booleans, strings, collections and maps");
         }
     }
 
     private static void checkLevel(int level) {
         if (level > MAX_DEPTH) {
-            throw new IllegalArgumentException("more than " + MAX_DEPTH + " levels of maps and lists");
+            throw new IllegalArgumentException("nested more than " + MAX_DEPTH + " levels deep");
         }
     }
 

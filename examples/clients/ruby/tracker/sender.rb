@@ -4,22 +4,22 @@ require "ffi-rzmq"
 require "monitor"
 
 module Tracker
-  # Keeps records until they are acked, and owns the thread with the sockets: it attaches, sends, takes acks, and
-  # attaches again when that is needed. Knows nothing of metrics.
+  # Keeps records until they are acked, and owns the thread with the sockets: it attaches, sends, receives acks, and
+  # reattaches when necessary. Does not know about metrics.
   class Sender
-    SILENCE = 2.0 # seconds without a word, with something to be said, after which we attach again
+    SILENCE = 2.0 # reattach after this time without a result while one is expected, in seconds
     BEAT = 1.0
-    PAUSE_MS = 10 # between two looks at what is new, so that small records share a message
+    PAUSE_MS = 10 # between two sends, so that small records are batched
     LONGEST_DELAY = 2.0
     MAX_FLIGHT_BYTES = 4 << 20 # sent and not acked
     MAX_MESSAGE_BYTES = 256 << 10
-    MAX_STUCK = 5 # so many attachments in a row may end over the same number; then another record takes it
+    MAX_STUCK = 5 # consecutive reattaches because of the same record before it is replaced
     FATAL = %w[protocol client run exists missing kind encoding form size depth].freeze
 
-    Kept = Struct.new(:seq, :frame)
+    UnackedRecord = Struct.new(:seq, :frame)
     Question = Struct.new(:id, :ask, :after, :asked, :answer)
 
-    # The door said no.
+    # The sidecar refused the client.
     class Refused < Error
       attr_reader :where
 
@@ -29,24 +29,24 @@ module Tracker
       end
     end
 
-    def initialize(place, run, client, attach, max_bytes)
-      @place = place
+    def initialize(location, run, client, attach, max_bytes)
+      @location = location
       @run = run
       @client = client
       @attach = attach
       @max_bytes = max_bytes
-      @lock = Monitor.new # guards all that follows, up to the blank line
+      @lock = Monitor.new # guards the variables up to the blank line
       @changed = @lock.new_cond
-      @kept = [] # the oldest first
-      @held = 0 # their bytes
+      @unacked = [] # the oldest first
+      @held = 0 # their size in bytes
       @seq = 0
       @acked = 0
-      @sent = 0 # how many of @kept are sent on this attachment
-      @flight = 0 # their bytes
+      @sent = 0 # number of records of @unacked sent on this attachment
+      @flight = 0 # their size in bytes
       @questions = {}
       @asked = 0
       @losses = Hash.new(0)
-      @losses_said = true
+      @losses_reported = true
       @attached = false
       @ended = false
       @closing = false
@@ -73,8 +73,8 @@ module Tracker
         return lose("stopped") if @error
         return lose("memory full") if @held > @max_bytes && kind != "exit"
 
-        unless @losses_said
-          @losses_said = true
+        unless @losses_reported
+          @losses_reported = true
           keep("losses", { counts: @losses, source: @client })
         end
         keep(kind, body)
@@ -92,15 +92,15 @@ module Tracker
     end
 
     def wait_attached(timeout)
-      @lock.synchronize { wait(timeout, "no sidecar answers at #{@place}") { @attached } }
+      @lock.synchronize { wait(timeout, "no sidecar answers at #{@location}") { @attached } }
     end
 
-    # Ask when all that was put is sent; return the body of the answer.
+    # Send a request after all records queued so far; return the body of the answer.
     def ask(what, timeout)
       @lock.synchronize do
         question = Question.new(@asked += 1, what, @seq, false, nil)
         @questions[question.id] = question
-        explain = "the sidecar at #{@place} did not answer '#{what}' in time; not all is acked"
+        explain = "the sidecar at #{@location} did not answer '#{what}' in time; some records are not acked yet"
         wait(timeout, explain) { question.answer }
       ensure
         @questions.delete(question.id)
@@ -117,34 +117,35 @@ module Tracker
     def keep(kind, body)
       record = Codec.encode(kind, @run, @client, @seq + 1, body)
       if record.bytesize > Codec::MAX_RECORD_BYTES
-        raise ArgumentError, "a '#{kind}' of #{record.bytesize} bytes; at most #{Codec::MAX_RECORD_BYTES}"
+        limit = "at most #{Codec::MAX_RECORD_BYTES} are allowed"
+        raise ArgumentError, "a '#{kind}' record has #{record.bytesize} bytes; #{limit}"
       end
 
       @seq += 1
-      @kept << Kept.new(@seq, Codec.frame(record))
-      @held += @kept.last.frame.bytesize
+      @unacked << UnackedRecord.new(@seq, Codec.frame(record))
+      @held += @unacked.last.frame.bytesize
     end
 
     def lose(reason)
-      Tracker.warn("records are not kept: #{reason}") unless @losses.key?(reason)
+      Tracker.warn("records are lost: #{reason}") unless @losses.key?(reason)
       @losses[reason] += 1
-      @losses_said = false
+      @losses_reported = false
       nil
     end
 
-    # Wait, with the lock held, until the block gives something; return that.
+    # Wait, with the lock held, until the block returns a true value; return that value.
     def wait(timeout, explain)
       deadline = timeout && (now + timeout)
       loop do
         raise @error if @error
 
-        found = yield
-        return found if found
+        value = yield
+        return value if value
 
-        left = deadline ? deadline - now : 60.0
-        raise Error.new("timeout", explain) if left <= 0
+        remaining = deadline ? deadline - now : 60.0
+        raise Error.new("timeout", explain) if remaining <= 0
 
-        @changed.wait(left)
+        @changed.wait(remaining)
       end
     end
 
@@ -155,14 +156,14 @@ module Tracker
       delay = 0.02
       until @closing
         begin
-          open(come_in)
+          open(request_attach)
           delay = 0.02
           serve
         rescue Refused => error
           delay = 0.02 if %w[closing elsewhere].include?(error.code)
           return stop(error) if refused_for_good?(error)
         rescue Error
-          @elsewhere = nil # nobody answers, or it was said already: attach again
+          @elsewhere = nil # no answer, or already reported: reattach
         end
         break if @closing
 
@@ -187,17 +188,17 @@ module Tracker
       return true if FATAL.include?(error.code)
       return true if error.code == "storage" && !@attached
 
-      warn_once(error.code, "the sidecar says: #{error.message}; trying again")
+      warn_once(error.code, "the sidecar refused this client: #{error.message}; retrying")
       false
     end
 
-    # Ask at the door; return the body of "attached".
-    def come_in
-      @door, @keys = @place.find(@elsewhere)
+    # Send an attach request to the control socket; return the body of "attached".
+    def request_attach
+      @endpoint, @keys = @location.find(@elsewhere)
       socket = new_socket(ZMQ::DEALER)
-      socket.connect(@door)
+      socket.connect(@endpoint)
       socket.send_string(message("attach", @attach.merge(again: @attached)), ZMQ::DONTWAIT)
-      answer = receive(socket, SILENCE) or raise Error.new("timeout", "no sidecar answers at #{@door}")
+      answer = receive(socket, SILENCE) or raise Error.new("timeout", "no sidecar answers at #{@endpoint}")
       answer = Codec.decode(answer)
       raise Refused.new(answer.body) unless answer.kind == "attached"
 
@@ -206,7 +207,7 @@ module Tracker
       socket&.close
     end
 
-    # Connect new sockets, let go of what is durable, and be ready to send the rest.
+    # Connect new sockets, drop the durable records, and prepare to send the others.
     def open(attached)
       @records = new_socket(ZMQ::PUSH)
       @results = new_socket(ZMQ::PULL)
@@ -215,44 +216,44 @@ module Tracker
       @lock.synchronize do
         @sent = @flight = 0
         @questions.each_value { |question| question.asked = false }
-        let_go(attached["last"])
+        drop_acked(attached["last"])
         unstick(attached["last"])
         @attached = true
         @changed.broadcast
-        missing = @kept.empty? ? 0 : @kept.first.seq - attached["last"] - 1
-        warn_once("behind", "the sidecar has lost #{missing} records that it had kept") if missing.positive?
+        missing = @unacked.empty? ? 0 : @unacked.first.seq - attached["last"] - 1
+        warn_once("behind", "the sidecar has lost #{missing} records, which it had acked") if missing.positive?
       end
-      @heard = @spoke = now
+      @last_received = @last_sent = now
     end
 
-    # An endpoint with the host "*" is at the host where we reached the door.
+    # Replace the host "*" of an endpoint by the host of the control socket.
     def reached(endpoint)
-      host = @door[%r{\Atcp://(.*):\d+\z}, 1]
+      host = @endpoint[%r{\Atcp://(.*):\d+\z}, 1]
       host ? endpoint.sub("tcp://*:", "tcp://#{host}:") : endpoint
     end
 
-    # Send and receive until this attachment is lost, or we are closing.
+    # Send and receive until this attachment fails or the sender is closed.
     def serve
       @lost = nil
       until @lost || @closing
-        speak
-        hear
-        @lost ||= :silence if expecting? && now - @heard > SILENCE
+        send_pending
+        receive_results
+        @lost ||= :silence if expecting? && now - @last_received > SILENCE
       end
-      say_goodbye unless @lost
+      send_detach unless @lost
     ensure
       @records.close
       @results.close
     end
 
-    def say_goodbye
-      @records.setsockopt(ZMQ::LINGER, 1000) # it is the last word, and nobody says it again
+    def send_detach
+      @records.setsockopt(ZMQ::LINGER, 1000) # the detach record is sent only once
       @records.send_string(message("detach", {}), ZMQ::DONTWAIT)
     end
 
-    def speak
+    def send_pending
       while (frames, count = next_frames)
-        return unless say(frames)
+        return unless try_send(frames)
 
         @lock.synchronize do
           @sent += count
@@ -260,30 +261,30 @@ module Tracker
         end
       end
       next_questions.each do |question|
-        return unless say(message("request", { id: question.id, ask: question.ask }))
+        return unless try_send(message("request", { id: question.id, ask: question.ask }))
 
         question.asked = true
       end
-      say(message("beat", {})) if now - @spoke >= BEAT
+      try_send(message("beat", {})) if now - @last_sent >= BEAT
     end
 
-    # Send without waiting; false where the queue is full.
-    def say(words)
+    # Send without waiting; false if the queue is full.
+    def try_send(bytes_to_send)
       waiting = expecting?
-      return false unless ZMQ::Util.resultcode_ok?(@records.send_string(words, ZMQ::DONTWAIT))
+      return false unless ZMQ::Util.resultcode_ok?(@records.send_string(bytes_to_send, ZMQ::DONTWAIT))
 
-      @spoke = now
-      @heard = @spoke unless waiting
+      @last_sent = now
+      @last_received = @last_sent unless waiting
       true
     end
 
     def next_frames
       @lock.synchronize do
-        return if @sent >= @kept.length || @flight >= MAX_FLIGHT_BYTES
+        return if @sent >= @unacked.length || @flight >= MAX_FLIGHT_BYTES
 
         size = 0
-        frames = @kept[@sent..].take_while.with_index do |kept, index|
-          size += kept.frame.bytesize
+        frames = @unacked[@sent..].take_while.with_index do |record, index|
+          size += record.frame.bytesize
           index.zero? || size <= MAX_MESSAGE_BYTES
         end
         [frames.map(&:frame).join, frames.length]
@@ -292,8 +293,8 @@ module Tracker
 
     def next_questions
       @lock.synchronize do
-        said = @sent.positive? ? @kept[@sent - 1].seq : @acked
-        @questions.values.select { |question| !question.asked && !question.answer && question.after <= said }
+        last_sent_seq = @sent.positive? ? @unacked[@sent - 1].seq : @acked
+        @questions.values.select { |question| !question.asked && !question.answer && question.after <= last_sent_seq }
       end
     end
 
@@ -301,21 +302,21 @@ module Tracker
       @lock.synchronize { @sent.positive? || @questions.each_value.any?(&:asked) }
     end
 
-    # Wait a moment for results, and take those that are there.
-    def hear
+    # Wait briefly for results, and handle those that have arrived.
+    def receive_results
       bytes = receive(@results, PAUSE_MS / 1000.0)
       while bytes
-        @heard = now
+        @last_received = now
         result = Codec.decode(bytes)
-        if result.client != @client # another client's: we were considered gone, and our port is now its port
+        if result.client != @client # another client's result: we were considered dead, and our port was reassigned
           @lost = :results
           return
         end
         case result.kind
-        when "ack" then @lock.synchronize { let_go(result.body["seq"]) }
+        when "ack" then @lock.synchronize { drop_acked(result.body["seq"]) }
         when "answer" then on_answer(result.body)
         when "reattach" then @lost = :gap
-        when "problem" then warn_once(result.body["code"], "a record was not used: #{result.body["message"]}")
+        when "problem" then warn_once(result.body["code"], "the sidecar rejected a record: #{result.body["message"]}")
         end
         bytes = receive(@results, 0)
       end
@@ -323,10 +324,10 @@ module Tracker
 
     def on_answer(body)
       @lock.synchronize do
-        let_go(body["seq"]) if body["seq"]
+        drop_acked(body["seq"]) if body["seq"]
         question = @questions[body["id"]] or return
         if @acked < question.after
-          @lost = :gap # answered too early: something was missing; attach and ask again
+          @lost = :gap # answered before the records arrived: reattach and ask again
         else
           question.answer = body
           question.asked = false
@@ -335,9 +336,9 @@ module Tracker
       end
     end
 
-    def let_go(seq)
-      while @kept.first && @kept.first.seq <= seq
-        size = @kept.shift.frame.bytesize
+    def drop_acked(seq)
+      while @unacked.first && @unacked.first.seq <= seq
+        size = @unacked.shift.frame.bytesize
         @held -= size
         next unless @sent.positive?
 
@@ -347,18 +348,18 @@ module Tracker
       @acked = [@acked, seq].max
     end
 
-    # Notice a record that is asked for again and again: its bytes cannot be read, by damage or by a fault of ours.
-    # Another record takes its number.
+    # Replace a record that the sidecar requests again and again because it cannot read it: a +losses+ record takes its
+    # sequence number.
     def unstick(last)
       @stuck = [last, @lost == :gap && @stuck[0] == last ? @stuck[1] + 1 : 0]
-      return if @stuck[1] < MAX_STUCK || @kept.first&.seq != last + 1
+      return if @stuck[1] < MAX_STUCK || @unacked.first&.seq != last + 1
 
       lose("unreadable")
-      old = @kept.first.frame
-      @kept.first.frame = Codec.frame(Codec.encode("losses", @run, @client, last + 1,
+      old = @unacked.first.frame
+      @unacked.first.frame = Codec.frame(Codec.encode("losses", @run, @client, last + 1,
                                                    { counts: @losses, source: @client }))
-      @losses_said = true
-      @held += @kept.first.frame.bytesize - old.bytesize
+      @losses_reported = true
+      @held += @unacked.first.frame.bytesize - old.bytesize
     end
 
     def message(kind, body)
@@ -366,7 +367,7 @@ module Tracker
     end
 
     def new_socket(type)
-      socket = @context.socket(type) or raise Error.new("closed", "no socket could be made")
+      socket = @context.socket(type) or raise Error.new("closed", "cannot create a socket")
       @keys.each { |option, key| socket.setsockopt(option, key) }
       socket.setsockopt(ZMQ::LINGER, 0)
       socket.setsockopt(ZMQ::SNDHWM, 64)
@@ -374,7 +375,7 @@ module Tracker
       socket
     end
 
-    # Return a message, nil if none comes in time. Not every message is one part at the door; the last one counts.
+    # Return a message, or nil if none arrives in time.
     def receive(socket, seconds)
       if seconds.positive?
         poller = ZMQ::Poller.new

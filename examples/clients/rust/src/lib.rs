@@ -1,8 +1,8 @@
 //! A client of the sidecar's protocol, version 1 (sidecar/PROTOCOL.md).
 //!
-//! [`Run::log`] and its like number, encode and queue a record, and return: they never wait for the network. One
-//! background thread owns the sockets. It sends, takes acks, attaches again when it must, and sends again what is not
-//! acked. What does not fit into the memory it may use is counted, and said at the end.
+//! [`Run::log`] and similar functions number, encode and queue a record, and return: they never wait for the network.
+//! One background thread owns the sockets. It sends records, receives acks, reattaches when necessary, and resends
+//! unacked records. Records that do not fit into the memory limit are dropped, counted and reported by [`Run::finish`].
 //!
 //! ```no_run
 //! use tracker::{map, Options, Run};
@@ -31,14 +31,14 @@ use shared::{Ending, Shared, State};
 use wire::Writer;
 pub use wire::{Map, Value};
 
-/// What went wrong.
+/// An error of the tracker.
 #[derive(Clone, Debug)]
 pub enum Error {
     /// The sidecar refused: `code` is one of "Refusals" in PROTOCOL.md.
     Refused { code: String, message: String },
-    /// What was given cannot be logged.
+    /// The given value cannot be logged.
     Invalid(String),
-    /// No sidecar, no answer in time, or an answer that says so.
+    /// No sidecar, no answer in time, or an error in an answer.
     Unavailable(String),
 }
 
@@ -60,30 +60,30 @@ impl From<zmq::Error> for Error {
     }
 }
 
-/// Where to attach and who attaches. What is empty is left out.
+/// Where to attach, and how. Empty fields are omitted.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// The door's endpoint; empty: what `TRACKER_SIDECAR` says.
+    /// Endpoint of the control socket; empty: the value of `TRACKER_SIDECAR`.
     pub door: String,
     /// The run's id; empty: a random one.
     pub run: String,
     pub project: String,
     pub name: String,
     pub group: String,
-    /// Names this writer among several of one run.
+    /// Name of this writer among several of one run.
     pub label: String,
     pub program: String,
     /// `allow`, `must` or `never`; empty: the run is new or still open.
     pub resume: String,
-    /// The public key of a sidecar that encrypts, in Z85; empty: nothing is encrypted.
+    /// The public key of an encrypting sidecar, in Z85; empty: no encryption.
     pub server_key: String,
-    /// This client's own public and secret key, where the sidecar lists its clients; none: a new pair.
+    /// This client's own public and secret key, if the sidecar lists its clients; none: a new pair.
     pub keys: Option<(String, String)>,
-    /// Bound of what is kept until it is acked.
+    /// Maximum size of unacked records in memory.
     pub memory_bytes: usize,
-    /// How long [`Run::init`] waits for a sidecar.
+    /// Maximum wait of [`Run::init`] for a sidecar.
     pub attach_timeout: Duration,
-    /// How long [`Run::flush`], [`Run::state`] and [`Run::finish`] wait for an answer.
+    /// Maximum wait of [`Run::flush`], [`Run::state`] and [`Run::finish`] for an answer.
     pub timeout: Duration,
 }
 
@@ -116,13 +116,13 @@ pub struct Run {
 }
 
 impl Run {
-    /// Attach. An error if the door says no, or if no sidecar answers in time.
+    /// Attach. Fails if the sidecar refuses the client, or if no sidecar answers in time.
     pub fn init(mut options: Options) -> Result<Run, Error> {
         if options.door.is_empty() {
             options.door = std::env::var("TRACKER_SIDECAR").unwrap_or_default();
         }
         if !options.door.contains("://") {
-            let text = format!("'{}' is no endpoint of a door, such as tcp://127.0.0.1:5757", options.door);
+            let text = format!("'{}' is not an endpoint; it must be one such as tcp://127.0.0.1:5757", options.door);
             return Err(Error::Invalid(text));
         }
         if options.run.is_empty() {
@@ -167,8 +167,8 @@ impl Run {
         &self.shared.options.run
     }
 
-    /// Log metrics at the largest step so far and one more: numbers, booleans, strings; nested maps become keys with
-    /// dots. An error for a value that cannot be a metric, and for nothing else.
+    /// Log metrics at the largest step so far plus one: numbers, booleans, strings; nested maps become keys with
+    /// dots. An error if a value cannot be a metric, and for no other reason.
     pub fn log(&self, data: Map) -> Result<(), Error> {
         self.shared.log(None, data)
     }
@@ -188,38 +188,38 @@ impl Run {
         self.shared.add("summary", &map! {"set" => set}, false)
     }
 
-    /// Say how a metric is summed up: `map! {"summary" => vec!["max"], "goal" => "maximize"}`.
+    /// Define how a metric is summarized: `map! {"summary" => vec!["max"], "goal" => "maximize"}`.
     pub fn define(&self, metric: &str, mut how: Map) -> Result<(), Error> {
         how.insert("metric".into(), metric.into());
         self.shared.add("define", &how, false)
     }
 
-    /// Wait until all that was logged so far is durable.
+    /// Wait until all records logged so far are durable.
     pub fn flush(&self) -> Result<(), Error> {
         self.shared.ask("flush", Instant::now() + self.shared.options.timeout).map(|_| ())
     }
 
-    /// The run's state, once all that was logged so far is readable in the store.
+    /// The run's state, once all records logged so far are readable in the store.
     pub fn state(&self) -> Result<Value, Error> {
         let answer = self.shared.ask("state", Instant::now() + self.shared.options.timeout)?;
         Ok(answer.get("state").clone())
     }
 
-    /// Say how the run ended, wait until all is readable in the store, detach, and return the run's last state. An
-    /// error if something is still not durable at the end of the time; then it is lost.
+    /// Record the end state, wait until all records are readable in the store, detach, and return the final state. An
+    /// error if some records are not durable after the timeout; those are lost.
     pub fn finish(mut self, exit_code: i32) -> Result<Value, Error> {
         let state = if exit_code == 0 { "finished" } else { "failed" };
         self.leave(map! {"state" => state, "exit_code" => exit_code}, self.shared.options.timeout)
     }
 
-    /// How many records were lost, by reason.
+    /// Number of lost records by reason.
     pub fn losses(&self) -> BTreeMap<String, u64> {
         self.shared.lock().queue.counts.clone()
     }
 
     fn leave(&mut self, exit: Map, timeout: Duration) -> Result<Value, Error> {
         let deadline = Instant::now() + timeout;
-        self.shared.lock().queue.say_losses();
+        self.shared.lock().queue.report_losses();
         let answer = self.shared.add("exit", &exit, true).and_then(|()| self.shared.ask("state", deadline));
         self.end(if answer.is_ok() { Ending::Detach } else { Ending::Now });
         let mut state = self.shared.lock();
@@ -231,7 +231,7 @@ impl Run {
             eprintln!("tracker: {count} records of run {} were lost: {reason}", self.id());
         }
         if state.problems > 0 {
-            eprintln!("tracker: the sidecar could not use {} records of run {}", state.problems, self.id());
+            eprintln!("tracker: the sidecar rejected {} records of run {}", state.problems, self.id());
         }
         answer.map(|answer| answer.get("state").clone())
     }
@@ -239,7 +239,7 @@ impl Run {
     fn end(&mut self, ending: Ending) {
         self.shared.lock().ending = Some(ending);
         if let Some(thread) = self.thread.take() {
-            let _ = thread.join(); // if it panicked it has said so
+            let _ = thread.join(); // a panic has printed its message already
         }
     }
 }
@@ -256,7 +256,7 @@ impl Drop for Run {
     }
 }
 
-// -- who and where ----------------------------------------------------------------------------------------------------
+// -- identification ---------------------------------------------------------------------------------------------------
 
 /// Lower-case letters and digits. A `RandomState` is seeded by the operating system.
 fn random_id(length: usize) -> String {
@@ -271,8 +271,8 @@ fn random_id(length: usize) -> String {
 }
 
 fn host_name() -> String {
-    let found = std::fs::read_to_string("/proc/sys/kernel/hostname").or_else(|_| std::env::var("HOSTNAME"));
-    found.unwrap_or_default().trim().to_owned()
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").or_else(|_| std::env::var("HOSTNAME"));
+    name.unwrap_or_default().trim().to_owned()
 }
 
 fn put_text(map: &mut Map, key: &str, text: &str) {
@@ -281,7 +281,7 @@ fn put_text(map: &mut Map, key: &str, text: &str) {
     }
 }
 
-/// Check the keys; one pair is for all sockets of this client.
+/// Check the keys; all sockets of this client share one pair.
 fn make_keys(options: &mut Options) -> Result<(), Error> {
     if options.server_key.is_empty() {
         options.keys = None;
@@ -297,7 +297,7 @@ fn make_keys(options: &mut Options) -> Result<(), Error> {
     };
     for key in [&options.server_key, &public, &secret] {
         if key.len() != 40 {
-            return Err(Error::Invalid(format!("a key of {} characters; 40 of Z85", key.len())));
+            return Err(Error::Invalid(format!("a key must have 40 characters, not {}", key.len())));
         }
     }
     options.keys = Some((public, secret));

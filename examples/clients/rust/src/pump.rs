@@ -1,4 +1,4 @@
-//! The background thread: owns the sockets, sends, takes acks, attaches again when it must, and sends again.
+//! The background thread: owns the sockets, sends, receives acks, reattaches when necessary, and resends.
 
 use std::sync::Arc;
 use std::thread;
@@ -11,7 +11,7 @@ use crate::{host_name, map, put_text, Error};
 const TICK_MS: i64 = 5;
 const SILENCE: Duration = Duration::from_secs(2);
 const LONGEST_SILENCE: Duration = Duration::from_secs(16);
-const GIVE_UP_AFTER: u32 = 3; // times that the sidecar asks for the same record
+const MAX_REPEATED_REQUESTS: u32 = 3; // requests of the sidecar for the same record before it is replaced
 
 struct Channel {
     records: zmq::Socket,
@@ -23,15 +23,15 @@ pub struct Pump {
     shared: Arc<Shared>,
     context: zmq::Context,
     channel: Option<Channel>,
-    heard: Instant,                 // when a result came last
-    beat: Instant,                  // when something was sent last
-    waiting_since: Option<Instant>, // since when something is sent that is not acked or answered
+    heard: Instant,                 // time of the last result
+    beat: Instant,                  // time of the last send
+    waiting_since: Option<Instant>, // since when something sent is not acked or answered yet
     patience: Duration,
     expected: u64,
     times_expected: u32,
     refusals: u32,
     refused_since: Instant,
-    said_away: bool,
+    outage_reported: bool,
 }
 
 impl Pump {
@@ -49,7 +49,7 @@ impl Pump {
             times_expected: 0,
             refusals: 0,
             refused_since: now,
-            said_away: false,
+            outage_reported: false,
         }
     }
 
@@ -82,7 +82,7 @@ impl Pump {
         self.shared.lock().ending
     }
 
-    /// Send what is new and take what has come. Whether this channel is still the one to use.
+    /// Send new records and handle results. Returns whether this channel is still usable.
     fn turn(&mut self, channel: &Channel) -> Result<bool, Error> {
         self.send_records(channel)?;
         self.send_requests(channel)?;
@@ -127,9 +127,10 @@ impl Pump {
                 _ => {}
             }
         }
-        if again && !self.said_away && self.ending().is_none() {
-            self.said_away = true;
-            eprintln!("tracker: the sidecar at {} does not answer; records wait in memory", self.shared.options.door);
+        if again && !self.outage_reported && self.ending().is_none() {
+            self.outage_reported = true;
+            let door = &self.shared.options.door;
+            eprintln!("tracker: the sidecar at {door} does not answer; records are kept in memory");
         }
         Ok(())
     }
@@ -137,7 +138,7 @@ impl Pump {
     fn welcomed(&mut self, body: &Value) -> Result<(), Error> {
         let version = body.get("protocol").number().unwrap_or(0.0);
         if version != PROTOCOL as f64 {
-            let text = format!("the sidecar speaks version {version} of the protocol, this client version {PROTOCOL}");
+            let text = format!("the sidecar speaks protocol version {version}, this client version {PROTOCOL}");
             return Err(Error::Unavailable(text));
         }
         let door = self.shared.options.door.clone();
@@ -167,8 +168,8 @@ impl Pump {
         self.beat = self.heard;
         self.waiting_since = None;
         self.refusals = 0;
-        if std::mem::take(&mut self.said_away) {
-            eprintln!("tracker: attached again to {door}");
+        if std::mem::take(&mut self.outage_reported) {
+            eprintln!("tracker: reattached to {door}");
         }
         Ok(())
     }
@@ -186,7 +187,7 @@ impl Pump {
         if self.refusals == 0 {
             self.refused_since = Instant::now();
         }
-        // What passes by itself: a run that is about to be closed, and a sidecar that is about to let go of it.
+        // Temporary refusals: the run is being closed, or another sidecar is about to release it.
         let passes = match code {
             "closing" => true,
             "elsewhere" => again || self.refused_since.elapsed() < SILENCE,
@@ -207,7 +208,7 @@ impl Pump {
 
     fn detach(&mut self) -> Result<(), Error> {
         if let Some(channel) = self.channel.take() {
-            // The one message that is kept nowhere else: let it reach the wire.
+            // The detach message is not queued: give it time to be sent.
             channel.records.set_linger(1000)?;
             self.send_unnumbered(&channel, "detach", &Map::new())?;
         }
@@ -266,7 +267,7 @@ impl Pump {
         Ok(())
     }
 
-    /// Whether the channel is still the one to use.
+    /// Returns whether the channel is still usable.
     fn take_results(&mut self, channel: &Channel) -> Result<bool, Error> {
         let mut patience_ms = TICK_MS;
         while let Some(message) = receive(&channel.results, patience_ms)? {
@@ -274,7 +275,7 @@ impl Pump {
             if let Some((kind, client, body)) = wire::decode_record(&message) {
                 self.heard = Instant::now();
                 if client != self.shared.writer.client {
-                    return Ok(false); // another client's: we were considered gone, and our port is now its port
+                    return Ok(false); // another client's result: we were considered dead, and our port was reassigned
                 }
                 if !self.take(&kind, &body) {
                     return Ok(false);
@@ -296,7 +297,7 @@ impl Pump {
                 let number = body.get("id").count().unwrap_or(0);
                 if let Some(request) = state.requests.get_mut(&number) {
                     if seq < request.wanted {
-                        request.sent = false; // there was a gap: ask again, behind what is sent again
+                        request.sent = false; // records were missing: ask again after they are resent
                     } else {
                         request.answer = Some(body.clone());
                         shared.changed.notify_all();
@@ -318,14 +319,14 @@ impl Pump {
         true
     }
 
-    /// A record is missing. Whether to attach again.
+    /// A record is missing. Returns whether to reattach.
     fn missing(&mut self, state: &mut State, expected: u64) -> bool {
         if expected <= state.queue.durable {
-            return false; // it was on its way while we attached
+            return false; // sent before we reattached
         }
         self.times_expected = if expected == self.expected { self.times_expected + 1 } else { 1 };
         self.expected = expected;
-        if self.times_expected >= GIVE_UP_AFTER {
+        if self.times_expected >= MAX_REPEATED_REQUESTS {
             self.times_expected = 0;
             state.queue.give_up(expected);
         }
@@ -347,7 +348,7 @@ impl Pump {
     }
 }
 
-/// Send without waiting. Whether ZeroMQ took it.
+/// Send without waiting. Returns whether ZeroMQ accepted the message.
 fn try_send(socket: &zmq::Socket, message: &[u8]) -> Result<bool, Error> {
     match socket.send(message, zmq::DONTWAIT) {
         Ok(()) => Ok(true),
@@ -356,7 +357,7 @@ fn try_send(socket: &zmq::Socket, message: &[u8]) -> Result<bool, Error> {
     }
 }
 
-/// The next message, if one comes in time.
+/// The next message, if one arrives in time.
 fn receive(socket: &zmq::Socket, patience_ms: i64) -> Result<Option<Vec<u8>>, Error> {
     match socket.poll(zmq::POLLIN, patience_ms).and_then(|_| socket.recv_bytes(zmq::DONTWAIT)) {
         Ok(message) => Ok(Some(message)),
@@ -365,7 +366,7 @@ fn receive(socket: &zmq::Socket, patience_ms: i64) -> Result<Option<Vec<u8>>, Er
     }
 }
 
-/// Where this process's id is valid.
+/// The machine on which this process's id is valid.
 fn place() -> String {
     let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id");
     match (boot, std::fs::read_link("/proc/self/ns/pid")) {
@@ -374,7 +375,7 @@ fn place() -> String {
     }
 }
 
-/// An endpoint whose host is `*` is at the host where the door was reached.
+/// Replaces the host `*` of an endpoint by the host of the control socket.
 fn reachable(endpoint: &str, door: &str) -> String {
     match (endpoint.strip_prefix("tcp://*:"), door.rfind(':')) {
         (Some(port), Some(end)) if door.starts_with("tcp://") => format!("{}:{port}", &door[..end]),

@@ -1,4 +1,4 @@
-//! The queue of what is not acked. Knows nothing of sockets or threads: its owner locks it.
+//! The queue of unacked records. Does not know about sockets or threads: its owner locks it.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -6,22 +6,22 @@ use crate::wire::{self, Map, Value, Writer};
 use crate::{map, Error};
 
 const IN_FLIGHT_BYTES: usize = 4 << 20; // sent and not acked
-const BATCH_BYTES: usize = 256 << 10; // of one message
-const ENTRY_BYTES: usize = 64; // what a queued record costs beside its bytes
-const RESERVED_BYTES: usize = 64 << 10; // for the last words of a run, when the memory is full
+const BATCH_BYTES: usize = 256 << 10; // maximum size of a message
+const ENTRY_BYTES: usize = 64; // overhead of a queued record
+const RESERVED_BYTES: usize = 64 << 10; // for the final records of a run when the memory is full
 
-/// Records from the moment they have a number until they are acked.
+/// Records with a sequence number that are not acked yet.
 pub struct Queue {
     writer: Writer,
     bound_bytes: usize,
     pub frames: VecDeque<Vec<u8>>, // the records durable + 1 to last
     bytes: usize,
-    pub sent: usize, // how many of them, from the front, are sent
+    pub sent: usize, // number of them that are sent, from the front
     pub in_flight_bytes: usize,
     pub durable: u64,
     pub last: u64,
     pub counts: BTreeMap<String, u64>,
-    said: BTreeMap<String, u64>,
+    reported: BTreeMap<String, u64>,
 }
 
 impl Queue {
@@ -36,22 +36,22 @@ impl Queue {
             durable: 0,
             last: 0,
             counts: BTreeMap::new(),
-            said: BTreeMap::new(),
+            reported: BTreeMap::new(),
         }
     }
 
-    /// Number, encode and keep a record, or count it as lost.
-    pub fn add(&mut self, kind: &str, body: &[u8], last_words: bool) -> Result<(), Error> {
-        if self.bytes < self.bound_bytes / 2 && !last_words {
-            self.say_losses();
+    /// Number, encode and queue a record, or count it as lost.
+    pub fn add(&mut self, kind: &str, body: &[u8], is_final: bool) -> Result<(), Error> {
+        if self.bytes < self.bound_bytes / 2 && !is_final {
+            self.report_losses();
         }
         let frame = self.writer.framed(kind, self.last + 1, body);
         let size = wire::record_bytes(&frame);
         if size > wire::MAX_RECORD_BYTES {
-            let text = format!("a '{kind}' record of {size} bytes; at most {} are allowed", wire::MAX_RECORD_BYTES);
+            let text = format!("a '{kind}' record has {size} bytes; at most {} are allowed", wire::MAX_RECORD_BYTES);
             return Err(Error::Invalid(text));
         }
-        let bound = self.bound_bytes + if last_words { RESERVED_BYTES } else { 0 };
+        let bound = self.bound_bytes + if is_final { RESERVED_BYTES } else { 0 };
         if self.bytes + frame.len() + ENTRY_BYTES > bound {
             self.lose("memory full", 1);
         } else {
@@ -70,22 +70,22 @@ impl Queue {
         *self.counts.entry(reason.to_owned()).or_default() += count;
     }
 
-    /// A `losses` record, if there is something that none has said yet.
-    pub fn say_losses(&mut self) {
-        if self.counts != self.said {
+    /// Queue a `losses` record if there are losses that were not reported yet.
+    pub fn report_losses(&mut self) {
+        if self.counts != self.reported {
             let frame = self.losses_frame(self.last + 1);
             self.push(frame);
         }
     }
 
     fn losses_frame(&mut self, seq: u64) -> Vec<u8> {
-        self.said = self.counts.clone();
+        self.reported = self.counts.clone();
         let counts: Map = self.counts.iter().map(|(reason, count)| (reason.clone(), Value::UInt(*count))).collect();
         let body = map! {"counts" => counts, "source" => self.writer.client.as_str()};
         self.writer.framed("losses", seq, &wire::encode_body(&body).expect("three levels"))
     }
 
-    /// Everything up to `seq` is durable. Whether that is news.
+    /// Drop the records up to `seq`, which are durable. Returns whether there were any.
     pub fn acked(&mut self, seq: u64) -> bool {
         let before = self.durable;
         while self.durable < seq {
@@ -103,7 +103,7 @@ impl Queue {
         self.durable > before
     }
 
-    /// The next message, as many records as fit, in order, and how many they are.
+    /// The next message, as many records as fit, in order, and their number.
     pub fn batch(&self) -> (Vec<u8>, usize) {
         let mut message = Vec::new();
         let mut count = 0;
@@ -125,7 +125,7 @@ impl Queue {
         self.in_flight_bytes = 0;
     }
 
-    /// Put a `losses` record in the place of one that the sidecar cannot read.
+    /// Replace a record that the sidecar cannot read by a `losses` record.
     pub fn give_up(&mut self, seq: u64) {
         if seq > self.durable && seq <= self.last {
             self.lose("unreadable", 1);

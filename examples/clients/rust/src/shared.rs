@@ -1,4 +1,4 @@
-//! What the callers and the thread share, under one lock: the queue, what was asked, and how it stands.
+//! The state shared by callers and the background thread, under one lock: queue, requests and status.
 
 use std::collections::BTreeMap;
 use std::sync::{Condvar, Mutex, MutexGuard};
@@ -16,7 +16,7 @@ pub enum Ending {
 
 pub struct Request {
     pub ask: &'static str,
-    pub wanted: u64, // the number that must be durable when it is answered
+    pub wanted: u64, // the sequence number that must be durable before the answer
     pub sent: bool,
     pub answer: Option<Value>,
 }
@@ -27,7 +27,7 @@ pub struct State {
     pub last_request: u64,
     pub next_step: i64,
     pub problems: u64,
-    pub attached: bool, // once, at least
+    pub attached: bool, // at least once
     pub failure: Option<Error>,
     pub last_refusal: Option<String>,
     pub ending: Option<Ending>,
@@ -65,11 +65,11 @@ impl Shared {
         self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
-    /// Wait until `done` says so, the thread has failed, or it is too late.
+    /// Wait until `done` returns true, the thread fails, or the deadline passes.
     fn wait(&self, deadline: Instant, done: impl Fn(&State) -> bool) -> MutexGuard<'_, State> {
-        let left = deadline.saturating_duration_since(Instant::now());
+        let remaining = deadline.saturating_duration_since(Instant::now());
         let waited =
-            self.changed.wait_timeout_while(self.lock(), left, |state| state.failure.is_none() && !done(state));
+            self.changed.wait_timeout_while(self.lock(), remaining, |state| state.failure.is_none() && !done(state));
         waited.unwrap_or_else(|poisoned| poisoned.into_inner()).0
     }
 
@@ -81,22 +81,22 @@ impl Shared {
             None if state.attached => Ok(()),
             None => {
                 let encrypted = !self.options.server_key.is_empty();
-                let silent = if encrypted { ", is it running, and is this its key?" } else { ", is it running?" };
+                let silent = if encrypted { ": is it running, and is this its key?" } else { ": is it running?" };
                 let why = state.last_refusal.as_ref().map_or(silent.into(), |text| format!(": {text}"));
                 let door = &self.options.door;
-                Err(Error::Unavailable(format!("no sidecar let us in at {door} within {} s{why}", timeout.as_secs())))
+                Err(Error::Unavailable(format!("cannot attach at {door} within {} s{why}", timeout.as_secs())))
             }
         }
     }
 
-    pub fn add(&self, kind: &str, body: &Map, last_words: bool) -> Result<(), Error> {
+    pub fn add(&self, kind: &str, body: &Map, is_final: bool) -> Result<(), Error> {
         let body = wire::encode_body(body).map_err(Error::Invalid)?;
         let mut state = self.lock();
         if state.failure.is_some() {
             state.queue.lose("refused", 1);
             return Ok(());
         }
-        state.queue.add(kind, &body, last_words)
+        state.queue.add(kind, &body, is_final)
     }
 
     pub fn log(&self, step: Option<i64>, data: Map) -> Result<(), Error> {
@@ -111,7 +111,7 @@ impl Shared {
         self.add("log", &map! {"step" => step, "data" => flat}, false)
     }
 
-    /// Ask, and wait for the answer, which comes when all that is queued now is durable.
+    /// Send a request, and wait for the answer, which comes once all queued records are durable.
     pub fn ask(&self, what: &'static str, deadline: Instant) -> Result<Value, Error> {
         let number = {
             let mut state = self.lock();
@@ -143,7 +143,7 @@ fn flatten(data: Map, prefix: &str, out: &mut Map) -> Result<(), Error> {
     for (name, value) in data {
         let key = format!("{prefix}{name}");
         match value {
-            _ if name.is_empty() => return Err(Error::Invalid("a metric's key is empty".into())),
+            _ if name.is_empty() => return Err(Error::Invalid("a metric key must not be empty".into())),
             Value::Map(inner) if !inner.contains_key("_type") => flatten(inner, &format!("{key}."), out)?,
             Value::Nil | Value::List(_) => {
                 let what = if value == Value::Nil { "nil" } else { "a list" };

@@ -1,4 +1,4 @@
-//! The bytes of the protocol: plain data, records, frames. Knows nothing of sockets, threads or time-outs.
+//! Encodes and decodes the protocol: plain data, records, frames. Does not know about sockets, threads or timeouts.
 
 use std::collections::BTreeMap;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -7,12 +7,12 @@ use rmp::{decode, encode, Marker};
 
 /// Version of the protocol that this client speaks.
 pub const PROTOCOL: i64 = 1;
-/// The largest record that a sidecar takes, in bytes.
+/// Maximum size of a record, in bytes.
 pub const MAX_RECORD_BYTES: usize = 8_388_608;
 const MAX_DEPTH: usize = 16;
 const HEAD_BYTES: usize = 8;
 
-/// What a record's body, a configuration or a summary is made of.
+/// The values of a record's body, a configuration or a summary.
 pub type Map = BTreeMap<String, Value>;
 
 /// Plain data. A float stays a float on the wire, also 0.0 and 1.0, and an integer stays an integer.
@@ -31,7 +31,7 @@ pub enum Value {
 static NIL: Value = Value::Nil;
 
 impl Value {
-    /// What is under this key; `Nil` if there is no such key, or if this is no map.
+    /// The value of this key; `Nil` if the key is missing or this is not a map.
     pub fn get(&self, key: &str) -> &Value {
         match self {
             Value::Map(map) => map.get(key).unwrap_or(&NIL),
@@ -39,7 +39,7 @@ impl Value {
         }
     }
 
-    /// The number as a float, if this is one.
+    /// The number as a float, if this is a number.
     pub fn number(&self) -> Option<f64> {
         match *self {
             Value::Int(number) => Some(number as f64),
@@ -58,7 +58,7 @@ impl Value {
         }
     }
 
-    /// The text; empty if this is none.
+    /// The text; empty if this is not a string.
     pub fn text(&self) -> &str {
         match self {
             Value::Text(text) => text,
@@ -160,7 +160,7 @@ fn write_value(out: &mut Vec<u8>, value: &Value, level: usize) -> Result<(), Str
 
 fn check_level(level: usize) -> Result<(), String> {
     if level > MAX_DEPTH {
-        return Err(format!("more than {MAX_DEPTH} levels of maps and lists"));
+        return Err(format!("nested more than {MAX_DEPTH} levels deep"));
     }
     Ok(())
 }
@@ -170,7 +170,7 @@ pub fn unix_time() -> f64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |time| time.as_secs_f64())
 }
 
-/// Whose records these are.
+/// The run and client of the records.
 #[derive(Clone, Debug)]
 pub struct Writer {
     pub run: String,
@@ -178,14 +178,14 @@ pub struct Writer {
 }
 
 impl Writer {
-    /// One bare record, with a body that is msgpack already.
+    /// One bare record with an encoded body.
     pub fn bare(&self, kind: &str, seq: u64, body: &[u8]) -> Vec<u8> {
         let mut out = Vec::with_capacity(64 + self.run.len() + body.len());
         self.write(&mut out, kind, seq, body);
         out
     }
 
-    /// One record behind the head of a frame.
+    /// One framed record.
     pub fn framed(&self, kind: &str, seq: u64, body: &[u8]) -> Vec<u8> {
         let mut out = Vec::with_capacity(64 + self.run.len() + body.len());
         out.extend([0xC1, 0, 0, 0, 0, 0, 0, 0]);
@@ -213,7 +213,7 @@ pub fn record_bytes(frame: &[u8]) -> usize {
     frame.len() - HEAD_BYTES
 }
 
-/// Kind, client and body of a bare record; None if it is not a valid record, since such a one is ignored.
+/// Kind, client and body of a bare record; None if the record is invalid, since clients ignore those.
 pub fn decode_record(mut bytes: &[u8]) -> Option<(String, String, Value)> {
     let elements = match read_value(&mut bytes, 0)? {
         Value::List(elements) if elements.len() == 6 => elements,
@@ -253,7 +253,7 @@ fn read_value(bytes: &mut &[u8], level: usize) -> Option<Value> {
         }
         Marker::Bin8 | Marker::Bin16 | Marker::Bin32 => {
             let length = decode::read_bin_len(bytes).ok()?;
-            take(bytes, length).map(|_| Value::Nil) // this client has no use for bytes
+            take(bytes, length).map(|_| Value::Nil) // this client does not use bytes
         }
         Marker::FixArray(_) | Marker::Array16 | Marker::Array32 => {
             let length = decode::read_array_len(bytes).ok()?;
@@ -278,9 +278,9 @@ fn take<'a>(bytes: &mut &'a [u8], length: u32) -> Option<&'a [u8]> {
     if bytes.len() < length {
         return None;
     }
-    let (found, rest) = bytes.split_at(length);
+    let (head, rest) = bytes.split_at(length);
     *bytes = rest;
-    Some(found)
+    Some(head)
 }
 
 const CRC_TABLE: [u32; 256] = crc_table();

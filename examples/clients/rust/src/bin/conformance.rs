@@ -1,4 +1,4 @@
-//! The program that shows a client to be one: logs what is agreed, and checks what the sidecar made of it.
+//! The program that the conformance kit runs: logs the agreed values, and checks the state that the sidecar returns.
 //!
 //!     conformance --door ENDPOINT --run ID --steps N --interval MS [--label L] [--project P]
 

@@ -1,4 +1,4 @@
-//! Logistic regression by gradient descent on two clouds of made-up points; every number that is logged is computed
+//! Logistic regression by gradient descent on two clouds of generated points; all logged numbers are computed
 //! here.
 //!
 //!     train --door ENDPOINT --run ID [--steps N] [--server-key KEY]
@@ -18,7 +18,7 @@ struct Point {
     upper: bool,
 }
 
-/// A xorshift generator (Marsaglia, <https://doi.org/10.18637/jss.v008.i14>): enough to make up points with.
+/// A xorshift generator (Marsaglia, <https://doi.org/10.18637/jss.v008.i14>): good enough to generate points.
 struct Random(u64);
 
 impl Random {
@@ -29,7 +29,7 @@ impl Random {
         (self.0 >> 11) as f64 / (1u64 << 53) as f64
     }
 
-    /// Nearly normal: the sum of twelve uniform numbers has the variance 1.
+    /// Approximately normal: the sum of twelve uniform numbers has variance 1.
     fn normal(&mut self) -> f64 {
         (0..12).map(|_| self.uniform()).sum::<f64>() - 6.0
     }
@@ -53,7 +53,7 @@ struct Model {
 }
 
 impl Model {
-    /// One step down the gradient; returns the mean cross-entropy and the share of right answers before it.
+    /// One gradient step; returns the mean cross-entropy and the accuracy before it.
     fn train(&mut self, points: &[Point]) -> (f64, f64) {
         let (mut loss, mut right, mut dx, mut dy, mut db) = (0.0, 0.0, 0.0, 0.0, 0.0);
         for point in points {
