@@ -320,10 +320,10 @@ def _read_file(path: Path) -> dict[str, Any]:
         content = path.read_text()
     except (FileNotFoundError, NotADirectoryError):
         return {}
-    except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(
-            f"settings file {path} cannot be read: {getattr(error, 'strerror', None) or error}"
-        ) from error
+    except OSError as error:
+        raise SettingsError(f"settings file {path} cannot be read: {error.strerror or error}") from error
+    except UnicodeDecodeError as error:
+        raise SettingsError(f"settings file {path} cannot be read: {error}") from error
     # The parser's own section of defaults has a name that no file can have, so that [DEFAULT] is a section like others.
     parser = configparser.ConfigParser(interpolation=None, default_section="")
     try:

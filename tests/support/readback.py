@@ -52,7 +52,7 @@ class ReadBack:
         store = StoreReader(directory / "store.db")
         self.state = store.state()
         self.rows: list[StoredRow] = []
-        for block in store.columns():
+        for block in sorted(store.columns(), key=lambda block: block.first):  # they come ordered by step
             data: list[dict[str, Any]] = [{} for _ in block.steps]
             for key, (present, values) in block.columns.items():
                 for index, value in zip(range(len(data)) if present is None else present, values, strict=True):

@@ -11,16 +11,22 @@ from typing import TextIO
 def show(text: str, stream: TextIO | None = None) -> None:
     """Write `text` as it is to `stream` (None: standard error), if possible.
 
+    In a Jupyter kernel None means standard output, because a notebook shows standard error as if it were an error.
     Characters that the stream's encoding lacks are written as ``?``.
     """
     with contextlib.suppress(OSError, ValueError, AttributeError):  # AttributeError: it is None, or a stand-in
-        to = stream if stream is not None else sys.stderr
+        to = stream if stream is not None else sys.stdout if _in_kernel() else sys.stderr
         try:
             to.write(text)
         except UnicodeEncodeError:
             encoding = to.encoding or "ascii"
             to.write(text.encode(encoding, "replace").decode(encoding))
         to.flush()
+
+
+def _in_kernel() -> bool:
+    """Whether what this process prints becomes the output of a notebook's cell."""
+    return "ipykernel" in sys.modules and type(sys.stdout).__module__.startswith("ipykernel.")
 
 
 def is_terminal(stream: TextIO | None = None) -> bool:

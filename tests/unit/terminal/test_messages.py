@@ -1,0 +1,43 @@
+"""Messages to people: which stream they go to, and that none fails."""
+
+from __future__ import annotations
+
+import io
+import sys
+from types import ModuleType
+
+import pytest
+
+from tracker.terminal.messages import show
+
+
+class KernelStream(io.StringIO):
+    """Standard output as a Jupyter kernel replaces it."""
+
+    __module__ = "ipykernel.iostream"
+
+
+def test_messages_go_to_standard_error(capsys: pytest.CaptureFixture[str]) -> None:
+    show("to people\n")
+    assert capsys.readouterr() == ("", "to people\n")
+
+
+def test_in_a_kernel_they_go_to_standard_output(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "ipykernel", ModuleType("ipykernel"))
+    show("imported only\n")
+    cell = KernelStream()
+    monkeypatch.setattr(sys, "stdout", cell)
+    show("to people\n")
+    monkeypatch.undo()
+    assert cell.getvalue() == "to people\n" and capsys.readouterr().err == "imported only\n"
+
+
+def test_a_stream_that_cannot_be_written_harms_nothing() -> None:
+    closed = io.StringIO()
+    closed.close()
+    show("lost", closed)
+    ascii_only = io.TextIOWrapper(io.BytesIO(), encoding="ascii", write_through=True)
+    show("a · b", ascii_only)
+    assert ascii_only.buffer.getvalue() == b"a ? b"  # type: ignore[attr-defined]
