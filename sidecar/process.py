@@ -118,7 +118,7 @@ def serve(
         cannot be bound. OSError: the root cannot be written.
     """
     from sidecar.protocol.keys import read_key_pair
-    from sidecar.server.access import Access
+    from sidecar.server.access import CurveAccess
 
     set_up_log()
     if key is None and clients is not None:
@@ -128,7 +128,7 @@ def serve(
             f"{endpoints.control} can be reached from other machines: give --key (made by 'sidecar keygen'), "
             "or say --insecure"
         )
-    access = Access(read_key_pair(key), clients) if key is not None else None
+    access = CurveAccess(read_key_pair(key), clients) if key is not None else None
     addresses = parse_sinks(sinks)
     make_root(root)
     directory = root / SIDECARS_NAME

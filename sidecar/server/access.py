@@ -1,7 +1,7 @@
-"""Access: which clients may connect to a sidecar with CURVE. Runs on the HandlerThread. Knows keys, not records.
+"""Access: which clients may connect to a sidecar. Runs on the HandlerThread. Knows keys, not records.
 
-Without a list of clients, every client that knows the sidecar's public key may connect. Each connection is identified
-by its key, so that no client can write as another.
+`CurveAccess` encrypts, `OpenAccess` does not. With CURVE and without a list of clients, every client that knows the
+sidecar's public key may connect. Each connection is identified by its key, so that no client can write as another.
 """
 
 from __future__ import annotations
@@ -24,8 +24,35 @@ _MAX_LOGGED = 1000
 """Maximum number of refusals whose last log line is remembered."""
 
 
-class Access:
-    """Answers the handshakes of a sidecar's sockets.
+class OpenAccess:
+    """Access without encryption: admits every client that can reach the sidecar.
+
+    Attributes:
+        keys: None.
+        refused: number of failed handshakes by reason: ``"protocol"`` (the client encrypts).
+    """
+
+    keys: KeyPair | None = None
+
+    def __init__(self) -> None:
+        self.refused: dict[str, int] = {}
+
+    def open(self) -> Gate | None:
+        """Return None: there is no handshake to answer."""
+        return None
+
+    def failed(self, refusal: str) -> None:
+        """Count a failed handshake."""
+        if not self.refused:
+            _log.warning("a handshake failed: the client encrypts and this sidecar does not, or it disconnected")
+        self.refused["protocol"] = self.refused.get("protocol", 0) + 1
+
+    def close(self) -> None:
+        return
+
+
+class CurveAccess(OpenAccess):
+    """Access with CURVE: answers the handshakes of a sidecar's sockets.
 
     Args:
         keys: the sidecar's key pair.
@@ -41,8 +68,8 @@ class Access:
     """
 
     def __init__(self, keys: KeyPair, clients: Path | None = None) -> None:
-        self.keys = keys
-        self.refused: dict[str, int] = {}
+        super().__init__()
+        self.keys: KeyPair = keys
         self._path = clients
         self._stamp: tuple[int, ...] | None = None
         self._listed: frozenset[str] = frozenset()

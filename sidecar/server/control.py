@@ -20,7 +20,7 @@ from sidecar.protocol.codec import decode_envelope, encode
 from sidecar.protocol.connection import machine_id
 from sidecar.protocol.errors import ChannelError, RecordError, RefusedError
 from sidecar.protocol.records import KINDS, Body, Record
-from sidecar.server.access import Access
+from sidecar.server.access import OpenAccess
 from sidecar.server.endpoints import Endpoints
 from sidecar.server.results import ResultSockets
 
@@ -48,7 +48,7 @@ class ControlSocket:
         channel: the bound ROUTER socket.
         records_endpoint: where clients push their records.
         endpoints: where the sidecar is bound.
-        access: which clients may connect; None: connections are not encrypted.
+        access: which clients may connect.
         sessions: attaches clients.
         results: the clients' result sockets.
         call: queues a call of a function on the HandlerThread.
@@ -61,7 +61,7 @@ class ControlSocket:
         channel: Channel,
         records_endpoint: str,
         endpoints: Endpoints,
-        access: Access | None,
+        access: OpenAccess,
         sessions: Sessions,
         results: ResultSockets,
         call: Callable[[Callable[[], None]], None],
@@ -120,7 +120,7 @@ class ControlSocket:
         self._stop()
 
     def _may_stop(self, key: str) -> bool:
-        if self._access is not None:
+        if self._access.keys is not None:
             return key == self._access.keys.public
         return self._endpoints.local
 

@@ -46,7 +46,7 @@ from sidecar.protocol.layout import RUNS_NAME
 from sidecar.protocol.records import Body, Record
 from sidecar.protocol.sink_address import SinkAddress, parse_sink
 from sidecar.protocol.sink_progress import all_progress
-from sidecar.server.access import Access
+from sidecar.server.access import OpenAccess
 from sidecar.server.call_queue import CallQueue
 from sidecar.server.control import ControlSocket
 from sidecar.server.endpoints import Endpoints
@@ -103,13 +103,12 @@ class Server:
         endpoints: Endpoints,
         parent: int | None = None,
         durability: str = "os",
-        access: Access | None = None,
+        access: OpenAccess | None = None,
         sinks: Iterable[SinkAddress] = (),
     ) -> None:
         self._connection_file = connection_file
         self._endpoints = endpoints
-        self._access = access
-        self._encrypted_refused = 0
+        self._access = access or OpenAccess()
         self._parent = parent
         self._pressed_until = 0.0
         self._parent_lives = parent is not None
@@ -137,7 +136,7 @@ class Server:
         self._stopping = False
         self._status = Status(root, self._intake, self._sessions, self._writer, self._sender, self._sink_senders)
         self._ready: queue.SimpleQueue[BaseException | None] = queue.SimpleQueue()
-        self._results = ResultSockets(endpoints, access.keys if access is not None else None)
+        self._results = ResultSockets(endpoints, self._access.keys)
         self._resources = contextlib.ExitStack()
         self._watch = ProcessWatch()
         self._watched: dict[str, Session] = {}
@@ -237,24 +236,15 @@ class Server:
     def _open(self) -> None:
         self._resources.callback(self._watch.close)
         self._poll = channels.Poll()
-        keys = self._access.keys if self._access is not None else None
-        if self._access is not None:
-            self._resources.callback(self._access.close)
+        keys = self._access.keys
+        self._resources.callback(self._access.close)
         self._records = channels.pull(_RECORDS_QUEUED, keys)
         self._resources.callback(self._records.close)
         control = channels.router(keys)
         self._resources.callback(control.close, _LAST_ANSWER_SECONDS)
         self._resources.callback(self._results.close)
         self._special: dict[channels.Channel, Callable[[], None]] = {}
-        if self._access is not None:
-            gate = self._access.open()
-            self._special[gate.channel] = gate.answer
-            for channel in (control, self._records):
-                handshakes = channel.watch_handshakes()
-                self._special[handshakes] = partial(self._on_handshakes, handshakes)
-        elif self._endpoints.control.startswith("tcp://"):
-            handshakes = control.watch_handshakes()
-            self._special[handshakes] = partial(self._on_handshakes, handshakes)
+        self._watch_handshakes(control)
         endpoint = self._endpoints.bind_control(control)
         self._records_endpoint = self._endpoints.bind(self._records, "records")
         self._special[control] = ControlSocket(
@@ -285,6 +275,17 @@ class Server:
             keys.public if keys is not None else None,
         )
         write_connection(self._connection_file, connection)
+
+    def _watch_handshakes(self, control: channels.Channel) -> None:
+        """Answer the handshakes of an encrypting sidecar, and learn of those that fail."""
+        gate = self._access.open()
+        watched = [control] if self._endpoints.control.startswith("tcp://") else []
+        if gate is not None:
+            self._special[gate.channel] = gate.answer
+            watched = [control, self._records]
+        for channel in watched:
+            handshakes = channel.watch_handshakes()
+            self._special[handshakes] = partial(self._on_handshakes, handshakes)
 
     def _loop(self) -> None:
         wait = 0.0
@@ -351,19 +352,14 @@ class Server:
 
     def _receive(self) -> tuple[bytes, str | None] | None:
         """Return the next message and the public key it came with (None without encryption), or None."""
-        if self._access is not None:
+        if self._access.keys is not None:
             return self._records.receive_from()
         message = self._records.receive()
         return (message, None) if message is not None else None
 
     def _on_handshakes(self, handshakes: channels.Channel) -> None:
         for refusal in handshakes.refusals():
-            if self._access is not None:
-                self._access.failed(refusal)
-                continue
-            if not self._encrypted_refused:
-                _log.warning("a handshake failed: the client encrypts and this sidecar does not, or it disconnected")
-            self._encrypted_refused += 1
+            self._access.failed(refusal)
 
     def _regulate(self) -> None:
         """Stop reading records while the log is behind; resume when it has caught up."""
@@ -428,11 +424,6 @@ class Server:
         elif isinstance(key, Session):
             self._sessions.detach(key)
 
-    def _handshakes_refused(self) -> dict[str, int]:
-        if self._access is not None:
-            return dict(self._access.refused)
-        return {"protocol": self._encrypted_refused} if self._encrypted_refused else {}
-
     @property
     def unwritten_bytes(self) -> int:
         """Bytes that were received and are not in a log yet."""
@@ -440,5 +431,5 @@ class Server:
 
     def status(self) -> Body:
         """Return the body of the answer to ``status``."""
-        encrypted = self._access is not None
-        return self._status.body(self._records_endpoint, self._handshakes_refused(), encrypted=encrypted)
+        encrypted = self._access.keys is not None
+        return self._status.body(self._records_endpoint, dict(self._access.refused), encrypted=encrypted)

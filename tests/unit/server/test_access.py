@@ -14,7 +14,7 @@ from sidecar.protocol.channels import Channel, Gate, new_key_pair
 from sidecar.protocol.errors import KeyFileError
 from sidecar.protocol.keys import KeyPair, Security
 from sidecar.server import access as access_module
-from sidecar.server.access import Access
+from sidecar.server.access import CurveAccess
 from tests.support import wait_until
 
 SERVER, ANNA, BERT, OTHER = (new_key_pair() for _ in range(4))
@@ -24,7 +24,7 @@ class RecordSocket:
     """A record socket with an `Access`; `step` does what the sidecar's loop does."""
 
     def __init__(self, clients: Path | None = None) -> None:
-        self.access = Access(SERVER, clients)
+        self.access = CurveAccess(SERVER, clients)
         self.gate: Gate = self.access.open()
         self.records = channels.pull(security=SERVER)
         self.handshakes = self.records.watch_handshakes()
@@ -160,7 +160,7 @@ def test_the_previous_list_is_used_when_it_becomes_unreadable(
 
 def test_a_list_that_cannot_be_read_at_the_start_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(KeyFileError, match="missing"):
-        Access(SERVER, tmp_path / "missing.txt")
+        CurveAccess(SERVER, tmp_path / "missing.txt")
 
 
 def test_a_refusal_is_logged_again_after_a_minute(

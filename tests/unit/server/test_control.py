@@ -13,6 +13,7 @@ from sidecar.protocol import PROTOCOL_VERSION, channels
 from sidecar.protocol.codec import decode, encode
 from sidecar.protocol.errors import RecordError
 from sidecar.protocol.records import Body, Record
+from sidecar.server.access import OpenAccess
 from sidecar.server.control import ControlSocket, read_request
 from sidecar.server.endpoints import Endpoints
 from sidecar.server.results import ResultSockets
@@ -35,7 +36,7 @@ class Control:
             self.router,
             "tcp://127.0.0.1:1",
             self.endpoints,
-            None,
+            OpenAccess(),
             self.stages.sessions,
             self.results,
             self.calls.append,
