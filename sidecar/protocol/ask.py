@@ -74,6 +74,7 @@ def _refused(failure: str, security: Security | None) -> str:
         return "encrypts: give its public key (sidecar_key=, TRACKER_SIDECAR_KEY, --key)"
     if failure == "key":
         return f"does not list this client's public key, {security.own.public} (client_key= names your key file)"
+    wrong = f"has another key than {security.server}, the one given (sidecar_key=, TRACKER_SIDECAR_KEY, --key)"
     if failure == "cut":
-        return f"has another key than {security.server}, or does not encrypt, or something in between cuts connections"
-    return f"has another key than {security.server}, or does not encrypt"
+        return f"{wrong}, or does not encrypt, or something in between cuts connections"
+    return f"{wrong}, or does not encrypt"
