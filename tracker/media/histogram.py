@@ -71,10 +71,10 @@ class Histogram(Media):
     def _count(self, numbers: list[float], num_bins: int) -> None:
         finite = [number for number in numbers if math.isfinite(number)]
         self.left_out = len(numbers) - len(finite)
-        low, width = self._set_edges(min(finite, default=0.0), max(finite, default=1.0), num_bins)
+        scale, low, width = self._set_edges(min(finite, default=0.0), max(finite, default=1.0), num_bins)
         self.counts = [0.0] * num_bins
         for number in finite:
-            self.counts[min(num_bins - 1, int(number / width - low / width))] += 1
+            self.counts[min(num_bins - 1, int(number * scale / width - low / width))] += 1
 
     def _count_array(self, array: Any, num_bins: int) -> None:
         """Count as `_count` does, a hundred times as fast."""
@@ -82,19 +82,20 @@ class Histogram(Media):
         finite = array[numpy.isfinite(array)]
         self.left_out = len(array) - len(finite)
         bounds = (float(finite.min()), float(finite.max())) if len(finite) else (0.0, 1.0)
-        low, width = self._set_edges(*bounds, num_bins)
-        indices = (finite / width - low / width).astype(numpy.int64)
+        scale, low, width = self._set_edges(*bounds, num_bins)
+        indices = (finite * scale / width - low / width).astype(numpy.int64)
         self.counts = numpy.bincount(numpy.minimum(indices, num_bins - 1), minlength=num_bins).astype(float).tolist()
 
-    def _set_edges(self, low: float, high: float, num_bins: int) -> tuple[float, float]:
-        """Set the edges; return the first one and the width of a bin."""
-        width = high / num_bins - low / num_bins  # the difference alone may be infinite
+    def _set_edges(self, low: float, high: float, num_bins: int) -> tuple[float, float, float]:
+        """Set the edges; return a factor for all values, then the first edge and the width times that factor."""
+        scale = 1.0 if math.isfinite(high - low) else 0.5  # half of all floats span less than the largest float
+        width = (high * scale - low * scale) / num_bins
         if not width:  # a single value, or values too close to be divided
             margin = max(0.5, abs(high) * 1e-9)
             low, high = max(low - margin, -sys.float_info.max), min(high + margin, sys.float_info.max)
-            width = high / num_bins - low / num_bins
-        self.edges = [low + width * index for index in range(num_bins)] + [high]
-        return low, width
+            width = (high * scale - low * scale) / num_bins
+        self.edges = [min((low * scale + width * index) / scale, high) for index in range(num_bins)] + [high]
+        return scale, low * scale, width
 
 
 def _as_array(values: Any) -> Any:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from sidecar.protocol.codec import decode, encode
@@ -37,6 +37,9 @@ def test_a_histogram_over_all_floats() -> None:
 
 
 @given(st.lists(st.floats(allow_nan=True, allow_infinity=True), max_size=50), st.integers(1, 512))
+@example([1.7976931348623157e308, -8.988465674311579e307], 3)  # the distance is more than the largest float
+@example([1.7976931348623157e308, -9.9792015476736e291], 1)
+@example([0.0, 5e-324], 512)
 def test_an_array_is_counted_as_a_list_is(values: list[float], num_bins: int) -> None:
     counted = Histogram(values, num_bins)
     assert Histogram(np.array(values), num_bins).to_map() == counted.to_map()
