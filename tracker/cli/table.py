@@ -42,6 +42,7 @@ def table(columns: Sequence[Column], rows: Sequence[Sequence[str]], total: int |
 
     Columns with a `least` shrink, the widest first, until the table fits.
     """
+    columns = [column._replace(head=clean(column.head)) for column in columns]
     cells = [[clean(cell) for cell in row] for row in rows]
     widths = [max([width(column.head), *(width(row[i]) for row in cells)]) for i, column in enumerate(columns)]
     if total is not None:

@@ -41,3 +41,7 @@ def test_colours_do_not_count_for_the_width_and_stay_when_a_row_is_cut() -> None
 def test_facts_are_aligned_and_clean() -> None:
     assert facts({"a": "1", "long": "two\nlines\x1b[31m"}) == ["a     1", "long  two lines"]
     assert facts({"a": "x" * 50}, "  ", 20) == ["  a  " + "x" * 14 + "…"]
+
+
+def test_heads_are_made_harmless() -> None:
+    assert table([Column("L\x1b]0;title\x07\x1b[31mX\n")], [["1"]]) == ["LX", "1"]
