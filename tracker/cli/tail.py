@@ -136,15 +136,21 @@ def last_rows(run: StoredRun, n: int, keys: list[str] | None, step: int | None) 
     Args:
         run: the run.
         n: how many rows.
-        keys: only these metrics.
+        keys: only these metrics; those that were not logged yet are left out.
         step: the run's highest step.
     """
     if n == 0 or step is None:
         return []
+    logged = keys
+    if keys is not None:
+        known = set(run.keys())
+        logged = [key for key in keys if key in known]
+        if not logged:
+            return []
     span = 4 * n
     while True:
         low = step - span if step - span > MIN_STEP else None
-        rows = deque(run.scan_history(keys, min_step=low), maxlen=n)
+        rows = deque(run.scan_history(logged, min_step=low), maxlen=n)
         if len(rows) == n or low is None:
             return list(rows)
         span *= 64
@@ -209,9 +215,7 @@ class Follower:
             data = {key: value for key, value in data.items() if key in self._keys}
             if not data:
                 return
-        writer = self._state.writers.get(record.client)
-        label = None if writer is None else writer.name
-        self._emit({"_step": record.body["step"], "_timestamp": record.time, "_label": label, **data})
+        self._emit(_row(self._state, record.client, record.body["step"], record.time, data))
 
     def _check_holder(self, reader: LogReader) -> None:
         """Have the run recovered if no process holds it any more; its last records are in the log then."""
@@ -274,12 +278,19 @@ class Poller:
         checkpoint, state_map = self._store.moment()
         state = RunState.from_map(state_map)
         for record in self._store.arrived(self._offset, checkpoint, self._keys):
-            writer = state.writers.get(record.client)
-            label = None if writer is None else writer.name
-            self._emit({"_step": record.step, "_timestamp": record.time, "_label": label, **record.data})
+            self._emit(_row(state, record.client, record.step, record.time, record.data))
             self._offset = record.position
         self._offset = checkpoint
         self._state = state
+
+
+def _row(state: RunState, client: str, step: int, moment: float, data: Row) -> Row:
+    """Return a row as `scan_history` does: with ``_label`` only if the run has several writers."""
+    row: Row = {"_step": step, "_timestamp": moment}
+    if len(state.writers) > 1:
+        writer = state.writers.get(client)
+        row["_label"] = None if writer is None else writer.name
+    return row | data
 
 
 def _text_row(row: Row) -> str:

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -81,3 +82,36 @@ def test_tail_of_a_run_that_has_no_store_yet(root: Path, capsys: Captured) -> No
     (run.dir / STORE_NAME).unlink()
     assert main(["tail", "new00001"]) == 0
     assert "loss=0" in capsys.readouterr().out
+
+
+def test_a_metric_that_is_not_logged_yet_is_waited_for(root: Path, capsys: Captured) -> None:
+    run = RunBuilder(root, "live0003", start_time=time.time())
+    run.row(0, None, loss=0.0)
+    run.store()
+    run.row(1, None, late=1.0, loss=2.0)
+    run.write("exit", {"state": "finished", "exit_code": 0})  # in the log, and not yet in the store
+    run.log.close()
+    assert main(["tail", "live0003", "--json", "--keys", "late"]) == 0
+    captured = capsys.readouterr()
+    assert [(row["_step"], row["late"]) for row in map(json.loads, captured.out.splitlines())] == [(1, 1.0)]
+    assert captured.err.startswith("run live0003 has not logged late yet; it logged loss\n")
+
+
+@pytest.mark.parametrize("writers", [1, 2])
+def test_rows_from_the_log_have_the_same_keys_as_those_from_the_store(
+    root: Path, capsys: Captured, writers: int
+) -> None:
+    run = RunBuilder(root, "live0004", start_time=time.time())
+    run.row(0, None, loss=0.0)
+    for number in range(1, writers):
+        run.row(0, f"client00000{number + 1}", loss=1.0)
+    run.store()
+    run.row(1, None, loss=2.0)
+    run.write("exit", {"state": "finished", "exit_code": 0})
+    for number in range(1, writers):
+        run.write("exit", {"state": "finished", "exit_code": 0}, f"client00000{number + 1}")
+    run.log.close()
+    assert main(["tail", "live0004", "--json"]) == 0
+    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert len(rows) == writers + 1
+    assert {"_label" in row for row in rows} == {writers > 1}
