@@ -28,42 +28,42 @@ def find_run(source: Source, reference: str) -> StoredRun:
     """Return the run that `reference` means.
 
     An id comes first and costs no look at other runs; then ``last``, then the run with exactly this name, then the
-    one whose id begins so. ``project/reference`` looks only among the runs of that project; what stands before the
-    project, an entity of Weights & Biases, is ignored.
+    one whose id begins so. ``project/reference`` looks only among the runs of that project, or is the whole name of a
+    run; what stands before the project, an entity of Weights & Biases, is ignored.
 
     Raises:
         RunNotFoundError: no run fits; the message names similar ones. AmbiguousRunError: several fit; it lists them.
     """
-    path, _, wanted = str(reference).rpartition("/")
+    path, slash, wanted = str(reference).rpartition("/")
     project = path.rpartition("/")[2] or None
-    if "/" in str(reference) and project is None:
-        raise _not_found(source, reference, {})
+    if slash and project is None:
+        wanted = ""
+    of_other_project = None
     if valid_name(wanted):
         run = source.run(wanted)
-        if run is not None:
-            return _of_project(run, project)
+        if run is not None and (project is None or run.project == project):
+            return run
+        of_other_project = run
     if wanted == LAST:
         newest = source.newest(project)
         run = source.run(newest.id) if newest is not None else None
-        if run is None:
-            raise _not_found(source, reference, {})
-        return run
+        if run is not None:
+            return run
     names = source.names(project)
     matches = [id for id, name in names.items() if name == wanted] if wanted else []
+    if slash:
+        matches += [id for id, name in source.names().items() if name == str(reference) and id not in matches]
     if not matches and valid_name(wanted):
         matches = [id for id in names if id.startswith(wanted)]
     if len(matches) > 1:
         raise _ambiguous(source, reference, matches)
     run = source.run(matches[0]) if matches else None
-    if run is None:
-        raise _not_found(source, reference, names)
-    return run
-
-
-def _of_project(run: StoredRun, project: str | None) -> StoredRun:
-    if project is not None and run.project != project:
+    if run is not None:
+        return run
+    if of_other_project is not None:
+        run = of_other_project
         raise RunNotFoundError(f"run {run.id!r} belongs to project {run.project!r}, not {project!r}")
-    return run
+    raise _not_found(source, reference, names)
 
 
 def _ambiguous(source: Source, reference: str, ids: Iterable[str]) -> AmbiguousRunError:

@@ -126,3 +126,23 @@ def test_no_runs(tmp_path: Path) -> None:
     for ref in ("last", "abc"):
         with pytest.raises(RunNotFoundError, match="which has no runs"):
             Api(tmp_path).run(ref)
+
+
+def test_a_project_before_a_reference_comes_before_the_id_of_a_run_elsewhere(tmp_path: Path) -> None:
+    for number, (run_id, name, project) in enumerate(
+        [("foo", "one", "cats"), ("last", "two", "cats"), ("abcd", "foo", "digits"), ("efgh", "sgd", "digits")]
+    ):
+        RunBuilder(tmp_path, run_id, name=name, project=project, start_time=START + number).finish()
+    api = Api(tmp_path)
+    assert (api.run("foo").id, api.run("cats/foo").id, api.run("digits/foo").id) == ("foo", "foo", "abcd")
+    assert (api.run("last").id, api.run("digits/last").id) == ("last", "efgh")
+
+
+def test_a_name_may_have_slashes(tmp_path: Path) -> None:
+    RunBuilder(tmp_path, "abcd", name="lr=0.1/bs=32", project="digits").finish()
+    RunBuilder(tmp_path, "efgh", name="a/b/", project="digits").finish()
+    api = Api(tmp_path)
+    assert (api.run("lr=0.1/bs=32").id, api.run("a/b/").id) == ("abcd", "efgh")
+    RunBuilder(tmp_path, "ijkl", name="bs=32", project="lr=0.1").finish()
+    with pytest.raises(AmbiguousRunError, match="fits 2 runs"):
+        api.run("lr=0.1/bs=32")
