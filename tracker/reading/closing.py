@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TextIO
 
 from sidecar.projections.store.reader import StoreReader
+from sidecar.protocol.errors import StoreError
 from sidecar.protocol.filesystems import on_local_disk
 from sidecar.protocol.layout import RUNS_NAME, STORE_NAME
 from tracker.reading.highlights import MAX_HIGHLIGHTS, Highlight, highlights
@@ -35,6 +36,9 @@ _WIDTH = 100
 
 _SPARK = (6, 24)
 """Minimum and maximum width of a sparkline."""
+
+_BUSY_SECONDS = 0.1
+"""Maximum wait for a locked store, in seconds."""
 
 _KEY_COLUMNS = 30
 _MAX_RUNS = 300
@@ -90,8 +94,8 @@ def _head(ending: Ending, style: Style) -> str:
 
 
 def _with_curves(ending: Ending, directory: Path, head: str, style: Style, columns: int, ascii_only: bool) -> list[str]:
-    StoreReader(directory / STORE_NAME).checkpoint()  # raises if the store is damaged: rebuilding it takes too long
-    run = StoredRun(directory, math.inf)
+    _reader(directory).checkpoint()  # raises if the store is damaged: rebuilding it takes too long
+    run = _RunInStore(directory, math.inf)
     lines = [_with_steps(head, run.step, run.records)]
     drawn = _highlight_lines(highlights(run), columns - len(_INDENT), style, ascii_only)
     lines += [_INDENT + line for line in drawn]
@@ -163,7 +167,36 @@ def _previous(root: Path, ending: Ending) -> str | None:
     with os.scandir(root / RUNS_NAME) as entries:
         if sum(1 for _ in entries) > _MAX_RUNS:
             return None
-    for run in DirectorySource(root, math.inf).newest_first(ending.project):
-        if run.id != ending.id:
-            return run.id
+    is_earlier = False
+    for run in _Stores(root, math.inf).newest_first(ending.project):
+        if is_earlier:
+            return None if run.start_time is None else run.id
+        is_earlier = run.id == ending.id
     return None
+
+
+def _reader(directory: Path) -> StoreReader:
+    return StoreReader(directory / STORE_NAME, _BUSY_SECONDS)
+
+
+class _RunInStore(StoredRun):
+    """A run that is read from its store only: to read its log, or to rebuild the store from it, takes too long.
+
+    If the store cannot be read, its state is empty.
+    """
+
+    def store(self) -> StoreReader:
+        return _reader(self.dir)
+
+    def _read_state(self) -> dict[str, Any]:
+        try:
+            return self.store().state()
+        except StoreError:
+            return {}
+
+
+class _Stores(DirectorySource):
+    """The runs below a root directory, of which only the stores are read."""
+
+    def _stored(self, directory: Path) -> StoredRun:
+        return _RunInStore(directory, math.inf)

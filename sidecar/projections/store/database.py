@@ -188,8 +188,8 @@ def _check_format(database: Database) -> None:
         raise StoreDamagedError(f"the store {path} has format {format_}, not {FORMAT}; `tracker rebuild` rebuilds it")
 
 
-def open_to_read(path: Path) -> Database:
-    """Open the store at `path` for reading, also on read-only media.
+def open_to_read(path: Path, busy_seconds: float = BUSY_SECONDS) -> Database:
+    """Open the store at `path` for reading, also on read-only media; wait at most `busy_seconds` for its locks.
 
     Raises:
         StoreDamagedError: the file is not a store, or is damaged. StoreError: it does not exist, is still being
@@ -198,7 +198,7 @@ def open_to_read(path: Path) -> Database:
     if not os.path.exists(path):
         raise StoreError(f"there is no store at {path}; `tracker rebuild` creates it from the log")
     try:
-        return _open_checked(path, path, "mode=ro")
+        return _open_checked(path, path, "mode=ro", busy_seconds=busy_seconds)
     except StoreDamagedError:
         raise
     except StoreError:
@@ -207,7 +207,7 @@ def open_to_read(path: Path) -> Database:
         # A store that was not closed needs its "-shm" file, which cannot be created on read-only media.
         journal = path.with_name(path.name + "-wal")
         if not _has_content(journal):
-            return _open_checked(path, path, "mode=ro&immutable=1")
+            return _open_checked(path, path, "mode=ro&immutable=1", busy_seconds=busy_seconds)
         return _open_copy(path, journal)
 
 
@@ -233,11 +233,13 @@ def _open_copy(path: Path, journal: Path) -> Database:
         raise
 
 
-def _open_checked(path: Path, file: Path, how: str, copy: _Directory | None = None) -> Database:
+def _open_checked(
+    path: Path, file: Path, how: str, copy: _Directory | None = None, busy_seconds: float = BUSY_SECONDS
+) -> Database:
     with _translated(path):
         address = f"{file.absolute().as_uri()}?{how}"
         connection = sqlite3.connect(
-            address, uri=True, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
+            address, uri=True, timeout=busy_seconds, isolation_level=None, check_same_thread=False
         )
     database = Database(path, connection, copy)
     try:

@@ -23,7 +23,7 @@ from sidecar.projections.store.blocks import (
     evenly,
     slice_column,
 )
-from sidecar.projections.store.database import Database, StoreDamagedError, open_to_read
+from sidecar.projections.store.database import BUSY_SECONDS, Database, StoreDamagedError, open_to_read
 from sidecar.protocol.codec import unpack
 from sidecar.protocol.errors import RecordError
 from sidecar.protocol.limits import MAX_STEP, MIN_STEP
@@ -37,29 +37,31 @@ class StoreReader:
 
     Args:
         path: the store's file; opened by each method.
+        busy_seconds: maximum wait for a locked store, in seconds.
     """
 
-    def __init__(self, path: str | PathLike[str]) -> None:
+    def __init__(self, path: str | PathLike[str], busy_seconds: float = BUSY_SECONDS) -> None:
         self.path = Path(path)
+        self._busy_seconds = busy_seconds
 
     def state(self) -> dict[str, Any]:
         """Return the run's state, as `RunState.to_map` does."""
-        with open_to_read(self.path) as database:
+        with open_to_read(self.path, self._busy_seconds) as database:
             return read_state(database)
 
     def checkpoint(self) -> int:
         """Return the offset in the log up to which the store is complete."""
-        with open_to_read(self.path) as database:
+        with open_to_read(self.path, self._busy_seconds) as database:
             return int(read_meta(database, "checkpoint"))
 
     def version(self) -> str:
         """Return a string that changes whenever the content does."""
-        with open_to_read(self.path) as database, database.transaction():
+        with open_to_read(self.path, self._busy_seconds) as database, database.transaction():
             return f"{read_meta(database, 'id')}-{read_meta(database, 'commits')}"
 
     def keys(self) -> list[str]:
         """Return the metrics that were logged, in the order of their first appearance."""
-        with open_to_read(self.path) as database:
+        with open_to_read(self.path, self._busy_seconds) as database:
             return [name for (name,) in database.run("SELECT name FROM key ORDER BY id")]
 
     def columns(
@@ -85,7 +87,7 @@ class StoreReader:
             most: read at most this many blocks, evenly spaced, the first and the last among them; None: all.
         """
         wanted = None if keys is None else list(dict.fromkeys(keys))
-        with open_to_read(self.path) as database, _damage(self.path):
+        with open_to_read(self.path, self._busy_seconds) as database, _damage(self.path):
             yield from _Iteration(database, wanted).blocks(min_step, max_step, after or {}, most)
 
     def close(self) -> None:

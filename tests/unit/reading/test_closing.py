@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import re
+import sqlite3
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -137,3 +140,32 @@ def test_foreign_text_does_not_reach_the_terminal_raw(ended: Run) -> None:
     text = "\n".join(closing_lines(ending, io.StringIO()))
     assert "\x1b" not in text
     assert "run red line (rlpwtz5i)" in text
+
+
+def test_the_previous_run_is_one_that_started_before(ended: Run) -> None:
+    ended("0dpfvnsg", start_time=START)
+    ending = ended(start_time=START + 10_000)
+    ended("later001", start_time=START + 20_000)
+    assert closing_lines(ending, io.StringIO())[-1].strip().endswith("tracker compare rlpwtz5i 0dpfvnsg")
+
+
+def test_no_log_is_read(ended: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    previous = ended("0dpfvnsg", start_time=START)
+    assert previous.directory is not None
+    (previous.directory / "store.db").write_bytes(b"nonsense" * 1000)
+    read: list[object] = []
+    monkeypatch.setattr("tracker.reading.stores.replay", lambda *args: read.append(args))
+    lines = closing_lines(ended(start_time=START + 10_000), io.StringIO())
+    assert lines[-1].strip() == "tracker show rlpwtz5i"
+    assert not read
+
+
+def test_a_locked_store_is_not_waited_for(ended: Run) -> None:
+    ending = ended()
+    assert ending.directory is not None
+    with contextlib.closing(sqlite3.connect(ending.directory / "store.db", isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        began = time.monotonic()
+        lines = closing_lines(ending, io.StringIO())
+        assert time.monotonic() - began < 3.0, "the usual wait is five seconds"
+    assert lines == ["tracker: run lr=0.1 (rlpwtz5i) finished in 7.0 s, kept in the root"]
