@@ -11,10 +11,9 @@ class ReadOnlyError(TypeError):
 
 
 def _refuse(view: ReadOnlyDict | ReadOnlyList, *_: object, **__: object) -> NoReturn:
-    copy = f"{'dict' if isinstance(view, dict) else 'list'}(run.{view._what})"
     raise ReadOnlyError(
-        f"the {view._what} of stored run {view._run!r} cannot be changed: work on a copy, {copy}, or change the run "
-        f"with tracker.init(id={view._run!r}, resume='must')"
+        f"the {view._what} of stored run {view._run!r} cannot be changed: work on a copy, copy.deepcopy(run."
+        f"{view._what}), or change the run with tracker.init(id={view._run!r}, resume='must')"
     )
 
 

@@ -74,7 +74,9 @@ CHANGES = [
 @pytest.mark.parametrize("change", CHANGES)
 def test_a_change_is_refused_and_says_what_to_do(run: StoredRun, change: Any) -> None:
     before = run.to_map()
-    with pytest.raises(ReadOnlyError, match=r"of stored run 'run00001' cannot be changed: work on a copy, .*\(run\."):
+    with pytest.raises(
+        ReadOnlyError, match=r"of stored run 'run00001' cannot be changed: work on a copy, copy\.deepcopy\(run\."
+    ):
         change(run)
     assert run.to_map() == before
 
