@@ -153,10 +153,11 @@ def _metrics(run: StoredRun, curves: dict[str, Curve], total: int | None) -> lis
         return []
     heads = [Column("METRIC", least=12)]
     heads += [Column(head, right=True) for head in ("FIRST", "LAST", "MIN", "MAX")]
+    metrics, summary = run.metrics, run.summary
     rows = []
     for key, curve in sorted(curves.items()):
         numbers = (curve.first, curve.last, curve.low, curve.high)
-        rows.append([key, *map(short, numbers), aggregates_text(aggregates(run.metrics, run.summary, key))])
+        rows.append([key, *map(short, numbers), aggregates_text(aggregates(metrics, summary, key))])
     if any(row[-1] for row in rows):
         heads.append(Column("SUMMARY"))
     else:
