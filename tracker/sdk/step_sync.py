@@ -1,4 +1,7 @@
-"""StepSync: repeats the last value of a step metric in rows that lack it. Pure; called with no lock, by `Run.log`."""
+"""StepSync: repeats the last value of a step metric in rows that lack it. Pure; called with no lock, by `Run.log`.
+
+One thread may define while others log: what they read is replaced, never changed.
+"""
 
 from __future__ import annotations
 
@@ -18,11 +21,13 @@ class StepSync:
 
     def define(self, pattern: str, step_metric: str | None, step_sync: bool | None) -> None:
         """Take a definition; see `Run.define_metric`."""
-        definition = self._definitions.setdefault(pattern, {})
-        definition["step_metric"] = step_metric
+        definitions = dict(self._definitions)
+        definition = {**definitions.pop(pattern, {}), "step_metric": step_metric}
         if step_sync is not None:
             definition["step_sync"] = step_sync
-        self._step_metrics = {one["step_metric"] for one in self._definitions.values() if one["step_metric"]}
+        definitions[pattern] = definition  # the last one, as for the sidecar
+        self._definitions = definitions
+        self._step_metrics = {one["step_metric"] for one in definitions.values() if one["step_metric"]}
         self._known = {}
 
     def concerns(self, key: str) -> bool:
@@ -44,8 +49,9 @@ class StepSync:
 
     def _step_metric_of(self, key: str) -> str | None:
         """Return the step metric that rows with `key` repeat, or None."""
-        if key not in self._known:
+        known = self._known  # read before the definitions: of newer ones it is not used any more
+        if key not in known:
             options = resolve(self._definitions, key)
             step_metric = options.get("step_metric") if options.get("step_sync") else None
-            self._known[key] = step_metric if step_metric != key else None
-        return self._known[key]
+            known[key] = step_metric if step_metric != key else None
+        return known[key]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
+from tracker.sdk import step_sync
 from tracker.sdk.step_sync import StepSync
 
 
@@ -63,3 +65,36 @@ def test_a_later_definition_of_the_same_metric_counts() -> None:
     assert sync.concerns("loss")
     sync.define("loss", "epoch", False)
     assert not sync.concerns("loss") and filled(sync, loss=1) == {"loss": 1}
+
+
+def test_of_two_patterns_that_fit_as_well_the_later_definition_decides() -> None:
+    sync = StepSync()
+    sync.define("a*", "epoch", True)
+    sync.define("*b", "batch", True)
+    sync.fill({"epoch": 1, "batch": 2})
+    assert filled(sync, ab=1) == {"ab": 1, "batch": 2}
+    sync.define("a*", "epoch", True)
+    assert filled(sync, ab=1) == {"ab": 1, "epoch": 1}
+
+
+def test_a_definition_by_another_thread_in_the_middle_of_a_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    sync = StepSync()
+    sync.define("val.*", "epoch", True)
+    sync.fill({"epoch": 1})
+    resolve = step_sync.resolve
+
+    def resolve_slowly(definitions: Any, key: str) -> dict[str, Any]:
+        monkeypatch.setattr(step_sync, "resolve", resolve)
+
+        class Definitions(dict[str, Any]):
+            def __iter__(self) -> Iterator[str]:
+                for pattern in definitions:
+                    yield pattern
+                    if pattern == "val.*":
+                        sync.define("loss", "epoch", True)
+
+        return resolve(Definitions(definitions), key)
+
+    monkeypatch.setattr(step_sync, "resolve", resolve_slowly)
+    assert filled(sync, loss=1) == {"loss": 1}, "the definition is a moment late"
+    assert sync.concerns("loss") and filled(sync, loss=2) == {"loss": 2, "epoch": 1}
