@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from sidecar.protocol.limits import MAX_KEYS
 from sidecar.protocol.patterns import resolve
 
 
@@ -35,7 +36,10 @@ class StepSync:
         return bool(self._definitions) and (key in self._step_metrics or self._step_metric_of(key) is not None)
 
     def fill(self, row: dict[str, Any]) -> None:
-        """Add to a row the step metrics that its other metrics need, where they have had a value."""
+        """Add to a row the step metrics that its other metrics need, where they have had a value.
+
+        A row that has `MAX_KEYS` metrics stays as it is: the sidecar would refuse a larger one.
+        """
         if not self._definitions:
             return
         last = self._last
@@ -44,7 +48,7 @@ class StepSync:
                 last[step_metric] = row[step_metric]
         for key in list(row):
             needed = self._step_metric_of(key)
-            if needed is not None and needed in last:
+            if needed is not None and needed in last and len(row) < MAX_KEYS:
                 row.setdefault(needed, last[needed])
 
     def _step_metric_of(self, key: str) -> str | None:

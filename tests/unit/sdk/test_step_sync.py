@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from sidecar.protocol.limits import MAX_KEYS
 from tracker.sdk import step_sync
 from tracker.sdk.step_sync import StepSync
 
@@ -98,3 +99,13 @@ def test_a_definition_by_another_thread_in_the_middle_of_a_row(monkeypatch: pyte
     monkeypatch.setattr(step_sync, "resolve", resolve_slowly)
     assert filled(sync, loss=1) == {"loss": 1}, "the definition is a moment late"
     assert sync.concerns("loss") and filled(sync, loss=2) == {"loss": 2, "epoch": 1}
+
+
+def test_a_row_does_not_grow_over_what_a_record_may_have() -> None:
+    sync = StepSync()
+    sync.define("*", "epoch", True)
+    sync.fill({"epoch": 1})
+    full = {str(key): 1 for key in range(MAX_KEYS)}
+    assert filled(sync, **full) == full
+    full.popitem()
+    assert filled(sync, **full) == {**full, "epoch": 1}
