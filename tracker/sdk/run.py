@@ -123,8 +123,8 @@ class Run:
                 following = at + 1 if commit else at
             try:
                 window.append("log", {"step": at, "data": data})
-            except (OverflowError, ValueError):
-                window.append("log", {"step": at, "data": values.metrics(data)})  # names the key that is too large
+            except OverflowError:
+                window.append("log", {"step": at, "data": values.metrics(data)})  # names the integer that is too large
             if following > self._step:
                 self._step = following
 

@@ -12,6 +12,7 @@ import pytest
 from sidecar.protocol.deadline import Deadline
 from tests.unit.sdk.interfaces import Sidecar, StubInterface, launch_error
 from tracker.errors import ConfigChangeError, LaunchError, MissingKeyError, RunFinishedError
+from tracker.media.histogram import Histogram
 from tracker.sdk import lifecycle as lifecycle_module
 from tracker.sdk.disabled import DisabledLifecycle
 from tracker.sdk.exits import Exit
@@ -382,6 +383,18 @@ def test_a_config_value_that_is_too_large_is_named(make: Make) -> None:
     with pytest.raises(ValueError, match="config key 'large' cannot be recorded: a record must have"):
         run.config.update({"small": 1, "large": "x" * 9_000_000})
     assert run.config.as_dict() == {}
+
+
+def test_a_row_that_is_too_large_is_refused_by_its_size(make: Make) -> None:
+    run = opened(make())
+    for values in ([1.5] * 100, [2.5] * 100):
+        data = {f"h{key}": Histogram(np_histogram=(values, [0.5] * 101)) for key in range(5000)}
+        with pytest.raises(ValueError, match="a record must have at most 8388608 bytes, not 9"):
+            run.log(data)
+    run.log({"n": 1})
+    with pytest.raises(ValueError, match="metric 'n' is an integer of 71 bits"):
+        run.log({"n": 1 << 70})
+    assert run.step == 1
 
 
 def test_repr_and_html(make: Make) -> None:
