@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from sidecar.protocol.limits import MAX_KEYS
+from sidecar.protocol.patterns import resolve
 from tracker.sdk import step_sync
 from tracker.sdk.step_sync import StepSync
 
@@ -82,7 +83,6 @@ def test_a_definition_by_another_thread_in_the_middle_of_a_row(monkeypatch: pyte
     sync = StepSync()
     sync.define("val.*", "epoch", True)
     sync.fill({"epoch": 1})
-    resolve = step_sync.resolve
 
     def resolve_slowly(definitions: Any, key: str) -> dict[str, Any]:
         monkeypatch.setattr(step_sync, "resolve", resolve)
