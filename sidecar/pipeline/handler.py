@@ -106,7 +106,7 @@ class Handler:
                 start = end
                 continue
             if session is not None and start > first:
-                self._intake.accept(session, data[first:start], next_seq - 1)
+                self._intake.take_usual(session, data[first:start], next_seq - 1)
             try:
                 check_envelope(record)
             except RecordError as error:
@@ -120,7 +120,7 @@ class Handler:
                     keys, next_seq = session.run.keys, session.ledger.next_seq
             first = start = end
         if session is not None and start > first:
-            self._intake.accept(session, data[first:start], next_seq - 1)
+            self._intake.take_usual(session, data[first:start], next_seq - 1)
         return True
 
     def _take_damage(self, damage: Damage, key: str | None) -> None:

@@ -229,6 +229,7 @@ class HeldRun:
                 ledger.note(record.kind)
             except RecordError as error:
                 refuse(record, error)
+                ledger.note("rejected")
                 data = reject(record, error)
             frames.append(data)
             size += len(data)

@@ -46,6 +46,11 @@ class Intake:
         session.seen = time.monotonic()
         self._to_writer(Append(session.run, frames, ((session, seq),)))
 
+    def take_usual(self, session: Session, frames: bytes, seq: int) -> None:
+        """Hand on ``log`` records of the usual form, which were checked; the last has the number `seq`."""
+        session.ledger.note("log")
+        self.accept(session, frames, seq)
+
     def take(self, session: Session, record: Record, framed: bytes) -> None:
         """Check a client's next record and hand it on; if it cannot be used, a ``rejected`` takes its number."""
         try:
@@ -59,6 +64,7 @@ class Intake:
     def reject(self, session: Session, record: Record, error: RecordError) -> None:
         """Have a ``rejected`` take the number of a client's next record."""
         self.refuse(session, record, error)
+        session.ledger.note("rejected")
         self.accept(session, reject(record, error), record.seq)
 
     def take_orphan(self, session: Session, orphan: Orphan) -> None:

@@ -165,3 +165,28 @@ def test_an_expected_client_that_stays_away_gets_a_crash_record(later: Stages) -
 def test_a_run_with_an_expected_client_has_not_ended(later: Stages) -> None:
     session, _ = later.attach("run", "b")
     assert session.resumed and not session.run.ended
+
+
+# -- crash records ----------------------------------------------------------------------------------------------------
+
+
+def in_log(stages: Stages) -> list[tuple[str, str]]:
+    return [(record.kind, record.client) for record in ReadBack(stages.root / "runs" / "run").log]
+
+
+def exit_of(client: str, seq: int) -> Record:
+    return Record("exit", "run", client, seq, 2.0, {"state": "finished"})
+
+
+@pytest.mark.parametrize("framed", [True, False])
+@pytest.mark.parametrize("last", [log("run", "a", 3), log("run", "a", 3)._replace(body={})], ids=["valid", "refused"])
+def test_a_client_that_dies_after_its_exit_and_another_record_has_crashed(
+    stages: Stages, last: Record, framed: bool
+) -> None:
+    session, _ = stages.attach("run", "a")
+    stages.handler.process(message(log("run", "a", 1), exit_of("a", 2), last, framed=framed))
+    stages.sessions.detach(session)
+    stages.step()
+    stages.step()
+    assert in_log(stages)[-1] == ("exit", "")
+    assert state_of(stages)["state"] == "crashed"

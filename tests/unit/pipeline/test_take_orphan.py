@@ -90,6 +90,12 @@ def test_a_bad_record_is_replaced_and_the_rest_is_taken(root: Path, take: Take, 
     assert (rejected.client, rejected.body["kind"], rejected.body["code"]) == ("a", bad.kind, code)
 
 
+def test_a_client_whose_last_record_is_refused_gets_a_crash_record(root: Path, take: Take) -> None:
+    bad = log("run", "a", 2)._replace(body={})
+    take(root, [Record("exit", "run", "a", 1, 1.0, {"state": "finished"}), bad])
+    assert kinds(root) == [("exit", 1), ("rejected", 2), ("exit", 0)]
+
+
 @pytest.mark.parametrize("stranger", [log("other", "a", 3), log("run", "another", 3)])
 def test_it_ends_at_a_record_of_another_run_or_client(root: Path, take: Take, stranger: Record) -> None:
     take(root, [log("run", "a", 1), log("run", "a", 2), stranger, log("run", "a", 4)])
