@@ -49,15 +49,20 @@ class ClientLedger:
         self.durable = seq
 
     def note(self, kind: str) -> None:
-        """Note the kind of a record that was taken: after an ``exit``, only another record opens the client again."""
+        """Note the kind of a record in the log: after an ``exit``, only another record opens the client again."""
         self.open = kind != "exit"
 
     def expect(self) -> None:
         """Wait for a client that an earlier sidecar served: on another machine its process may be alive."""
         self.open = self.expected = True
 
-    def attach(self) -> None:
-        self.open = True
+    def attach(self, *, again: bool = False) -> None:
+        """Note that the client attached.
+
+        Args:
+            again: whether it was attached before; then an end that the log has remains its end.
+        """
+        self.open = self.open or not again or self.accepted == 0
         self.expected = self.detached = False
 
     def detach(self, *, independent: bool = True) -> bool:

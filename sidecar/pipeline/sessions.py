@@ -175,7 +175,7 @@ class Sessions:
             session.pid = body.get("pid")
             session.oom_kills_before = read_oom_kills(session.pid) if session.pid else None
             session.window = _window_of(run, request.client, body.get("window"))
-        session.ledger.attach()
+        session.ledger.attach(again=bool(body.get("again")))
         self._add(session)
         label = f" ({session.label})" if session.label else ""
         _log.info("run %s: client %s%s attached", run.id, session.client, label)
@@ -317,7 +317,6 @@ class Sessions:
                 in_use = in_use or (directory / OWNER_NAME).exists()
                 continue
             session = Session(run, run.ledger(client), parent=orphan.info.get("parent"), window=directory)
-            session.ledger.attach()
             self._add(session)
             self._detach(session, orphan)
         return in_use

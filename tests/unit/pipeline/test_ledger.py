@@ -95,3 +95,17 @@ def test_a_client_of_an_earlier_sidecar_that_attaches_or_does_not() -> None:
         else:
             assert ledger.detach() is True
             assert not ledger.open and not ledger.expected
+
+
+def test_a_client_that_ended_and_attaches_again_has_still_ended() -> None:
+    ledger = ClientLedger("a", 7)
+    ledger.attach(again=True)
+    assert (ledger.open, ledger.detach()) == (False, False)
+    ledger.attach(again=True)
+    ledger.note("log")
+    assert ledger.detach() is True, "it has sent another record"
+    ledger.attach()
+    assert ledger.open, "the run is resumed"
+    new = ClientLedger("b")
+    new.attach(again=True)
+    assert new.open, "its records never arrived"

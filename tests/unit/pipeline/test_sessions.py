@@ -15,6 +15,7 @@ from sidecar.protocol.errors import RefusedError
 from sidecar.protocol.records import Record
 from tests.support import ReadBack
 from tests.unit.pipeline.stages import Stages, log, message
+from tests.unit.pipeline.windows import write_orphan
 
 MLFLOW = "mlflow+http://127.0.0.1:1"
 
@@ -190,3 +191,30 @@ def test_a_client_that_dies_after_its_exit_and_another_record_has_crashed(
     stages.step()
     assert in_log(stages)[-1] == ("exit", "")
     assert state_of(stages)["state"] == "crashed"
+
+
+def test_a_client_that_ended_and_attaches_again_gets_no_crash_record(stages: Stages) -> None:
+    stages.attach("run", "b")
+    for again in (False, True):
+        session, _ = stages.attach("run", "a", again=again, label="a")
+        if not again:
+            stages.handler.process(message(log("run", "a", 1), exit_of("a", 2)))
+        stages.sessions.detach(session)
+        stages.step()
+    assert in_log(stages) == [("log", "a"), ("exit", "a")]
+
+
+@pytest.mark.parametrize("ended", [True, False])
+def test_a_window_that_holds_nothing_new_adds_no_crash_record(stages: Stages, ended: bool) -> None:
+    records = [log("run", "a", 1), exit_of("a", 2) if ended else log("run", "a", 2)]
+    stages.attach("run", "b")
+    session, _ = stages.attach("run", "a", label="a")
+    stages.handler.process(message(*records))
+    stages.sessions.detach(session)
+    stages.step()
+    before = in_log(stages)
+    window = write_orphan(session.run.directory / "windows" / "a", records, run="run")
+    stages.sessions.detach(stages.sessions.by_client["b"])
+    stages.step()
+    stages.step()
+    assert in_log(stages) == before and not window.exists()
