@@ -20,7 +20,8 @@ def find_root(dir: str | os.PathLike[str] | None = None) -> Path:
 
     The search goes up from the working directory to the home directory or the border of the file system, whichever
     comes first. Above the working directory only a ``.tracker`` that belongs to this user, or to the owner of the
-    directory that holds it, is used: so not one that a stranger left in ``/tmp``. Without any it is ``./.tracker``.
+    directory that holds it, is used: so neither a directory nor a link that a stranger left in ``/tmp``. Without any it
+    is ``./.tracker``.
     """
     if dir or os.environ.get("TRACKER_DIR"):
         return root_dir(dir)
@@ -39,7 +40,7 @@ def nearest_root(start: Path, top: Path) -> Path | None:
             if status.st_dev != device:
                 return None
             root = directory / ROOT_NAME
-            if root.is_dir() and root.stat().st_uid in (os.getuid(), status.st_uid):
+            if root.is_dir() and root.lstat().st_uid in (os.getuid(), status.st_uid):
                 return root
             if directory == top:
                 return None

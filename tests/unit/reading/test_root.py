@@ -71,6 +71,15 @@ def test_what_a_stranger_left_above_is_not_used(project: Path) -> None:
     assert find_root() == project / ".tracker", "the project is his, too"
 
 
+@pytest.mark.skipif(os.getuid() != 0, reason="only root gives files away")
+def test_a_link_that_a_stranger_left_above_is_not_used(project: Path, tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    (project / ".tracker").symlink_to(tmp_path / "mine")
+    assert find_root() == project / ".tracker"
+    os.chown(project / ".tracker", 12345, 12345, follow_symlinks=False)
+    assert find_root() == project / "notebooks" / "deep" / ".tracker"
+
+
 def test_runs_that_a_sidecar_elsewhere_keeps(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(RunNotFoundError, match=r"which has no runs$"):
         Api().run("last")
