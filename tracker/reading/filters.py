@@ -217,7 +217,13 @@ _OPERATORS: Mapping[str, Callable[[Any], Test]] = {
 }
 """Operators on one field's value."""
 
-_JUNCTIONS: Mapping[str, Callable[[Iterable[bool]], bool]] = {"$and": all, "$or": any}
+
+def _any(passed: Iterable[bool]) -> bool:
+    """Return whether one is true, after all were asked: each comparison sees every run that the filter comes to."""
+    return any(list(passed))
+
+
+_JUNCTIONS: Mapping[str, Callable[[Iterable[bool]], bool]] = {"$and": all, "$or": _any}
 """Operators on lists of filters."""
 
 OPERATORS = (*_OPERATORS, *_JUNCTIONS)

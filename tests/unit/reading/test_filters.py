@@ -186,3 +186,10 @@ def test_a_day_has_its_length_where_clocks_change() -> None:
     start = datetime(2026, 3, 29)
     runs = [a_run(str(hours), start_time=(start + timedelta(hours=hours)).timestamp()) for hours in (-1, 1, 23, 25)]
     assert passing({"start_time": "2026-03-29"}, runs) == "1 23"
+
+
+def test_the_order_of_alternatives_does_not_matter() -> None:
+    runs = [a_run("a", state="failed", config={"x": "auto"}), a_run("b", config={"x": 1}), a_run("c")]
+    alternatives: list[dict[str, Any]] = [{"state": "finished"}, {"config.x": {"$lt": 3}}]
+    for parts in (alternatives, alternatives[::-1]):
+        assert passing({"$or": parts}, runs) == "b c", "x can be compared, though not where the state was enough"
