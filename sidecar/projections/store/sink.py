@@ -50,6 +50,8 @@ class StoreSink:
 
     def apply(self, batch: Batch) -> None:
         """Take a batch; it is stored at the next `commit`, or earlier."""
+        if self._store.full:
+            self.commit()  # here, since the store alone would commit a checkpoint that the others have not reached
         self._others.apply(batch)
         self._store.apply(batch)
 

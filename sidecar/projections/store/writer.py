@@ -151,6 +151,11 @@ class StoreWriter:
         """Number of rows that a `commit` would write."""
         return self._pending_rows
 
+    @property
+    def full(self) -> bool:
+        """Whether so much is pending that the next `add` commits it first."""
+        return self._pending_rows > MAX_PENDING_ROWS or self._checkpoint - self._committed > MAX_PENDING_BYTES
+
     def apply(self, batch: Batch) -> None:
         """Take a batch; see `add`."""
         self.add(batch.records, batch.end)
@@ -167,7 +172,7 @@ class StoreWriter:
         Raises:
             StoreError: what was pending could not be written. Nothing was taken: add the same records again later.
         """
-        if self._pending_rows > MAX_PENDING_ROWS or self._checkpoint - self._committed > MAX_PENDING_BYTES:
+        if self.full:
             self.commit()
         apply = self.state.apply
         buffers = self._buffers

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,13 +11,14 @@ from typing import Any, cast
 
 import pytest
 
-from sidecar.log.reader import Batch
+from sidecar.log.reader import Batch, LogReader
 from sidecar.projections import registry
 from sidecar.projections.rebuild import rebuild
 from sidecar.projections.replay import EachRecord, records, replay
 from sidecar.projections.run_state import RunState
 from sidecar.projections.store.reader import StoreReader
 from sidecar.projections.store.sink import StoreSink
+from sidecar.projections.store.writer import MAX_PENDING_BYTES
 from sidecar.protocol.codec import encode
 from sidecar.protocol.errors import RecordError
 from sidecar.protocol.frames import frame
@@ -178,6 +180,28 @@ def test_the_store_is_committed_last_since_its_checkpoint_stands_for_all(
     sink.close()
     assert StoreReader(run.store_path).checkpoint() == run.log_path.stat().st_size
     assert stickers(run.dir) == {"client000001-2": "hello"}
+
+
+def test_a_store_that_has_much_pending_commits_the_other_projections_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = RunBuilder(tmp_path, "run00001")
+    for _ in range(12):
+        run.write("sticker", {"text": "x" * (MAX_PENDING_BYTES // 3)})
+    run.log.close()
+    committed: list[int] = []
+
+    def commit(self: Stickers) -> int:
+        committed.append(self._end)
+        return self._end
+
+    monkeypatch.setattr(Stickers, "commit", commit)
+    sink = StoreSink(run.dir)
+    with LogReader(run.log_path) as reader, contextlib.closing(sink):
+        for batch in reader.batches():
+            sink.apply(batch)
+            assert sink.checkpoint == (committed[-1] if committed else 0), "the store is ahead of another projection"
+        assert 0 < sink.checkpoint < reader.offset, "it has committed without being asked to"
 
 
 def test_a_kind_for_attached_clients_is_refused_from_others(stages: Stages) -> None:
