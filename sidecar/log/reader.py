@@ -128,6 +128,11 @@ class LogReader:
                 position += searched
             data = b""  # so that memory holds one search at a time
 
+    def rewind(self, offset: int) -> None:
+        """Continue at an earlier record's end, as if nothing behind it had been read."""
+        self.offset = offset
+        self.damage = [(start, min(end, offset)) for start, end in self.damage if start < offset]
+
     def _skip(self, start: int, end: int) -> None:
         if self.damage and self.damage[-1][1] == start:
             start = self.damage.pop()[0]

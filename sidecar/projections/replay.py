@@ -127,7 +127,7 @@ def batches(reader: LogReader, until: int | None = None, max_bytes: int = BATCH_
     for batch in reader.batches(max_bytes):
         if until is not None and batch.end > until:
             count = bisect_right(batch.ends, until)
-            reader.offset = batch.ends[count - 1] if count else end
+            reader.rewind(batch.ends[count - 1] if count else end)
             if count:
                 yield Batch(batch.records[:count], reader.offset, batch.ends[:count])
             return

@@ -104,6 +104,19 @@ def test_damage_is_skipped_and_reported(log: Path) -> None:
     assert replay(log, ENDS[3], Memory([])) == (ENDS[-1], 4, [])
 
 
+def test_damage_behind_the_last_record_that_is_handed_on_is_reported_when_it_is_passed(log: Path) -> None:
+    damage(log, 3)
+    damage(log, 6)
+    assert replay(log, 0, Memory([]), until=ENDS[2]) == (ENDS[2], 2, [])
+    assert replay(log, 0, Memory([]), until=ENDS[4]) == (ENDS[4], 3, [(ENDS[2], ENDS[3])])
+    memory = Memory([])
+    with LogReader(log) as reader:
+        for until in range(ENDS[-1] + 1):
+            advance(reader, memory, until=until)
+        assert reader.damage == [(ENDS[2], ENDS[3]), (ENDS[5], ENDS[6])]
+    assert memory.seqs == [1, 2, 4, 5, 7]
+
+
 def test_a_torn_tail_is_a_normal_end(log: Path) -> None:
     data = log.read_bytes()
     for size in range(ENDS[5], ENDS[6]):
