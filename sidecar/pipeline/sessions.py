@@ -145,13 +145,12 @@ class Sessions:
             raise RefusedError("closing", "this sidecar is about to exit")
 
     def _attached_session(self, request: Record, key: str) -> Session | None:
-        """Return the session of a client that is attached to this run already; end that of one that was expected."""
+        """Return the session of a client that is attached to this run already; one that is expected is not."""
         session = self.by_client.get(request.client)
         if session is None:
             return None
         same_run = session.run.id == request.run
         if session.ledger.expected and same_run:
-            self._remove(session)
             return None
         if session.key != key:
             raise RefusedError("client", f"client {request.client!r} is attached with another key")

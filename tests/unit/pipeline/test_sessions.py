@@ -163,6 +163,14 @@ def test_an_expected_client_that_stays_away_gets_a_crash_record(later: Stages) -
     assert later.sessions.drained() and state_of(later)["state"] == "crashed"
 
 
+def test_an_expected_client_that_is_refused_is_still_expected(later: Stages) -> None:
+    later.sessions.reopen("run")
+    with pytest.raises(RefusedError):
+        later.attach("run", "a", resume="never")
+    step_past_silence(later)
+    assert later.sessions.drained() and state_of(later)["state"] == "crashed"
+
+
 def test_a_run_with_an_expected_client_has_not_ended(later: Stages) -> None:
     session, _ = later.attach("run", "b")
     assert session.resumed and not session.run.ended
