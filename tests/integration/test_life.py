@@ -520,6 +520,25 @@ def test_sigterm_prints_one_line(scripts: Scripts) -> None:
     assert "run mine (run) in uncategorized" in started and ended.startswith("tracker: run mine preempted, kept in ")
 
 
+def test_sigterm_does_not_wait_for_a_pipe_that_is_full(scripts: Scripts, root: Path) -> None:
+    code = """
+    import os, signal, tracker
+    tracker.init(id="run")
+    reading, writing = os.pipe()
+    os.dup2(writing, 2)
+    os.set_blocking(2, False)
+    try:
+        while os.write(2, bytes(4096)):
+            pass
+    except BlockingIOError:
+        os.set_blocking(2, True)
+    signal.alarm(20)
+    os.kill(os.getpid(), signal.SIGTERM)
+    """
+    scripts.run(code, env={"TRACKER_SILENT": None}, exit_code=-signal.SIGTERM)
+    assert state_of(root / "runs" / "run")["state"] == "preempted"
+
+
 def test_first_line_says_which_command_follows_the_run(scripts: Scripts, root: Path) -> None:
     code = """
     import os, tracker

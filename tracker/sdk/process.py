@@ -19,6 +19,7 @@ from sidecar.protocol.deadline import Deadline
 from tracker.sdk import current
 from tracker.sdk.exits import Exit, ExitHooks, exit_of
 from tracker.settings import Settings
+from tracker.terminal.messages import is_writable
 from tracker.transport.backend import Backend
 
 if TYPE_CHECKING:
@@ -120,7 +121,7 @@ class Process:
         deadline = Deadline(_FINAL_RECORDS_SECONDS)
         for interface in remote:
             interface.send_final_records(deadline)
-        for lifecycle in current.lifecycles():
+        for lifecycle in current.lifecycles() if is_writable() else ():  # the process must die without waiting
             with contextlib.suppress(RuntimeError):  # the signal came in the middle of a write to standard error
                 lifecycle.report_signal(how)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import select
 import shutil
 import sys
 from typing import TextIO
@@ -22,6 +23,16 @@ def show(text: str, stream: TextIO | None = None) -> None:
             encoding = to.encoding or "ascii"
             to.write(text.encode(encoding, "replace").decode(encoding))
         to.flush()
+
+
+def is_writable() -> bool:
+    """Whether a line to standard error is written at once; not if it is a full pipe, or a terminal that was stopped."""
+    try:
+        poll = select.poll()
+        poll.register(sys.stderr.fileno(), select.POLLOUT)
+        return bool(poll.poll(0))
+    except (OSError, ValueError, AttributeError):  # a stand-in without a file
+        return True
 
 
 def _in_kernel() -> bool:

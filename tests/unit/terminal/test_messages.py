@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import io
+import os
 import sys
 from types import ModuleType
 
 import pytest
 
-from tracker.terminal.messages import show
+from tracker.terminal.messages import is_writable, show
 
 
 class KernelStream(io.StringIO):
@@ -42,3 +43,18 @@ def test_a_stream_that_cannot_be_written_harms_nothing() -> None:
     ascii_only = io.TextIOWrapper(written, encoding="ascii", write_through=True)
     show("a · b", ascii_only)
     assert written.getvalue() == b"a ? b"
+
+
+def test_whether_a_line_is_written_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    reading, writing = os.pipe()
+    with open(reading, "rb"), open(writing, "w") as pipe:
+        monkeypatch.setattr(sys, "stderr", pipe)
+        assert is_writable()
+        os.set_blocking(writing, False)
+        with pytest.raises(BlockingIOError):
+            while os.write(writing, bytes(4096)):
+                pass
+        assert not is_writable()
+    for stand_in in (None, io.StringIO(), pipe):
+        monkeypatch.setattr(sys, "stderr", stand_in)
+        assert is_writable()
