@@ -13,6 +13,7 @@ from sidecar.protocol.layout import is_held
 from tracker.cli.common import RUN_HELP, CommandError, Commands, UsageError, directory_api_of, directory_bytes, say
 from tracker.cli.select import WHERE_HELP, add_selection, is_selected, nothing_selected, selected
 from tracker.cli.table import Column, table
+from tracker.reading.references import LAST
 from tracker.terminal.style import Style
 from tracker.terminal.text import counted, size
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from tracker.reading.api import Api, StoredRun
 
 _ABOUT = f"""\
-Lists the runs and their size, and asks before it removes them.
+Lists the runs and their size, and asks before it removes them. With --yes, a prefix of an id is not enough.
 
 {WHERE_HELP}"""
 
@@ -76,8 +77,19 @@ def _chosen(api: Api, args: argparse.Namespace) -> list[StoredRun]:
         raise UsageError("give either RUN or --where and --project; nothing was removed")
     if is_selected(args):
         return list(selected(api, args))
-    runs = [api.run(ref) for ref in args.run_refs]
-    return list({run.id: run for run in runs}.values())
+    runs = {run.id: run for run in (_named(api, str(ref), whole=args.yes) for ref in args.run_refs)}
+    return list(runs.values())
+
+
+def _named(api: Api, ref: str, *, whole: bool) -> StoredRun:
+    """Return the run that `ref` names; if `whole`, a prefix of its id is not enough.
+
+    Otherwise ``rm --yes exp1``, run a second time, would remove exp10.
+    """
+    run = api.run(ref)
+    if whole and ref != run.name and ref.rpartition("/")[2] not in (run.id, run.name, LAST):
+        raise UsageError(f"{ref!r} is a prefix; with --yes give the whole id: {run.id}")
+    return run
 
 
 def _confirmed(runs: list[StoredRun], total: int) -> bool:

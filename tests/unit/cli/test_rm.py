@@ -72,5 +72,18 @@ def test_rm_needs_to_know_what(root: Path, capsys: Captured) -> None:
     assert "give either RUN or --where" in fails(capsys, 2, "rm", "first001", "--where", "state=failed")
     assert main(["rm", "--yes", "--where", "state=killed"]) == 0
     assert f"no runs match (2 in {root})" in capsys.readouterr().err
-    assert main(["rm", "--yes", "one", "second"]) == 0, "a name and a prefix"
+    assert main(["rm", "--yes", "one", "second02"]) == 0, "a name and an id"
     assert list((root / "runs").iterdir()) == []
+
+
+def test_a_prefix_removes_nothing_without_confirmation(root: Path, capsys: Captured) -> None:
+    for run_id in ("exp1", "exp10"):
+        RunBuilder(root, run_id, name=f"name of {run_id}", start_time=1_900_000_000.0).finish()
+    assert main(["rm", "--yes", "exp1"]) == 0
+    capsys.readouterr()
+    assert main(["rm", "--yes", "exp1"]) == 2, "the same command again"
+    assert "'exp1' is a prefix; with --yes give the whole id: exp10" in capsys.readouterr().err
+    assert main(["rm", "--yes", "first001", "exp1"]) == 2
+    assert (root / "runs" / "exp10").is_dir() and (root / "runs" / "first001").is_dir()
+    assert main(["rm", "--yes", "demo/name of exp10", "last"]) == 0
+    assert not (root / "runs" / "exp10").exists()
