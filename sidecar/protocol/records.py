@@ -237,7 +237,9 @@ KINDS: Mapping[str, Kind] = {
             "again": Field(_BOOL, "whether this client was attached before"),
             "pid": Field((int, _NONE), "process id of the client"),
             "place": Field((str, _NONE), "pid namespace in which 'pid' is valid, see PROTOCOL.md"),
-            "label": Field((str, _NONE), "name of this writer"),
+            "label": Field(
+                (str, _NONE), "as in 'run', which names the writer; here it only opens a run that has ended"
+            ),
             "parent": Field((str, _NONE), "client id of the process that this one was forked from"),
             "window": Field(
                 (str, _NONE), "directory of the client's window, if the sidecar may recover records from it"
