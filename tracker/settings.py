@@ -10,6 +10,7 @@ import configparser
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
+from inspect import cleandoc
 from pathlib import Path
 from typing import Any
 
@@ -211,9 +212,10 @@ SETTINGS: Mapping[str, Setting] = {
 }
 """The table: name -> row."""
 
-Settings.__doc__ = (Settings.__doc__ or "").replace(
-    "    Attributes:\n",
-    "    Attributes:\n" + "".join(f"        {name}: {row.doc}\n" for name, row in SETTINGS.items()),
+# Without its indentation, as Python 3.13 and later compile it.
+Settings.__doc__ = cleandoc(Settings.__doc__ or "").replace(
+    "\nAttributes:\n",
+    "\nAttributes:\n" + "".join(f"    {name}: {row.doc}\n" for name, row in SETTINGS.items()),
 )
 
 
