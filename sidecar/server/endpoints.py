@@ -19,7 +19,6 @@ from sidecar.protocol.deadline import Deadline
 from sidecar.protocol.endpoints import ANY_PORT, advertised, is_loopback, join_tcp, numeric, split_tcp
 from sidecar.protocol.errors import ChannelError
 
-DEFAULT_PORT = 5757
 PORTS = 1000
 """Number of ports after the control socket's that are used for records and results by default."""
 

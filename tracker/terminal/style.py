@@ -71,7 +71,3 @@ class Style:
         shown = state if text is None else text
         colour = STATE_COLOURS.get(state)
         return shown if colour is None else self.paint(shown, colour)
-
-
-PLAIN = Style(False)
-"""No colours."""
