@@ -1,0 +1,249 @@
+"""A dashboard process and pages of Chromium, for tests that look at what a user would see."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import psutil
+from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+
+from tests.support import REPOSITORY, TIMEOUT
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+QUIET = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+"""Options without which Chromium asks other hosts, or does not start as root."""
+
+_ADDRESS = re.compile(r"http://\S+")
+
+_WATCH_POLICY = """
+window.violations = [];
+document.addEventListener("securitypolicyviolation", event => {
+    window.violations.push(`${event.violatedDirective} ${event.blockedURI} ${event.sourceFile}:${event.lineNumber}`);
+});
+"""
+
+
+class Dashboard:
+    """A running ``tracker ui``.
+
+    Attributes:
+        process: the process.
+        address: what it printed, with the token.
+        origin: scheme, host and port.
+    """
+
+    def __init__(self, process: subprocess.Popen[str], address: str, log: Path) -> None:
+        self.process = process
+        self.address = address
+        self._log = log
+        parts = urlsplit(address)
+        self.origin = f"{parts.scheme}://{parts.netloc}"
+        self.port = parts.port
+
+    def url(self, view: str = "") -> str:
+        """Return the address of a view, such as ``#/runs?sel=a``."""
+        return self.address.split("#")[0] + view
+
+    def memory_bytes(self) -> int:
+        """Return the resident memory of the server."""
+        return int(psutil.Process(self.process.pid).memory_info().rss)
+
+    def log(self) -> str:
+        return self._log.read_text(errors="replace")
+
+    def stop(self, number: int = signal.SIGTERM) -> None:
+        if self.process.poll() is None:
+            self.process.send_signal(number)
+            self.process.wait(TIMEOUT)
+
+
+@contextmanager
+def dashboard(
+    *roots: Path | str, log: Path, port: int | None = None, extra: tuple[str, ...] = ()
+) -> Iterator[Dashboard]:
+    """Run ``tracker ui`` on some roots, and stop it in the end."""
+    with open(log, "w") as errors:
+        process = subprocess.Popen(
+            [
+                *(sys.executable, "-m", "tracker", "ui", "--no-browser"),
+                *(part for root in roots for part in ("--dir", str(root))),
+                *(() if port is None else ("--port", str(port))),
+                *extra,
+            ],
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+            cwd=REPOSITORY,
+            env={**os.environ, "PYTHONUNBUFFERED": "1"},
+        )
+        try:
+            yield Dashboard(process, _address(process, log), log)
+        finally:
+            if process.poll() is None:
+                process.terminate()
+            try:
+                process.wait(TIMEOUT)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+                raise
+            finally:
+                assert process.stdout is not None
+                process.stdout.close()
+
+
+def _address(process: subprocess.Popen[str], log: Path) -> str:
+    """Return the address that a dashboard prints once it can be used."""
+    assert process.stdout is not None
+    printed = []
+    for line in process.stdout:
+        printed.append(line)
+        match = _ADDRESS.search(line)
+        if match:
+            return match.group()
+    raise AssertionError(f"tracker ui ended with {process.wait(TIMEOUT)}: {''.join(printed)}{log.read_text()}")
+
+
+def find_browser() -> str:
+    """Return the path of Chromium; fail with what to install if there is none."""
+    for name in BROWSERS:
+        path = shutil.which(name)
+        if path:
+            return path
+    raise AssertionError("tests/ui needs Chromium: run tests/install-packages.sh, or install the package chromium")
+
+
+@contextmanager
+def chromium() -> Iterator[Browser]:
+    """A headless Chromium."""
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=find_browser(), args=list(QUIET))
+        try:
+            yield browser
+        finally:
+            browser.close()
+
+
+class Problems:
+    """What went wrong on a page: errors, messages on the console, requests to other hosts, violations of the policy."""
+
+    def __init__(self, page: Page, origin: str) -> None:
+        self._page = page
+        self._origin = origin
+        self.seen: list[str] = []
+        self.expected: list[str] = []
+        page.on("pageerror", lambda error: self.seen.append(f"error: {error}"))
+        page.on("console", self._console)
+        page.on("request", self._request)
+
+    def expect(self, pattern: str) -> None:
+        """Accept problems that match a regular expression, such as a failed request to a server that was stopped."""
+        self.expected.append(pattern)
+
+    def _console(self, message: Any) -> None:
+        if message.type in ("error", "warning"):
+            self.seen.append(f"console {message.type}: {message.text}")
+
+    def _request(self, request: Any) -> None:
+        url = str(request.url)
+        if not url.startswith((self._origin, "data:", "blob:", "file:", "about:")):
+            self.seen.append(f"request to another host: {url}")
+
+    def check(self) -> None:
+        """Raise AssertionError if there were problems."""
+        if not self._page.is_closed():
+            self.seen += [f"policy: {text}" for text in self._page.evaluate("window.violations || []")]
+        unexpected = [text for text in self.seen if not any(re.search(one, text) for one in self.expected)]
+        assert unexpected == []
+
+
+class Pages:
+    """Opens pages of a browser; every page is checked for problems in the end."""
+
+    def __init__(self, browser: Browser) -> None:
+        self._browser = browser
+        self._contexts: list[BrowserContext] = []
+        self.problems: list[Problems] = []
+
+    def open(
+        self,
+        dashboard: Dashboard,
+        view: str = "",
+        *,
+        size: tuple[int, int] = (1440, 900),
+        theme: str = "light",
+        ratio: float = 1,
+        touch: bool = False,
+        context: BrowserContext | None = None,
+    ) -> Page:
+        """Open a view of a dashboard in a new page, and wait until the page can be used.
+
+        Args:
+            dashboard: where.
+            view: the part of the address from ``#`` on.
+            size: width and height, CSS pixels.
+            theme: ``"light"`` or ``"dark"``, as the system prefers.
+            ratio: device pixels per CSS pixel.
+            touch: whether there is a touch screen.
+            context: share cookies with an earlier page; None for a browser that was never here.
+        """
+        page = self.blank(dashboard, size=size, theme=theme, ratio=ratio, touch=touch, context=context)
+        page.goto(dashboard.url(view))
+        return page
+
+    def blank(
+        self,
+        dashboard: Dashboard,
+        *,
+        size: tuple[int, int] = (1440, 900),
+        theme: str = "light",
+        ratio: float = 1,
+        touch: bool = False,
+        context: BrowserContext | None = None,
+    ) -> Page:
+        """Return a new page that shows nothing yet."""
+        if context is None:
+            context = self._browser.new_context(
+                viewport={"width": size[0], "height": size[1]},
+                device_scale_factor=ratio,
+                color_scheme="dark" if theme == "dark" else "light",
+                has_touch=touch,
+                accept_downloads=True,
+            )
+            context.add_init_script(_WATCH_POLICY)
+            context.set_default_timeout(TIMEOUT * 1000)
+            context.grant_permissions(["clipboard-read", "clipboard-write"])
+            self._contexts.append(context)
+        page = context.new_page()
+        self.problems.append(Problems(page, dashboard.origin))
+        return page
+
+    def problems_of(self, page: Page) -> Problems:
+        return next(problems for problems in self.problems if problems._page is page)
+
+    def close(self) -> None:
+        """Check all pages, and close them."""
+        try:
+            for problems in self.problems:
+                problems.check()
+        finally:
+            for context in self._contexts:
+                context.close()

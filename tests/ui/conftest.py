@@ -1,0 +1,98 @@
+"""Fixtures: a browser, pages, dashboards, and the roots that they show."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser
+
+from sidecar.protocol.layout import make_root
+from tests.tools import make_runs
+from tests.ui.browser import Dashboard, Pages, chromium, dashboard
+
+Serve = Callable[..., Dashboard]
+
+
+@pytest.fixture(scope="session")
+def browser(temporary: Path) -> Iterator[Browser]:
+    """A headless Chromium, started once."""
+    with chromium() as started:
+        yield started
+
+
+@pytest.fixture
+def pages(browser: Browser) -> Iterator[Pages]:
+    """Opens pages, and fails the test if one of them had a problem."""
+    opened = Pages(browser)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def serve(tmp_path: Path) -> Iterator[Serve]:
+    """Starts dashboards for this test."""
+    with ExitStack() as stack:
+
+        def start(*roots: Path | str, **options: Any) -> Dashboard:
+            log = tmp_path / f"ui-{time.monotonic_ns()}.log"
+            return stack.enter_context(dashboard(*roots, log=log, **options))
+
+        yield start
+
+
+@pytest.fixture(scope="session")
+def shared(tmp_path_factory: pytest.TempPathFactory, temporary: Path) -> Iterator[Callable[[str], Dashboard]]:
+    """Dashboards that only look, on roots made once: see `_MAKERS`."""
+    started: dict[str, Dashboard] = {}
+    top = tmp_path_factory.mktemp("roots")
+    with ExitStack() as stack:
+
+        def get(name: str) -> Dashboard:
+            if name not in started:
+                root = top / name
+                _MAKERS[name](root)
+                started[name] = stack.enter_context(dashboard(root, log=top / f"{name}.log"))
+            return started[name]
+
+        yield get
+        shutil.rmtree(top, ignore_errors=True)
+
+
+def make_varied(root: Path) -> Path:
+    make_root(root)
+    make_runs.varied(root, time.time())
+    return root
+
+
+def make_ten(root: Path, points: int = 100_000, runs: int = 10, keys: int = 20) -> Path:
+    for _ in make_runs.make(root, runs, keys, points):
+        pass
+    return root
+
+
+def make_many(root: Path) -> Path:
+    return make_ten(root, points=5, runs=10_000, keys=4)
+
+
+def make_million(root: Path) -> Path:
+    return make_ten(root, points=1_000_000, runs=10, keys=20)
+
+
+_MAKERS: dict[str, Callable[[Path], Path]] = {
+    "varied": make_varied,
+    "ten": make_ten,
+    "many": make_many,
+    "million": make_million,
+}
+
+
+@pytest.fixture
+def varied(tmp_path: Path) -> Path:
+    """A root of its own with runs that have everything a run can have; may be changed."""
+    return make_varied(tmp_path / "varied")
