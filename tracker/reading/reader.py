@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 from sidecar.projections.store.blocks import Block
+from sidecar.projections.store.buckets import DEFAULT_COUNT, Buckets
 
 
 class RunReader(Protocol):
@@ -38,6 +39,29 @@ class RunReader(Protocol):
             min_step: leave out blocks whose steps are all smaller. Blocks are whole: they may hold other steps too.
             max_step: leave out blocks whose steps are all larger.
             most: read at most this many blocks, evenly spaced, the first and the last among them; None: all.
+        """
+
+    def buckets(
+        self,
+        keys: Iterable[str],
+        x: str = "step",
+        low: float | None = None,
+        high: float | None = None,
+        count: int = DEFAULT_COUNT,
+        *,
+        log_x: bool = False,
+    ) -> Iterator[Buckets]:
+        """Yield the buckets of each key and writer: by key as given, then by writer in order of the first row.
+
+        Args:
+            keys: the metrics; those without numbers are left out, as are keys that were never logged.
+            x: ``"step"``, ``"relative"`` (seconds since the start), ``"time"`` (Unix seconds) or a metric.
+            low, high: the range of x, both ends included; None for the series' own.
+            count: maximum number of buckets.
+            log_x: whether buckets have equal ratios of x instead of equal widths.
+
+        Raises:
+            ValueError: an invalid range or count.
         """
 
 

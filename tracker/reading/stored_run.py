@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, overload
 
+from sidecar.projections.store.buckets import DEFAULT_COUNT, Buckets
 from sidecar.projections.store.rows import columns_for, history, rows
 from sidecar.protocol.layout import FILES_NAME
 from sidecar.protocol.limits import PART_PREFIX
@@ -274,6 +275,41 @@ class StoredRun:
         self._check_logged(store, keys or ())
         every_row = rows(store.columns(keys, min_step, max_step), keys, min_step, max_step)
         return every_row if _has_labels(store) else map(_without_label, every_row)
+
+    def buckets(
+        self,
+        keys: Sequence[str],
+        x: str = "step",
+        low: float | None = None,
+        high: float | None = None,
+        count: int = DEFAULT_COUNT,
+        log_x: bool = False,
+    ) -> Iterator[Buckets]:
+        """Return an iterator over the numbers of each metric and writer in buckets, as charts need them.
+
+        The range of `x` is cut into `count` intervals; each has the smallest and the largest value, the mean, the last
+        value and the number of values in it. Where the range has no more than `count` points, they are returned as they
+        are. Of several values with the same step and writer the last one counts.
+
+        Args:
+            keys: the metrics; one that never had a number has no buckets.
+            x: ``"step"``, ``"relative"`` (seconds since the run's start), ``"time"`` (Unix seconds), or a metric.
+            low, high: the range of `x`, both ends included; None for the smallest and the largest x of each series.
+            count: maximum number of buckets.
+            log_x: cut the range into equal ratios instead of equal widths; points with x <= 0 are left out.
+
+        Raises:
+            UnknownMetricError: a metric that was never logged. TypeError, ValueError: an argument that is not valid.
+        """
+        wanted = _checked_keys(keys) or []
+        whole = _integer(count, "count must be a number of buckets")
+        if whole is None:
+            raise TypeError("count must be a number of buckets, not None")
+        if not isinstance(x, str):
+            raise TypeError(f"x must be 'step', 'relative', 'time' or a metric's name, not {x!r}")
+        store = self.store()
+        self._check_logged(store, [*wanted, *(() if x in ("step", "relative", "time") else (x,))])
+        return store.buckets(wanted, x, low, high, whole, log_x=log_x)
 
     def _check_logged(self, store: RunReader, keys: Sequence[str]) -> None:
         if keys:

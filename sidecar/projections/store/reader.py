@@ -23,6 +23,7 @@ from sidecar.projections.store.blocks import (
     evenly,
     slice_column,
 )
+from sidecar.projections.store.buckets import DEFAULT_COUNT, Buckets, buckets, checked_grid, keys_to_read
 from sidecar.projections.store.database import BUSY_SECONDS, Database, StoreDamagedError, open_to_read
 from sidecar.protocol.codec import unpack
 from sidecar.protocol.errors import RecordError
@@ -89,6 +90,33 @@ class StoreReader:
         wanted = None if keys is None else list(dict.fromkeys(keys))
         with open_to_read(self.path, self._busy_seconds) as database, _damage(self.path):
             yield from _Iteration(database, wanted).blocks(min_step, max_step, after or {}, most)
+
+    def buckets(
+        self,
+        keys: Iterable[str],
+        x: str = "step",
+        low: float | None = None,
+        high: float | None = None,
+        count: int = DEFAULT_COUNT,
+        *,
+        log_x: bool = False,
+    ) -> Iterator[Buckets]:
+        """Yield the buckets of each key and writer; see `buckets`.
+
+        Args:
+            keys: the metrics; those without numbers are left out, as are keys that were never logged.
+            x: ``"step"``, ``"relative"`` (seconds since the start), ``"time"`` (Unix seconds) or a metric.
+            low, high: the range of x, both ends included; None for the series' own.
+            count: maximum number of buckets.
+            log_x: whether buckets have equal ratios of x instead of equal widths.
+
+        Raises:
+            ValueError: an invalid range or count.
+        """
+        grid = checked_grid(low, high, count, log_x)
+        wanted = list(dict.fromkeys(keys))
+        start_time = self.state()["start_time"] if x == "relative" else None
+        return buckets(self.columns(keys_to_read(wanted, x)), wanted, x, grid, start_time)
 
     def close(self) -> None:
         """Do nothing: no file is open between calls. It lets a reader be used in a ``with`` statement."""

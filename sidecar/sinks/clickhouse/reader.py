@@ -16,6 +16,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from sidecar.projections.store.blocks import Block, evenly
+from sidecar.projections.store.buckets import DEFAULT_COUNT, Buckets, buckets, checked_grid, keys_to_read
 from sidecar.protocol.codec import unpack
 from sidecar.protocol.errors import RecordError, StoreError
 from sidecar.protocol.limits import MAX_STEP, MIN_STEP
@@ -218,6 +219,22 @@ class ClickhouseReader:
                     stretch = join_series(series)
                     ordinal = ordinals[plan.client]
                     yield Block(plan.client, labels.get(plan.client), ordinal, *stretch, plan.lowest)
+
+    def buckets(
+        self,
+        keys: Iterable[str],
+        x: str = "step",
+        low: float | None = None,
+        high: float | None = None,
+        count: int = DEFAULT_COUNT,
+        *,
+        log_x: bool = False,
+    ) -> Iterator[Buckets]:
+        """Yield the buckets of each key and writer, as `StoreReader.buckets` does."""
+        grid = checked_grid(low, high, count, log_x)
+        wanted = list(dict.fromkeys(keys))
+        start_time = self.state()["start_time"] if x == "relative" else None
+        return buckets(self.columns(keys_to_read(wanted, x)), wanted, x, grid, start_time)
 
     def arrived(self, after: int, until: int, keys: Iterable[str] | None = None) -> Iterator[Arrived]:
         """Yield the ``log`` records between two checkpoints, in the order of the log.
