@@ -32,6 +32,7 @@ FLOORS = (
     "tracker.reading",
     "tracker.sdk",
     "tracker",
+    "tracker.ui",
     "tracker.cli",
     "tracker.__main__",
 )

@@ -1,0 +1,1 @@
+"""The dashboard: an HTTP server on this machine, and the page that it serves."""

@@ -1,0 +1,202 @@
+"""Exact points of a run: those of a metric around an x, and pages of a text series.
+
+Pure functions over stored runs; each opens the run's store for the time of the call. Blocking, on any thread. Does not
+know about HTTP.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from sidecar.protocol.limits import MAX_STEP, MIN_STEP
+from sidecar.protocol.plain import json_value
+from tracker.reading.reader import RunReader
+from tracker.reading.stored_run import StoredRun
+
+MAX_POINTS = 1000
+"""Maximum number of exact points in one answer."""
+
+MAX_TEXTS = 500
+"""Maximum number of rows of a text series in one answer."""
+
+MAX_TEXT_CHARACTERS = 20_000
+"""Default for the maximum number of characters of a text; the rest of a longer one is left out."""
+
+MAX_ANSWER_CHARACTERS = 4_000_000
+"""Number of characters after which an answer with texts ends early."""
+
+_SAMPLED_BLOCKS = 32
+"""Blocks read in each round of the search for a time."""
+
+_ROUNDS = 12
+_WIDENING = 8
+"""Factor by which the range of steps grows in which points are looked for."""
+
+
+class Point(NamedTuple):
+    """One value of a metric as it was logged."""
+
+    step: int
+    time: float
+    label: str | None
+    value: Any
+
+
+class _Window:
+    """The points of one metric in a range of steps, which a search narrows or widens."""
+
+    def __init__(self, reader: RunReader, key: str) -> None:
+        self._reader = reader
+        self._key = key
+
+    def points(self, low: int, high: int) -> Iterator[Point]:
+        """Yield the points with steps from `low` to `high`, in no order."""
+        for block in self._reader.columns([self._key], low, high):
+            if self._key not in block.columns:
+                continue
+            rows, values = block.columns[self._key]
+            indexes: Sequence[int] = range(len(values)) if rows is None else rows
+            for index, value in zip(indexes, values, strict=True):
+                step = block.steps[index]
+                if low <= step <= high:
+                    yield Point(step, block.times[index], block.label, value)
+
+    def steps_at(self, when: float) -> tuple[int, int]:
+        """Return a range of steps around a time, Unix seconds, from a few blocks of the run.
+
+        Exact while times do not decrease from one block to the next; else it holds some points near that time.
+        """
+        low, high = MIN_STEP, MAX_STEP
+        for _ in range(_ROUNDS):
+            spans = [
+                (min(block.steps), max(block.steps), min(block.times), max(block.times))
+                for block in self._reader.columns([self._key], low, high, most=_SAMPLED_BLOCKS)
+            ]
+            after = next((index for index, span in enumerate(spans) if span[3] >= when), len(spans) - 1)
+            if after < 0:
+                break
+            before = max(0, after - 1)
+            new_low = max(low, spans[before][0])
+            new_high = min(high, max(spans[after][1], spans[min(len(spans) - 1, after + 1)][0]))
+            if len(spans) < _SAMPLED_BLOCKS or (new_low, new_high) == (low, high):
+                return new_low, new_high
+            low, high = new_low, new_high
+        return low, high
+
+
+def points(run: StoredRun, key: str, x: str = "step", around: float | None = None, limit: int = 100) -> dict[str, Any]:
+    """Return the points of a metric that are nearest to an x, by step; reads a few blocks, whatever the run's length.
+
+    Args:
+        run: the run.
+        key: the metric; if it was never logged, there are no points.
+        x: what `around` is: ``"step"``, ``"relative"`` (seconds since the run's start) or ``"time"`` (Unix seconds).
+        around: the x; None for the end of the run.
+        limit: maximum number of points.
+
+    Returns:
+        ``steps``, ``times``, ``labels``, ``values``: lists of one length.
+
+    Raises:
+        ValueError: `x` is something else. sidecar.protocol.errors.StoreError: the store cannot be read.
+    """
+    if x not in ("step", "relative", "time"):
+        raise ValueError(f"x must be 'step', 'relative' or 'time', not {x!r}")
+    limit = max(1, min(limit, MAX_POINTS))
+    window = _Window(run.store(), key)
+    if around is None or x == "step":
+        center = int(min(max(run.step or 0 if around is None else around, MIN_STEP), MAX_STEP))
+        return _columns(_nearest_steps(run, window, center, limit))
+    when = around + (run.start_time or 0.0) if x == "relative" else around
+    low, high = window.steps_at(when)
+    nearest = heapq.nsmallest(limit, window.points(low, high), key=lambda point: abs(point.time - when))
+    return _columns(nearest)
+
+
+def _nearest_steps(run: StoredRun, window: _Window, center: int, limit: int) -> list[Point]:
+    """Return the `limit` points whose steps are nearest to `center`.
+
+    The range of steps that is read grows until it holds enough of them, so that most of the run is not read.
+    """
+    spacing = abs(run.step or 0) / max(1, run.records)
+    reach = max(1, int(limit * spacing))
+    while True:
+        low, high = max(MIN_STEP, center - reach), min(MAX_STEP, center + reach)
+        nearest = heapq.nsmallest(limit, window.points(low, high), key=lambda point: abs(point.step - center))
+        if len(nearest) == limit or (low == MIN_STEP and high == MAX_STEP):
+            return nearest
+        reach *= _WIDENING
+
+
+def _columns(found: list[Point]) -> dict[str, Any]:
+    found.sort(key=lambda point: (point.step, point.time))
+    return {
+        "steps": [point.step for point in found],
+        "times": [point.time for point in found],
+        "labels": [point.label for point in found],
+        "values": [json_value(point.value) for point in found],
+    }
+
+
+# -- text -----------------------------------------------------------------------------------------------------------
+
+
+def text(
+    run: StoredRun,
+    key: str,
+    after: str | None = None,
+    limit: int = 100,
+    start: int | None = None,
+    characters: int = MAX_TEXT_CHARACTERS,
+) -> dict[str, Any]:
+    """Return rows of a text series in the order of steps.
+
+    Args:
+        run: the run.
+        key: the metric; values that are not text are left out.
+        after: `next` of the previous answer; None for the beginning.
+        limit: maximum number of rows.
+        start: begin at this step instead.
+        characters: maximum number of characters of a text; a longer one is cut, and its row has its ``length``.
+
+    Returns:
+        ``rows``: ``[{step, time, label, text, length?}]``; ``next``: for `after`, None at the end.
+
+    Raises:
+        ValueError: `after` is not valid. sidecar.protocol.errors.StoreError: the store cannot be read.
+        tracker.errors.UnknownMetricError: the metric was never logged.
+    """
+    limit = max(1, min(limit, MAX_TEXTS))
+    min_step, skip = _cursor(after) if after else (start, 0)
+    rows: list[dict[str, Any]] = []
+    at, count, used = min_step, 0, 0
+    for row in run.scan_history([key], min_step=min_step):
+        step = row["_step"]
+        count = count + 1 if step == at else 1
+        at = step
+        if step == min_step and count <= skip:
+            continue
+        if len(rows) == limit or used > MAX_ANSWER_CHARACTERS:
+            return {"rows": rows, "next": f"{step}:{count - 1}"}
+        value = row.get(key)
+        if isinstance(value, str):
+            rows.append(_text_row(row, value, characters))
+            used += min(len(value), characters)
+    return {"rows": rows, "next": None}
+
+
+def _cursor(after: str) -> tuple[int, int]:
+    step, separator, skip = after.partition(":")
+    try:
+        if not separator:
+            raise ValueError
+        return int(step), int(skip)
+    except ValueError:
+        raise ValueError(f"after must be the 'next' of an earlier answer, such as '120:1', not {after!r}") from None
+
+
+def _text_row(row: Mapping[str, Any], value: str, characters: int) -> dict[str, Any]:
+    entry = {"step": row["_step"], "time": row["_timestamp"], "label": row.get("_label"), "text": value[:characters]}
+    return entry | {"length": len(value)} if len(value) > characters else entry
