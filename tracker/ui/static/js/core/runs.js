@@ -1,0 +1,313 @@
+/**
+ * The runs, in columns, as the server has them; which of them are selected; which one is pointed at.
+ * Loads what is asked for and keeps it up to date. Does not know how runs are shown.
+ */
+import { api, setToken } from "./api.js";
+import { decodeColumn } from "./decode.js";
+import { computed, signal } from "./signal.js";
+import { view } from "./state.js";
+
+/**
+ * @typedef {object} RunTable All runs, a value in each column for each of `refs`.
+ * @property {string[]} refs
+ * @property {Map<string, number>} index ref to its row
+ * @property {Map<string, any[]>} columns
+ * @property {boolean} loaded false until the first answer
+ *
+ * @typedef {object} Run One run; a field that has not been loaded is null.
+ * @property {string} ref
+ * @property {string} id
+ * @property {string} name
+ * @property {string | null} project
+ * @property {string | null} group
+ * @property {string | null} job_type
+ * @property {string[]} tags
+ * @property {string | null} notes
+ * @property {string} state
+ * @property {number | null} step
+ * @property {number | null} start_time
+ * @property {number | null} end_time
+ * @property {number | null} duration
+ * @property {number | null} points
+ * @property {string | null} color
+ * @property {string | null} reason
+ *
+ * @typedef {object} Meta
+ * @property {string} version
+ * @property {string} token
+ * @property {{place: string, kind: string, writable: boolean, runs: number}[]} places
+ * @property {number} now
+ * @property {{done: number, total: number} | null} indexing
+ *
+ * @typedef {object} ColumnInfo
+ * @property {string} name
+ * @property {string} kind "field", "config" or "summary"
+ * @property {number} runs runs that have it
+ * @property {boolean} numeric
+ * @property {string | null} goal "maximize", "minimize" or null
+ */
+
+/** Columns that every page needs. */
+const BASE = ["id", "name", "project", "group", "tags", "notes", "state", "step", "start_time", "end_time", "duration", "color"];
+
+export const runs = signal(/** @type {RunTable} */ ({ refs: [], index: new Map(), columns: new Map(), loaded: false }));
+
+/** @type {import("./signal.js").Signal<Meta | null>} */
+export const meta = signal(/** @type {Meta | null} */ (null));
+
+/** Names of all columns that there are, by frequency. @type {import("./signal.js").Signal<ColumnInfo[]>} */
+export const columnInfos = signal(/** @type {ColumnInfo[]} */ ([]));
+
+/** Refs that changed at the last poll. */
+export const changed = signal(/** @type {Set<string>} */ (new Set()));
+
+/** The run under the pointer, in the table, a chart or a legend: the one to be highlighted everywhere. */
+export const highlighted = signal(/** @type {string | null} */ (null));
+
+/** Refs that pass the query and the filters; null when there are neither. Kept by the table. */
+export const matching = signal(/** @type {Set<string> | null} */ (null));
+
+/** Why runs could not be loaded, or null. */
+export const trouble = signal(/** @type {Error | null} */ (null));
+
+/** The runs shown in charts: selected, known, and not filtered out. */
+const shown = computed(selectedNow, [view, runs, matching]);
+
+/** The server's cursor, for `GET changes`. */
+let cursor = "";
+/** Columns that were asked for. @type {Map<string, Promise<void>>} */
+const asked = new Map();
+/** @type {string[]} */
+let last = [];
+
+function selectedNow() {
+  const { index } = runs.peek();
+  const pass = matching.peek();
+  const next = view.peek().runs.filter((ref) => index.has(ref) && (!pass || pass.has(ref)));
+  // The same list is the same array, so that listeners hear only of real changes.
+  if (next.length !== last.length || next.some((ref, at) => ref !== last[at])) last = next;
+  return last;
+}
+
+/**
+ * Refs of the runs shown in charts, in the order in which they were selected.
+ * @returns {string[]}
+ */
+export function selected() {
+  return shown.value;
+}
+
+/** The same as a signal. */
+export const selection = shown;
+
+/**
+ * @param {string} ref
+ * @returns {Run | null} null for a run that is not known
+ */
+export function runAt(ref) {
+  const row = runs.value.index.get(ref);
+  if (row === undefined) return null;
+  /** @param {string} name */
+  const get = (name) => runs.value.columns.get(name)?.[row] ?? null;
+  const id = get("id") ?? ref;
+  return {
+    ref, id, name: get("name") ?? id, project: get("project"), group: get("group"), job_type: get("job_type"), tags: get("tags") ?? [],
+    notes: get("notes"), state: get("state") ?? "", step: get("step"), start_time: get("start_time"), end_time: get("end_time"),
+    duration: get("duration"), points: get("points"), color: get("color"), reason: get("reason"),
+  };
+}
+
+/**
+ * The value of one column of one run.
+ * @param {string} ref
+ * @param {string} column
+ * @returns {any} null if it has none, or if the column has not been loaded
+ */
+export function valueOf(ref, column) {
+  const row = runs.value.index.get(ref);
+  return row === undefined ? null : (runs.value.columns.get(column)?.[row] ?? null);
+}
+
+/**
+ * Load columns that have not been loaded; from then on they are kept up to date.
+ * @param {string[]} names
+ * @returns {Promise<void>}
+ */
+export async function ensureColumns(names) {
+  const missing = names.filter((name) => !asked.has(name));
+  if (missing.length) {
+    const request = load(missing).catch((error) => {
+      for (const name of missing) asked.delete(name);
+      throw error;
+    });
+    for (const name of missing) asked.set(name, request);
+  }
+  await Promise.all(names.map((name) => asked.get(name)));
+}
+
+/** @param {string[]} names */
+async function load(names) {
+  const first = names.includes("id");
+  const answer = await api.get("runs", { columns: names.join(",") });
+  if (first || !runs.peek().loaded) cursor = answer.cursor;
+  const before = runs.peek();
+  const columns = new Map(before.columns);
+  const refs = before.loaded && !first ? before.refs : answer.refs;
+  const index = before.loaded && !first ? before.index : indexed(refs);
+  const rows = answer.refs.map((/** @type {string} */ ref) => index.get(ref));
+  const aligned = rows.every((/** @type {number | undefined} */ row, /** @type {number} */ at) => row === at) && rows.length === refs.length;
+  for (const name of names) {
+    const values = decodeColumn(answer.columns[name] ?? { values: [] });
+    columns.set(name, aligned ? values : scatter(values, rows, refs.length));
+  }
+  runs.value = { refs, index, columns, loaded: true };
+}
+
+/**
+ * @param {any[]} values
+ * @param {(number | undefined)[]} rows
+ * @param {number} size
+ */
+function scatter(values, rows, size) {
+  const result = new Array(size).fill(null);
+  rows.forEach((row, at) => {
+    if (row !== undefined) result[row] = values[at];
+  });
+  return result;
+}
+
+/** @param {string[]} refs */
+function indexed(refs) {
+  return new Map(refs.map((ref, at) => [ref, at]));
+}
+
+/**
+ * Load what every page needs.
+ * @param {string[]} more further columns
+ */
+export async function startRuns(more) {
+  const named = api.get("meta").then((answer) => takeMeta(answer));
+  try {
+    await Promise.all([named, ensureColumns([...new Set([...BASE, ...more])])]);
+    trouble.value = null;
+  } catch (error) {
+    trouble.value = /** @type {Error} */ (error);
+  }
+}
+
+/** Load again what failed at the start, or everything after the server came back. */
+export async function reloadRuns() {
+  const names = asked.size ? [...asked.keys()] : BASE;
+  try {
+    takeMeta(await api.get("meta"));
+    const answer = await api.get("runs", { columns: names.join(",") });
+    cursor = answer.cursor;
+    const columns = new Map(names.map((name) => [name, decodeColumn(answer.columns[name] ?? { values: [] })]));
+    for (const name of names) if (!asked.has(name)) asked.set(name, Promise.resolve());
+    runs.value = { refs: answer.refs, index: indexed(answer.refs), columns, loaded: true };
+    trouble.value = null;
+    changed.value = new Set(answer.refs);
+  } catch (error) {
+    if (!runs.peek().loaded) trouble.value = /** @type {Error} */ (error);
+    throw error;
+  }
+}
+
+/** @param {Meta} answer */
+function takeMeta(answer) {
+  setToken(answer.token);
+  meta.value = answer;
+}
+
+/** Load the names of all columns; again when runs changed. */
+export async function loadColumnInfos() {
+  columnInfos.value = await api.get("columns");
+}
+
+/**
+ * Ask what changed since the last time, and take it in.
+ * @returns {Promise<boolean>} whether anything did
+ */
+export async function poll() {
+  const answer = await api.get("changes", { since: cursor });
+  if (!answer) return false;
+  const now = meta.peek();
+  if (now && (answer.indexing || now.indexing)) meta.value = { ...now, indexing: answer.indexing ?? null };
+  if (answer.all) {
+    await reloadRuns();
+    return true;
+  }
+  if (answer.changed.length) await refresh(answer.changed);
+  if (answer.removed.length) drop(new Set(answer.removed));
+  cursor = answer.cursor;
+  changed.value = new Set([...answer.changed, ...answer.removed]);
+  return true;
+}
+
+/**
+ * Load all known columns of some runs again, and add those that are new.
+ * @param {string[]} refs
+ */
+export async function refresh(refs) {
+  const names = [...asked.keys()];
+  const before = runs.peek();
+  const fresh = new Map(before.columns);
+  const all = [...before.refs];
+  const index = new Map(before.index);
+  for (let from = 0; from < refs.length; from += 200) {
+    const answer = await api.get("runs", { columns: names.join(","), refs: refs.slice(from, from + 200).join(",") });
+    for (const ref of answer.refs) {
+      if (!index.has(ref)) {
+        index.set(ref, all.length);
+        all.push(ref);
+      }
+    }
+    for (const name of names) {
+      if (!answer.columns[name]) continue;
+      const values = from ? (fresh.get(name) ?? []) : [...(fresh.get(name) ?? [])];
+      const got = decodeColumn(answer.columns[name]);
+      answer.refs.forEach((/** @type {string} */ ref, /** @type {number} */ at) => (values[/** @type {number} */ (index.get(ref))] = got[at]));
+      for (let row = 0; row < all.length; row += 1) if (values[row] === undefined) values[row] = null;
+      fresh.set(name, values);
+    }
+  }
+  runs.value = { refs: all, index, columns: fresh, loaded: true };
+}
+
+/**
+ * Take runs out.
+ * @param {Set<string>} gone
+ */
+export function drop(gone) {
+  const before = runs.peek();
+  const stay = before.refs.map((ref, row) => (gone.has(ref) ? -1 : row)).filter((row) => row >= 0);
+  if (stay.length === before.refs.length) return;
+  const refs = stay.map((row) => /** @type {string} */ (before.refs[row]));
+  const columns = new Map([...before.columns].map(([name, values]) => [name, stay.map((row) => values[row])]));
+  runs.value = { refs, index: indexed(refs), columns, loaded: true };
+}
+
+/**
+ * Set fields of a run as an edit will; the server's answer comes with the next poll.
+ * @param {string} ref
+ * @param {Record<string, any>} fields
+ */
+export function patch(ref, fields) {
+  const before = runs.peek();
+  const row = before.index.get(ref);
+  if (row === undefined) return;
+  const columns = new Map(before.columns);
+  for (const [name, value] of Object.entries(fields)) {
+    const values = [...(columns.get(name) ?? new Array(before.refs.length).fill(null))];
+    values[row] = value;
+    columns.set(name, values);
+  }
+  runs.value = { ...before, columns };
+}
+
+/** Whether runs can be edited: the place of `ref` says so. @param {string} ref */
+export function writable(ref) {
+  const mark = ref.indexOf("~");
+  const place = mark > 0 ? Number(ref.slice(0, mark)) : 0;
+  return !api.saved && (meta.value?.places[place]?.writable ?? false);
+}

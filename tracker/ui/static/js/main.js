@@ -1,0 +1,14 @@
+/** Starts the page. */
+import { startKeys } from "./core/keys.js";
+import { startPolling } from "./core/polling.js";
+import { startRuns } from "./core/runs.js";
+import { startState } from "./core/state.js";
+import { startTheme } from "./core/theme.js";
+import { mountShell } from "./shell/shell.js";
+
+startState();
+startTheme();
+startKeys();
+mountShell(document.body);
+await startRuns([]);
+startPolling();
