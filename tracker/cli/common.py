@@ -98,7 +98,16 @@ class Commands:
         self._table = {command.name: command for command in table}
         self.parsers: dict[str, Parser] = {}
 
-    def add(self, name: str, run: Run, *, about: str = "", examples: str = "", json_data: bool = False) -> Parser:
+    def add(
+        self,
+        name: str,
+        run: Run,
+        *,
+        about: str = "",
+        examples: str = "",
+        json_data: bool = False,
+        several_dirs: bool = False,
+    ) -> Parser:
         """Make the parser of the command `name`; return it, for its own arguments.
 
         Args:
@@ -107,6 +116,7 @@ class Commands:
             about: more about it.
             examples: command lines, each with what it does.
             json_data: whether it prints data, and so has ``--json``.
+            several_dirs: whether ``--dir`` may be repeated; ``dirs`` then has what stood after the command's name.
         """
         command = self._table[name]
         also = f"\n\nAlso: tracker {', tracker '.join(command.aliases)}" if command.aliases else ""
@@ -118,7 +128,11 @@ class Commands:
         parser.set_defaults(run=run, command=name)
         if json_data:
             parser.add_argument("--json", action="store_true", help="print JSON, for programs")
-        add_dir(parser)
+        if several_dirs:
+            help_text = "a directory of runs, or a server's address; may be repeated (default: as everywhere)"
+            parser.add_argument("--dir", dest="dirs", metavar="PATH", action="append", help=help_text)
+        else:
+            add_dir(parser)
         self.parsers[name] = parser
         return parser
 

@@ -23,6 +23,7 @@ EXIT_FAILURE, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
 
 COMMANDS: dict[str, tuple[Command, ...]] = {
     "look at runs": (
+        Command("ui", "Open the dashboard: all runs in the browser, with charts."),
         Command("ls", "List runs, newest first.", ("list",)),
         Command("show", "Show one run: config, metrics, how it ended."),
         Command("compare", "Compare runs: the config that differs, summaries side by side.", ("diff",)),

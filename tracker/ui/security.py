@@ -1,0 +1,148 @@
+"""Who may ask what: the Host list, the token and its cookie, Origin, and the headers of every answer.
+
+Pure functions on headers; no sockets, no framework.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import ipaddress
+import socket
+from collections.abc import Mapping
+from http.cookies import CookieError, SimpleCookie
+from typing import NamedTuple
+
+CONTENT_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; font-src 'self'; "
+    "connect-src 'self'; manifest-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+FRONTEND_POLICY = (
+    "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; object-src 'none'; "
+    "base-uri 'self'; form-action 'self'; frame-ancestors 'none'"
+)
+"""The policy for somebody else's page: everything from here, nothing from elsewhere."""
+
+HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+}
+"""Headers of every answer, besides ``Content-Security-Policy``."""
+
+MAX_BODY_BYTES = 8 * 2**20
+"""Maximum size of a request's body."""
+
+TOKEN_HEADER = "x-tracker-token"
+
+
+class Refusal(NamedTuple):
+    """Why a request is refused: status, code and message of the answer."""
+
+    status: int
+    code: str
+    message: str
+
+
+class Security:
+    """The rules for one server.
+
+    Args:
+        token: what a user must know to look.
+        host: what ``--host`` says.
+        port: the server's port.
+    """
+
+    def __init__(self, token: str, host: str, port: int) -> None:
+        self._token = token
+        self.cookie_name = f"tracker-{port}"
+        self._session = self._derived("session", port)
+        self.write_token = self._derived("write", port)
+        self._names = {"localhost", "127.0.0.1", "::1", host.strip("[]").lower()}
+        if not is_loopback(host):
+            self._names |= {socket.gethostname().lower(), socket.getfqdn().lower()}
+
+    def _derived(self, purpose: str, port: int) -> str:
+        return hmac.new(self._token.encode(), f"{purpose}:{port}".encode(), hashlib.sha256).hexdigest()
+
+    def knows_host(self, header: str) -> bool:
+        """Whether a request's ``Host`` is a name of this server; a page elsewhere that rebinds its name has another.
+
+        An IP address is no name that could be rebound.
+        """
+        name = host_name(header)
+        if name in self._names:
+            return True
+        try:
+            ipaddress.ip_address(name)
+        except ValueError:
+            return False
+        return True
+
+    def is_token(self, token: str) -> bool:
+        """Whether `token` is the one that a user must know."""
+        return hmac.compare_digest(token.encode(), self._token.encode())
+
+    def cookie(self) -> str:
+        """Return the ``Set-Cookie`` header of a session."""
+        return f"{self.cookie_name}={self._session}; Path=/; HttpOnly; SameSite=Strict; Max-Age=31536000"
+
+    def refusal(self, method: str, headers: Mapping[str, str], *, writes: bool = False) -> Refusal | None:
+        """Return why a request to the API is refused; None if it is not.
+
+        Args:
+            method: its HTTP method.
+            headers: header name in lower case -> value.
+            writes: whether it changes something.
+        """
+        site = headers.get("sec-fetch-site", "none")
+        if site not in ("none", "same-origin"):
+            return Refusal(403, "origin", "a page of another origin may not use this API")
+        origin = headers.get("origin")
+        if origin is not None and origin.partition("://")[2].lower() != headers.get("host", "").lower():
+            return Refusal(403, "origin", f"a page of {origin} may not use this API")
+        kind, _, given = headers.get("authorization", "").partition(" ")
+        if kind.lower() == "bearer":
+            by_cookie = False
+            if not self.is_token(given.strip()):
+                return Refusal(401, "token", "the token is wrong; `tracker ui` prints the address with the token")
+        else:
+            by_cookie = True
+            if not self._has_session(headers.get("cookie", "")):
+                return Refusal(401, "token", "open the address with the token, which `tracker ui` prints")
+        if method == "GET":
+            return None
+        if headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
+            return Refusal(415, "type", "Content-Type must be application/json")
+        if by_cookie and origin is None:
+            return Refusal(403, "origin", "a request of a page must have its Origin")
+        if writes and by_cookie and not hmac.compare_digest(headers.get(TOKEN_HEADER, ""), self.write_token):
+            return Refusal(403, "token", "a change needs the header X-Tracker-Token with the token of GET meta")
+        return None
+
+    def _has_session(self, header: str) -> bool:
+        try:
+            morsel = SimpleCookie(header).get(self.cookie_name)
+        except CookieError:
+            return False
+        return morsel is not None and hmac.compare_digest(morsel.value.encode(), self._session.encode())
+
+
+def host_name(header: str) -> str:
+    """Return the name in a ``Host`` header, without the port and brackets, in lower case."""
+    header = header.strip().lower()
+    if header.startswith("["):
+        return header[1:].partition("]")[0]
+    return header.rpartition(":")[0] if header.count(":") == 1 else header
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can connect to `host`."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,83 @@
+"""The page's files, read once: under a path that has their hash in it, so that browsers keep them for ever."""
+
+from __future__ import annotations
+
+import hashlib
+import mimetypes
+import re
+from pathlib import Path
+from typing import NamedTuple
+
+STATIC = Path(__file__).with_name("static")
+_TYPES = {".js": "text/javascript", ".css": "text/css", ".html": "text/html", ".svg": "image/svg+xml"}
+_LINK = re.compile(r'\b(href|src)="((?:css|js|img)/[^"?#]+)"')
+_EMPTY_PAGE = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><title>tracker</title></head>
+<body><p>The page's files are missing from this installation; the API is at /api/v1/.</p></body></html>
+"""
+
+
+class StaticFile(NamedTuple):
+    """A file as it is sent."""
+
+    content: bytes
+    media_type: str
+
+
+class StaticFiles:
+    """The files below a directory.
+
+    Args:
+        top: the directory.
+
+    Attributes:
+        digest: changes whenever a file does.
+    """
+
+    def __init__(self, top: Path = STATIC) -> None:
+        self._top = top
+        self._stamp: tuple[tuple[str, int, int], ...] = ()
+        self.digest = ""
+        self._files: dict[str, Path] = {}
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Read the directory again: files are changed in place while the page is worked on."""
+        paths = sorted(path for path in self._top.rglob("*") if path.is_file())
+        stamp = tuple((str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in paths)
+        if stamp == self._stamp and self.digest:
+            return
+        total = hashlib.sha256()
+        for path in paths:
+            total.update(path.relative_to(self._top).as_posix().encode() + b"\0")
+            total.update(hashlib.sha256(path.read_bytes()).digest())
+        self._files = {path.relative_to(self._top).as_posix(): path for path in paths}
+        self._stamp, self.digest = stamp, total.hexdigest()[:16]
+
+    def index(self) -> bytes:
+        """Return the page, with links to the files below the path of their hash, and all modules to be loaded ahead."""
+        self.refresh()
+        path = self._files.get("index.html")
+        if path is None:
+            return _EMPTY_PAGE.encode()
+        text = _LINK.sub(lambda link: f'{link[1]}="static/{self.digest}/{link[2]}"', path.read_text("utf-8"))
+        modules = [name for name in self._files if name.startswith("js/") and name.endswith(".js")]
+        links = "".join(f'<link rel="modulepreload" href="static/{self.digest}/{name}">\n' for name in modules)
+        return text.replace("</head>", f"{links}</head>", 1).encode()
+
+    def get(self, name: str) -> StaticFile | None:
+        """Return a file by its name below the directory; None if there is none. Only listed files are ever opened."""
+        path = self._files.get(name)
+        if path is None:
+            return None
+        try:
+            return StaticFile(path.read_bytes(), media_type(name))
+        except OSError:
+            return None
+
+
+def media_type(name: str) -> str:
+    """Return the media type of a file by its name."""
+    suffix = name[name.rfind(".") :].lower() if "." in name else ""
+    kind = _TYPES.get(suffix) or mimetypes.guess_type(name)[0] or "application/octet-stream"
+    return f"{kind}; charset=utf-8" if kind.startswith("text/") else kind
