@@ -10,11 +10,11 @@ from array import array
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
+from sidecar.projections.store.buckets import Buckets
 from sidecar.protocol.errors import SidecarError, reason
 from sidecar.protocol.plain import json_value
 from tracker.errors import TrackerError
 from tracker.reading.api import StoredRun
-from tracker.ui.plain_buckets import plain_buckets
 from tracker.ui.routes import ApiError, Binary, Call, Route
 from tracker.ui.state import Dashboard
 
@@ -145,7 +145,7 @@ def bad_code(value: float) -> int:
     return 1 if value != value else 2 if value > 0 else 3
 
 
-def arrays_of(buckets: Any, body: Body) -> dict[str, list[Any]]:
+def arrays_of(buckets: Buckets, body: Body) -> dict[str, list[Any]]:
     """Add the arrays of a series to `body`; return their offsets and forms by name."""
     if buckets.raw:
         arrays = {"x0": body.add("f8", buckets.x_first), "mean": body.add("f8", buckets.mean)}
@@ -159,13 +159,9 @@ def arrays_of(buckets: Any, body: Body) -> dict[str, list[Any]]:
     return arrays | {"n": body.add("u4", buckets.n), "bad": body.add("u4", buckets.bad)}
 
 
-def _read(run: StoredRun, keys: list[str], axis: Axis, count: int) -> Iterator[Any]:
-    read = getattr(run, "buckets", None)
+def _read(run: StoredRun, keys: list[str], axis: Axis, count: int) -> Iterator[Buckets]:
     wanted = max(1, round(count * axis.widening))
-    if read is None:
-        return plain_buckets(run, keys, axis.x, axis.low, axis.high, wanted, axis.log)
-    found: Iterator[Any] = read(keys, x=axis.x, low=axis.low, high=axis.high, count=wanted, log_x=axis.log)
-    return found
+    return run.store().buckets(keys, axis.x, axis.low, axis.high, wanted, log_x=axis.log)
 
 
 def series(dashboard: Dashboard, call: Call) -> Binary:
