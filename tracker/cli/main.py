@@ -23,12 +23,12 @@ EXIT_FAILURE, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
 
 COMMANDS: dict[str, tuple[Command, ...]] = {
     "look at runs": (
-        Command("ui", "Open the dashboard: all runs in the browser, with charts."),
         Command("ls", "List runs, newest first.", ("list",)),
         Command("show", "Show one run: config, metrics, how it ended."),
         Command("compare", "Compare runs: the config that differs, summaries side by side.", ("diff",)),
         Command("tail", "Print the last rows of a run, and follow it until it ends."),
         Command("export", "Write the full history of a run as CSV, JSON lines or Parquet."),
+        Command("ui", "Open the dashboard: all runs in the browser, with charts."),
     ),
     "change runs": (
         Command("log", "Log metrics to a run."),
