@@ -24,7 +24,8 @@ from sidecar.protocol.errors import SidecarError, reason
 from sidecar.protocol.plain import json_default, json_value
 from tracker.errors import RunNotFoundError, TrackerError
 from tracker.ui import comparing, details, listing, series
-from tracker.ui.routes import JSON_TYPE, ApiError, Binary, Call, CancelledError, Download, Route, Stream
+from tracker.ui.errors import ApiError, CancelledError
+from tracker.ui.routes import JSON_TYPE, Binary, Call, Download, Route, Stream
 from tracker.ui.security import CONTENT_POLICY, HEADERS, MAX_BODY_BYTES, Security
 from tracker.ui.state import Dashboard
 from tracker.ui.static import StaticFiles

@@ -12,7 +12,8 @@ from sidecar.protocol.errors import SidecarError, reason
 from tracker.errors import TrackerError
 from tracker.reading.api import StoredRun
 from tracker.reading.metrics import direction
-from tracker.ui.routes import ApiError, Call, Route
+from tracker.ui.errors import ApiError
+from tracker.ui.routes import Call, Route
 from tracker.ui.state import Dashboard, Row
 
 FIELDS = (

@@ -1,4 +1,4 @@
-"""What an answer of the API is made of: the route, the request, the kinds of answers, the errors.
+"""What an answer of the API is made of: the route, the request, the kinds of answers.
 
 Knows nothing of the server's libraries, so that a module of answers is tested by calling its functions.
 """
@@ -9,33 +9,13 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
-if TYPE_CHECKING:
-    from tracker.ui.state import Dashboard
+from tracker.ui.errors import ApiError, CancelledError
+from tracker.ui.state import Dashboard
 
 JSON_TYPE = "application/json"
 BINARY_TYPE = "application/octet-stream"
-
-
-class ApiError(Exception):
-    """An error that is answered: what is wrong and what to do.
-
-    Attributes:
-        status: the HTTP status.
-        code: stable, for programs.
-        details: more members of the answer's ``error``.
-    """
-
-    def __init__(self, status: int, code: str, message: str, **details: Any) -> None:
-        super().__init__(message)
-        self.status = status
-        self.code = code
-        self.details = details
-
-
-class CancelledError(Exception):
-    """The client closed the connection; its answer is not needed."""
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,8 @@ from sidecar.protocol.errors import SidecarError, reason
 from sidecar.protocol.plain import json_value
 from tracker.errors import TrackerError
 from tracker.reading.api import StoredRun
-from tracker.ui.routes import ApiError, Binary, Call, Route
+from tracker.ui.errors import ApiError
+from tracker.ui.routes import Binary, Call, Route
 from tracker.ui.state import Dashboard
 
 MAX_PANELS = 200

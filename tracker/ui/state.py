@@ -19,7 +19,7 @@ from sidecar.protocol.layout import LOG_NAME, STORE_NAME
 from sidecar.protocol.limits import valid_name
 from tracker.errors import TrackerError
 from tracker.reading.api import Api, StoredRun, run_directories
-from tracker.ui.routes import ApiError
+from tracker.ui.errors import ApiError
 
 REFRESH_SECONDS = 1.0
 """Least time between two looks at the runs' files, in seconds, whatever the number of tabs."""
