@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tracker.errors import TrackerError
+from tracker.reading.catalog import Catalog
 from tracker.reading.references import find_run
 from tracker.reading.remote_run import RemoteRun
 from tracker.reading.root import find_root
@@ -86,6 +87,10 @@ class Api:
                 read from.
         """
         return find_run(self._source, ref)
+
+    def catalog(self) -> Catalog:
+        """Return the catalog: what all runs are, kept up to date by its `refresh()`. The same object each time."""
+        return self._source.catalog
 
     def close(self) -> None:
         """Close the connection to a server, if there is one; it is opened again on demand."""

@@ -5,10 +5,11 @@ Used on any thread. Of sidecars it only knows that one may have to recover what 
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 from bisect import insort
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -16,8 +17,11 @@ from sidecar.protocol.errors import SidecarError
 from sidecar.protocol.layout import LOG_NAME, RUNS_NAME, STORE_NAME
 from sidecar.protocol.limits import valid_name
 from tracker.errors import RootNotFoundError, TrackerError
+from tracker.reading.catalog import Catalog, DirectoryCatalog
 from tracker.reading.remote_run import RemoteRun
+from tracker.reading.server_catalog import ServerCatalog
 from tracker.reading.stored_run import StoredRun
+from tracker.terminal.progress import Progress
 
 if TYPE_CHECKING:
     from sidecar.sinks.clickhouse.reader import ClickhouseStore
@@ -31,6 +35,10 @@ class Source(Protocol):
     @property
     def place(self) -> str:
         """The root directory or the server's address, for people."""
+
+    @property
+    def catalog(self) -> Catalog:
+        """What all runs are."""
 
     def run(self, id: str) -> StoredRun | None:
         """Return the run with this valid id; None if there is none. Reads no other run."""
@@ -61,10 +69,18 @@ class DirectorySource:
         self.root = root
         self._stalled_after = stalled_after
         self._required = required
+        self._catalog: DirectoryCatalog | None = None
 
     @property
     def place(self) -> str:
         return str(self.root)
+
+    @property
+    def catalog(self) -> DirectoryCatalog:
+        """The catalog of the runs."""
+        if self._catalog is None:
+            self._catalog = DirectoryCatalog(self.root, self._stalled_after, recover)
+        return self._catalog
 
     def run(self, id: str) -> StoredRun | None:
         self._check()
@@ -74,8 +90,9 @@ class DirectorySource:
 
     def runs(self, project: str | None = None) -> list[StoredRun]:
         self._check()
-        recover(self.root)
-        runs = [self._stored(directory) for directory in run_directories(self.root)]
+        with Progress("reading runs") as progress:
+            self.catalog.update(progress)
+        runs = self.catalog.copies()
         return [run for run in runs if project is None or run.project == project]
 
     def names(self, project: str | None = None) -> dict[str, str]:
@@ -83,27 +100,20 @@ class DirectorySource:
 
     def newest(self, project: str | None = None) -> StoredRun | None:
         self._check()
-        return next(self.newest_first(project), None)
+        return next(by_start(self.catalog.by_change(), project), None)
 
     def newest_first(self, project: str | None = None) -> Iterator[StoredRun]:
-        """Yield the runs by their start, the last first.
-
-        Reads a run only when one that was written to earlier cannot come before it: nothing starts after its last
-        change.
-        """
-        changed = [(_last_change(directory), directory) for directory in run_directories(self.root)]
-        changed.sort(key=lambda pair: pair[0])
-        read: list[tuple[float, str, StoredRun]] = []
-        while changed or read:
-            while changed and (not read or changed[-1][0] >= read[-1][0]):
-                run = self._stored(changed.pop()[1])
-                if project is None or run.project == project:
-                    insort(read, (run.start_time or 0.0, run.id, run), key=lambda entry: entry[:2])
-            if read:
-                yield read.pop()[2]
+        """Yield the runs by their start, the last first; without the catalog."""
+        changed = [
+            (_last_change(directory), functools.partial(self._stored, directory))
+            for directory in run_directories(self.root)
+        ]
+        return by_start(changed, project)
 
     def close(self) -> None:
-        """Nothing is open."""
+        """Wait for what the catalog does in the background."""
+        if self._catalog is not None:
+            self._catalog.close()
 
     def _stored(self, directory: Path) -> StoredRun:
         return StoredRun(directory, self._stalled_after)
@@ -127,6 +137,11 @@ class ServerSource:
     def __init__(self, address: str, stalled_after: float) -> None:
         self._store = _store_at(address)
         self._stalled_after = stalled_after
+        self._catalog = ServerCatalog(self._store, stalled_after)
+
+    @property
+    def catalog(self) -> Catalog:
+        return self._catalog
 
     @property
     def place(self) -> str:
@@ -165,6 +180,26 @@ def _store_at(address: str) -> ClickhouseStore:
     return ClickhouseStore(address)
 
 
+def by_start(runs: Iterable[tuple[float, Callable[[], StoredRun]]], project: str | None = None) -> Iterator[StoredRun]:
+    """Yield runs by their start, the last first.
+
+    Reads a run only when one that was written to earlier cannot come before it: nothing starts after its last change.
+
+    Args:
+        runs: for each run, the time of its last change, and a function that returns it.
+        project: only this project's.
+    """
+    changed = sorted(runs, key=lambda pair: pair[0])
+    read: list[tuple[float, str, StoredRun]] = []
+    while changed or read:
+        while changed and (not read or changed[-1][0] >= read[-1][0]):
+            run = changed.pop()[1]()
+            if project is None or run.project == project:
+                insort(read, (run.start_time or 0.0, run.id, run), key=lambda entry: entry[:2])
+        if read:
+            yield read.pop()[2]
+
+
 def is_run(directory: Path) -> bool:
     """Whether `directory` is a run's: it holds a log or a store, or this user may not look."""
     try:
@@ -195,7 +230,7 @@ def _last_change(directory: Path) -> float:
     return max(moments, default=float("inf"))
 
 
-def recover(root: Path, run_ids: Sequence[str] | None = None) -> None:
+def recover(root: Path, run_ids: Collection[str] | None = None) -> None:
     """Have a sidecar recover what one that died has left, in these runs or in all. Never raises: reading continues."""
     try:
         from tracker.transport.launcher import recover as recover_runs

@@ -348,6 +348,10 @@ class StoredRun:
         plain = {"tags": list(self._get("tags") or ()), "config": self._map("config"), "summary": self._map("summary")}
         return {name: getattr(self, name) for name in names.split()} | plain | {"dir": self.place}
 
+    def snapshot(self) -> dict[str, Any]:
+        """Return the run's state as it is stored, as `RunState.to_map` does."""
+        return self._load()
+
     def store(self) -> RunReader:
         """Return a reader of the run's store; a missing or damaged store is first rebuilt from the log.
 

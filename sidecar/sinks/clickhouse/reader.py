@@ -94,11 +94,18 @@ class ClickhouseStore:
         self._pid = 0
         self._lock = threading.Lock()
 
-    def runs(self, project: str | None = None) -> list[tuple[str, dict[str, Any]]]:
-        """Return id and state of every run, or of those of a project, with one query."""
+    def runs(self, project: str | None = None, ids: Sequence[str] | None = None) -> list[tuple[str, dict[str, Any]]]:
+        """Return id and state of every run, or of those of a project or with these ids, with one query."""
         where = "" if project is None else f" WHERE project = {quoted(project)}"
+        if ids is not None:
+            where += f"{' AND' if where else ' WHERE'} run IN ({', '.join(map(quoted, ids)) or 'NULL'})"
         with self.answer(f"SELECT run, packed FROM {self.table(RUNS)} FINAL{where} ORDER BY run") as rows:
             return [(rows.text(), _state(rows.raw())) for _ in _each(rows)]
+
+    def versions(self) -> dict[str, int]:
+        """Return id -> the log offset up to which the run is on the server, of every run."""
+        with self.answer(f"SELECT run, max(version) FROM {self.table(RUNS)} GROUP BY run") as rows:
+            return {rows.text(): rows.int64() for _ in _each(rows)}
 
     def names(self) -> dict[str, str]:
         """Return id -> name of every run."""

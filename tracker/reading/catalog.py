@@ -1,0 +1,358 @@
+"""The catalog: what all runs of a root directory are, without opening them.
+
+`Catalog` is its interface, `DirectoryCatalog` that of a root directory. It keeps a row per run, in memory and in
+``catalog.db``, and reads a run again when the size, time or inode of its files have changed. The file may be deleted at
+any time, missing, stale or damaged: then runs are read again. Used by any thread, and by several processes at once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import functools
+import os
+import threading
+import time
+from collections.abc import Callable, Collection, Iterator
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+from sidecar.protocol.layout import RUNS_NAME
+from sidecar.protocol.limits import valid_name
+from tracker.reading.catalog_file import CatalogFile
+from tracker.reading.catalog_row import CatalogRow, CatalogRun, make_row
+from tracker.reading.run_files import JOURNAL, LOCKED, WINDOWS, Look, look
+from tracker.reading.stored_run import StoredRun
+
+SETTLED_SECONDS = 2.0
+"""Age from which the time of a file tells whether it changed: within it, two changes may bear the same time."""
+
+QUIET_SECONDS = 10.0
+"""Time without a change after which the row of a running run is kept in the file as well, in seconds."""
+
+ROUND_SECONDS = 10.0
+"""Time in which `DirectoryCatalog.refresh` looks at every run that has ended, in seconds."""
+
+RECOVERY_SECONDS = 10.0
+"""Interval between two recoveries of the same run by `DirectoryCatalog.refresh`, in seconds."""
+
+LEAST_RUNS = 64
+"""Number of runs from which the catalog is kept in a file; fewer are read faster than the file is written."""
+
+_SAVED_AT_ONCE = 1000
+"""Rows written in one commit while a catalog is built, so that an interrupted build is not lost."""
+
+Show = Callable[[int, int], None]
+"""Shows that (done) of (total) runs are read."""
+
+
+class Catalog(Protocol):
+    """What the runs of a place are, kept up to date by `refresh`. Can be used from any thread."""
+
+    @property
+    def progress(self) -> tuple[int, int] | None:
+        """(done, total) while many runs are being read; else None."""
+
+    def refresh(self) -> set[str]:
+        """Look for changes; return the ids of runs that are new, changed or removed since the last call.
+
+        Cheap enough to be called once a second with 10,000 runs. The first call reads all that is not known yet.
+        """
+
+    def runs(self) -> list[StoredRun]:
+        """Return the runs as of the last refresh, in no particular order; an unchanged one is the same object."""
+
+    def run(self, id: str) -> StoredRun | None:
+        """Return a run as of the last refresh; None if there is none with this id."""
+
+    def close(self) -> None:
+        """Release what it holds; it can be used again."""
+
+
+class _Entry(NamedTuple):
+    """A run in memory.
+
+    Attributes:
+        run: the run, which answers from the catalog.
+        row: its row; None if no row can hold its state.
+        look: its files when it was read.
+        settled: whether a later change of its files shows.
+        saved: whether the file has the row.
+    """
+
+    run: StoredRun
+    row: CatalogRow | None
+    look: Look
+    settled: bool
+    saved: bool
+
+    @property
+    def is_watched(self) -> bool:
+        """Whether the run may change at any time."""
+        return not self.settled or bool(self.look.flags & (LOCKED | WINDOWS | JOURNAL)) or self._is_running
+
+    @property
+    def _is_running(self) -> bool:
+        return self.row is None or self.row.state in ("running", "unreadable")
+
+
+class DirectoryCatalog:
+    """The catalog of a root directory.
+
+    Args:
+        root: the root directory.
+        stalled_after: see `StoredRun`.
+        recover: recovers what dead processes left in these runs; takes their ids.
+    """
+
+    def __init__(self, root: Path, stalled_after: float, recover: Callable[[Path, Collection[str]], None]) -> None:
+        self.root = root
+        self._runs = root / RUNS_NAME
+        self._stalled_after = stalled_after
+        self._recover = recover
+        self._file = CatalogFile(root)
+        self._lock = threading.RLock()
+        self._entries: dict[str, _Entry] = {}
+        self._stored: dict[str, CatalogRow] = {}
+        self._loaded = False
+        self._names: set[str] = set()
+        self._listed: tuple[int, ...] = ()
+        self._changed: set[str] = set()
+        self._gone: set[str] = set()
+        self._turn: list[str] = []
+        self._turned = 0.0
+        self._recovered: dict[str, float] = {}
+        self._recovery: threading.Thread | None = None
+        self._progress: tuple[int, int] | None = None
+
+    @property
+    def path(self) -> Path | None:
+        """The file that the catalog is kept in; None if it is kept in memory only."""
+        return self._file.path
+
+    @property
+    def progress(self) -> tuple[int, int] | None:
+        """(done, total) while many runs are being read; else None."""
+        return self._progress
+
+    def runs(self) -> list[StoredRun]:
+        """Return the runs as of the last look, in no particular order."""
+        return [entry.run for entry in list(self._entries.values())]
+
+    def copies(self) -> list[StoredRun]:
+        """Return copies of the runs, by id, which do not share a cache that `StoredRun.refresh` discards."""
+        return [self._copy(entry) for _, entry in sorted(self._entries.items())]
+
+    def run(self, id: str) -> StoredRun | None:
+        """Return a run as of the last look; None if there is none with this id."""
+        entry = self._entries.get(id)
+        return None if entry is None else entry.run
+
+    def refresh(self) -> set[str]:
+        """Look at the runs that may change, and at some of the others; return the ids of those that changed since the
+        last call, or vanished. What dead processes left is recovered in the background.
+        """
+        with self._lock:
+            self._pass(everything=not self._turned, wait=False)
+            changed, self._changed = self._changed, set()
+            return changed
+
+    def update(self, show: Show | None = None) -> None:
+        """Look at every run, after what dead processes left was recovered; read those that changed.
+
+        Args:
+            show: called while runs are read.
+        """
+        with self._lock:
+            self._pass(everything=True, wait=True, show=show)
+
+    def by_change(self) -> list[tuple[float, Callable[[], StoredRun]]]:
+        """Return, for each run, the time of its last change, and a function that returns the run. None is read yet."""
+        with self._lock, self._opened() as runs:
+            if runs is None:
+                return []
+            self._begin(runs)
+            looks = self._look_at(runs, self._names)
+        return [(seen.changed, functools.partial(self._current, id, seen)) for id, seen in looks.items()]
+
+    def _current(self, id: str, seen: Look) -> StoredRun:
+        with self._lock:
+            if self._is_stale(id, seen):
+                self._read(id, seen)
+            return self._copy(self._entries[id])
+
+    def close(self) -> None:
+        """Wait for a recovery that is under way."""
+        thread = self._recovery
+        if thread is not None:
+            thread.join()
+
+    # -- a pass over the runs ----------------------------------------------------------------------------------------
+
+    def _pass(self, *, everything: bool, wait: bool, show: Show | None = None) -> None:
+        with self._opened() as runs:
+            if runs is None:
+                self._forget(set(self._entries))
+                return
+            self._begin(runs)
+            chosen = self._names if everything else self._due()
+            looks = self._look_at(runs, chosen)
+            if self._heal({id for id, seen in looks.items() if seen.flags & (LOCKED | WINDOWS)}, wait=wait):
+                looks |= self._look_at(runs, {id for id, seen in looks.items() if seen.flags & (LOCKED | WINDOWS)})
+            self._forget({id for id in chosen if id not in looks and id in self._entries})
+            stale = [id for id, seen in looks.items() if self._is_stale(id, seen)]
+            try:
+                for done, id in enumerate(stale):
+                    if len(stale) > 1:
+                        self._progress = (done, len(stale))
+                        if show is not None:
+                            show(done, len(stale))
+                    self._read(id, looks[id])
+                    if done % _SAVED_AT_ONCE == _SAVED_AT_ONCE - 1:
+                        self._save()
+            finally:
+                self._progress = None
+            self._save()
+            self._turned = time.monotonic()
+
+    @contextlib.contextmanager
+    def _opened(self) -> Iterator[int | None]:
+        """Open the directory of the runs; None if there is none."""
+        try:
+            descriptor = os.open(self._runs, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except (FileNotFoundError, NotADirectoryError):
+            yield None
+            return
+        try:
+            yield descriptor
+        finally:
+            os.close(descriptor)
+
+    def _begin(self, runs: int) -> None:
+        """Read the file once, and the names in the directory if it changed."""
+        if not self._loaded:
+            self._loaded = True
+            self._stored = {row.values[0]: row for row in self._file.load()}
+        status = os.fstat(runs)
+        listed = (status.st_mtime_ns, status.st_ctime_ns, status.st_ino, status.st_dev)
+        if listed == self._listed and _is_settled(status.st_mtime):
+            return
+        self._names = {name for name in os.listdir(runs) if valid_name(name)}
+        self._listed = listed if _is_settled(status.st_mtime) else ()
+        self._forget(self._entries.keys() - self._names)
+        self._gone |= self._stored.keys() - self._names
+        for id in self._gone:
+            self._stored.pop(id, None)
+
+    def _due(self) -> set[str]:
+        """Return the runs to look at now: those that may change, and a part of the others."""
+        due = {id for id in self._names if (entry := self._entries.get(id)) is None or entry.is_watched}
+        if not self._turn:
+            self._turn = [id for id, entry in self._entries.items() if not entry.is_watched]
+        share = min(1.0, (time.monotonic() - self._turned) / ROUND_SECONDS)
+        count = int(len(self._entries) * share) + 1
+        due.update(self._turn[-count:])
+        del self._turn[-count:]
+        return due & self._names
+
+    def _look_at(self, runs: int, ids: Collection[str]) -> dict[str, Look]:
+        looks = {}
+        for id in ids:
+            entry = self._entries.get(id)
+            known = entry.look if entry is not None else self._known(id)
+            seen = look(runs, id, known)
+            if seen is not None:
+                looks[id] = seen
+        return looks
+
+    def _known(self, id: str) -> Look | None:
+        """Return how a run looked when the row in the file was written."""
+        row = self._stored.get(id)
+        if row is None:
+            return None
+        return Look(row.values[1], row.values[2], row.values[3], row.values[4], 0, 0)
+
+    def _is_stale(self, id: str, seen: Look) -> bool:
+        """Whether a run must be read; one whose row in the file is still right gets it."""
+        entry = self._entries.get(id)
+        if entry is None:
+            row = self._stored.pop(id, None)
+            if row is None or row.values[2] != seen.content:
+                return True
+            self._entries[id] = _Entry(self._answering(row), row, seen, settled=True, saved=True)
+            self._changed.add(id)
+            return False
+        if entry.look.content != seen.content:
+            return True
+        if entry.look != seen:
+            self._entries[id] = entry._replace(look=seen)
+        return not entry.settled and _is_settled(seen.changed)
+
+    def _read(self, id: str, seen: Look) -> None:
+        """Read a run, whose files looked so before."""
+        run = StoredRun(self._runs / id, self._stalled_after)
+        settled = _is_settled(seen.changed)
+        row = make_row(id, (seen.directory, seen.content, seen.flags, seen.changed), run.snapshot())
+        previous = self._entries.get(id)
+        if previous is not None and row is not None and row.is_same_state(previous.row):
+            self._entries[id] = previous._replace(look=seen, settled=settled, row=row, saved=False)
+            return
+        self._stored.pop(id, None)
+        self._entries[id] = _Entry(run if row is None else self._answering(row), row, seen, settled, saved=False)
+        self._changed.add(id)
+
+    def _answering(self, row: CatalogRow) -> CatalogRun:
+        return CatalogRun(self._runs, self._stalled_after, row)
+
+    def _copy(self, entry: _Entry) -> StoredRun:
+        return copy.copy(entry.run) if entry.row is None else self._answering(entry.row)
+
+    def _forget(self, ids: Collection[str]) -> None:
+        for id in ids:
+            entry = self._entries.pop(id)
+            self._changed.add(id)
+            if entry.saved:
+                self._gone.add(id)
+
+    def _save(self) -> None:
+        """Write what is not in the file yet and will not change soon."""
+        rows = {
+            id: entry.row
+            for id, entry in self._entries.items()
+            if not entry.saved and entry.settled and entry.row is not None and _is_worth_keeping(entry)
+        }
+        if len(self._entries) < LEAST_RUNS or not (rows or self._gone):
+            return
+        if self._file.save(rows.values(), self._gone - rows.keys()):
+            self._gone.clear()
+        for id in rows:  # also if it failed: it is not tried again and again
+            self._entries[id] = self._entries[id]._replace(saved=True)
+
+    def _heal(self, ids: set[str], *, wait: bool) -> bool:
+        """Recover what dead processes left in these runs; return whether some may have changed meanwhile."""
+        if wait:
+            if ids:
+                self._recover(self.root, sorted(ids))
+            return bool(ids)
+        now = time.monotonic()
+        self._recovered = {id: at for id, at in self._recovered.items() if id in ids}
+        due = sorted(id for id in ids if now - self._recovered.get(id, -RECOVERY_SECONDS) >= RECOVERY_SECONDS)
+        if due and (self._recovery is None or not self._recovery.is_alive()):
+            self._recovered |= dict.fromkeys(due, now)
+            self._recovery = threading.Thread(
+                target=self._recover, args=(self.root, due), name="tracker-recovery", daemon=True
+            )
+            self._recovery.start()
+        return False
+
+
+def _is_settled(changed: float) -> bool:
+    """Whether a file that changes now would bear another time than `changed`; also if a clock was set back since."""
+    return abs(time.time() - changed) > SETTLED_SECONDS
+
+
+def _is_worth_keeping(entry: _Entry) -> bool:
+    assert entry.row is not None
+    if entry.row.state == "unreadable":
+        return False
+    return entry.row.state != "running" or abs(time.time() - entry.look.changed) > QUIET_SECONDS
