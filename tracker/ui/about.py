@@ -6,6 +6,7 @@ Pure functions over stored runs. Blocking, on any thread. Does not know about HT
 from __future__ import annotations
 
 import contextlib
+import copy
 import time
 from typing import Any
 
@@ -22,7 +23,7 @@ GOALS = {1: "maximize", -1: "minimize", 0: None}
 
 def about(run: StoredRun) -> dict[str, Any]:
     """Return all of a run but its history: its state, the summary's goals, the health of its log, its files' number."""
-    run.refresh()
+    run = copy.copy(run).refresh()  # other threads may be reading the given one
     answer = run.to_map()
     answer["now"] = time.time()
     answer["goals"] = goals(run)

@@ -16,7 +16,7 @@ import anyio
 import anyio.to_thread
 from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import FileResponse, RedirectResponse, Response, StreamingResponse
+from starlette.responses import RedirectResponse, Response, StreamingResponse
 from starlette.routing import Route as StarletteRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -201,8 +201,14 @@ def to_response(answer: Any, call: Call) -> Response:
             answer.parts, media_type=answer.media_type, headers=fresh | _attachment(answer.file_name)
         )
     if isinstance(answer, Download):
-        headers = fresh | _attachment(answer.file_name) | {"Content-Security-Policy": "sandbox"}
-        return FileResponse(answer.path, media_type="application/octet-stream", headers=headers)
+        headers = fresh | _attachment(answer.file_name)
+        headers |= {"Content-Security-Policy": "sandbox", "Accept-Ranges": "bytes"}
+        start, end = answer.range or (0, answer.size)
+        headers["Content-Length"] = str(end - start)
+        if answer.range is not None:
+            headers["Content-Range"] = f"bytes {start}-{end - 1}/{answer.size}"
+        status = 200 if answer.range is None else 206
+        return StreamingResponse(answer.parts, status, headers, answer.media_type)
     return json_response(answer, call)
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
 from tracker.ui.errors import ApiError, CancelledError
@@ -111,10 +110,21 @@ class Stream(NamedTuple):
 
 
 class Download(NamedTuple):
-    """An answer that is a file: sent as an attachment, with ranges."""
+    """An answer that is a file, or a part of one: sent as an attachment.
 
-    path: Path
+    Attributes:
+        parts: the content, or the part of it that was asked for.
+        file_name: the name under which a browser saves it.
+        media_type: its media type.
+        size: the size of the whole file, in bytes.
+        range: the first byte and the end of the part; None for the whole file.
+    """
+
+    parts: Iterator[bytes]
     file_name: str
+    media_type: str
+    size: int
+    range: tuple[int, int] | None
 
 
 Answer: TypeAlias = Any
