@@ -1,12 +1,419 @@
-/** A chart on a canvas. */
+/**
+ * Chart: lines and bands over an x axis on a canvas, with hover, zoom and export. Takes data, options and a cursor; says what
+ * the user points at and which range they ask for. Does not know pages, runs or fetching, and does not zoom by itself: the
+ * owner hands the range back with `setOptions`.
+ */
+import { Board } from "./board.js";
+import { drawPicture } from "./draw.js";
+import { pictureCsv } from "./csv.js";
+import { exportPng, exportSvg } from "./export.js";
+import { listen } from "./gestures.js";
+import { marksAt } from "./strip.js";
+import { nearestShape, readingAt, readingsAt } from "./nearest.js";
+import { drawOver } from "./over.js";
+import { DEFAULTS, makePicture, STRIP } from "./picture.js";
+import { ordered, panRange, zoomRange } from "./scale.js";
+import { describe, rowsOf } from "./describe.js";
+import { theme } from "./theme.js";
+import { hideValues, showValues } from "./values.js";
+import { rowOf } from "./rows.js";
+import { markText, placeText, xText } from "./words.js";
+
+/**
+ * @typedef {import("./series.js").Line} Line
+ * @typedef {import("./picture.js").Options} Options
+ *
+ * @typedef {object} Callbacks
+ * @property {(run: string | null, x: number | null) => void} [onHover] Nearest run and x at the pointer; nulls when it leaves.
+ * @property {(range: [number, number] | null, detail: {axis: "x" | "y", done: boolean}) => void} [onZoom]
+ *   Range that the user asks for; null for all. `done` is false while a pan or a pinch goes on.
+ * @property {(run: string, x: number) => void} [onPick] A click on a line.
+ */
+
+/** Maximum number of values in the list at the cursor. */
+const MOST_ROWS = 8;
+/** Distance within which a line is raised, in CSS pixels. */
+const REACH = 48;
 
 export class Chart {
   /**
-   * @param {HTMLElement} host
-   * @param {object} [options]
+   * @param {HTMLElement} host Decides the size.
+   * @param {Callbacks & Partial<Options>} [settings]
    */
-  constructor(host, options) {
-    this.host = host;
-    this.options = options;
+  constructor(host, settings = {}) {
+    const { onHover, onZoom, onPick, ...options } = settings;
+    /** @type {Callbacks} */
+    this.callbacks = { onHover, onZoom, onPick };
+    /** @type {Options} */
+    this.options = { ...DEFAULTS, ...options };
+    /** @type {Line[]} */
+    this.lines = [];
+    /** @type {import("./picture.js").Picture | null} */
+    this.picture = null;
+    /** @type {[number, number] | null} */
+    this.pointer = null;
+    /** @type {number | null} */
+    this.cursor = null;
+    /** @type {string | null} */
+    this.highlighted = null;
+    /** @type {import("./over.js").Over["selection"]} */
+    this.selection = null;
+    /** @type {string | null} */
+    this.reported = null;
+    this.board = new Board(host, "chart-lines", { draw: (surface) => this.draw(surface), over: null });
+    this.stopListening = this.listenTo(this.board.root);
+    this.label();
   }
+
+  /** The element that has the focus and the size. */
+  get element() {
+    return this.board.root;
+  }
+
+  /**
+   * Replaces the lines. Range, hover and focus stay.
+   * @param {Line[]} lines
+   */
+  setData(lines) {
+    this.lines = lines;
+    this.board.invalidate();
+    this.label();
+  }
+
+  /** @param {Partial<Options>} options Those that change. */
+  setOptions(options) {
+    const before = JSON.stringify(this.options);
+    this.options = { ...this.options, ...options };
+    if (JSON.stringify(this.options) === before) return;
+    this.board.invalidate();
+    this.label();
+  }
+
+  /**
+   * Shows the vertical line of another chart's pointer.
+   * @param {number | null} x
+   */
+  setCursor(x) {
+    if (x === this.cursor) return;
+    this.cursor = x;
+    if (!this.pointer) this.refreshOver();
+  }
+
+  /**
+   * Raises a run's lines; null raises none.
+   * @param {string | null} run
+   */
+  highlight(run) {
+    if (run === this.highlighted) return;
+    this.highlighted = run;
+    this.refreshOver();
+  }
+
+  /** Takes the host's size; the chart also watches it by itself. */
+  resize() {
+    this.board.resize();
+  }
+
+  /** Drops canvases, listeners and observers, and leaves the page. Data and options stay for `mount`. */
+  release() {
+    this.leave();
+    this.stopListening();
+    this.stopListening = () => {};
+    this.board.release();
+    this.picture = null;
+  }
+
+  /** Reverses `release`. */
+  mount() {
+    if (this.board.mounted) return;
+    this.stopListening = this.listenTo(this.board.root);
+    this.board.mount();
+    this.board.invalidate();
+  }
+
+  /** @returns {Promise<Blob>} The chart at twice its size, with title, legend and axis names. */
+  toPNG() {
+    return exportPng(this.lines, this.options, this.exportSize(), theme());
+  }
+
+  /** @returns {string} The same picture as vectors. */
+  toSVG() {
+    return exportSvg(this.lines, this.options, this.exportSize(), theme());
+  }
+
+  /** @returns {string} What is shown, as comma-separated values. */
+  toCSV() {
+    return pictureCsv(this.lines, this.options);
+  }
+
+  /**
+   * What the chart shows, for a table beside it.
+   * @returns {{columns: string[], rows: string[][]}}
+   */
+  tableRows() {
+    return rowsOf(this.lines, this.options);
+  }
+
+  /** @returns {[number, number]} */
+  exportSize() {
+    return [Math.max(this.board.width, 480), Math.max(this.board.height, 240)];
+  }
+
+  label() {
+    this.board.root.setAttribute("aria-label", describe(this.lines, this.options));
+  }
+
+  /** @param {import("./canvas.js").Surface} surface */
+  draw(surface) {
+    this.picture = makePicture(this.lines, this.options, this.board.width, this.board.height, surface.pixel, surface.measure);
+    drawPicture(surface, this.picture, theme());
+    this.setOver();
+  }
+
+  /** The picture of the present data, computed now if the one on the screen is older. */
+  current() {
+    if ((!this.picture || this.board.stale.picture) && this.board.width > 1) this.board.paint();
+    return this.picture;
+  }
+
+  refreshOver() {
+    this.setOver();
+    this.board.invalidateOver();
+  }
+
+  setOver() {
+    const shown = this.pointer || this.cursor !== null || this.highlighted !== null || this.selection;
+    this.board.painter.over = shown ? (surface) => this.drawOver(surface) : null;
+  }
+
+  /** @param {import("./canvas.js").Surface} surface */
+  drawOver(surface) {
+    const picture = this.picture;
+    if (!picture) return;
+    let run = this.highlighted;
+    let cursor = this.cursor;
+    if (this.pointer && !this.selection) ({ run, cursor } = this.point(picture, this.pointer));
+    if (run === null) run = this.highlighted;
+    drawOver(surface, picture, theme(), { run, cursor, own: this.pointer !== null, selection: this.selection });
+  }
+
+  /**
+   * What the pointer is at: reported to the owner and listed beside it.
+   * @param {import("./picture.js").Picture} picture
+   * @param {[number, number]} pointer
+   * @returns {{run: string | null, cursor: number | null}}
+   */
+  point(picture, [px, py]) {
+    const { plot, shapes, options } = picture;
+    const inside = px >= plot.left - 4 && px <= plot.right + 4;
+    if (!inside || !shapes.length || picture.empty) {
+      this.listMarks(picture, px, py);
+      this.report(null, null);
+      return { run: null, cursor: null };
+    }
+    if (py > plot.bottom && this.listMarks(picture, px, py)) {
+      const x = picture.x.invert(px);
+      this.report(null, x);
+      return { run: null, cursor: x };
+    }
+    const found = nearestShape(shapes, px, Math.min(py, plot.bottom));
+    const shape = found && found.distance <= REACH ? found.shape : null;
+    const reading = shape && readingAt(shape, px, REACH);
+    const cursor = reading ? reading.shape.trace.x[reading.index] : picture.x.invert(px);
+    const at = picture.x.at(cursor);
+    const { readings, hidden } = readingsAt(shapes, at, py, shape, MOST_ROWS);
+    const run = shape ? shape.line.run : null;
+    this.report(run, cursor);
+    if (!readings.length) {
+      hideValues(this);
+      return { run, cursor };
+    }
+    const main = readings.find((one) => one.shape === shape) ?? readings[0];
+    const { trace } = main.shape;
+    const head = placeText(options.xKind, options.xLabel, trace.x0[main.index], trace.x1[main.index]);
+    const rows = readings.map((one) => rowOf(one, one.shape === shape, options));
+    const foot = hidden ? `${hidden} more` : "";
+    const origin = this.board.root.getBoundingClientRect();
+    showValues(this, head, rows, foot, [origin.left + at, origin.top + py], (box) => covered(main.shape, box, origin));
+    return { run, cursor };
+  }
+
+  /**
+   * Lists the marks of the strip at a pixel.
+   * @param {import("./picture.js").Picture} picture
+   * @param {number} px
+   * @param {number} py
+   * @returns {boolean} False if there are none.
+   */
+  listMarks(picture, px, py) {
+    const { options, plot } = picture;
+    const inStrip = py > plot.bottom - 1 && py < plot.bottom + STRIP + 8;
+    const marks = inStrip ? marksAt(picture.marks, px) : [];
+    if (!marks.length) {
+      hideValues(this);
+      return false;
+    }
+    const rows = marks.slice(0, MOST_ROWS).map((mark) => ({
+      color: mark.line.color, dashed: Boolean(mark.line.dash?.length), label: mark.line.label,
+      value: markText(mark, options.xKind, options.xLabel), detail: "", nearest: false,
+    }));
+    const foot = marks.length > rows.length ? `${marks.length - rows.length} more` : "";
+    const origin = this.board.root.getBoundingClientRect();
+    showValues(this, "Click to zoom to it", rows, foot, [origin.left + px, origin.top + py], () => 0);
+    return true;
+  }
+
+  /**
+   * @param {string | null} run
+   * @param {number | null} x
+   */
+  report(run, x) {
+    const id = `${run} ${x}`;
+    if (id === this.reported) return;
+    this.reported = id;
+    this.callbacks.onHover?.(run, x);
+  }
+
+  leave() {
+    if (!this.pointer && !this.selection) return;
+    this.pointer = null;
+    this.selection = null;
+    hideValues(this);
+    this.report(null, null);
+    this.refreshOver();
+  }
+
+  /**
+   * @param {[number, number] | null} range
+   * @param {"x" | "y"} axis
+   * @param {boolean} done
+   */
+  zoom(range, axis, done) {
+    if (range && !(range[1] > range[0])) return;
+    this.callbacks.onZoom?.(range, { axis, done });
+  }
+
+  /**
+   * @param {number} px
+   * @param {number} py
+   */
+  click(px, py) {
+    const picture = this.current();
+    if (!picture) return;
+    const { plot, x } = picture;
+    if (py > plot.bottom - 1) {
+      const mark = marksAt(picture.marks, px)[0];
+      if (!mark) return;
+      const span = Math.max((mark.x1 - mark.x0) * 3, (x.high - x.low) / 20);
+      const middle = mark.x0 / 2 + mark.x1 / 2;
+      this.zoom([middle - span / 2, middle + span / 2], "x", true);
+      return;
+    }
+    const found = nearestShape(picture.shapes, px, py);
+    if (found && found.distance <= REACH / 2) this.callbacks.onPick?.(found.shape.line.run, x.invert(px));
+  }
+
+  /**
+   * @param {HTMLElement} element
+   * @returns {() => void}
+   */
+  listenTo(element) {
+    return listen(element, {
+      hover: (x, y) => {
+        this.pointer = [x, y];
+        this.refreshOver();
+      },
+      leave: () => this.leave(),
+      click: (x, y) => this.click(x, y),
+      select: (from, to, vertical, done) => this.select(from, to, vertical, done),
+      cancel: () => {
+        this.selection = null;
+        this.refreshOver();
+      },
+      pan: (dx, dy, done) => {
+        const picture = this.current();
+        if (!picture) return;
+        this.zoom(panRange(picture.x, dx), "x", done);
+        if (dy && this.options.yRange) this.zoom(panRange(picture.y, dy), "y", done);
+      },
+      zoom: (factor, px, done) => {
+        const picture = this.current();
+        if (!picture) return;
+        const { plot } = picture;
+        const at = Number.isNaN(px) ? (plot.left + plot.right) / 2 : Math.min(Math.max(px, plot.left), plot.right);
+        this.zoom(zoomRange(picture.x, factor, at), "x", done);
+      },
+      reset: () => {
+        this.zoom(null, "x", true);
+        this.zoom(null, "y", true);
+      },
+      step: (direction) => this.step(direction),
+    });
+  }
+
+  /**
+   * @param {[number, number]} from
+   * @param {[number, number]} to
+   * @param {boolean} vertical
+   * @param {boolean} done
+   */
+  select(from, to, vertical, done) {
+    const picture = this.current();
+    if (!picture) return;
+    const axis = vertical ? 1 : 0;
+    this.selection = done ? null : { from: from[axis], to: to[axis], vertical };
+    hideValues(this);
+    this.pointer = done ? to : this.pointer;
+    if (done) {
+      const scale = vertical ? picture.y : picture.x;
+      const edges = ordered(Math.min(scale.start, scale.end), Math.max(scale.start, scale.end));
+      const inside = (/** @type {number} */ pixel) => Math.min(Math.max(pixel, edges[0]), edges[1]);
+      this.zoom(ordered(scale.invert(inside(from[axis])), scale.invert(inside(to[axis]))), vertical ? "y" : "x", true);
+    }
+    this.refreshOver();
+  }
+
+  /**
+   * Moves the cursor to the next or previous point of the raised line, or of the first one.
+   * @param {number} direction
+   */
+  step(direction) {
+    const picture = this.current();
+    if (!picture || picture.empty) return;
+    const { shapes, plot, options } = picture;
+    const shape = shapes.find((one) => one.line.run === this.highlighted) ?? shapes[shapes.length - 1];
+    const from = this.pointer ? this.pointer[0] : direction > 0 ? plot.left : plot.right;
+    const reading = readingAt(shape, from, Infinity);
+    if (!reading) return;
+    const at = Math.abs(reading.pixelX - from) > 1 && !this.pointer ? reading.index : reading.index + direction;
+    const i = Math.min(Math.max(at - shape.first, 0), shape.count - 1);
+    this.pointer = [Math.min(Math.max(shape.xs[i], plot.left), plot.right), Number.isNaN(shape.ys[i]) ? plot.bottom : shape.ys[i]];
+    this.board.root.setAttribute("aria-description", `${shape.line.label}, ${xText(options.xKind, shape.trace.x[shape.first + i])}`);
+    this.refreshOver();
+  }
+}
+
+/**
+ * How many of a line's pixels a box covers.
+ * @param {import("./shape.js").Shape} shape
+ * @param {import("./values.js").Box} box
+ * @param {DOMRect} origin
+ */
+function covered(shape, box, origin) {
+  const { xs, ys, count, needles } = shape;
+  const left = box.left - origin.left - 4;
+  const right = left + box.width + 8;
+  const top = box.top - origin.top - 4;
+  const bottom = top + box.height + 8;
+  let sum = 0;
+  for (let i = 0; i < count; i++) {
+    if (xs[i] < left) continue;
+    if (xs[i] > right) break;
+    if (ys[i] >= top && ys[i] <= bottom) sum++;
+    else if (i > 0 && ys[i - 1] < top !== ys[i] < top) sum++;
+  }
+  for (let i = 0; i < needles.count; i++) {
+    if (needles.xs[i] >= left && needles.xs[i] <= right && needles.tops[i] < bottom && needles.bottoms[i] > top) sum++;
+  }
+  return sum;
 }

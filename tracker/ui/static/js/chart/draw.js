@@ -1,0 +1,195 @@
+/**
+ * Draws a picture on a surface: grid, bands, lines, needles, markers, strip, labels; and what lies over it: the cursor, the
+ * raised run, the selection. Does not compute what is drawn.
+ */
+import { MOST_BANDS, STRIP } from "./picture.js";
+import { label } from "./ticks.js";
+
+/**
+ * @typedef {import("./picture.js").Picture} Picture
+ * @typedef {import("./canvas.js").Surface} Surface
+ * @typedef {import("./theme.js").Theme} Theme
+ * @typedef {import("./shape.js").Shape} Shape
+ */
+
+/** Maximum number of points of a line that get markers, per CSS pixel of width. */
+const MARKER_DENSITY = 1 / 6;
+/** Lines up to this many are drawn wider where a device pixel is less than a CSS pixel. */
+const FEW = 3;
+
+/**
+ * @param {Surface} surface
+ * @param {Picture} picture
+ * @param {Theme} theme
+ */
+export function drawPicture(surface, picture, theme) {
+  const { plot } = picture;
+  drawGrid(surface, picture, theme);
+  if (picture.empty) {
+    surface.text(picture.empty, (plot.left + plot.right) / 2, (plot.top + plot.bottom) / 2, { color: theme.muted, align: "center", size: 12 });
+  } else {
+    surface.clip(plot.left, plot.top - 4, plot.right - plot.left + 1, plot.bottom - plot.top + 5, () => {
+      for (const shape of picture.shapes) drawBand(surface, picture, shape);
+      for (const shape of picture.shapes) drawLine(surface, picture, shape, false);
+    });
+    drawClipped(surface, picture, theme);
+  }
+  drawStrip(surface, picture, theme);
+  drawLabels(surface, picture, theme);
+}
+
+/**
+ * @param {Surface} surface
+ * @param {Picture} picture
+ * @param {Theme} theme
+ */
+function drawGrid(surface, picture, theme) {
+  const { plot, x, y, xTicks, yTicks } = picture;
+  const style = { color: theme.line, alpha: 0.6 };
+  for (const value of yTicks.values) {
+    const at = y.at(value);
+    if (at >= plot.top - 1 && at <= plot.bottom + 1) surface.rule(plot.left, at, plot.right, at, style);
+  }
+  for (const value of xTicks.values) {
+    const at = x.at(value);
+    if (at >= plot.left - 1 && at <= plot.right + 1) surface.rule(at, plot.bottom, at, plot.bottom + STRIP + 3, { color: theme.line });
+  }
+  surface.rule(plot.left, plot.bottom, plot.right, plot.bottom, { color: theme.line });
+}
+
+/**
+ * @param {Surface} surface
+ * @param {Picture} picture
+ * @param {Shape} shape
+ */
+function drawBand(surface, picture, shape) {
+  const { line, xs, lows, highs, breaks, count } = shape;
+  if (line.band) surface.area(xs, lows, highs, breaks, count, { color: line.color, alpha: picture.shapes.length > MOST_BANDS ? 0.1 : 0.2 });
+  else if (picture.bands && !shape.trace.raw) surface.area(xs, lows, highs, breaks, count, { color: line.color, alpha: 0.2 });
+}
+
+/**
+ * @param {Surface} surface
+ * @param {Picture} picture
+ * @param {Shape} shape
+ * @param {boolean} raised
+ */
+export function drawLine(surface, picture, shape, raised) {
+  const { line, xs, ys, raws, breaks, partial, count, needles } = shape;
+  const { color, dash } = line;
+  const strong = raised || line.raised;
+  const width = strong ? 2 : picture.shapes.length <= FEW ? Math.max(surface.pixel, Math.ceil(1 / surface.pixel - 0.5) * surface.pixel) : surface.pixel;
+  if (raws) surface.line(xs, raws, breaks, count, { color, dash, alpha: 0.3 });
+  if (needles.count) surface.needles(needles.xs, needles.tops, needles.bottoms, needles.count, { color, alpha: raws && !strong ? 0.6 : 0.85 });
+  if (partial) {
+    surface.line(xs, ys, masked(breaks, partial, 1), count, { color, dash, width });
+    surface.line(xs, ys, masked(breaks, partial, 0), count, { color, dash: [1, 3], width });
+  } else surface.line(xs, ys, breaks, count, { color, dash, width });
+  const [shown, points] = markersOf(shape, picture);
+  if (shown) surface.markers(xs, points, count, strong ? 3 : 2, { color });
+}
+
+/**
+ * Breaks that keep only the parts of a group's line where all its runs count, or where some do not.
+ * @param {Uint8Array} breaks
+ * @param {Uint8Array} partial
+ * @param {0 | 1} hidden Value of `partial` whose parts are left out.
+ */
+function masked(breaks, partial, hidden) {
+  const result = breaks.slice();
+  for (let i = 1; i < result.length; i++) if (partial[i] === hidden) result[i] = 1;
+  return result;
+}
+
+/**
+ * @param {Shape} shape
+ * @param {Picture} picture
+ * @returns {[boolean, Float32Array]}
+ */
+function markersOf(shape, picture) {
+  const points = shape.raws ?? shape.ys;
+  if (shape.count === 1 || (shape.trace.raw && picture.shapes.length <= 40)) {
+    const room = picture.plot.right - picture.plot.left;
+    return [shape.count <= room * MARKER_DENSITY, points];
+  }
+  return [false, points];
+}
+
+/**
+ * @param {Surface} surface
+ * @param {Picture} picture
+ * @param {Theme} theme
+ */
+function drawClipped(surface, picture, theme) {
+  const { plot, clipped } = picture;
+  /** @type {[number, number, boolean][]} */
+  const taken = [];
+  for (const mark of clipped.slice(0, 200)) {
+    if (mark.pixel < plot.left || mark.pixel > plot.right) continue;
+    const at = mark.top ? plot.top + 1 : plot.bottom - 3;
+    surface.triangle(mark.pixel, at, 7, mark.top, { color: mark.color });
+    const text = label(mark.value, 0);
+    const width = surface.measure(text, 10);
+    const right = mark.pixel + 6 + width < plot.right;
+    const from = right ? mark.pixel + 6 : mark.pixel - 6 - width;
+    if (taken.length < 3 && taken.every(([a, b, top]) => top !== mark.top || from > b + 4 || from + width < a - 4)) {
+      taken.push([from, from + width, mark.top]);
+      surface.text(text, from, at + 1, { color: theme.text, size: 10, halo: theme.surface });
+    }
+  }
+}
+
+/**
+ * @param {Surface} surface
+ * @param {Picture} picture
+ * @param {Theme} theme
+ */
+function drawStrip(surface, picture, theme) {
+  const { plot, marks } = picture;
+  const top = plot.bottom + 1;
+  /** @type {Set<string>} */
+  const drawn = new Set();
+  for (const mark of marks) {
+    if (mark.pixel < plot.left - 1 || mark.pixel > plot.right + 1) continue;
+    const id = `${mark.kind} ${Math.round(mark.pixel)}`;
+    if (drawn.has(id)) continue;
+    drawn.add(id);
+    if (mark.kind === "spike") surface.box(mark.pixel - 0.5, top + 3, 1, STRIP - 3, { color: theme.warn });
+    else if (mark.kind === "+Inf") surface.triangle(mark.pixel, top + 3, 6, true, { color: theme.bad });
+    else if (mark.kind === "-Inf") surface.triangle(mark.pixel, top + 3, 6, false, { color: theme.bad });
+    else surface.box(mark.pixel - 1, top, 2, STRIP, { color: theme.bad });
+  }
+}
+
+/**
+ * @param {Surface} surface
+ * @param {Picture} picture
+ * @param {Theme} theme
+ */
+function drawLabels(surface, picture, theme) {
+  const { plot, width, x, y, xTicks, yTicks, notes } = picture;
+  yTicks.values.forEach((value, i) => {
+    const at = y.at(value);
+    if (at < plot.top - 1 || at > plot.bottom + 1) return;
+    surface.text(yTicks.labels[i], plot.left - 6, Math.min(at, plot.bottom - 3), { color: theme.muted, align: "right" });
+  });
+  const base = plot.bottom + STRIP + 10;
+  let taken = 0;
+  if (xTicks.note) {
+    surface.text(xTicks.note, 2, base, { color: theme.muted });
+    taken = 2 + surface.measure(xTicks.note, 11) + 6;
+  }
+  xTicks.values.forEach((value, i) => {
+    const at = x.at(value);
+    if (at < plot.left - 1 || at > plot.right + 1) return;
+    const half = surface.measure(xTicks.labels[i], 11) / 2;
+    const middle = Math.min(Math.max(at, half + 1), width - half - 1);
+    if (middle - half < taken) return;
+    taken = middle + half + 8;
+    surface.text(xTicks.labels[i], middle, base, { color: theme.muted, align: "center" });
+  });
+  if (yTicks.note) surface.text(yTicks.note, plot.left + 3, plot.top + 1, { color: theme.muted, size: 10, halo: theme.surface });
+  notes.forEach((note, i) => {
+    surface.text(note, plot.right - 2, plot.bottom - 8 - 13 * (notes.length - 1 - i), { color: theme.warn, align: "right", size: 10, halo: theme.surface });
+  });
+}

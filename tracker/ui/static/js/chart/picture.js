@@ -1,0 +1,230 @@
+/**
+ * A picture: everything that is drawn, computed from lines, options and a size, without drawing. Canvas, SVG, hover and
+ * tests all use the same one. Pure.
+ */
+import { notPositive, xBounds, yBounds } from "./extent.js";
+import { createScale, usableRange } from "./scale.js";
+import { traceOf } from "./series.js";
+import { shapeOf } from "./shape.js";
+import { smooth } from "./smooth.js";
+import { badCount, marksOf } from "./strip.js";
+import { label, ticksFor } from "./ticks.js";
+
+/**
+ * @typedef {import("./series.js").Line} Line
+ * @typedef {import("./series.js").Trace} Trace
+ *
+ * @typedef {object} Options
+ * @property {string} title Used in exports and for screen readers.
+ * @property {string} xLabel Name of the x axis, in exports.
+ * @property {import("./ticks.js").AxisKind} xKind
+ * @property {boolean} logX
+ * @property {boolean} logY
+ * @property {[number, number] | null} xRange Null: all of the data.
+ * @property {[number, number] | null} yRange
+ * @property {number} smooth Half-life, half width or window in units of x; 0 for none.
+ * @property {import("./smooth.js").SmoothKind} smoothKind
+ * @property {"minmax" | "none"} band Band of lines that bring none of their own.
+ * @property {boolean} outliers True: leave outliers out of the y range, and say so.
+ *
+ * @typedef {object} Rect
+ * @property {number} left
+ * @property {number} top
+ * @property {number} right
+ * @property {number} bottom
+ *
+ * @typedef {object} Clipped An outlier beyond the top or the bottom edge.
+ * @property {number} pixel
+ * @property {boolean} top
+ * @property {number} value
+ * @property {string} color
+ *
+ * @typedef {object} Picture
+ * @property {number} width
+ * @property {number} height
+ * @property {Options} options
+ * @property {Rect} plot
+ * @property {import("./scale.js").Scale} x
+ * @property {import("./scale.js").Scale} y
+ * @property {import("./ticks.js").Ticks} xTicks
+ * @property {import("./ticks.js").Ticks} yTicks
+ * @property {import("./shape.js").Shape[]} shapes
+ * @property {import("./strip.js").Mark[]} marks
+ * @property {Clipped[]} clipped
+ * @property {string[]} notes What the plot leaves out.
+ * @property {string} empty Why there is nothing to see; empty if there is.
+ * @property {boolean} bands Each line's minimum and maximum is drawn, not only needles.
+ */
+
+/** @type {Options} */
+export const DEFAULTS = {
+  title: "", xLabel: "step", xKind: "step", logX: false, logY: false, xRange: null, yRange: null,
+  smooth: 0, smoothKind: "ema", band: "minmax", outliers: false,
+};
+
+/** Maximum number of lines whose bands are drawn; more would mix to mud. */
+export const MOST_BANDS = 5;
+/** Height of the strip of marks, in CSS pixels. */
+export const STRIP = 6;
+const LABEL_SIZE = 11;
+const X_LABELS = 17;
+const RIGHT = 8;
+const MOST_Y_TICKS = 6;
+
+/** @type {WeakMap<Trace, {key: string, values: Float64Array}>} */
+const smoothedTraces = new WeakMap();
+
+/**
+ * Smoothed means of a line; null without smoothing.
+ * @param {Line} line
+ * @param {Options} options
+ * @returns {import("./series.js").Numbers | null}
+ */
+export function smoothedOf(line, options) {
+  if (line.smoothed) return line.smoothed;
+  if (!(options.smooth > 0)) return null;
+  const trace = traceOf(line.series);
+  const key = `${options.smoothKind} ${options.smooth}`;
+  const known = smoothedTraces.get(trace);
+  if (known?.key === key) return known.values;
+  const values = smooth(trace, options.smoothKind, options.smooth);
+  smoothedTraces.set(trace, { key, values });
+  return values;
+}
+
+/**
+ * @param {Line[]} lines
+ * @param {Options} options
+ * @param {number} width
+ * @param {number} height
+ * @param {number} pixel Size of a device pixel.
+ * @param {(text: string, size: number) => number} measure
+ * @returns {Picture}
+ */
+export function makePicture(lines, options, width, height, pixel, measure) {
+  const traces = lines.map((line) => traceOf(line.series));
+  const parts = traces.map((trace, i) => ({ trace, band: lines[i].band ?? null }));
+  const [xLow, xHigh] = xRangeOf(traces, options);
+  const kind = options.logY ? "log" : "linear";
+  const bounds = yBounds(parts, [xLow, xHigh], options.logY, options.outliers && !options.yRange);
+  const [yLow, yHigh] = options.yRange
+    ? usableRange(options.yRange[0], options.yRange[1], kind)
+    : usableRange(bounds.low, bounds.high, kind, options.logY ? 0.03 : 0.05);
+
+  const top = 8;
+  const bottom = Math.max(top + 20, height - X_LABELS - STRIP);
+  const most = Math.max(2, Math.min(MOST_Y_TICKS, Math.floor((bottom - top) / 26)));
+  const yTicks = ticksFor("number", options.logY, yLow, yHigh, most);
+  const widest = Math.max(0, ...yTicks.labels.map((text) => measure(text, LABEL_SIZE)));
+  const left = Math.min(Math.max(34, Math.ceil(widest) + 8), Math.max(34, width / 2));
+  const plot = { left, top, right: Math.max(left + 20, width - RIGHT), bottom };
+  const x = createScale(options.logX ? "log" : "linear", xLow, xHigh, plot.left, plot.right);
+  const y = createScale(kind, yLow, yHigh, plot.bottom, plot.top);
+  const mostX = Math.max(2, Math.floor((plot.right - plot.left) / (options.xKind === "number" ? 62 : 56)));
+  const xTicks = ticksFor(options.xKind, options.logX, xLow, xHigh, mostX);
+
+  const shapes = lines.map((line, i) => shapeOf(line, traces[i], smoothedOf(line, options), x, y, pixel));
+  shapes.sort((a, b) => Number(a.line.raised ?? false) - Number(b.line.raised ?? false));
+  const clipped = options.outliers && !options.yRange ? clippedOf(shapes, y) : [];
+  const { notes, empty } = explain(parts, traces, options, [xLow, xHigh], bounds, clipped);
+  return {
+    width, height, options, plot, x, y, xTicks, yTicks, shapes, marks: marksOf(shapes, x), clipped, notes, empty,
+    bands: options.band === "minmax" && lines.length <= MOST_BANDS,
+  };
+}
+
+/**
+ * @param {Trace[]} traces
+ * @param {Options} options
+ * @returns {[number, number]}
+ */
+function xRangeOf(traces, options) {
+  const kind = options.logX ? "log" : "linear";
+  if (options.xRange) {
+    let [low, high] = options.xRange;
+    if (options.logX && !(low > 0)) low = xBounds(traces, true).low;
+    if (low < high) return usableRange(low, high, kind);
+  }
+  const { low, high } = xBounds(traces, options.logX);
+  if (low === high && kind === "linear") return [low - 1, high + 1];
+  return usableRange(low, high, kind);
+}
+
+/**
+ * @param {import("./shape.js").Shape[]} shapes
+ * @param {import("./scale.js").Scale} y
+ * @returns {Clipped[]} Most extreme first.
+ */
+function clippedOf(shapes, y) {
+  /** @type {Clipped[]} */
+  const found = [];
+  for (const { line, trace, first, count, xs } of shapes) {
+    for (let i = 0; i < count; i++) {
+      const k = first + i;
+      if (!(trace.n[k] > 0)) continue;
+      if (trace.high[k] > y.high) found.push({ pixel: xs[i], top: true, value: trace.high[k], color: line.color });
+      if (trace.low[k] < y.low && (y.kind === "linear" || trace.low[k] > 0)) {
+        found.push({ pixel: xs[i], top: false, value: trace.low[k], color: line.color });
+      }
+    }
+  }
+  return found.sort((a, b) => Math.abs(b.value) - Math.abs(a.value));
+}
+
+/**
+ * @param {{trace: Trace, band: import("./series.js").Band | null}[]} parts
+ * @param {Trace[]} traces
+ * @param {Options} options
+ * @param {[number, number]} range
+ * @param {{low: number, high: number}} bounds
+ * @param {Clipped[]} clipped
+ * @returns {{notes: string[], empty: string}}
+ */
+function explain(parts, traces, options, range, bounds, clipped) {
+  const notes = [];
+  let empty = "";
+  if (options.logY) {
+    const { count, exact } = notPositive(parts, range);
+    if (count) notes.push(`${exact ? "" : "at least "}${many(count, "value")} ≤ 0 not shown on the log axis`);
+  }
+  if (options.logX) {
+    const hidden = traces.reduce((sum, trace) => sum + pointsUpTo(trace, 0), 0);
+    if (hidden) notes.push(`${many(hidden, "point")} at x ≤ 0 not shown on the log axis`);
+  }
+  if (clipped.length) {
+    const highest = clipped.filter((mark) => mark.top).reduce((most, mark) => Math.max(most, mark.value), -Infinity);
+    const lowest = clipped.filter((mark) => !mark.top).reduce((least, mark) => Math.min(least, mark.value), Infinity);
+    const reach = [];
+    if (highest > -Infinity) reach.push(`up to ${label(highest, 0)}`);
+    if (lowest < Infinity) reach.push(`down to ${label(lowest, 0)}`);
+    notes.push(`outliers beyond the edge: ${reach.join(", ")}`);
+  }
+  if (!(bounds.low <= bounds.high)) {
+    const bad = badCount(traces);
+    const points = traces.reduce((sum, trace) => sum + trace.count, 0);
+    if (!points) empty = "No points yet";
+    else if (options.logY && notes.length) empty = "No value is above 0; a log axis cannot show them";
+    else if (bad) empty = bad === 1 ? "The only value is NaN or infinite" : `All ${many(bad, "value")} are NaN or infinite`;
+    else empty = "No points in this range";
+    if (options.xRange && points && !(options.logY && notes.length)) empty = "No finite values in this range";
+  }
+  return { notes, empty };
+}
+
+/**
+ * @param {Trace} trace
+ * @param {number} limit
+ */
+function pointsUpTo(trace, limit) {
+  let sum = 0;
+  for (let i = 0; i < trace.count && trace.x0[i] <= limit; i++) sum += trace.x1[i] <= limit ? trace.n[i] + trace.bad[i] : 1;
+  return sum;
+}
+
+/**
+ * @param {number} count
+ * @param {string} noun
+ */
+export function many(count, noun) {
+  return `${count.toLocaleString("en-US")} ${noun}${count === 1 ? "" : "s"}`;
+}

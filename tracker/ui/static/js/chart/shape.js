@@ -1,0 +1,153 @@
+/**
+ * A line's geometry: pixels of its mean, minimum and maximum, where it breaks, and its needles. Pure.
+ */
+import { mergeColumns, visibleRange } from "./series.js";
+
+/**
+ * @typedef {object} Needles Buckets whose values spread far more than usual.
+ * @property {number} count
+ * @property {Float32Array} xs
+ * @property {Float32Array} tops
+ * @property {Float32Array} bottoms
+ * @property {Int32Array} index Bucket of the shape's trace.
+ *
+ * @typedef {object} Shape
+ * @property {import("./series.js").Line} line
+ * @property {import("./series.js").Trace} trace What is drawn: the series, or its buckets merged by pixel column.
+ * @property {import("./series.js").Numbers | null} smoothed Smoothed means of `trace`.
+ * @property {number} first Bucket of `trace` that entry 0 of the arrays below is.
+ * @property {number} count
+ * @property {Float32Array} xs
+ * @property {Float32Array} ys The line: smoothed means where there are any, else means.
+ * @property {Float32Array | null} raws Means behind a smoothed line.
+ * @property {Float32Array} lows
+ * @property {Float32Array} highs
+ * @property {Uint8Array} breaks 1: not joined to the entry before.
+ * @property {Uint8Array | null} partial For a group: 1 where some of its runs have no value.
+ * @property {Needles} needles
+ */
+
+/** A bucket is a needle where its spread is this many times the median one. */
+const NEEDLE_FACTOR = 2.5;
+/** Least length of a needle beyond the usual spread, in CSS pixels. */
+const NEEDLE_LENGTH = 3;
+
+/**
+ * @param {import("./series.js").Line} line
+ * @param {import("./series.js").Trace} whole
+ * @param {import("./series.js").Numbers | null} smooth Smoothed means of `whole`.
+ * @param {import("./scale.js").Scale} x
+ * @param {import("./scale.js").Scale} y
+ * @param {number} pixel Size of a device pixel.
+ * @returns {Shape}
+ */
+export function shapeOf(line, whole, smooth, x, y, pixel) {
+  let [first, end] = visibleRange(whole, x.low, x.high);
+  let trace = whole;
+  let smoothed = smooth;
+  let band = line.band ?? null;
+  if (end - first > 2 * (Math.abs(x.end - x.start) / pixel) && !line.runs) {
+    ({ trace, smoothed } = mergeColumns(whole, first, end, (value) => x.at(value) / pixel, smooth));
+    band = null;
+    first = 0;
+    end = trace.count;
+  }
+  const count = Math.max(0, end - first);
+  const xs = new Float32Array(count);
+  const ys = new Float32Array(count);
+  const raws = smoothed ? new Float32Array(count) : null;
+  const lows = new Float32Array(count);
+  const highs = new Float32Array(count);
+  const breaks = new Uint8Array(count);
+  const partial = line.runs ? new Uint8Array(count) : null;
+  const floor = Math.max(y.start, y.end) + 4;
+  const bottom = band ? band.low : trace.low;
+  const top = band ? band.high : trace.high;
+  for (let i = 0; i < count; i++) {
+    const k = first + i;
+    xs[i] = x.at(trace.x[k]);
+    const mean = y.at(trace.mean[k]);
+    if (raws && smoothed) {
+      raws[i] = mean;
+      ys[i] = trace.n[k] > 0 ? y.at(smoothed[k]) : NaN;
+    } else ys[i] = mean;
+    const high = y.at(top[k]);
+    const low = y.at(bottom[k]);
+    highs[i] = trace.n[k] > 0 ? high : NaN;
+    // On a log axis a bucket that reaches down to 0 reaches below the plot.
+    lows[i] = Number.isNaN(low) && !Number.isNaN(high) ? floor : low;
+    breaks[i] = i > 0 && trace.bad[k - 1] > 0 ? 1 : 0;
+    if (partial && line.runs && line.members) partial[i] = line.runs[k] < line.members ? 1 : 0;
+  }
+  endAtEdges(xs, raws ? [ys, raws, lows, highs] : [ys, lows, highs], Math.min(x.start, x.end), Math.max(x.start, x.end));
+  const needles = band ? none() : findNeedles(xs, ys, lows, highs, first, raws !== null);
+  return { line, trace, smoothed, first, count, xs, ys, raws, lows, highs, breaks, partial, needles };
+}
+
+/**
+ * Moves the entry beyond each edge of the plot to that edge along its line: huge coordinates cost precision, and dashes time.
+ * @param {Float32Array} xs
+ * @param {Float32Array[]} columns
+ * @param {number} left
+ * @param {number} right
+ */
+function endAtEdges(xs, columns, left, right) {
+  const last = xs.length - 1;
+  if (last < 1) return;
+  /** @type {(outer: number, inner: number, edge: number) => void} */
+  const move = (outer, inner, edge) => {
+    const share = (edge - xs[inner]) / (xs[outer] - xs[inner]);
+    for (const column of columns) {
+      if (column[inner] === column[inner]) column[outer] = column[inner] + (column[outer] - column[inner]) * share;
+    }
+    xs[outer] = edge;
+  };
+  if (xs[0] < left - 50 && xs[1] > left - 50) move(0, 1, left - 50);
+  if (xs[last] > right + 50 && xs[last - 1] < right + 50) move(last, last - 1, right + 50);
+}
+
+/** @returns {Needles} */
+function none() {
+  return { count: 0, xs: new Float32Array(0), tops: new Float32Array(0), bottoms: new Float32Array(0), index: new Int32Array(0) };
+}
+
+/**
+ * @param {Float32Array} xs
+ * @param {Float32Array} ys
+ * @param {Float32Array} lows
+ * @param {Float32Array} highs
+ * @param {number} first
+ * @param {boolean} smoothed
+ * @returns {Needles}
+ */
+function findNeedles(xs, ys, lows, highs, first, smoothed) {
+  const count = xs.length;
+  const heights = new Float32Array(count);
+  let filled = 0;
+  for (let i = 0; i < count; i++) {
+    if (highs[i] === highs[i]) heights[filled++] = spread(i);
+  }
+  if (!filled) return none();
+  const sorted = heights.slice(0, filled).sort();
+  const usual = sorted[filled >> 1];
+  const least = Math.max(usual * NEEDLE_FACTOR, usual + NEEDLE_LENGTH);
+  const result = {
+    count: 0, xs: new Float32Array(filled), tops: new Float32Array(filled), bottoms: new Float32Array(filled), index: new Int32Array(filled),
+  };
+  if (sorted[filled - 1] <= least) return result;
+  for (let i = 0; i < count; i++) {
+    if (highs[i] !== highs[i] || spread(i) <= least) continue;
+    const k = result.count++;
+    result.xs[k] = xs[i];
+    result.tops[k] = smoothed && ys[i] < highs[i] ? ys[i] : highs[i];
+    result.bottoms[k] = smoothed && ys[i] > lows[i] ? ys[i] : lows[i];
+    result.index[k] = first + i;
+  }
+  return result;
+
+  /** @param {number} i */
+  function spread(i) {
+    if (!smoothed || ys[i] !== ys[i]) return lows[i] - highs[i];
+    return Math.max(lows[i], ys[i]) - Math.min(highs[i], ys[i]);
+  }
+}
