@@ -70,6 +70,9 @@ export const matching = signal(/** @type {Set<string> | null} */ (null));
 /** Why runs could not be loaded, or null. */
 export const trouble = signal(/** @type {Error | null} */ (null));
 
+/** @type {string[]} */
+let last = [];
+
 /** The runs shown in charts: selected, known, and not filtered out. */
 const shown = computed(selectedNow, [view, runs, matching]);
 
@@ -77,9 +80,6 @@ const shown = computed(selectedNow, [view, runs, matching]);
 let cursor = "";
 /** Columns that were asked for. @type {Map<string, Promise<void>>} */
 const asked = new Map();
-/** @type {string[]} */
-let last = [];
-
 function selectedNow() {
   const { index } = runs.peek();
   const pass = matching.peek();
