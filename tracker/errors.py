@@ -19,6 +19,10 @@ class LaunchError(TrackerError):
     """The sidecar could not be started or reached in time; the message says why."""
 
 
+class EditError(TrackerError):
+    """A run could not be edited; the message says why, and what to do."""
+
+
 class ResumeError(TrackerError):
     """The run exists and must not, or does not and must, or is in use elsewhere."""
 

@@ -50,7 +50,8 @@ class ClientLedger:
 
     def note(self, kind: str) -> None:
         """Note the kind of a record in the log: after an ``exit``, only another record opens the client again."""
-        self.open = kind != "exit"
+        if kind != "edit":  # which changes nothing of how a client or a run ends
+            self.open = kind != "exit"
 
     def expect(self) -> None:
         """Wait for a client that an earlier sidecar served: on another machine its process may be alive."""

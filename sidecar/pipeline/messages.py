@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import NamedTuple
 
 from sidecar.pipeline.held_run import HeldRun, Session
@@ -23,13 +24,13 @@ class Question(NamedTuple):
 
     Attributes:
         run: the run.
-        session: the client that asks.
+        session: the client that asks; None for an editor.
         ask: what it asks.
         answer: called, on any thread, with the keys of the answer's body besides its id.
     """
 
     run: HeldRun
-    session: Session
+    session: Session | None
     ask: str
     answer: Callable[[dict[str, object]], None]
 
@@ -92,7 +93,21 @@ class Released(NamedTuple):
     run: HeldRun
 
 
-Event = Attached | Detached | SinksChosen | Released
+class Edited(NamedTuple):
+    """Edits of a run that is not held here are done, also if they were refused.
+
+    Attributes:
+        edits: how many there were.
+        sinks: the servers that the run is sent to.
+    """
+
+    run: str
+    directory: Path
+    edits: int
+    sinks: tuple[SinkAddress, ...]
+
+
+Event = Attached | Detached | SinksChosen | Released | Edited
 
 Emit = Callable[[Event], None]
 """Takes an event, from any thread."""

@@ -73,6 +73,7 @@ class Sessions:
     Attributes:
         runs: the open runs, by id.
         by_client: the sessions of attached and expected clients, by client id.
+        draining: whether no more clients are attached, since the sidecar is about to exit.
     """
 
     def __init__(
@@ -97,7 +98,9 @@ class Sessions:
         self._looked_at = 0.0
         self._detaching: dict[Session, float] = {}
         self._detached: dict[str, ClientLedger] = {}
-        self._draining = False
+        self._editing: dict[str, int] = {}
+        self._reopen_later: set[str] = set()
+        self.draining = False
         self.runs: dict[str, HeldRun] = {}
         self.by_client: dict[str, Session] = {}
 
@@ -141,7 +144,7 @@ class Sessions:
             raise RefusedError("protocol", f"protocol {version}; this sidecar {__version__} speaks {PROTOCOL_VERSION}")
         if not valid_name(request.client):
             raise RefusedError("client", f"client id {request.client!r}: {NAME_RULE}")
-        if self._draining:
+        if self.draining:
             raise RefusedError("closing", "this sidecar is about to exit")
 
     def _attached_session(self, request: Record, key: str) -> Session | None:
@@ -190,6 +193,9 @@ class Sessions:
 
     def reopen(self, run_id: str) -> None:
         """Open a run that an earlier sidecar left: its clients may attach again, and the others get crash records."""
+        if run_id in self._editing:
+            self._reopen_later.add(run_id)
+            return
         try:
             run = self._open(run_id, {"again": True})
         except RefusedError as error:
@@ -205,6 +211,8 @@ class Sessions:
                 raise RefusedError("closing", f"run {run_id!r} is being closed; try again")
             _check_resume(run, body, opened=False)
             return run
+        if run_id in self._editing:
+            raise RefusedError("closing", f"run {run_id!r} is being edited; try again")
         run = HeldRun.open(self._root, run_id, self._holder, sync=self._sync, patient=True)
         try:
             _check_resume(run, body, opened=True)
@@ -237,6 +245,24 @@ class Sessions:
             self._emit(Released(run))
 
         self._to_writer(Closing(run, then))
+
+    @property
+    def edits_pending(self) -> int:
+        """Number of edits of runs that are not held here."""
+        return sum(self._editing.values())
+
+    def begin_edit(self, run_id: str) -> None:
+        """Attach no client to a run that is not held, until `end_edit`."""
+        self._editing[run_id] = self._editing.get(run_id, 0) + 1
+
+    def end_edit(self, run_id: str, count: int) -> None:
+        """Note that `count` edits of a run are done."""
+        self._editing[run_id] -= count
+        if not self._editing[run_id]:
+            del self._editing[run_id]
+            if run_id in self._reopen_later:
+                self._reopen_later.discard(run_id)
+                self.reopen(run_id)
 
     def forget(self, run: HeldRun) -> None:
         """Forget a run that was released."""
@@ -348,7 +374,7 @@ class Sessions:
 
     def close(self, deadline: Deadline) -> None:
         """Attach no more clients, and close all runs; they stay open elsewhere, since nothing says that they ended."""
-        self._draining = True
+        self.draining = True
         for run in list(self.runs.values()):
             if not run.closing:
                 self._close_run(run, ended=False)

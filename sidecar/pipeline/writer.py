@@ -147,7 +147,8 @@ class Writer:
 
     def _on_question(self, item: WriterItem) -> None:
         assert isinstance(item, Question)
-        self._ack(item.session, time.monotonic())
+        if item.session is not None:
+            self._ack(item.session, time.monotonic())
         if item.ask == "flush":
             item.answer({})
         else:

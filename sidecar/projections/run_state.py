@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from sidecar.projections.edits import Edits, Target
 from sidecar.projections.losses import Losses
 from sidecar.projections.registry import state_parts
 from sidecar.projections.summary import SummaryAggregates
 from sidecar.protocol.patterns import resolve
-from sidecar.protocol.records import END_STATES, Record, kinds_of
+from sidecar.protocol.records import END_STATES, RELAY, Record, kinds_of
 
 _ABOUT = ("project", "name", "group", "job_type", "tags", "notes")
 _WRITER = ("label", "parent", "host", "pid", "program", "python")
@@ -98,6 +99,8 @@ class RunState:
         writers: client id -> `WriterState`. Fire-and-forget records (without a client id) have none.
         parts: name -> a part of the state that has a module of its own; see `sidecar.projections.registry`.
         losses: the part that counts lost records.
+        edits: the part that holds what users changed. `about`, `config` and ``summary.values`` show these values; what
+            the writers said of the same keys is kept beside them, and shows again when an edit is undone.
     """
 
     def __init__(self) -> None:
@@ -120,23 +123,33 @@ class RunState:
         self._active: dict[str, WriterState] = {}
         self.parts = state_parts()
         losses = self.parts["losses"]
-        assert isinstance(losses, Losses)
+        edits = self.parts["edits"]
+        assert isinstance(losses, Losses) and isinstance(edits, Edits)
         self.losses = losses
+        self.edits = edits
+        self._covered: dict[Target, list[Any]] = {}  # target -> the writers' value in a list, if any
         self._routes: dict[str, list[Callable[[Record], None]]] = {
-            "run": [self._on_run],
-            "config": [self._on_config],
-            "summary": [self._on_summary],
+            "run": [self._uncover, self._on_run, self._cover],
+            "config": [self._uncover, self._on_config, self._cover],
+            "summary": [self._uncover, self._on_summary, self._cover],
             "define": [self._on_define],
             "preempting": [self._on_preempting],
             "exit": [self._on_exit],
+            "edit": [self._uncover],
         }
         for name, part in self.parts.items():
             for kind in kinds_of(name):
                 self._routes.setdefault(kind, []).append(part.apply)
+        self._routes["edit"].append(self._cover)
 
     def apply(self, record: Record) -> None:
         """Take one record that was checked; its kind may be unknown."""
         kind, _, client, seq, time, body = record
+        if kind == "edit":
+            self._on_edit(record)
+            return
+        if kind == "run" and self.last_time is not None and body.get("parent") == RELAY:
+            time = self.last_time  # a relay begins when it has something to relay: the run itself does not move
         if self.last_time is None:
             self.id = record.run
             if self.start_time is None:
@@ -163,10 +176,14 @@ class RunState:
             self.step = step
         if writer is not None and (writer.step is None or step > writer.step):
             writer.step = step
+        if self._covered:
+            self._uncover(record)
         if self.summary.plain:
             self.summary.values.update(data)
         else:
             self.summary.log(data)
+        if self._covered or self.edits.values:
+            self._cover(record)
         for route in self._routes.get("log", ()):
             route(record)
 
@@ -213,6 +230,44 @@ class RunState:
         self._rename(record.client, writer)
         if not writer.primary and self.state == "running":
             self._decide_end(record.time)
+
+    def _on_edit(self, record: Record) -> None:
+        """Apply an edit. It is nothing that the run itself does: its times, its state and its writers stay the same."""
+        self.id = self.id or record.run
+        writer = self.writers.get(record.client)
+        if writer is not None:
+            writer.seq = record.seq
+        elif record.client:
+            self._begin(record.client, None).seq = record.seq
+        for route in self._routes["edit"]:
+            route(record)
+
+    def _shown(self, part: str) -> dict[str, Any] | None:
+        """Return the values of a part that edits are laid over."""
+        return self.config if part == "config" else self.summary.values if part == "summary" else None
+
+    def _uncover(self, _: Record) -> None:
+        """Show the writers' own values, for them to be changed."""
+        for (part, key), value in self._covered.items():
+            shown = self._shown(part)
+            if shown is None:
+                self.about[part] = value[0]
+            elif value:
+                shown[key] = value[0]
+            else:
+                shown.pop(key, None)
+        self._covered = {}
+
+    def _cover(self, _: Record) -> None:
+        """Lay the edited values over those of the writers, which are kept."""
+        for (part, key), value in self.edits.values.items():
+            shown = self._shown(part)
+            if shown is not None:
+                self._covered[part, key] = [shown[key]] if key in shown else []
+                shown[key] = value
+            elif part in self.about:
+                self._covered[part, key] = [self.about[part]]
+                self.about[part] = value
 
     def _on_config(self, record: Record) -> None:
         _change(self.config, record.body)
@@ -276,6 +331,8 @@ class RunState:
             "step": self.step,
             "records": self.records,
             "points": self.points,
+            "color": self.edits.get("color"),
+            "deleted": bool(self.edits.get("deleted")),
             **{name: part.shown() for name, part in self.parts.items()},
             "writers": {
                 client: {**writer.to_map(), "losses": self.losses.by(client, client)}
@@ -286,6 +343,7 @@ class RunState:
                 **{name: part.dump() for name, part in self.parts.items()},
                 "session": self._session,
                 "start_given": self._start_given,
+                "covered": [[*target, value] for target, value in self._covered.items()],
             },
         }
 
@@ -315,6 +373,7 @@ class RunState:
                 part.restore(inner[name])
         state._session = inner["session"]
         state._start_given = inner["start_given"]
+        state._covered = {(part, key): value for part, key, value in inner.get("covered", ())}
         return state
 
 

@@ -1,8 +1,10 @@
-"""One request to a sidecar's control socket, and its answer. Used by clients and by the ``sidecar`` command."""
+"""Requests to a sidecar's control socket, and their answers. Used by clients and by the ``sidecar`` command."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 
 from sidecar.protocol.channels import Channel, dealer
 from sidecar.protocol.codec import decode, encode
@@ -46,10 +48,7 @@ def ask(
             channel.send(encode(request))
             cut = 0
             while (payload := _receive(channel, deadline)) is None:
-                for failure in handshakes.refusals() if handshakes is not None else ():
-                    cut += failure == "cut"
-                    if failure != "cut" or cut >= _CUT_HANDSHAKES:
-                        raise RefusedError("key", f"the sidecar at {control} {_refused(failure, security)}")
+                cut = check_handshakes(handshakes, cut, control, security)
                 if deadline.over():
                     raise UnreachableError(f"no sidecar answers at {control}")
                 if alive is not None and not alive():
@@ -61,6 +60,103 @@ def ask(
         body = answer.body
         raise RefusedError(body["code"], body["message"], body.get("where"))
     return answer
+
+
+class ControlChannel:
+    """Asks one sidecar, on one connection. Used by one thread; a context manager.
+
+    Args:
+        control: the endpoint of its control socket.
+        security: the keys; None: the connection is not encrypted.
+        alive: whether the sidecar may still answer, as far as is known.
+    """
+
+    def __init__(self, control: str, security: Security | None = None, alive: Callable[[], bool] | None = None) -> None:
+        self._control = control
+        self._security = security
+        self._alive = alive
+        self._channel: Channel | None = None
+        self._handshakes: Channel | None = None
+        self._cut = 0
+
+    def ask_all(
+        self, requests: Iterable[Record], patience: float, at_once: int = 32
+    ) -> Iterator[tuple[Record, Record]]:
+        """Send requests, several before the first is answered; yield each with its answer, in the order of answers.
+
+        Args:
+            requests: unnumbered records, told apart by their clients.
+            patience: maximum time without any answer, in seconds.
+            at_once: maximum number of requests without an answer.
+
+        Raises:
+            RefusedError: the sidecar refuses the connection, or a request that it cannot read. UnreachableError: no
+            answer in time.
+        """
+        waiting = deque(requests)
+        asked: dict[str, Record] = {}
+        answered_at = time.monotonic()
+        try:
+            channel = self._connected()
+            while waiting or asked:
+                while waiting and len(asked) < at_once and channel.send(encode(waiting[0])):
+                    request = waiting.popleft()
+                    asked[request.client] = request
+                channel.wait(_CHECK_INTERVAL)
+                payload = channel.receive()
+                if payload is None:
+                    self._check(time.monotonic() - answered_at > patience)
+                    continue
+                answered_at = time.monotonic()
+                answer = decode(payload)
+                if answer.client in asked:
+                    yield asked.pop(answer.client), answer
+                elif answer.kind == "refused" and not answer.client:
+                    body = answer.body
+                    raise RefusedError(body["code"], body["message"])
+        except ChannelError as error:
+            raise UnreachableError(str(error)) from error
+
+    def _connected(self) -> Channel:
+        if self._channel is None:
+            self._channel = dealer(self._security)
+            if self._control.startswith("tcp://"):
+                self._handshakes = self._channel.watch_handshakes()
+            self._channel.connect(self._control)
+        return self._channel
+
+    def _check(self, over: bool) -> None:
+        """Raise if no answer can be expected any more."""
+        self._cut = check_handshakes(self._handshakes, self._cut, self._control, self._security)
+        if self._alive is not None and not self._alive():
+            raise UnreachableError(f"no sidecar answers at {self._control}: its process has ended")
+        if over:
+            raise UnreachableError(f"no sidecar answers at {self._control}")
+
+    def close(self) -> None:
+        """Close the connection; it is made again on demand."""
+        channel, self._channel, self._handshakes = self._channel, None, None
+        if channel is not None:
+            channel.close()
+
+    def __enter__(self) -> ControlChannel:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def check_handshakes(handshakes: Channel | None, cut: int, control: str, security: Security | None) -> int:
+    """Return how many connections were cut within the handshake, `cut` of them before.
+
+    Raises:
+        RefusedError: the sidecar refuses the connection because of its keys.
+    """
+    for failure in handshakes.refusals() if handshakes is not None else ():
+        cut += failure == "cut"
+        if failure != "cut" or cut >= _CUT_HANDSHAKES:
+            raise RefusedError("key", f"the sidecar at {control} {_refused(failure, security)}")
+    return cut
 
 
 def _receive(channel: Channel, deadline: Deadline) -> bytes | None:

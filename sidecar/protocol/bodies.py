@@ -13,6 +13,13 @@ from sidecar.protocol.errors import RecordError
 
 SCALARS = frozenset({float, int, bool, str})
 NUMBERS = frozenset({float, int})
+COLORS = ("blue", "orange", "green", "red", "purple", "brown", "pink", "gray", "olive", "cyan")
+"""Names of the colors that a run may have, besides ``#rrggbb``."""
+
+EDITABLE = ("name", "group", "job_type", "tags", "notes", "color", "deleted", "config", "summary")
+"""Keys of an ``edit`` that change something."""
+
+_COLOR = re.compile("#[0-9a-f]{6}")
 _SHA256 = re.compile("[0-9a-f]{64}")
 
 
@@ -26,6 +33,34 @@ def check_run(body: Body) -> None:
         raise RecordError(
             "value", f"'start_time' must be Unix seconds below {limits.MAX_TIME:g}, not {body['start_time']!r}"
         )
+
+
+def check_edit(body: Body) -> None:
+    """Check the body of an ``edit`` record.
+
+    Raises:
+        RecordError: naming the invalid value.
+    """
+    if body.get("name") == "":
+        raise RecordError("value", "'name' must not be empty")
+    color = body.get("color")
+    if color is not None and color not in COLORS and _COLOR.fullmatch(color) is None:
+        raise RecordError("value", f"'color' must be '#rrggbb' or one of {', '.join(COLORS)}, not {color[:80]!r}")
+    if len(body.get("id", "")) > limits.MAX_EDIT_ID_CHARS:
+        raise RecordError("size", f"'id' must have at most {limits.MAX_EDIT_ID_CHARS} characters")
+
+
+def check_effect(body: Body) -> None:
+    """Check that the body of an ``edit`` record has an effect, and one only.
+
+    Raises:
+        RecordError: it changes nothing, or both undoes an edit and makes one.
+    """
+    changes = [key for key in EDITABLE if key in body]
+    if changes and body.get("undo"):
+        raise RecordError("value", f"an edit with 'undo' must have no changes, not {', '.join(changes)}")
+    if not changes and not body.get("undo"):
+        raise RecordError("value", f"an edit must have 'undo' or one of {', '.join(EDITABLE)}")
 
 
 def check_metrics(body: Body) -> None:

@@ -32,6 +32,9 @@ MAX_CHUNK_BYTES = 1024 * 1024
 MAX_FILE_NAME_BYTES = 1024
 """Maximum length of a file's name, which is its path below the run's files, in UTF-8."""
 
+MAX_EDIT_ID_CHARS = 64
+"""Maximum length of an edit's id, in characters."""
+
 MAX_TIME = 1e15
 """Exclusive bound on the absolute value of a time, in seconds since 1970; NaN is rejected."""
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
-from sidecar.protocol.bodies import check_file, check_metrics, check_run
+from sidecar.protocol.bodies import check_edit, check_file, check_metrics, check_run
 from sidecar.protocol.envelope import Body, Record
 
 
@@ -148,6 +148,28 @@ KINDS: Mapping[str, Kind] = {
         ("files",),
         check=check_file,
     ),
+    "edit": Kind(
+        "record",
+        "changes that a user made to a run; they take precedence over what the run's writers say, before and after",
+        {
+            "id": Field(_STR, "chosen by the editor; an edit whose id was applied before is ignored"),
+            "name": Field(_STR, "display name of the run, not empty"),
+            "group": Field((str, _NONE), "as in 'run'"),
+            "job_type": Field((str, _NONE), "as in 'run'"),
+            "tags": Field(_LIST, "all tags, each a string"),
+            "notes": Field((str, _NONE), "as in 'run'"),
+            "color": Field((str, _NONE), "'#rrggbb' in lower case, or the name of a color; nil: chosen by the viewer"),
+            "deleted": Field(_BOOL, "whether the run is left out of listings"),
+            "config": Field(_MAP, "key of the config -> new value, plain data"),
+            "summary": Field(_MAP, "key of the summary -> new value, plain data"),
+            "undo": Field(
+                _BOOL, "whether to take back the last edit instead; what is taken back is not an edit any more"
+            ),
+            "by": Field((str, _NONE), "name of the user"),
+        },
+        ("edits",),
+        check=check_edit,
+    ),
     "losses": Kind(
         "record",
         "records that the writer could not keep, counted since it started",
@@ -272,6 +294,16 @@ KINDS: Mapping[str, Kind] = {
             "message": Field(_STR, "for people", required=True),
             "where": Field((str, _NONE), "connection file of the sidecar that holds the run"),
         },
+    ),
+    "change": Kind(
+        "control",
+        "appends an 'edit' record to a run that exists, whether or not a client is attached to it",
+        {"edit": Field(_MAP, "body of the 'edit' record", required=True)},
+    ),
+    "changed": Kind(
+        "control",
+        "the edit is durable",
+        {"error": Field((str, _NONE), "why it cannot be read from the store yet")},
     ),
     "status": Kind("control", "asks for the sidecar's status; answered by the same kind, see PROTOCOL.md", {}),
     "stop": Kind("control", "asks the sidecar to drain and exit; answered at once by the same kind", {}),

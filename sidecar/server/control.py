@@ -1,4 +1,4 @@
-"""ControlSocket: answers requests to attach, for the status, and to stop. Used on the HandlerThread.
+"""ControlSocket: answers requests to attach, to edit a run, for the status, and to stop. Used on the HandlerThread.
 
 Owns the ROUTER socket. Who may attach is decided by `Sessions`; here each client gets a socket for its results.
 """
@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from sidecar import __version__
+from sidecar.pipeline.editor import Editing
 from sidecar.pipeline.held_run import Session
 from sidecar.pipeline.sessions import Sessions
 from sidecar.protocol import PROTOCOL_VERSION
@@ -25,6 +26,8 @@ from sidecar.server.endpoints import Endpoints
 from sidecar.server.results import ResultSockets
 
 _log = logging.getLogger("sidecar")
+
+_REQUESTS = ("attach", "change", "status", "stop")
 
 
 class _Request(NamedTuple):
@@ -50,6 +53,7 @@ class ControlSocket:
         endpoints: where the sidecar is bound.
         access: which clients may connect.
         sessions: attaches clients.
+        editing: takes edits.
         results: the clients' result sockets.
         call: queues a call of a function on the HandlerThread.
         status: returns the answer to ``status``.
@@ -63,6 +67,7 @@ class ControlSocket:
         endpoints: Endpoints,
         access: OpenAccess,
         sessions: Sessions,
+        editing: Editing,
         results: ResultSockets,
         call: Callable[[Callable[[], None]], None],
         status: Callable[[], Body],
@@ -73,12 +78,14 @@ class ControlSocket:
         self._endpoints = endpoints
         self._access = access
         self._sessions = sessions
+        self._editing = editing
         self._results = results
         self._call = call
         self._status = status
         self._stop = stop
         self._routes: dict[str, Callable[[_Request], None]] = {
             "attach": self._on_attach,
+            "change": self._on_change,
             "status": self._on_status,
             "stop": self._on_stop,
         }
@@ -106,6 +113,9 @@ class ControlSocket:
 
     def _refuse(self, request: _Request, code: str, message: str) -> None:
         self._answer(request, "refused", {"code": code, "message": message})
+
+    def _refuse_for(self, request: _Request, error: RefusedError) -> None:
+        self._answer(request, "refused", {"code": error.code, "message": str(error), "where": error.where})
 
     # -- status and stop ----------------------------------------------------------------------------------------
 
@@ -135,7 +145,7 @@ class ControlSocket:
             self._sessions.attach(record, answer, request.key)
         except RefusedError as error:
             _log.info("client %r was refused for run %r: %s", record.client, record.run, error)
-            self._answer(request, "refused", {"code": error.code, "message": str(error), "where": error.where})
+            self._refuse_for(request, error)
 
     def _answer_attach(self, request: _Request, session: Session, state: Body) -> None:
         if self._sessions.by_client.get(session.client) is not session:
@@ -162,6 +172,25 @@ class ControlSocket:
             _log.warning("run %s: its state cannot be read: %s", session.run.id, state["error"])
         self._answer(request, "attached", body)
 
+    # -- change -------------------------------------------------------------------------------------------------
+
+    def _on_change(self, request: _Request) -> None:
+        def answer(refused: RefusedError | None, error: str | None) -> None:
+            self._call(lambda: self._answer_change(request, refused, error))
+
+        try:
+            self._editing.edit(request.record.run, request.record.body["edit"], answer)
+        except RefusedError as error:
+            self._refuse_for(request, error)
+        except RecordError as error:
+            self._answer(request, "refused", {"code": error.code, "message": str(error)})
+
+    def _answer_change(self, request: _Request, refused: RefusedError | None, error: str | None) -> None:
+        if refused is not None:
+            self._refuse_for(request, refused)
+        else:
+            self._answer(request, "changed", {"error": error})
+
 
 def read_request(payload: bytes) -> Record:
     """Return the request in a message to the control socket.
@@ -172,6 +201,7 @@ def read_request(payload: bytes) -> Record:
     record = decode_envelope(payload)
     kind = KINDS.get(record.kind)
     if kind is None or kind.way != "control":
-        raise RecordError("kind", f"a {record.kind!r} record on the control socket; it takes attach, status and stop")
+        takes = ", ".join(_REQUESTS)
+        raise RecordError("kind", f"a {record.kind!r} record on the control socket, which takes {takes}")
     check(record)
     return record

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from sidecar import __version__
+from sidecar.pipeline.editor import Edit, Editing, Editor
 from sidecar.pipeline.handler import Handler
 from sidecar.pipeline.held_run import Session
 from sidecar.pipeline.intake import Intake
@@ -26,6 +27,7 @@ from sidecar.pipeline.messages import (
     Append,
     Attached,
     Detached,
+    Edited,
     Event,
     Released,
     SenderItem,
@@ -128,6 +130,9 @@ class Server:
             sync=sync,
             local=endpoints.local,
         )
+        editor = Editor(root, str(connection_file), self._emit, sync=sync)
+        self._editor_thread: StageThread[Edit] = StageThread("EditorThread", editor)
+        self._editing = Editing(self._sessions, self._to_writer, self._editor_thread.put)
         self._handler = Handler(self._sessions, self._intake, self._to_writer)
         self._thread = threading.Thread(target=self._run, name="HandlerThread", daemon=True)
         self._calls = CallQueue()
@@ -146,6 +151,7 @@ class Server:
             Detached: self._on_detached,
             SinksChosen: self._on_sinks_chosen,
             Released: self._on_released,
+            Edited: self._on_edited,
         }
         self.ended = threading.Event()
         self.failed: BaseException | None = None
@@ -198,6 +204,7 @@ class Server:
         """
         self._sender_thread.start()
         self._writer_thread.start()
+        self._editor_thread.start()
         self._thread.start()
         error = self._ready.get()
         if error is not None:
@@ -253,6 +260,7 @@ class Server:
             self._endpoints,
             self._access,
             self._sessions,
+            self._editing,
             self._results,
             self.call,
             self.status,
@@ -312,6 +320,7 @@ class Server:
             self._handle_events()
             self._regulate()
             failed = self._writer_thread.failed or self._sender_thread.failed or self._sink_senders.failed()
+            failed = failed or self._editor_thread.failed
             if failed is not None:
                 raise failed
 
@@ -323,6 +332,7 @@ class Server:
             and not self._parent_lives
             and not self._sessions.by_client
             and self._sessions.drained()
+            and not self._sessions.edits_pending
             and not self._sink_senders.pending()
         )
 
@@ -330,6 +340,7 @@ class Server:
         """Stop in order: no new records, then the logs, the stores, the sinks; the sockets are closed last."""
         self._handler.close(deadline)
         self._connection_file.unlink(missing_ok=True)
+        self._editor_thread.close(deadline)
         self._writer_thread.close(deadline)
         self._sender_thread.close(deadline)
         self._calls.run_all()  # the last acks and answers
@@ -406,6 +417,10 @@ class Server:
     def _on_released(self, event: Released) -> None:
         self._sink_senders.closed(event.run.id)
         self._sessions.forget(event.run)
+
+    def _on_edited(self, event: Edited) -> None:
+        self._sessions.end_edit(event.run, event.edits)
+        self._sink_senders.send_rest(event.directory, event.sinks)
 
     # -- processes ----------------------------------------------------------------------------------------------
 

@@ -162,6 +162,16 @@ class SinkSenders:
             sender.add(directory, held=held)
             thread.put(_WAKE)
 
+    def send_rest(self, directory: Path, addresses: Iterable[SinkAddress]) -> None:
+        """Send what was appended to a run that is closed; the process stays for it."""
+        for address in addresses:
+            if address.name not in self._senders:
+                self._senders[address.name] = self._started(address)
+            sender, thread = self._senders[address.name]
+            sender.add(directory, held=True)
+            sender.closed(directory.name)
+            thread.put(_WAKE)
+
     def _started(self, address: SinkAddress) -> tuple[SinkSender, StageThread[bool]]:
         sender = SinkSender(address, self._open_sink)
         thread: StageThread[bool] = StageThread(f"SinkSender-{address.kind}", sender)

@@ -59,7 +59,12 @@ class Api:
         raise TrackerError(f"the runs are at {self.place}, which is not a directory on this machine")
 
     def runs(
-        self, project: str | None = None, filters: Mapping[str, Any] | None = None, order: str | None = None
+        self,
+        project: str | None = None,
+        filters: Mapping[str, Any] | None = None,
+        order: str | None = None,
+        *,
+        deleted: bool = False,
     ) -> Runs:
         """Return the runs, newest first; they are read when the first is asked for.
 
@@ -68,11 +73,12 @@ class Api:
             filters: only those that pass, such as ``{"state": "finished", "config.lr": 0.1, "summary.loss":
                 {"$lt": 0.5}, "tags": "baseline"}``; operators: ``$eq $ne $lt $lte $gt $gte $in $nin $regex $and $or``.
             order: a field with ``+`` or ``-`` before it, such as ``"+summary.loss"``; None for ``"-start_time"``.
+            deleted: return the runs that were deleted, and can be brought back, instead of the others.
 
         Raises:
             ValueError: a field or an operator that does not exist.
         """
-        return Runs(self._source, project, filters, order)
+        return Runs(self._source, project, filters, order, deleted=deleted)
 
     def run(self, ref: str) -> StoredRun:
         """Return one run.

@@ -32,16 +32,19 @@ class Runs(Sequence[StoredRun]):
         project: str | None = None,
         filters: Mapping[str, Any] | None = None,
         order: str | None = None,
+        *,
+        deleted: bool = False,
     ) -> None:
         self._source = source
         self._project = project
         self._filter = Filter(filters)
         self._order = Order("-start_time" if order is None else order)
+        self._deleted = deleted
         self._runs: list[StoredRun] | None = None
 
     def _read(self) -> list[StoredRun]:
         if self._runs is None:
-            runs = self._source.runs(self._project)
+            runs = [run for run in self._source.runs(self._project) if run.deleted == self._deleted]
             self._runs = self._order.sort(self._filter.select(runs))
         return self._runs
 

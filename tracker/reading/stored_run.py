@@ -1,4 +1,4 @@
-"""StoredRun: a run in its directory, read-only: its state, history and files.
+"""StoredRun: a run in its directory: its state, history and files, and edits by users.
 
 Used on any thread and in any process, also while the run is being written. Does not know about sidecars.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import operator
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, overload
 
@@ -17,8 +17,9 @@ from sidecar.protocol.layout import FILES_NAME
 from sidecar.protocol.limits import PART_PREFIX
 from sidecar.protocol.plain import flatten
 from sidecar.protocol.sink_progress import all_progress
-from tracker.errors import UnknownMetricError
+from tracker.errors import EditError, UnknownMetricError
 from tracker.reading.display import run_html
+from tracker.reading.editing import UNDO, edit_run
 from tracker.reading.reader import RunReader
 from tracker.reading.stores import open_store, read_state
 from tracker.reading.views import ReadOnlyDict, ReadOnlyList
@@ -26,6 +27,9 @@ from tracker.terminal.text import some
 
 if TYPE_CHECKING:
     import pandas
+
+
+_NOT_GIVEN: Any = type("NotGiven", (), {"__repr__": lambda self: "<unchanged>"})()
 
 
 class StoredFile(NamedTuple):
@@ -90,6 +94,22 @@ class StoredRun:
     def notes(self) -> str | None:
         """Free text about it."""
         return self._text("notes")
+
+    @property
+    def color(self) -> str | None:
+        """The color that a user gave it, ``"#rrggbb"`` or a name; None if there is none."""
+        return self._text("color")
+
+    @property
+    def deleted(self) -> bool:
+        """Whether a user deleted it: it is left out of listings, and can be brought back with `undo`."""
+        return bool(self._get("deleted"))
+
+    @property
+    def edits(self) -> dict[str, Any]:
+        """What users edited: ``fields``, such as ``["name", "config.lr"]``; ``undo``, how many edits can be undone;
+        ``time`` and ``by`` of the last of these."""
+        return self._map("edits") or {"fields": [], "undo": 0, "time": None, "by": None}
 
     @property
     def config(self) -> dict[str, Any]:
@@ -326,6 +346,74 @@ class StoredRun:
         paths = [path for path in sorted(top.rglob("*")) if path.is_file() and not path.name.startswith(PART_PREFIX)]
         return [StoredFile(path.relative_to(top).as_posix(), path, path.stat().st_size) for path in paths]
 
+    def update(
+        self,
+        *,
+        name: str = _NOT_GIVEN,
+        tags: Iterable[str] = _NOT_GIVEN,
+        notes: str | None = _NOT_GIVEN,
+        group: str | None = _NOT_GIVEN,
+        job_type: str | None = _NOT_GIVEN,
+        color: str | None = _NOT_GIVEN,
+        config: Mapping[str, Any] = _NOT_GIVEN,
+        summary: Mapping[str, Any] = _NOT_GIVEN,
+    ) -> StoredRun:
+        """Edit the run; return it with its new state. Only what is given is changed.
+
+        An edit is a record in the run's log. It is made by the sidecar that holds the run, or by one that is launched.
+        It takes precedence over what the run's own program says, also over what it says later, until it is undone. It
+        does not resume the run, and leaves its state and its times as they are.
+
+        Args:
+            name: its name.
+            tags: all of its tags.
+            notes: free text about it; None for none.
+            group: the group it belongs to; None for none.
+            job_type: the kind of job; None for none.
+            color: the color of its curves: ``"#rrggbb"``, or blue, orange, green, red, purple, brown, pink, gray, olive
+                or cyan; None for the usual one.
+            config: new values of keys of its configuration.
+            summary: new values of keys of its summary.
+
+        Raises:
+            EditError: it could not be edited; the message says why. RunNotFoundError: it does not exist any more.
+            TypeError, ValueError: a value that is not valid.
+        """
+        given = {
+            "name": name,
+            "tags": tags,
+            "notes": notes,
+            "group": group,
+            "job_type": job_type,
+            "color": color,
+            "config": config,
+            "summary": summary,
+        }
+        edit_run(self, {key: value for key, value in given.items() if value is not _NOT_GIVEN})
+        return self
+
+    def delete(self) -> StoredRun:
+        """Hide the run from listings: `undo` brings it back, and ``tracker rm`` removes it for good.
+
+        Raises:
+            EditError: as `update`.
+        """
+        edit_run(self, {"deleted": True})
+        return self
+
+    def undo(self) -> StoredRun:
+        """Take back the last edit that was not taken back; return the run with its new state.
+
+        The last 20 edits can be undone. To undo an undo, edit the run again.
+
+        Raises:
+            EditError: there is none, or as `update`.
+        """
+        if not self.refresh().edits["undo"]:
+            raise EditError(f"run {self.id!r} has no edit that can be undone")
+        edit_run(self, {UNDO: True})
+        return self
+
     def to_row(self, names: Sequence[str]) -> dict[str, Any]:
         """Return the fields `names`, then ``config.<key>`` and ``summary.<key>``, nested keys joined with dots."""
         row = {name: getattr(self, name) for name in names}
@@ -342,8 +430,8 @@ class StoredRun:
         """Return the run's state as plain data, without its history."""
         self._load()
         names = (
-            "id name project group job_type tags notes state exit_code signal traceback reason start_time end_time "
-            "last_time step records points config summary metrics losses writers sinks"
+            "id name project group job_type tags notes color deleted edits state exit_code signal traceback reason "
+            "start_time end_time last_time step records points config summary metrics losses writers sinks"
         )
         plain = {"tags": list(self._get("tags") or ()), "config": self._map("config"), "summary": self._map("summary")}
         return {name: getattr(self, name) for name in names.split()} | plain | {"dir": self.place}

@@ -13,7 +13,7 @@ class ReadOnlyError(TypeError):
 def _refuse(view: ReadOnlyDict | ReadOnlyList, *_: object, **__: object) -> NoReturn:
     raise ReadOnlyError(
         f"the {view._what} of stored run {view._run!r} cannot be changed: work on a copy, copy.deepcopy(run."
-        f"{view._what}), or change the run with tracker.init(id={view._run!r}, resume='must')"
+        f"{view._what}), or change the run with run.update({view._what}=...)"
     )
 
 

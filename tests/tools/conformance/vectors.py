@@ -61,6 +61,8 @@ _EXAMPLES: dict[str, Any] = {
 _BY_KIND: dict[str, dict[str, Any]] = {
     "config": {"set": {"lr": 0.1, "optimizer": {"name": "adam", "betas": [0.9, 0.999]}, "nothing": None}},
     "summary": {"set": {"best": 0.97}},
+    "edit": {"color": "#00aaff", "config": {"lr": 0.1}, "summary": {"best": 0.97}, "undo": False},
+    "change": {"edit": {"id": "k3v8", "name": "baseline", "by": "ann"}},
     "exit": {"state": "finished", "exit_code": 0},
     "answer": {
         "state": {"id": _RUN, "state": "finished", "summary": {"best": 0.97}},

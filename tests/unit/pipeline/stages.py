@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from sidecar.log.writer import LogWriter
+from sidecar.pipeline.editor import Editing, Editor
 from sidecar.pipeline.handler import Handler
 from sidecar.pipeline.held_run import HeldRun, Session
 from sidecar.pipeline.intake import Intake
-from sidecar.pipeline.messages import Append, Event, Released, SenderItem, WriterItem
+from sidecar.pipeline.messages import Append, Edited, Event, Released, SenderItem, WriterItem
 from sidecar.pipeline.sender import Sender
 from sidecar.pipeline.sessions import Sessions
 from sidecar.pipeline.writer import Writer
@@ -44,6 +45,8 @@ class Stages:
         self.writer = Writer(self.to_sender.append, self._post, durability)
         self.intake = Intake(self._to_writer, self._post)
         self.sessions = Sessions(root, "connection.json", self._to_writer, self.intake, self._emit)
+        self.editor = Editor(root, "connection.json", self._emit)
+        self.editing = Editing(self.sessions, self._to_writer, self.editor.process)
         self.handler = Handler(self.sessions, self.intake, self._to_writer)
         self.now = time.monotonic()
 
@@ -59,6 +62,8 @@ class Stages:
         self.events.append(event)
         if isinstance(event, Released):
             self.sessions.forget(event.run)
+        elif isinstance(event, Edited):
+            self.sessions.end_edit(event.run, event.edits)
 
     @property
     def closed(self) -> list[HeldRun]:
@@ -89,6 +94,7 @@ class Stages:
         """Let a second pass, and let the Handler, the Writer and the Sender do what is due."""
         self.later(1.0)
         self.handler.idle(self.now)
+        self.editor.idle(self.now)
         self.write()
         self.send()
 

@@ -109,7 +109,7 @@ def test_every_projection_in_the_table_can_be_loaded() -> None:
 
 def test_the_state_routes_the_kinds_that_name_it_and_its_parts() -> None:
     routed = set(RunState()._routes)
-    assert routed == kinds_of("state") - {"log"} | kinds_of("losses") | kinds_of("moods")
+    assert routed == kinds_of("state") - {"log"} | kinds_of("losses") | kinds_of("edits") | kinds_of("moods")
 
 
 def test_a_made_up_kind_is_checked_logged_projected_and_rebuilt(stages: Stages) -> None:

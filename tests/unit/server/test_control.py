@@ -38,6 +38,7 @@ class Control:
             self.endpoints,
             OpenAccess(),
             self.stages.sessions,
+            self.stages.editing,
             self.results,
             self.calls.append,
             lambda: {"clients": 7},

@@ -1,0 +1,204 @@
+"""Editing: appends the edits of users to runs. `Editing` runs on the HandlerThread, `Editor` on a thread of its own.
+
+An edit of a run that this sidecar holds goes through the Writer, like every record. Any other run is opened, appended
+to, projected and released by the Editor, so that no client waits for it. Knows nothing of sockets.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+from sidecar.log.reader import LogReader
+from sidecar.pipeline.held_run import HeldRun
+from sidecar.pipeline.messages import Append, Edited, Emit, Question, WriterItem
+from sidecar.pipeline.run_sinks import noted_sinks
+from sidecar.pipeline.sessions import Sessions
+from sidecar.projections.replay import replay
+from sidecar.projections.store.reader import StoreReader
+from sidecar.projections.store.sink import StoreSink
+from sidecar.protocol.bodies import check_effect
+from sidecar.protocol.checks import check
+from sidecar.protocol.codec import encode
+from sidecar.protocol.deadline import Deadline
+from sidecar.protocol.errors import LogFormatError, RefusedError, SidecarError, StoreError
+from sidecar.protocol.frames import frame
+from sidecar.protocol.layout import LOG_NAME, RUNS_NAME, STORE_NAME
+from sidecar.protocol.limits import NAME_RULE, valid_name
+from sidecar.protocol.records import Body, Record
+from sidecar.protocol.sink_address import SinkAddress
+
+_log = logging.getLogger("sidecar")
+
+MAX_PENDING = 1000
+"""Maximum number of edits that wait for the Editor; further ones are refused, to be sent again."""
+
+_IDLE_SECONDS = 1.0
+
+Answer = Callable[[RefusedError | None, str | None], None]
+"""Called once, on any thread: with why an edit is refused, or with None and why the store cannot be written, if so."""
+
+
+class Edit(NamedTuple):
+    """An edit of a run that this sidecar does not hold."""
+
+    run: str
+    body: Body
+    answer: Answer
+
+
+class Editing:
+    """Takes edits.
+
+    Args:
+        sessions: the runs that are held.
+        to_writer: takes items for the Writer.
+        to_editor: takes edits for the Editor.
+    """
+
+    def __init__(
+        self, sessions: Sessions, to_writer: Callable[[WriterItem], None], to_editor: Callable[[Edit], None]
+    ) -> None:
+        self._sessions = sessions
+        self._to_writer = to_writer
+        self._to_editor = to_editor
+
+    def edit(self, run_id: str, body: Body, answer: Answer) -> None:
+        """Append an edit to a run, and answer when it is durable and can be read.
+
+        Args:
+            run_id: the run.
+            body: of the ``edit`` record.
+            answer: called when that is done, on any thread.
+
+        Raises:
+            RefusedError: why this run cannot be edited here and now. RecordError: the body is not valid.
+        """
+        if not valid_name(run_id):
+            raise RefusedError("run", f"run id {run_id!r}: {NAME_RULE}")
+        check(Record("edit", run_id, "", 0, time.time(), body))
+        check_effect(body)
+        if self._sessions.draining:
+            raise RefusedError("closing", "this sidecar is about to exit")
+        run = self._sessions.runs.get(run_id)
+        if run is None:
+            if self._sessions.edits_pending >= MAX_PENDING:
+                raise RefusedError("closing", f"{MAX_PENDING} edits are pending; try again")
+            self._sessions.begin_edit(run_id)
+            self._to_editor(Edit(run_id, body, answer))
+            return
+        if run.closing:
+            raise RefusedError("closing", f"run {run_id!r} is being closed; try again")
+        self._to_writer(Append(run, _framed(run, body), ()))
+
+        def then(state: dict[str, object]) -> None:
+            error = state.get("error")
+            answer(None, None if error is None else str(error))
+
+        self._to_writer(Question(run, None, "state", then))
+
+
+class Editor:
+    """A stage that edits runs which this sidecar does not hold.
+
+    Args:
+        root: the directory that holds ``runs/``.
+        holder: path of this sidecar's connection file.
+        emit: takes `Edited`, which must be answered by `Sessions.end_edit`.
+        sync: whether an edit must be on the disk before it is answered.
+    """
+
+    def __init__(self, root: Path, holder: str, emit: Emit, *, sync: bool = False) -> None:
+        self._root = root
+        self._holder = holder
+        self._emit = emit
+        self._sync = sync
+        self._pending: dict[str, list[Edit]] = {}
+
+    def process(self, item: Edit) -> None:
+        self._pending.setdefault(item.run, []).append(item)
+
+    def idle(self, now: float) -> float:
+        """Append the edits that were taken, those of a run together."""
+        while self._pending:
+            run_id = next(iter(self._pending))
+            edits = self._pending.pop(run_id)
+            refused: RefusedError | None = None
+            error: str | None = None
+            sinks: tuple[SinkAddress, ...] = ()
+            try:
+                error, sinks = self._edit(run_id, [edit.body for edit in edits])
+            except RefusedError as why:
+                refused = why
+            except Exception as why:  # an unforeseen failure of one run must not end the others
+                _log.exception("run %s: it cannot be edited", run_id)
+                refused = RefusedError("storage", f"run {run_id!r} cannot be edited: {why}")
+            self._emit(Edited(run_id, self._root / RUNS_NAME / run_id, len(edits), sinks))
+            for edit in edits:
+                edit.answer(refused, error)
+        return _IDLE_SECONDS
+
+    def close(self, deadline: Deadline) -> None:
+        """Append the rest."""
+        self.idle(time.monotonic())
+
+    def _edit(self, run_id: str, bodies: list[Body]) -> tuple[str | None, tuple[SinkAddress, ...]]:
+        directory = self._root / RUNS_NAME / run_id
+        _check_log(run_id, directory)
+        run = HeldRun.open(self._root, run_id, self._holder, patient=True)
+        clean = False
+        try:
+            run.log.append(b"".join(_framed(run, body) for body in bodies), sync=self._sync)
+            error = _project(run)
+            clean = error is None and not run.open_clients
+            return error, noted_sinks(run)
+        except OSError as error:
+            raise RefusedError("storage", f"run {run_id!r} cannot be edited: {error}") from error
+        finally:
+            run.release(clean=clean)
+
+
+def _framed(run: HeldRun, body: Body) -> bytes:
+    return frame(encode(run.own_record("edit", body)))
+
+
+def _check_log(run_id: str, directory: Path) -> None:
+    """Check that a run has a log that can be appended to, without making one.
+
+    Raises:
+        RefusedError: it has none, or one that has lost records.
+    """
+    log, store = directory / LOG_NAME, directory / STORE_NAME
+    try:
+        with LogReader(log) as reader:
+            size = reader.size()
+        checkpoint = StoreReader(store).checkpoint() if store.exists() else 0
+    except FileNotFoundError as error:
+        if store.exists():
+            raise RefusedError("storage", f"run {run_id!r} has no log, so it cannot be edited") from error
+        raise RefusedError("missing", f"run {run_id!r} does not exist") from error
+    except (OSError, LogFormatError) as error:
+        raise RefusedError("storage", f"run {run_id!r} cannot be edited: {error}") from error
+    except StoreError:
+        return  # it is rebuilt
+    if checkpoint > size:
+        raise RefusedError(
+            "storage", f"run {run_id!r} cannot be edited: its log has lost records that its store holds; see 'verify'"
+        )
+
+
+def _project(run: HeldRun) -> str | None:
+    """Bring the store up to the log; return why that failed, or None."""
+    try:
+        sink = StoreSink(run.directory)
+        try:
+            replay(run.log.path, sink.checkpoint, sink)
+        finally:
+            sink.close()
+    except (SidecarError, OSError) as error:
+        _log.warning("run %s: an edit is in the log, and not in the store yet: %s", run.id, error)
+        return str(error)
+    return None
