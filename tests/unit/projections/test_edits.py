@@ -159,13 +159,13 @@ def test_an_edit_that_a_relay_brings_does_not_move_the_run(run: Run) -> None:
 
 
 def test_deleted_and_color(run: Run) -> None:
-    assert run["deleted"] is False and run["color"] is None
+    assert (run["deleted"], run["color"]) == (False, None)
     run.edit(deleted=True, color="red")
-    assert run["deleted"] is True and run["color"] == "red"
+    assert (run["deleted"], run["color"]) == (True, "red")
     run.edit(deleted=False)
-    assert run["deleted"] is False
+    assert not run["deleted"]
     run.edit(undo=True)
-    assert run["deleted"] is True
+    assert run["deleted"]
 
 
 def test_a_state_that_was_stored_before_there_were_edits(run: Run) -> None:
