@@ -126,6 +126,18 @@ test("all points of a series serve every zoom", async () => {
   assert.equal(requests.length, 2, "but not after the run has changed");
 });
 
+test("a panel may have a zoom of its own; it gets a request of its own", async () => {
+  const { loader, requests, answers, frame, reply } = setup();
+  loader.want("1", want("loss", ["a"]));
+  loader.want("2", { ...want("loss", ["a"]), own: { low: 5, high: 6 } });
+  await frame();
+  assert.deepEqual(requests.map(({ request }) => request.low), [null, 5]);
+  await reply(0);
+  assert.equal(answers.get("2").pending, 1);
+  await reply(1);
+  assert.equal(answers.get("2").pending, 0);
+});
+
 test("a failed request says so in each panel and is tried again after a growing time", async () => {
   const { loader, requests, timers, answers, frame, reply } = setup();
   loader.want("1", want("loss", ["a"]));

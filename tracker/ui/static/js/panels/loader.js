@@ -21,6 +21,7 @@ import { SeriesCache } from "./cache.js";
  * @property {string[]} runs
  * @property {number} count buckets: at most one for each CSS pixel
  * @property {boolean} near whether the panel is on the screen, not just beyond it
+ * @property {Partial<Frame>} [own] where the panel differs from the frame: a zoom of its own
  *
  * @typedef {object} Answer
  * @property {Series[]} series of the runs that have answered, in the order of the runs
@@ -50,6 +51,7 @@ import { SeriesCache } from "./cache.js";
  * @typedef {object} Batch
  * @property {AbortController} controller
  * @property {string} signature of its frame
+ * @property {Frame} frame
  * @property {Map<string, number>} versions cache key → version of the run when it was asked for
  */
 
@@ -144,7 +146,7 @@ export class Loader {
   want(panel, want) {
     const former = this.wants.get(panel);
     this.wants.set(panel, want);
-    if (former && former.key === want.key && former.count === want.count && sameRuns(former.runs, want.runs)) {
+    if (former && former.key === want.key && former.count === want.count && sameRuns(former.runs, want.runs) && this.frameOf(former).signature === this.frameOf(want).signature) {
       if (former.near !== want.near) this.wake();
       return;
     }
@@ -158,7 +160,7 @@ export class Loader {
     this.dirty.delete(panel);
     if (!this.batches.size) return;
     const wanted = new Set();
-    for (const want of this.wants.values()) for (const run of want.runs) wanted.add(this.cacheKey(want, run));
+    for (const want of this.wants.values()) for (const run of want.runs) wanted.add(this.cacheKey(want, run, this.frameOf(want).signature));
     for (const batch of this.batches) if (![...batch.versions.keys()].some((key) => wanted.has(key))) this.abort(batch);
   }
 
@@ -211,7 +213,7 @@ export class Loader {
     while (this.batches.size < BATCHES) {
       const asked = this.nextPanels(true) ?? (this.batches.size === 0 ? this.nextPanels(false) : null);
       if (!asked) break;
-      this.send(asked.panels, asked.versions);
+      void this.send(asked);
     }
   }
 
@@ -226,40 +228,41 @@ export class Loader {
     const panels = new Map();
     /** @type {Map<string, number>} */
     const versions = new Map();
+    /** @type {{frame: Frame, signature: string} | null} */
+    let common = null;
     for (const want of this.wants.values()) {
       if (near && !want.near) continue;
+      const own = this.frameOf(want);
+      if (common && own.signature !== common.signature) continue;
       /** @type {string[]} */
       const runs = [];
       for (const run of want.runs) {
-        const key = this.cacheKey(want, run);
+        const key = this.cacheKey(want, run, own.signature);
         const version = this.versions.get(run) ?? 0;
-        if (busy.has(key) || versions.has(key) || this.fresh(want, run, version)) continue;
+        if (busy.has(key) || versions.has(key) || this.fresh(want, run, version, own)) continue;
         versions.set(key, version);
         runs.push(run);
       }
       if (!runs.length) continue;
+      common = own;
       const id = `${want.count}\n${want.key}`;
       const same = panels.get(id);
       if (same) same.runs.push(...runs);
       else panels.set(id, { key: want.key, runs, count: want.count });
       if (versions.size >= BATCH_SERIES || panels.size >= BATCH_PANELS) break;
     }
-    return panels.size ? { panels: [...panels.values()], versions } : null;
+    return common ? { panels: [...panels.values()], versions, ...common } : null;
   }
 
-  /**
-   * @param {{key: string, runs: string[], count: number}[]} panels
-   * @param {Map<string, number>} versions
-   */
-  async send(panels, versions) {
-    const frame = this.frame;
+  /** @param {{panels: {key: string, runs: string[], count: number}[], versions: Map<string, number>, frame: Frame, signature: string}} asked */
+  async send({ panels, versions, frame, signature }) {
     /** @type {Batch} */
-    const batch = { controller: new AbortController(), signature: this.signature, versions };
+    const batch = { controller: new AbortController(), signature, frame, versions };
     this.batches.add(batch);
     try {
       const answer = await this.parts.fetch({ ...frame, panels }, { signal: batch.controller.signal });
       if (!this.batches.has(batch)) return;
-      this.store(batch, panels, answer, frame);
+      this.store(batch, panels, answer);
       this.failures = 0;
       this.failure = "";
     } catch (error) {
@@ -283,9 +286,9 @@ export class Loader {
    * @param {Batch} batch
    * @param {{key: string, runs: string[], count: number}[]} panels
    * @param {SeriesAnswer} answer
-   * @param {Frame} frame
    */
-  store(batch, panels, answer, frame) {
+  store(batch, panels, answer) {
+    const { frame } = batch;
     /** @type {Map<string, Series[]>} */
     const byRun = new Map();
     for (const panel of panels) for (const run of panel.runs) byRun.set(this.cacheKey(panel, run, batch.signature), []);
@@ -334,9 +337,10 @@ export class Loader {
   collect(want) {
     /** @type {Answer} */
     const answer = { series: [], pending: 0, errors: [], failure: this.failure };
+    const { frame, signature } = this.frameOf(want);
     for (const run of want.runs) {
-      const key = this.cacheKey(want, run);
-      const series = this.cache.get(key) ?? this.cache.get(this.wholeKey(want.key, run, this.frame));
+      const key = this.cacheKey(want, run, signature);
+      const series = this.cache.get(key) ?? this.cache.get(this.wholeKey(want.key, run, frame));
       const message = this.messages.get(key);
       if (message) answer.errors.push({ run, message });
       if (series) answer.series.push(...series);
@@ -350,12 +354,24 @@ export class Loader {
    * @param {Want} want
    * @param {string} run
    * @param {number} version
+   * @param {{frame: Frame, signature: string}} own
    */
-  fresh(want, run, version) {
-    for (const key of [this.cacheKey(want, run), this.wholeKey(want.key, run, this.frame)]) {
+  fresh(want, run, version, own) {
+    for (const key of [this.cacheKey(want, run, own.signature), this.wholeKey(want.key, run, own.frame)]) {
       if (this.cache.entries.has(key) && (this.loaded.get(key) ?? -1) >= version) return true;
     }
     return false;
+  }
+
+  /**
+   * The frame of a panel.
+   * @param {Want} want
+   * @returns {{frame: Frame, signature: string}}
+   */
+  frameOf(want) {
+    if (!want.own) return { frame: this.frame, signature: this.signature };
+    const frame = { ...this.frame, ...want.own };
+    return { frame, signature: frameSignature(frame) };
   }
 
   /** @param {Batch} batch */
@@ -368,9 +384,9 @@ export class Loader {
   /**
    * @param {{key: string, count: number}} want
    * @param {string} run
-   * @param {string} [signature]
+   * @param {string} signature
    */
-  cacheKey(want, run, signature = this.signature) {
+  cacheKey(want, run, signature) {
     return `${signature}\n${want.count}\n${want.key}\n${run}`;
   }
 

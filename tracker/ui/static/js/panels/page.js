@@ -1,10 +1,416 @@
-/** Charts of the selected runs. */
+/**
+ * The charts of the selected runs: toolbar, sections, panels. Connects the view, the runs and the loader to the panels; the parts know nothing of each other.
+ */
+import { h, replace } from "../core/dom.js";
+import { whole } from "../core/format.js";
+import { panelKind } from "../core/registry.js";
+import { changed, columnInfos, ensureColumns, highlighted, runAt, runs as runTable, selection, valueOf } from "../core/runs.js";
+import { colorOf, palette } from "../core/colors.js";
+import { api, connection } from "../core/api.js";
+import { change, view } from "../core/state.js";
+import { bucketCount } from "./axis.js";
+import { FullScreen } from "./full.js";
+import { Grid, panelId } from "./grid.js";
+import { differingFields, groupRuns, seedFolding } from "./groups.js";
+import { bindKeys } from "./keys.js";
+import { KindPanel } from "./kindpanel.js";
+import { Loader } from "./loader.js";
+import { Metrics } from "./metrics.js";
+import { Panel } from "./panel.js";
+import { describeCount, parseSearch } from "./search.js";
+import { PINNED, groupKeys, moveBefore, splitKey } from "./sections.js";
+import { chartOptions, followed, frameOf, isLog, ownFrame, toggled } from "./settings.js";
+import { openDownloads } from "./downloads.js";
+import { Toolbar } from "./toolbar.js";
+
+/** Maximum number of runs drawn in a panel; the page says when there are more. */
+export const MAX_DRAWN = 200;
+/** Maximum number of config columns loaded to see in what runs differ. */
+const MAX_FIELDS = 60;
+/** Time without another zoom before finer data is asked for, in seconds. */
+const ZOOM_DELAY = 0.08;
 
 /**
+ * Show charts in `node`.
  * @param {HTMLElement} node
+ * @param {{runs?: string[]}} [options] `runs`: these instead of the selected ones
  * @returns {() => void} ends it
  */
-export function mountCharts(node) {
-  node.replaceChildren();
-  return () => node.replaceChildren();
+export function mountCharts(node, { runs } = {}) {
+  const page = new ChartsPage(node, runs ?? null);
+  return () => page.close();
+}
+
+export class ChartsPage {
+  /**
+   * @param {HTMLElement} node
+   * @param {string[] | null} fixed
+   */
+  constructor(node, fixed) {
+    this.fixed = fixed;
+    this.metrics = new Metrics();
+    this.loader = new Loader({
+      fetch: (request, options) => api.seriesAnswer(request, options),
+      deliver: (id, answer) => this.deliver(id, answer),
+      schedule: (fn) => void requestAnimationFrame(fn),
+      later: (fn, seconds) => void setTimeout(fn, seconds * 1000),
+    });
+    /** @type {string[]} */
+    this.drawn = [];
+    /** @type {import("./groups.js").Group[]} */
+    this.groups = [];
+    /** @type {string[]} */
+    this.fields = [];
+    this.seedsFolded = false;
+    /** @type {Map<string, [number, number]>} zooms of single panels, while they are not linked */
+    this.ownZooms = new Map();
+    /** @type {import("./panel.js").Panel | null} panel under the pointer or with the focus */
+    this.current = null;
+    /** @type {[number, number] | null} range of x of all that was delivered */
+    this.range = null;
+    this.shownOptions = "";
+    this.shownLines = "";
+    this.shownSections = "";
+    this.scheduled = false;
+    this.cursorX = /** @type {number | null} */ (null);
+    /** @type {Panel | null} */
+    this.cursorPanel = null;
+    /** @type {import("./sections.js").Section[]} */
+    this.sections = [];
+    /** Number of metrics that match the search. */
+    this.found = 0;
+    this.noticed = "";
+    /** @type {string | null} */
+    this.raised = null;
+    /** @type {ReturnType<typeof setTimeout> | undefined} */
+    this.resizing = undefined;
+    /** @type {import("./panel.js").PanelContext | undefined} */
+    this.context = undefined;
+    this.grid = new Grid({ makePanel: (section, key) => this.makePanel(section, key), toggleSection: (section) => change({ folded: toggled(view.peek().folded, section) }) });
+    this.toolbar = new Toolbar({
+      stepMetrics: () => this.stepMetrics(), numberKeys: () => this.metrics.keys.peek().filter((one) => one.kind === "number" || !one.kind).map((one) => one.key),
+      configFields: () => this.fields, foldsSeeds: () => this.seedsFolded, span: () => (this.range ? this.range[1] - this.range[0] : 1000),
+      manyWriters: () => true,
+    });
+    this.notice = h("div", { class: "panels-notice", role: "status" });
+    this.scroll = h("div", { class: "panels-scroll" }, this.notice, this.grid.element);
+    this.element = h("div", { class: "panels-page" }, this.toolbar.element, this.scroll);
+    replace(node, this.element);
+    this.full = new FullScreen(this);
+    this.narrow = matchMedia("(max-width: 700px)");
+    this.observeScroll = () => this.grid.observe(this.narrow.matches ? null : this.scroll);
+    this.observeScroll();
+    this.narrow.addEventListener("change", this.observeScroll);
+    this.sizes = new ResizeObserver(() => this.resized());
+    this.sizes.observe(this.scroll);
+    const wake = () => this.wake();
+    this.ends = [
+      ...[view, selection, runTable, palette, columnInfos, this.metrics.keys, this.metrics.loading, this.metrics.error].map((one) => one.subscribe(wake)),
+      changed.subscribe((refs) => this.runsChanged(refs)),
+      highlighted.subscribe(() => this.showHighlight()),
+      connection.subscribe(({ ok }) => ok && this.loader.failure && this.loader.retry()),
+      bindKeys(this),
+    ];
+    this.update();
+  }
+
+  close() {
+    for (const end of this.ends) end();
+    this.narrow.removeEventListener("change", this.observeScroll);
+    this.sizes.disconnect();
+    this.full.close();
+    this.toolbar.close();
+    this.grid.close();
+    this.metrics.close();
+    this.loader.close();
+    this.element.remove();
+  }
+
+  wake() {
+    if (this.scheduled) return;
+    this.scheduled = true;
+    requestAnimationFrame(() => {
+      this.scheduled = false;
+      if (this.element.isConnected) this.update();
+    });
+  }
+
+  /** Bring everything in line with the view and the runs; what does not differ is left alone. */
+  update() {
+    const chosen = this.fixed ?? selection.value;
+    const drawn = chosen.length > MAX_DRAWN ? chosen.slice(0, MAX_DRAWN) : chosen;
+    if (drawn.length !== this.drawn.length || drawn.some((ref, i) => ref !== this.drawn[i])) {
+      this.drawn = drawn;
+      this.range = null;
+    }
+    this.metrics.select(this.drawn);
+    this.updateGroups();
+    const lines = JSON.stringify([this.groups, this.drawn.map((ref) => [colorOf(ref), runAt(ref)?.name]), view.value.band === "minmax" || view.value.band]);
+    const options = JSON.stringify([["x", "logX", "logY", "logPanels", "smooth", "smoothKind", "band", "outliers", "zoom", "yZoom", "linked", "writers", "pins"].map((name) => /** @type {any} */ (view.value)[name]), [...this.ownZooms]]);
+    const zoomed = this.shownOptions !== "" && options !== this.shownOptions;
+    this.loader.setFrame(frameOf(view.value), zoomed ? ZOOM_DELAY : 0);
+    this.updateSections();
+    const redraw = lines !== this.shownLines, restyle = options !== this.shownOptions;
+    this.shownLines = lines;
+    this.shownOptions = options;
+    for (const panel of this.mountedPanels()) {
+      this.want(panel);
+      if (redraw) panel.draw();
+      else if (restyle) panel.applyOptions();
+    }
+    for (const panel of this.grid.mounted) if (panel instanceof KindPanel) panel.draw();
+    this.full.update(redraw, restyle);
+    this.toolbar.update();
+    this.updateNotice(chosen.length);
+    this.showHighlight();
+  }
+
+  updateGroups() {
+    const { group, seeds } = view.value;
+    if (this.drawn.length > 1) {
+      const names = columnInfos.value.filter((one) => one.kind === "config").slice(0, MAX_FIELDS).map((one) => one.name);
+      if (names.length) void ensureColumns([...names, ...group]).catch(() => {});
+      this.fields = differingFields(this.drawn, names, valueOf);
+    } else this.fields = [];
+    const folding = seedFolding(this.drawn, this.fields, valueOf);
+    this.seedsFolded = folding !== null;
+    const by = group.length ? group : seeds ? folding : null;
+    this.groups = groupRuns(this.drawn, by, valueOf, (ref) => runAt(ref)?.name ?? ref);
+  }
+
+  updateSections() {
+    const { search, pins, order, folded, nested } = view.value;
+    const keys = this.metrics.keys.value.filter((one) => !one.kind || one.kind === "number" || panelKind(one.kind));
+    const text = JSON.stringify([search, pins, order, folded, nested, keys.map((one) => [one.key, one.kind])]);
+    if (text === this.shownSections) return;
+    this.shownSections = text;
+    const matcher = parseSearch(search);
+    const names = keys.map((one) => one.key);
+    const found = names.filter(matcher.test);
+    const absent = pins.filter((key) => !names.includes(key));
+    this.sections = groupKeys([...found, ...absent], { pins, order, folded: search && !matcher.error ? [] : folded, nested }).map((section) => section.id === PINNED ? section : { ...section, keys: section.keys.filter((key) => !absent.includes(key)) }).filter((section) => section.keys.length);
+    this.grid.show(this.sections);
+    this.toolbar.setCount(names.length ? describeCount(found.length, names.length) : "", matcher.error);
+    this.found = found.length;
+  }
+
+  /** @param {number} chosen number of selected runs */
+  updateNotice(chosen) {
+    const { loading, error, keys } = this.metrics;
+    /** @type {(string | Node)[]} */
+    let content = [];
+    if (!chosen) content = runTable.value.loaded && runTable.value.refs.length ? [h("strong", null, "No runs selected"), "Select runs in the table to see their charts."] : [];
+    else if (error.value && !keys.value.length) content = [h("strong", null, "The metrics could not be loaded"), error.value];
+    else if (!keys.value.length) content = loading.value ? [] : ["No metrics yet. They appear here within two seconds of ", h("code", null, "run.log"), "."];
+    else if (!this.found) content = [h("strong", null, "No metrics match"), h("span", null, h("code", null, view.value.search)), h("button", { type: "button", on: { click: () => change({ search: "" }, { undo: false }) } }, "Clear the search")];
+    else if (chosen > this.drawn.length) content = [`Charts show the first ${whole(this.drawn.length)} of ${whole(chosen)} selected runs. Select fewer to see the others.`];
+    const key = content.map((part) => (typeof part === "string" ? part : part.textContent)).join("|");
+    if (key === this.noticed) return;
+    this.noticed = key;
+    this.notice.classList.toggle("empty", !this.found || !chosen);
+    this.notice.hidden = !content.length;
+    replace(this.notice, ...content);
+  }
+
+  /** @returns {Panel[]} */
+  mountedPanels() {
+    return /** @type {Panel[]} */ ([...this.grid.mounted].filter((panel) => panel instanceof Panel));
+  }
+
+  /**
+   * @param {string} section
+   * @param {string} key
+   */
+  makePanel(section, key) {
+    const id = panelId(section, key);
+    const title = section === PINNED ? key : splitKey(key, view.peek().nested).title;
+    const kind = this.metrics.keys.peek().find((one) => one.key === key)?.kind;
+    if (kind && kind !== "number" && panelKind(kind)) return new KindPanel(id, section, key, title, kind, () => this.drawn);
+    return new Panel(id, section, key, title, this.panelContext());
+  }
+
+  /** @returns {import("./panel.js").PanelContext} */
+  panelContext() {
+    this.context ??= {
+      lines: () => this.lineContext(),
+      options: (key) => chartOptions(view.peek(), key, this.ownZooms.get(key)),
+      mounted: (panel) => this.want(panel),
+      unmounted: (panel) => this.loader.drop(panel.id),
+      cursor: (panel, x) => this.setCursor(panel, x),
+      highlight: (run) => this.setHighlight(run),
+      zoom: (panel, range) => this.zoom(panel.key, range),
+      tool: (panel, tool, button) => this.tool(panel, tool, button),
+      dropped: (panel, from) => this.move(from, panel.key),
+      current: (panel) => (this.current = panel ?? this.current),
+      runCount: () => this.drawn.length,
+      state: (panel) => this.stateOf(panel.key),
+      retry: () => this.loader.retry(),
+    };
+    return this.context;
+  }
+
+  lineContext() {
+    return { groups: this.groups, colorOf, nameOf: (/** @type {string} */ ref) => runAt(ref)?.name ?? ref, band: view.peek().band, logX: view.peek().logX };
+  }
+
+  /** @param {string} key */
+  stateOf(key) {
+    const { zoom, linked, yZoom, pins } = view.peek();
+    return { zoomed: (linked ? zoom !== null : this.ownZooms.has(key)) || key in yZoom, log: isLog(view.peek(), key), pinned: pins.includes(key) };
+  }
+
+  /** @param {Panel} panel */
+  want(panel) {
+    const own = view.peek().linked ? undefined : ownFrame(view.peek(), this.ownZooms.get(panel.key));
+    this.loader.want(panel.id, { key: panel.key, runs: this.drawn, count: bucketCount(panel.width), near: panel.near, own });
+  }
+
+  /**
+   * @param {string} id
+   * @param {import("./loader.js").Answer} answer
+   */
+  deliver(id, answer) {
+    for (const one of answer.series) {
+      const count = one.x0.length;
+      if (!count) continue;
+      const low = one.x0[0], high = one.x1[count - 1];
+      if (!this.range) this.range = [low, high];
+      else if (low < this.range[0] || high > this.range[1]) this.range = [Math.min(low, this.range[0]), Math.max(high, this.range[1])];
+    }
+    // While finer data of another range is on its way, the old picture stays; the chart scales it.
+    const panel = this.grid.panels.get(id);
+    if (panel instanceof Panel && !(answer.pending === this.drawn.length && panel.chart && !answer.failure)) panel.setAnswer(answer);
+    this.full.deliver(id, answer);
+  }
+
+  /** @param {Set<string>} refs */
+  runsChanged(refs) {
+    const shown = this.drawn.filter((ref) => refs.has(ref));
+    if (!shown.length) return;
+    this.loader.refresh(shown);
+    this.metrics.changed();
+    const { follow, zoom, x } = view.peek();
+    if (!follow || !zoom) return;
+    const ends = this.drawn.map((ref) => endOf(ref, x)).filter((end) => end !== null);
+    const next = ends.length ? followed(zoom, Math.max(...ends)) : null;
+    if (next) change({ zoom: next }, { undo: false, replace: true });
+  }
+
+  /**
+   * @param {Panel | null} panel
+   * @param {number | null} x
+   */
+  setCursor(panel, x) {
+    if (this.cursorX === x && this.cursorPanel === panel) return;
+    this.cursorX = x;
+    this.cursorPanel = panel;
+    if (!view.peek().linked) return;
+    requestAnimationFrame(() => {
+      for (const other of this.mountedPanels()) if (other !== this.cursorPanel) other.chart?.setCursor(this.cursorX);
+    });
+  }
+
+  /** @param {string | null} run */
+  setHighlight(run) {
+    highlighted.value = run;
+  }
+
+  /** @param {string} key */
+  openFull(key) {
+    if (key) change({ full: key });
+  }
+
+  showHighlight() {
+    const run = highlighted.peek();
+    const group = run === null ? undefined : this.groups.find((one) => one.runs.includes(run));
+    const line = group ? group.runs[0] : null;
+    if (line === this.raised) return;
+    this.raised = line;
+    for (const panel of this.mountedPanels()) panel.chart?.highlight(line);
+    this.full.highlight(line);
+  }
+
+  /**
+   * @param {string} key
+   * @param {{x?: [number, number] | null, y?: [number, number] | null}} range null: everything; left out: as it was
+   */
+  zoom(key, range) {
+    const { linked, yZoom } = view.peek();
+    /** @type {Partial<import("../core/state.js").View>} */
+    const patch = {};
+    if (range.y !== undefined) {
+      const { [key]: former, ...others } = yZoom;
+      patch.yZoom = range.y ? { ...others, [key]: range.y } : others;
+    }
+    if (range.x !== undefined) {
+      if (linked) patch.zoom = range.x;
+      else if (range.x) this.ownZooms.set(key, range.x);
+      else this.ownZooms.delete(key);
+    }
+    change(patch);
+    this.wake();
+  }
+
+  /** @param {string} [key] reset this panel only; all, if left out */
+  resetZoom(key) {
+    if (key !== undefined) {
+      this.zoom(key, { x: null, y: null });
+      return;
+    }
+    this.ownZooms.clear();
+    change({ zoom: null, yZoom: {} });
+    this.wake();
+  }
+
+  /**
+   * @param {Panel} panel
+   * @param {string} tool
+   * @param {HTMLElement} button
+   */
+  tool(panel, tool, button) {
+    const { pins, logPanels } = view.peek();
+    if (tool === "reset") this.resetZoom(panel.key);
+    else if (tool === "log") change({ logPanels: toggled(logPanels, panel.key) });
+    else if (tool === "pin") change({ pins: toggled(pins, panel.key) });
+    else if (tool === "full") change({ full: panel.key });
+    else if (tool === "download" && panel.chart) openDownloads(button, { key: panel.key, chart: panel.chart, runs: this.drawn });
+  }
+
+  /**
+   * @param {string} key
+   * @param {string} before
+   */
+  move(key, before) {
+    const section = this.sections?.find((one) => one.id !== PINNED && one.keys.includes(key));
+    if (!section) return;
+    const from = section.keys.indexOf(key), to = section.keys.indexOf(before);
+    change({ order: moveBefore(view.peek().order, key, from < to ? section.keys[to + 1] ?? "" : before) });
+  }
+
+  stepMetrics() {
+    return [...new Set(this.metrics.keys.peek().map((one) => one.step_metric).filter((key) => typeof key === "string"))];
+  }
+
+  /** The width changed: charts follow at once, other buckets are asked for when it rests. */
+  resized() {
+    clearTimeout(this.resizing);
+    for (const panel of this.mountedPanels()) panel.chart?.resize();
+    this.resizing = setTimeout(() => {
+      for (const panel of this.mountedPanels()) this.want(panel);
+    }, 150);
+  }
+}
+
+/**
+ * The newest x of a run, as far as the table knows it.
+ * @param {string} ref
+ * @param {string} x
+ * @returns {number | null}
+ */
+function endOf(ref, x) {
+  const run = runAt(ref);
+  if (!run) return null;
+  if (x === "step") return run.step;
+  if (x === "relative") return run.duration;
+  return x === "time" && run.start_time !== null && run.duration !== null ? run.start_time + run.duration : null;
 }

@@ -1,0 +1,44 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+
+import { SLIDER_MAX, bucketCount, describePoints, describeSmoothing, labelOfX, nextX, sliderOf, smoothAt, smoothRange, unitOfX } from "../../../tracker/ui/static/js/panels/axis.js";
+
+test("the x axis cycles through step, times and step metrics", () => {
+  assert.equal(nextX("step", ["epoch"]), "relative");
+  assert.equal(nextX("time", ["epoch"]), "metric:epoch");
+  assert.equal(nextX("metric:epoch", ["epoch"]), "step");
+  assert.equal(nextX("metric:other", []), "step");
+  assert.equal(labelOfX("metric:val/epoch"), "val/epoch");
+  assert.equal(unitOfX("relative"), "s");
+});
+
+test("the smoothing slider is logarithmic, off at its left end, and comes back to where it was", () => {
+  assert.deepEqual(smoothRange(80_000), [50, 50_000]);
+  assert.equal(smoothAt(0, 80_000), 0);
+  assert.equal(smoothAt(1, 80_000), 50);
+  assert.equal(smoothAt(SLIDER_MAX, 80_000), 50_000);
+  for (let position = 0; position <= SLIDER_MAX; position += 5) {
+    assert.ok(Math.abs(sliderOf(smoothAt(position, 80_000), 80_000) - position) <= 1, String(position));
+  }
+  assert.equal(sliderOf(1e9, 80_000), SLIDER_MAX);
+  assert.equal(sliderOf(1e-9, 80_000), 1);
+  assert.deepEqual(smoothRange(NaN), smoothRange(1000));
+});
+
+test("smoothing names its unit", () => {
+  assert.equal(describeSmoothing(500, "ema", "step"), "half-life 500 steps");
+  assert.equal(describeSmoothing(2.5, "mean", "relative"), "window 2.5 s");
+  assert.equal(describeSmoothing(0, "ema", "step"), "off");
+});
+
+test("buckets: at most one for each pixel", () => {
+  assert.equal(bucketCount(330), 320);
+  assert.equal(bucketCount(0), 32);
+  assert.equal(bucketCount(9000), 4000);
+});
+
+test("the corner of a panel", () => {
+  assert.equal(describePoints(1_000_000, false), "1,000,000 points, all of them in this picture");
+  assert.equal(describePoints(120, true), "120 points");
+  assert.equal(describePoints(1, true), "1 point");
+});

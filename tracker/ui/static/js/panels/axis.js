@@ -1,0 +1,125 @@
+/**
+ * The x axis and the smoothing of the charts page in words and numbers: choices, units, the slider's scale. Pure functions.
+ */
+
+/** Choices of x that every run has. */
+export const X_CHOICES = [
+  { value: "step", label: "Step" },
+  { value: "relative", label: "Relative time" },
+  { value: "time", label: "Wall time" },
+];
+
+export const SMOOTH_KINDS = [
+  { value: "ema", label: "Exponential", noun: "half-life" },
+  { value: "gaussian", label: "Gaussian", noun: "half width" },
+  { value: "mean", label: "Running mean", noun: "window" },
+];
+
+export const BANDS = [
+  { value: "minmax", label: "Min–max" },
+  { value: "std", label: "Standard deviation" },
+  { value: "sem", label: "Standard error" },
+  { value: "ci95", label: "95 % interval" },
+  { value: "none", label: "None" },
+];
+
+/** Positions of the smoothing slider; 0 is off. */
+export const SLIDER_MAX = 100;
+
+/**
+ * Label of an x axis: "Step", "Relative time", "epoch".
+ * @param {string} x
+ * @returns {string}
+ */
+export function labelOfX(x) {
+  return X_CHOICES.find((choice) => choice.value === x)?.label ?? x.replace(/^metric:/, "");
+}
+
+/**
+ * Unit of lengths on an x axis: "steps", "s", or the metric's name.
+ * @param {string} x
+ * @returns {string}
+ */
+export function unitOfX(x) {
+  if (x === "step") return "steps";
+  return x === "relative" || x === "time" ? "s" : x.replace(/^metric:/, "");
+}
+
+/**
+ * The axis after `x` in the cycle of the `x` key: step, relative, wall time, then the metrics that others are defined over.
+ * @param {string} x
+ * @param {string[]} stepMetrics
+ * @returns {string}
+ */
+export function nextX(x, stepMetrics) {
+  const cycle = [...X_CHOICES.map((choice) => choice.value), ...stepMetrics.map((key) => `metric:${key}`)];
+  return cycle[(cycle.indexOf(x) + 1) % cycle.length];
+}
+
+/**
+ * Smallest and largest half-life on the slider for data that spans `span` units of x: three decades that end at half of the span, rounded up to a power of ten so that the slider does not move while a run grows.
+ * @param {number} span
+ * @returns {[number, number]}
+ */
+export function smoothRange(span) {
+  const high = 10 ** Math.ceil(Math.log10(span > 0 && Number.isFinite(span) ? span : 1000)) / 2;
+  return [high / 1000, high];
+}
+
+/**
+ * @param {number} position 0 to SLIDER_MAX
+ * @param {number} span
+ * @returns {number} two significant digits
+ */
+export function smoothAt(position, span) {
+  if (position <= 0) return 0;
+  const [low, high] = smoothRange(span);
+  return Number((low * (high / low) ** ((position - 1) / (SLIDER_MAX - 1))).toPrecision(2));
+}
+
+/**
+ * @param {number} smooth
+ * @param {number} span
+ * @returns {number} position of the slider, 0 to SLIDER_MAX
+ */
+export function sliderOf(smooth, span) {
+  if (!(smooth > 0)) return 0;
+  const [low, high] = smoothRange(span);
+  const share = Math.log(smooth / low) / Math.log(high / low);
+  return Math.max(1, Math.min(SLIDER_MAX, Math.round(1 + share * (SLIDER_MAX - 1))));
+}
+
+/**
+ * "half-life 500 steps", "window 20 s", "off".
+ * @param {number} smooth
+ * @param {string} kind
+ * @param {string} x
+ * @returns {string}
+ */
+export function describeSmoothing(smooth, kind, x) {
+  if (!(smooth > 0)) return "off";
+  const noun = SMOOTH_KINDS.find((choice) => choice.value === kind)?.noun ?? "half-life";
+  return `${noun} ${smooth.toLocaleString("en-US", { maximumSignificantDigits: 6 })} ${unitOfX(x)}`;
+}
+
+/**
+ * Buckets of a panel: at most one for each CSS pixel of its plot, in steps, so that a small change of width asks for nothing new.
+ * @param {number} width CSS pixels
+ * @returns {number}
+ */
+export function bucketCount(width) {
+  return Math.max(32, Math.min(4000, Math.floor(width / 16) * 16));
+}
+
+/**
+ * What a panel says about its points.
+ * @param {number} points
+ * @param {boolean} raw whether each is drawn by itself
+ * @returns {string}
+ */
+export function describePoints(points, raw) {
+  if (points === 0) return "";
+  const total = points.toLocaleString("en-US");
+  if (points === 1) return "1 point";
+  return raw ? `${total} points` : `${total} points, all of them in this picture`;
+}

@@ -1,0 +1,24 @@
+/** Icons of the panels' tools: 16 × 16, drawn with the text's colour. */
+import { svg } from "../core/dom.js";
+
+/** @type {Record<string, string>} */
+const PATHS = {
+  reset: "M2.5 8a5.5 5.5 0 1 0 1.8-4.1M2.5 2.5v3h3",
+  full: "M2.5 6v-3.5h3.5M10 2.5h3.5v3.5M13.5 10v3.5h-3.5M6 13.5h-3.5v-3.5",
+  pin: "M5.5 2.5h5M6.5 2.5v4l-2 3h7l-2-3v-4M8 9.5v4.5",
+  download: "M8 2.5v7.5M4.8 7 8 10.2 11.2 7M3 13.5h10",
+  log: "M3 2.5v11h10.5M5 11c1.5 0 2-1.5 2.5-3S9 4 13 4",
+  close: "M3.5 3.5l9 9M12.5 3.5l-9 9",
+  previous: "M10 3 5 8l5 5",
+  next: "M6 3l5 5-5 5",
+  table: "M2.5 3.5h11v9h-11zM2.5 6.5h11M2.5 9.5h11M6.5 3.5v9",
+};
+
+/**
+ * @param {string} name
+ * @returns {SVGSVGElement}
+ */
+export function icon(name) {
+  return svg("svg", { class: "icon", viewBox: "0 0 16 16", width: "16", height: "16", "aria-hidden": "true" },
+    svg("path", { d: PATHS[name], fill: "none", stroke: "currentColor", "stroke-width": "1.4", "stroke-linecap": "round", "stroke-linejoin": "round" }));
+}

@@ -1,0 +1,117 @@
+/**
+ * Lines of a panel: what the loader brought, as the chart takes it. Runs of a group become one line with a band.
+ */
+import { aggregate } from "../chart/aggregate.js";
+
+/**
+ * @typedef {import("../core/api.js").Series} Series
+ * @typedef {import("../chart/series.js").Line} Line
+ * @typedef {import("./groups.js").Group} Group
+ *
+ * @typedef {object} LineContext
+ * @property {Group[]} groups
+ * @property {(ref: string) => {css: string, dash: number[]}} colorOf
+ * @property {(ref: string) => string} nameOf
+ * @property {string} band "minmax", "std", "sem", "ci95" or "none"
+ * @property {boolean} logX
+ */
+
+/**
+ * @param {Series[]} series
+ * @param {LineContext} context
+ * @returns {Line[]}
+ */
+export function makeLines(series, context) {
+  /** @type {Map<string, Series[]>} */
+  const byRun = new Map();
+  for (const one of series) {
+    const list = byRun.get(one.run);
+    if (list) list.push(one);
+    else byRun.set(one.run, [one]);
+  }
+  /** @type {Line[]} */
+  const lines = [];
+  for (const group of context.groups) {
+    const members = group.runs.filter((run) => byRun.has(run));
+    if (!members.length) continue;
+    if (group.runs.length === 1) lines.push(...runLines(members[0], /** @type {Series[]} */ (byRun.get(members[0])), context));
+    else lines.push(groupLine(group, members.flatMap((run) => /** @type {Series[]} */ (byRun.get(run))), context));
+  }
+  return lines;
+}
+
+/** Dashes of a run's writers, so that they can be told apart though they have the run's colour. */
+const WRITER_DASHES = [[], [6, 3], [2, 2], [8, 3, 2, 3]];
+
+/**
+ * @param {string} run
+ * @param {Series[]} series
+ * @param {LineContext} context
+ * @returns {Line[]}
+ */
+function runLines(run, series, { colorOf, nameOf }) {
+  const { css, dash } = colorOf(run);
+  const name = nameOf(run);
+  if (series.length === 1) return [{ id: run, run, label: name, color: css, dash, series: series[0] }];
+  return series.map((one, i) => ({
+    id: `${run}\n${one.writer}`, run, label: `${name} · ${one.label ?? `writer ${i + 1}`}`, color: css, dash: WRITER_DASHES[i % WRITER_DASHES.length], series: one,
+  }));
+}
+
+/**
+ * @param {Group} group
+ * @param {Series[]} series
+ * @param {LineContext} context
+ * @returns {Line}
+ */
+function groupLine(group, series, { colorOf, band, logX }) {
+  const { css, dash } = colorOf(group.runs[0]);
+  const whole = aggregate(series, { kind: /** @type {any} */ (band), logX });
+  return { id: group.id, run: group.runs[0], label: group.label, color: css, dash, members: group.runs.length, ...whole };
+}
+
+/**
+ * What a panel's foot says: points, values that are not finite.
+ * @param {Series[]} series
+ * @returns {{points: number, raw: boolean, nan: number, infinite: number, finite: boolean}}
+ */
+export function countPoints(series) {
+  let points = 0, nan = 0, infinite = 0, finite = false, raw = true;
+  for (const one of series) {
+    points += one.total;
+    if (!one.raw || one.x0.length < one.total) raw = raw && one.raw;
+    for (let i = 0; i < one.bad.length; i++) {
+      const bad = one.bad[i];
+      if (!bad) finite = true;
+      else if (!one.raw) {
+        nan += bad;
+        if (one.n[i] > 0) finite = true;
+      } else if (bad === 1) nan += 1;
+      else infinite += 1;
+    }
+  }
+  return { points, raw, nan, infinite, finite };
+}
+
+/**
+ * The value of a series at an x: of the bucket that holds it, else of the nearest before it, else null. Without an x: the last one.
+ * @param {import("../chart/series.js").Series} series
+ * @param {number | null} x
+ * @returns {number | null}
+ */
+export function valueAt(series, x) {
+  const { x0, mean } = series;
+  let end = x0.length;
+  if (x !== null) {
+    let first = 0;
+    while (first < end) {
+      const middle = (first + end) >> 1;
+      if (x0[middle] <= x) first = middle + 1;
+      else end = middle;
+    }
+    end = first;
+    const x1 = series.x1 ?? x0;
+    if (end === x0.length && end > 0 && x > x1[end - 1]) return null;
+  }
+  return end > 0 ? mean[end - 1] : null;
+}
