@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 STATIC = Path(__file__).with_name("static")
 _TYPES = {".js": "text/javascript", ".css": "text/css", ".html": "text/html", ".svg": "image/svg+xml"}
-_LINK = re.compile(r'\b(href|src)="((?:css|js|img)/[^"?#]+)"')
+_LINK = re.compile(r'\b(href|src)="(?:static/)?((?:css|js|img)/[^"?#]+|icon\.svg)"')
 _EMPTY_PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>tracker</title></head>
 <body><p>The page's files are missing from this installation; the API is at /api/v1/.</p></body></html>

@@ -19,6 +19,8 @@
  * @property {string} sort columns joined by commas, "-" before one for descending
  * @property {Record<string, string>} filters column to condition
  * @property {string[]} group columns that rows and charts are grouped by
+ * @property {boolean} seeds whether charts fold runs that differ only in their seed into one line
+ * @property {boolean} nested whether sections of charts go by the whole prefix of a metric, not only by its first part
  * @property {string} baseline ref of the pinned run, or ""
  * @property {string[]} pins keys of metrics that are shown first
  * @property {string} x "step", "relative", "time" or "metric:KEY"
@@ -47,7 +49,7 @@
 /** @type {View} */
 export const DEFAULTS = {
   page: "runs", ref: "", tab: "", project: "", runs: [], chosen: false, query: "", columns: null, widths: {},
-  sort: "-start_time", filters: {}, group: [], baseline: "", pins: [], x: "step", logX: false, logY: false, logPanels: [],
+  sort: "-start_time", filters: {}, group: [], seeds: true, nested: false, baseline: "", pins: [], x: "step", logX: false, logY: false, logPanels: [],
   smooth: 0, smoothKind: "ema", band: "minmax", outliers: false, zoom: null, yZoom: {}, linked: true, writers: "together",
   search: "", folded: [], full: "", order: [], size: "m", follow: false, fold: false, split: 0, theme: "auto",
 };

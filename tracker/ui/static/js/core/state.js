@@ -16,7 +16,7 @@ const PLACES = ["page", "ref", "tab", "full"];
 
 /** What a change of a field is called when it is undone. @type {Record<string, string>} */
 const LABELS = {
-  runs: "selection", columns: "columns", widths: "column widths", sort: "sort order", filters: "filters", group: "grouping",
+  runs: "selection", columns: "columns", widths: "column widths", sort: "sort order", filters: "filters", group: "grouping", seeds: "grouping", nested: "sections",
   baseline: "baseline", query: "query", pins: "pinned metrics", x: "x axis", logX: "log x", logY: "log y", logPanels: "log y",
   smooth: "smoothing", smoothKind: "smoothing", band: "band", outliers: "outliers", zoom: "zoom", yZoom: "zoom",
   writers: "writers", search: "search", folded: "folded sections", order: "order of panels", size: "size of panels",

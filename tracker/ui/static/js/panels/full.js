@@ -28,6 +28,13 @@ export class FullScreen {
     /** @type {import("../chart/series.js").Line[]} */
     this.lines = [];
     this.cursor = /** @type {number | null} */ (null);
+    this.heading = h("h2", { class: "full-title" });
+    this.plot = h("div", { class: "full-plot" });
+    this.legend = h("div", { class: "full-legend" });
+    this.table = h("div", { class: "full-table", hidden: true, tabindex: "0" });
+    this.foot = h("p", { class: "full-foot" });
+    this.tableButton = tool("table", "Show as table (T)", () => this.toggleTable());
+    this.logButton = tool("log", "Logarithmic y axis (y)", () => this.press("y"));
   }
 
   /**
@@ -57,21 +64,12 @@ export class FullScreen {
   }
 
   open() {
-    this.heading = h("h2", { class: "full-title" });
-    this.plot = h("div", { class: "full-plot" });
-    this.legend = h("div", { class: "full-legend" });
-    this.table = h("div", { class: "full-table", hidden: true });
-    this.foot = h("p", { class: "full-foot" });
-    const button = (/** @type {string} */ name, /** @type {string} */ label, /** @type {(event: any) => void} */ click) =>
-      h("button", { class: "panel-tool", type: "button", title: label, "aria-label": label.replace(/ \(.*\)$/, ""), on: { click } }, icon(name));
-    this.tableButton = button("table", "Show as table (T)", () => this.toggleTable());
-    this.logButton = button("log", "Logarithmic y axis (y)", () => this.press("y"));
     this.dialog = h("dialog", { class: "full", "aria-label": "Chart in full screen", on: { keydown: (/** @type {KeyboardEvent} */ event) => this.keydown(event) } },
       h("header", { class: "full-head" },
-        button("previous", "Previous metric (←)", () => this.go(-1)), button("next", "Next metric (→)", () => this.go(1)), this.heading,
-        button("reset", "Reset zoom (0)", () => this.press("0")), this.logButton, this.tableButton,
-        button("download", "Download (e)", (event) => this.chart && openDownloads(event.currentTarget, { key: this.key, chart: this.chart, runs: this.page.drawn })),
-        button("close", "Close (Esc)", () => change({ full: "" }))),
+        tool("previous", "Previous metric (←)", () => this.go(-1)), tool("next", "Next metric (→)", () => this.go(1)), this.heading,
+        tool("reset", "Reset zoom (0)", () => this.press("0")), this.logButton, this.tableButton,
+        tool("download", "Download (e)", (event) => this.chart && openDownloads(event.currentTarget, { key: this.key, chart: this.chart, runs: this.page.drawn })),
+        tool("close", "Close (Esc)", () => change({ full: "" }))),
       h("div", { class: "full-body" }, this.plot, this.table, this.legend), this.foot);
     this.dialog.addEventListener("cancel", (event) => {
       event.preventDefault();
@@ -210,6 +208,15 @@ export class FullScreen {
     actions[key]?.();
     return key in actions;
   }
+}
+
+/**
+ * @param {string} name
+ * @param {string} label
+ * @param {(event: any) => void} click
+ */
+function tool(name, label, click) {
+  return h("button", { class: "panel-tool", type: "button", title: label, "aria-label": label.replace(/ \(.*\)$/, ""), on: { click } }, icon(name));
 }
 
 /** @param {import("../chart/series.js").Line} line */

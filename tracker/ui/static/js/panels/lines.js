@@ -1,7 +1,6 @@
 /**
  * Lines of a panel: what the loader brought, as the chart takes it. Runs of a group become one line with a band.
  */
-import { aggregate } from "../chart/aggregate.js";
 
 /**
  * @typedef {import("../core/api.js").Series} Series
@@ -35,7 +34,7 @@ export function makeLines(series, context) {
     const members = group.runs.filter((run) => byRun.has(run));
     if (!members.length) continue;
     if (group.runs.length === 1) lines.push(...runLines(members[0], /** @type {Series[]} */ (byRun.get(members[0])), context));
-    else lines.push(groupLine(group, members.flatMap((run) => /** @type {Series[]} */ (byRun.get(run))), context));
+    else for (const run of members) lines.push(...runLines(run, /** @type {Series[]} */ (byRun.get(run)), context));
   }
   return lines;
 }
@@ -56,18 +55,6 @@ function runLines(run, series, { colorOf, nameOf }) {
   return series.map((one, i) => ({
     id: `${run}\n${one.writer}`, run, label: `${name} · ${one.label ?? `writer ${i + 1}`}`, color: css, dash: WRITER_DASHES[i % WRITER_DASHES.length], series: one,
   }));
-}
-
-/**
- * @param {Group} group
- * @param {Series[]} series
- * @param {LineContext} context
- * @returns {Line}
- */
-function groupLine(group, series, { colorOf, band, logX }) {
-  const { css, dash } = colorOf(group.runs[0]);
-  const whole = aggregate(series, { kind: /** @type {any} */ (band), logX });
-  return { id: group.id, run: group.runs[0], label: group.label, color: css, dash, members: group.runs.length, ...whole };
 }
 
 /**

@@ -149,6 +149,7 @@ export class ChartsPage {
     const options = JSON.stringify([["x", "logX", "logY", "logPanels", "smooth", "smoothKind", "band", "outliers", "zoom", "yZoom", "linked", "writers", "pins"].map((name) => /** @type {any} */ (view.value)[name]), [...this.ownZooms]]);
     const zoomed = this.shownOptions !== "" && options !== this.shownOptions;
     this.loader.setFrame(frameOf(view.value), zoomed ? ZOOM_DELAY : 0);
+    this.element.dataset.size = view.value.size;
     this.updateSections();
     const redraw = lines !== this.shownLines, restyle = options !== this.shownOptions;
     this.shownLines = lines;

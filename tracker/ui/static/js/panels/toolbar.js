@@ -48,7 +48,7 @@ export class Toolbar {
     this.more = h("button", { class: "control-button panels-more", type: "button", title: "More settings", "aria-haspopup": "dialog", on: { click: () => this.openMenu() } }, "More");
     this.row = h("div", { class: "panels-controls" }, ...this.controls.map((control) => control.element));
     this.element = h("div", { class: "panels-toolbar", role: "toolbar", "aria-label": "Charts" },
-      h("div", { class: "panels-find" }, this.search, this.count), this.row, this.more);
+      h("div", { class: "panels-find" }, this.search), this.count, this.row, this.more);
     this.sizes = new ResizeObserver(() => this.fit());
     this.sizes.observe(this.element);
     this.update();
