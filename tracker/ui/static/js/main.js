@@ -1,14 +1,18 @@
 /** Starts the page. */
 import { startKeys } from "./core/keys.js";
 import { startPolling } from "./core/polling.js";
+import { startQuery } from "./core/query.js";
 import { startRuns } from "./core/runs.js";
 import { startState } from "./core/state.js";
 import { startTheme } from "./core/theme.js";
 import { mountShell } from "./shell/shell.js";
+import { startModel } from "./table/model.js";
 
 startState();
 startTheme();
 startKeys();
+startQuery();
+startModel();
 mountShell(document.body);
 await startRuns([]);
 startPolling();

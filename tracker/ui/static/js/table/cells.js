@@ -1,0 +1,211 @@
+/**
+ * What stands in a cell: a run's name with its colour and state, numbers with the difference to the baseline, tags, groups.
+ */
+import { colorOf } from "../core/colors.js";
+import { h, replace, svg } from "../core/dom.js";
+import { exact, moment, number, plural, shorten } from "../core/format.js";
+import { runs, valueOf } from "../core/runs.js";
+import { serialize, view } from "../core/state.js";
+import { spread } from "./arrange.js";
+import { cellText, columnLabel, exactText, stateSign } from "./columns.js";
+import { goalOf } from "./model.js";
+
+/**
+ * @typedef {import("./columns.js").Column} Column
+ * @typedef {import("./model.js").Entry} Entry
+ * @typedef {import("./model.js").GroupEntry} GroupEntry
+ * @typedef {import("./model.js").RunEntry} RunEntry
+ */
+
+/** What each cell shows now, so that only changes are made. @type {WeakMap<HTMLElement, string>} */
+const shown = new WeakMap();
+/** Width of a character of a name, in pixels, about. */
+const CHARACTER = 6.9;
+
+/**
+ * @param {HTMLElement} cell
+ * @param {string} signature
+ * @returns {boolean} whether the cell must be filled
+ */
+function differs(cell, signature) {
+  if (shown.get(cell) === signature) return false;
+  shown.set(cell, signature);
+  return true;
+}
+
+/**
+ * @param {HTMLElement} cell
+ * @param {Column} column
+ * @param {RunEntry} entry
+ * @param {boolean} isSelected
+ * @param {boolean} withState whether the name carries the state
+ */
+export function fillCell(cell, column, entry, isSelected, withState) {
+  const value = runs.peek().columns.get(column.name)?.[entry.row] ?? null;
+  if (column.kind === "name") return fillName(cell, column, entry.ref, isSelected, withState);
+  if (column.kind === "state") return fillState(cell, entry.ref, value);
+  if (column.kind === "tags") return fillTags(cell, value);
+  const text = cellText(column, value);
+  const change = delta(column, entry.ref, value);
+  if (!differs(cell, `${column.name}|${text}|${change?.text}|${change?.kind}|${value}`)) return;
+  cell.title = exactText(column, value) + (change ? `\n${change.title}` : "");
+  if (change) replace(cell, h("span", { class: `delta ${change.kind}` }, change.text), h("span", null, text));
+  else cell.textContent = text;
+}
+
+/**
+ * The difference of a value to the baseline's.
+ * @param {Column} column
+ * @param {string} ref
+ * @param {any} value
+ */
+function delta(column, ref, value) {
+  const { baseline } = view.peek();
+  if (!baseline || baseline === ref || !column.name.startsWith("summary.") || typeof value !== "number") return null;
+  const base = valueOf(baseline, column.name);
+  if (typeof base !== "number" || !Number.isFinite(base) || !Number.isFinite(value)) return null;
+  const difference = value - base;
+  const goal = goalOf(column.name);
+  const kind = difference === 0 || !goal ? "" : (difference > 0) === (goal === "maximize") ? "good" : "bad";
+  const sign = difference > 0 ? "+" : "";
+  const share = (difference / Math.abs(base)) * 100;
+  const text = difference === 0 ? "=" : base !== 0 && Math.abs(share) < 1000 ? `${sign}${percent(share)} %` : `${sign}${number(Number(difference.toPrecision(3)))}`;
+  const words = kind === "good" ? ", better" : kind === "bad" ? ", worse" : "";
+  return { text, kind, title: `${sign}${exact(difference)} against the baseline's ${exact(base)}${words}` };
+}
+
+/** @param {number} share */
+function percent(share) {
+  return (Math.abs(share) >= 100 ? share.toFixed(0) : share.toFixed(1)).replace("-", "\u2212");
+}
+
+/**
+ * @param {HTMLElement} cell
+ * @param {Column} column
+ * @param {string} ref
+ * @param {boolean} isSelected
+ * @param {boolean} withState
+ */
+function fillName(cell, column, ref, isSelected, withState) {
+  const name = String(valueOf(ref, "name") ?? ref);
+  const state = String(valueOf(ref, "state") ?? "");
+  const { css, dash } = colorOf(ref);
+  const isBaseline = view.peek().baseline === ref;
+  const room = Math.max(8, Math.floor((column.width - (withState ? 66 : 48) - (isBaseline ? 20 : 0)) / CHARACTER));
+  if (!differs(cell, `name|${ref}|${name}|${state}|${css}|${dash}|${isSelected}|${withState}|${isBaseline}|${room}`)) return;
+  cell.title = "";
+  replace(cell, swatch(css, dash, isSelected, name),
+    withState ? h("span", { class: `sign ${state}`, title: state, role: "img", "aria-label": state }, stateSign(state)) : null,
+    h("a", { class: "name", href: serialize({ ...view.peek(), page: "run", ref, tab: "" }), tabindex: "-1", title: name, draggable: "false" }, h("bdi", null, shorten(name, [], room))),
+    isBaseline ? h("span", { class: "pin", title: "The baseline" }, "⚑") : null,
+    h("button", { class: "more", type: "button", tabindex: "-1", "aria-label": `Actions for ${name}`, title: "Actions" }, "⋯"));
+}
+
+/**
+ * The box that says whether a run is shown in charts, in its colour; with the run's dashes where it has some.
+ * @param {string} css
+ * @param {number[]} dash
+ * @param {boolean} on
+ * @param {string} name
+ */
+function swatch(css, dash, on, name) {
+  const button = h("button", {
+    class: `swatch${on ? " on" : ""}`, type: "button", tabindex: "-1", role: "checkbox", "aria-checked": String(on), "aria-label": `Show ${name} in charts`,
+    title: on ? "Shown in charts; click to hide" : "Click to show in charts", style: { "--run": css },
+  });
+  button.append(svg("svg", { viewBox: "0 0 14 14", width: "14", height: "14", "aria-hidden": "true" }, on && dash.length
+    ? [svg("rect", { x: "1", y: "1", width: "12", height: "12", rx: "3", class: "hollow" }), svg("line", { x1: "1", y1: "7", x2: "13", y2: "7", class: "dash", "stroke-dasharray": dash.map((n) => n * 0.6).join(" ") })]
+    : svg("rect", { x: "1", y: "1", width: "12", height: "12", rx: "3", class: on ? "full" : "hollow" })));
+  return button;
+}
+
+/**
+ * @param {HTMLElement} cell
+ * @param {string} ref
+ * @param {any} value
+ */
+function fillState(cell, ref, value) {
+  const state = String(value ?? "");
+  const reason = valueOf(ref, "reason");
+  if (!differs(cell, `state|${state}|${reason}`)) return;
+  cell.title = reason ? `${state}: ${reason}` : state;
+  replace(cell, h("span", { class: `sign ${state}`, "aria-hidden": "true" }, stateSign(state)), ` ${state}`);
+}
+
+/**
+ * @param {HTMLElement} cell
+ * @param {any} value
+ */
+function fillTags(cell, value) {
+  const tags = Array.isArray(value) ? value.map(String) : [];
+  if (!differs(cell, `tags|${tags.join("\u0000")}`)) return;
+  cell.title = tags.join(", ");
+  replace(cell, tags.map((tag) => h("bdi", { class: "chip" }, tag)));
+}
+
+/**
+ * A row of a group: what its runs share, how many they are, and the mean of numbers.
+ * @param {HTMLElement} cell
+ * @param {Column} column
+ * @param {GroupEntry} entry
+ * @param {number} selected how many of its runs are selected
+ */
+export function fillGroupCell(cell, column, entry, selected) {
+  const { group, folded } = entry;
+  if (column.kind === "name") {
+    const names = view.peek().group;
+    const label = group.values.map((value, at) => `${columnLabel(names[at] ?? "").replace(/^(config|summary)\./, "")} = ${value === null ? "none" : cellText({ ...column, kind: "value" }, value)}`).join(", ");
+    if (!differs(cell, `group|${label}|${folded}|${group.rows.length}|${selected}`)) return;
+    cell.title = label;
+    replace(cell, h("button", { class: "twist", type: "button", tabindex: "-1", "aria-expanded": String(!folded), "aria-label": folded ? "Unfold the group" : "Fold the group" }, folded ? "▸" : "▾"),
+      h("span", { class: "group-label" }, h("bdi", null, label)), h("span", { class: "muted count" }, selected ? `${selected} of ${plural(group.rows.length, "run")}` : plural(group.rows.length, "run")));
+    return;
+  }
+  const values = runs.peek().columns.get(column.name) ?? [];
+  if (!column.numeric && column.kind !== "moment") {
+    const [first] = group.rows;
+    const same = first !== undefined && group.rows.every((row) => JSON.stringify(values[row] ?? null) === JSON.stringify(values[first] ?? null));
+    const text = same && column.kind !== "tags" ? cellText(column, values[/** @type {number} */ (first)]) : "";
+    if (!differs(cell, `common|${text}`)) return;
+    cell.title = text;
+    cell.textContent = text;
+    return;
+  }
+  const { n, mean, std } = spread(group.rows, values);
+  const text = n === 0 || column.kind === "moment" ? "" : cellText(column, round(mean));
+  const around = text && n > 1 && std > 0 ? `±${cellText(column, round(std, 2))}` : "";
+  if (!differs(cell, `mean|${text}|${around}|${n}`)) return;
+  cell.title = text ? `mean of ${plural(n, "run")}: ${exact(mean)}${n > 1 ? `, standard deviation ${exact(std)}` : ""}` : "";
+  if (around) replace(cell, h("span", null, text), " ", h("span", { class: "muted" }, around));
+  else cell.textContent = text;
+}
+
+/**
+ * @param {number} value
+ * @param {number} [digits]
+ */
+function round(value, digits = 4) {
+  return Number.isFinite(value) ? Number(value.toPrecision(digits)) : value;
+}
+
+/**
+ * The second line of a card: what the columns say, in short.
+ * @param {HTMLElement} cell
+ * @param {Column[]} columns
+ * @param {Entry} entry
+ */
+export function fillCard(cell, columns, entry) {
+  if (entry.kind === "group") {
+    if (differs(cell, "")) cell.textContent = "";
+    return;
+  }
+  const parts = columns.filter((column) => !["name", "state", "tags"].includes(column.kind)).flatMap((column) => {
+    const text = cellText(column, runs.peek().columns.get(column.name)?.[entry.row] ?? null);
+    return text ? [column.kind === "moment" || column.kind === "duration" ? text : `${column.label} ${text}`] : [];
+  });
+  const state = String(valueOf(entry.ref, "state") ?? "");
+  const text = [state, ...parts].join(" · ");
+  if (!differs(cell, `card|${text}`)) return;
+  cell.title = moment(valueOf(entry.ref, "start_time"));
+  cell.textContent = text;
+}

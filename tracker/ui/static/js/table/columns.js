@@ -1,0 +1,143 @@
+/**
+ * The columns of the table: which, how wide, how a value reads.
+ */
+import { api } from "../core/api.js";
+import { ago, count, duration, exact, moment, number } from "../core/format.js";
+import { columnInfos, runs } from "../core/runs.js";
+import { signal } from "../core/signal.js";
+import { view } from "../core/state.js";
+
+/**
+ * @typedef {object} Column
+ * @property {string} name
+ * @property {string} label
+ * @property {string} title the label in full, for hovering
+ * @property {number} width in pixels
+ * @property {boolean} numeric aligned right
+ * @property {"name" | "state" | "tags" | "moment" | "duration" | "count" | "value"} kind
+ */
+
+/** @type {Record<string, {label: string, kind: Column["kind"], width: number}>} */
+const FIELDS = {
+  name: { label: "Run", kind: "name", width: 190 }, id: { label: "ID", kind: "value", width: 96 }, project: { label: "Project", kind: "value", width: 96 },
+  group: { label: "Group", kind: "value", width: 96 }, job_type: { label: "Job type", kind: "value", width: 90 }, tags: { label: "Tags", kind: "tags", width: 150 },
+  notes: { label: "Notes", kind: "value", width: 200 }, state: { label: "State", kind: "state", width: 86 }, step: { label: "Step", kind: "count", width: 78 },
+  start_time: { label: "Started", kind: "moment", width: 92 }, end_time: { label: "Ended", kind: "moment", width: 92 },
+  duration: { label: "Duration", kind: "duration", width: 78 }, points: { label: "Points", kind: "count", width: 78 }, color: { label: "Colour", kind: "value", width: 80 },
+  reason: { label: "Reason", kind: "value", width: 180 },
+};
+const NUMBER_WIDTH = 84;
+const TEXT_WIDTH = 104;
+/** More for the deltas to the baseline. */
+const DELTA_WIDTH = 64;
+export const NARROWEST = 48;
+
+/** Columns shown while nobody chose any. Known once the names of columns have been loaded. */
+export const standardColumns = signal(/** @type {string[]} */ (["name", "state", "start_time", "duration", "tags"]));
+
+/** Config keys that differ between the newest runs, most useful first. */
+export const differing = signal(/** @type {string[]} */ ([]));
+
+const SIGNS = /** @type {Record<string, string>} */ ({ running: "●", finished: "✓", failed: "✕", crashed: "◌", stalled: "‖", stopped: "■" });
+
+/**
+ * The sign of a state, told apart by shape.
+ * @param {string} state
+ * @returns {string}
+ */
+export function stateSign(state) {
+  return SIGNS[state] ?? "○";
+}
+
+/** @returns {Column[]} the columns of the table as the view wants them; the name is always the first */
+export function shownColumns() {
+  const wanted = view.value.columns ?? standardColumns.value;
+  const names = ["name", ...wanted.filter((name) => name !== "name")];
+  const labels = names.map(shortLabel);
+  return names.map((name, at) => {
+    const field = FIELDS[name];
+    const numeric = field ? ["count", "duration"].includes(field.kind) : isNumeric(name);
+    const label = field?.label ?? (labels.filter((other) => other === labels[at]).length > 1 ? name : /** @type {string} */ (labels[at]));
+    const standard = (field?.width ?? (numeric ? NUMBER_WIDTH : TEXT_WIDTH)) + (view.value.baseline && numeric && name.startsWith("summary.") ? DELTA_WIDTH : 0);
+    const own = Number(view.value.widths[name]);
+    return { name, label, title: field?.label ?? name, width: own >= NARROWEST ? own : standard, numeric, kind: field?.kind ?? "value" };
+  });
+}
+
+/**
+ * A column's name as people say it.
+ * @param {string} name
+ * @returns {string}
+ */
+export function columnLabel(name) {
+  return FIELDS[name]?.label ?? name;
+}
+
+/** @param {string} name */
+function shortLabel(name) {
+  return FIELDS[name]?.label ?? name.replace(/^(config|summary)\./, "");
+}
+
+/**
+ * @param {string} name
+ * @returns {boolean} whether its values are numbers
+ */
+export function isNumeric(name) {
+  const info = columnInfos.value.find((one) => one.name === name);
+  if (info) return info.numeric;
+  return runs.value.columns.get(name)?.some((value) => typeof value === "number") ?? false;
+}
+
+/**
+ * @param {Column} column
+ * @param {any} value
+ * @returns {string} as it reads in a cell
+ */
+export function cellText(column, value) {
+  if (value === null || value === undefined) return "";
+  if (column.kind === "moment") return ago(value);
+  if (column.kind === "duration") return duration(value);
+  if (column.kind === "count") return typeof value === "number" ? count(value) : String(value);
+  if (Array.isArray(value)) return value.map((one) => (typeof one === "object" ? JSON.stringify(one) : String(one))).join(", ");
+  return typeof value === "object" ? JSON.stringify(value) : number(value);
+}
+
+/**
+ * @param {Column} column
+ * @param {any} value
+ * @returns {string} exact, for hovering and copying
+ */
+export function exactText(column, value) {
+  if (value === null || value === undefined) return "";
+  if (column.kind === "moment") return moment(value);
+  if (column.kind === "duration") return `${duration(value)} (${exact(value)} s)`;
+  return typeof value === "object" ? (Array.isArray(value) ? value.join(", ") : JSON.stringify(value)) : exact(value);
+}
+
+/** Runs looked at to find what differs, and columns of config looked at. */
+const SAMPLE = 50;
+const KEYS = 60;
+
+/** Find good columns: the config that differs between the newest runs, and the metrics most runs have. */
+export async function suggestColumns() {
+  const infos = columnInfos.peek();
+  const configs = infos.filter((one) => one.kind === "config").slice(0, KEYS).map((one) => one.name);
+  const { refs, columns } = runs.peek();
+  const times = columns.get("start_time") ?? [];
+  const newest = refs.map((ref, row) => /** @type {[string, number]} */ ([ref, times[row] ?? 0])).sort((a, b) => b[1] - a[1]).slice(0, SAMPLE).map(([ref]) => ref);
+  /** @type {[string, number][]} */
+  let found = [];
+  if (configs.length && newest.length) {
+    const answer = await api.get("runs", { columns: configs.join(","), refs: newest.join(",") });
+    found = configs.map((name) => {
+      const { values, dictionary } = answer.columns[name] ?? {};
+      return [name, dictionary ? dictionary.length : new Set((values ?? []).map((/** @type {any} */ value) => JSON.stringify(value))).size];
+    });
+  }
+  differing.value = found.filter(([, n]) => n > 1).map(([name]) => name);
+  const summaries = infos.filter((one) => one.kind === "summary" && one.numeric);
+  const goals = summaries.filter((one) => one.goal);
+  const metrics = [...goals, ...summaries.filter((one) => !one.goal)].slice(0, 3).map((one) => one.name);
+  const next = ["name", "state", ...differing.value.slice(0, 3), ...metrics, "start_time", "duration", "tags"];
+  if (next.join() !== standardColumns.peek().join()) standardColumns.value = next;
+}

@@ -1,0 +1,77 @@
+/**
+ * What stands in the place of the table when there is nothing to show: loading, no runs, nothing matches, an error.
+ */
+import { api } from "../core/api.js";
+import { h, replace } from "../core/dom.js";
+import { plural } from "../core/format.js";
+import { retry } from "../core/polling.js";
+import { awaitingQuery, queryResult } from "../core/query.js";
+import { meta, runs, trouble } from "../core/runs.js";
+import { change, view } from "../core/state.js";
+import { arrangement } from "./model.js";
+
+/** How long loading may take before it is said, in milliseconds. */
+const PATIENCE = 400;
+
+/**
+ * @param {HTMLElement} node
+ * @param {HTMLElement} table hidden while there is nothing to show
+ * @param {HTMLElement} foot
+ * @returns {() => void} ends it
+ */
+export function mountEmpty(node, table, foot) {
+  let late = false;
+  const timer = setTimeout(() => {
+    late = true;
+    show();
+  }, PATIENCE);
+
+  function show() {
+    const content = sentence(late);
+    const isEmpty = content !== null;
+    node.hidden = !isEmpty;
+    table.classList.toggle("blank", isEmpty);
+    foot.hidden = !runs.value.loaded || runs.value.refs.length === 0;
+    replace(node, content);
+  }
+  const ends = [runs.subscribe(show), arrangement.subscribe(show), trouble.subscribe(show), queryResult.subscribe(show), meta.subscribe(show)];
+  show();
+  return () => {
+    clearTimeout(timer);
+    ends.forEach((end) => end());
+  };
+}
+
+/**
+ * @param {boolean} late
+ * @returns {HTMLElement | null} null where there are rows
+ */
+function sentence(late) {
+  const { loaded, refs } = runs.value;
+  const indexing = meta.value?.indexing;
+  if (!loaded) {
+    if (trouble.value) {
+      return h("div", { class: "empty" }, h("strong", null, "The runs could not be loaded"), h("p", null, trouble.value.message),
+        h("button", { type: "button", on: { click: () => retry() } }, "Try again"));
+    }
+    if (indexing) return h("div", { class: "empty" }, h("p", null, `Reading the runs for the first time: ${plural(indexing.done, "run")} of ${indexing.total}.`), h("progress", { max: String(indexing.total), value: indexing.done }));
+    return late ? h("div", { class: "empty" }, h("p", null, "Loading runs…")) : h("div", null);
+  }
+  if (refs.length === 0) {
+    if (indexing) return h("div", { class: "empty" }, h("p", null, `Reading the runs for the first time: ${plural(indexing.done, "run")} of ${indexing.total}.`), h("progress", { max: String(indexing.total), value: indexing.done }));
+    const places = (meta.value?.places ?? []).map((one) => one.place);
+    return h("div", { class: "empty" }, h("strong", null, "No runs yet"),
+      h("p", null, "They appear here within two seconds of ", h("code", null, "tracker.init()"), "."),
+      places.length && !api.saved ? h("p", null, `Looking in ${places.join(", ")}.`) : null,
+      h("pre", { class: "example" }, "import tracker\n\nwith tracker.init(project=\"demo\", config={\"lr\": 0.1}) as run:\n    for step in range(100):\n        run.log({\"loss\": 1 / (step + 1)})"));
+  }
+  if (arrangement.value.refs.length || awaitingQuery()) return null;
+  const { query, filters, project } = view.value;
+  const where = project ? ` in ${project}` : "";
+  const total = project ? (runs.value.columns.get("project") ?? []).filter((one) => one === project).length : refs.length;
+  return h("div", { class: "empty" },
+    query ? h("p", null, "No runs match ", h("code", null, query), ` (${total}${where}).`) : h("p", null, `No runs pass the ${Object.keys(filters).length === 1 ? "filter" : "filters"} (${total}${where}).`),
+    h("div", { class: "buttons" }, query ? h("button", { type: "button", on: { click: () => change({ query: "" }) } }, "Clear the query") : null,
+      Object.keys(filters).length ? h("button", { type: "button", on: { click: () => change({ filters: {} }) } }, "Remove the filters") : null,
+      project ? h("button", { type: "button", on: { click: () => change({ project: "" }) } }, "Look in all projects") : null));
+}
