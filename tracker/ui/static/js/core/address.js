@@ -44,6 +44,7 @@
  * @property {boolean} fold whether the table is folded
  * @property {number} split the table's width in pixels; 0 for the default
  * @property {string} theme "auto", "light" or "dark"
+ * @property {Record<string, string>} options settings of the pages of a run and of compare, by name
  */
 
 /** @type {View} */
@@ -52,6 +53,7 @@ export const DEFAULTS = {
   sort: "-start_time", filters: {}, group: [], seeds: true, nested: false, baseline: "", pins: [], x: "step", logX: false, logY: false, logPanels: [],
   smooth: 0, smoothKind: "ema", band: "minmax", outliers: false, zoom: null, yZoom: {}, linked: true, writers: "together",
   search: "", folded: [], full: "", order: [], size: "m", follow: false, fold: false, split: 0, theme: "auto",
+  options: {},
 };
 
 export const PAGES = ["runs", "charts", "run", "compare"];

@@ -9,7 +9,8 @@ import { signal } from "./signal.js";
  * @property {string} label
  * @property {number} order tabs stand in ascending order
  * @property {(run: any) => boolean} [when] whether the run has it; always, if left out
- * @property {(node: HTMLElement, context: {ref: string, run: any}) => (() => void) | void} mount shows it in `node`; returns what
+ * @property {(node: HTMLElement, context: {ref: string, run: any, data: any}) => (() => void) | void} mount shows it in `node`; `data` is the
+ *   live `RunData` of js/run/data.js; returns what
  *   ends it
  *
  * @typedef {object} PanelKind

@@ -32,8 +32,8 @@ export function mountShell(body) {
   let end;
   let shown = "";
   const show = () => {
-    const { page: name, ref, tab } = view.value;
-    const key = name === "run" ? `run/${ref}/${tab}` : name === "compare" ? name : "split";
+    const { page: name, ref } = view.value;
+    const key = name === "run" ? `run/${ref}` : name === "compare" ? name : "split";
     document.title = `${TITLES[name] ?? name} · tracker`;
     document.documentElement.dataset.page = name;
     split.hidden = key !== "split";
@@ -43,7 +43,7 @@ export function mountShell(body) {
     end?.();
     end = undefined;
     clear(page);
-    if (name === "run") end = mountRun(page, ref, tab);
+    if (name === "run") end = mountRun(page, ref);
     else if (name === "compare") end = mountCompare(page);
   };
   view.subscribe(show);

@@ -1,0 +1,202 @@
+/**
+ * Histograms over steps as a heatmap on a canvas: a column per step or range of steps, darker where more values lie.
+ * The functions on numbers are pure.
+ */
+import { h, replace } from "../core/dom.js";
+import { number, tick, whole } from "../core/format.js";
+import { theme } from "../core/theme.js";
+
+/**
+ * @typedef {object} Histograms the answer of `GET runs/REF/histograms`
+ * @property {number[]} steps
+ * @property {number[]} last_steps
+ * @property {number[]} samples
+ * @property {number[]} left_out
+ * @property {number[][]} edges
+ * @property {number[][]} counts
+ * @property {number} total
+ */
+
+const HEIGHT = 200;
+const LEFT = 52;
+const BOTTOM = 20;
+const TOP = 6;
+
+/**
+ * The range of values to show: that of the bins that have counts.
+ * @param {Histograms} data
+ * @returns {[number, number]}
+ */
+export function valueRange(data) {
+  let low = Infinity;
+  let high = -Infinity;
+  data.counts.forEach((counts, column) => {
+    const edges = /** @type {number[]} */ (data.edges[column]);
+    counts.forEach((count, bin) => {
+      if (!(count > 0)) return;
+      low = Math.min(low, /** @type {number} */ (edges[bin]));
+      high = Math.max(high, /** @type {number} */ (edges[bin + 1]));
+    });
+  });
+  if (!(low <= high)) return [0, 1];
+  return low === high ? [low - 0.5, high + 0.5] : [low, high];
+}
+
+/**
+ * The density of each bin as a share of the densest one of its column: counts by width, so that wide bins do not look full.
+ * @param {number[]} counts
+ * @param {number[]} edges
+ * @returns {number[]} 0 to 1
+ */
+export function densities(counts, edges) {
+  const least = Math.max(...edges.map((edge, at) => (at ? edge - /** @type {number} */ (edges[at - 1]) : 0))) * 1e-9;
+  const raw = counts.map((count, bin) => count / Math.max(/** @type {number} */ (edges[bin + 1]) - /** @type {number} */ (edges[bin]), least || 1));
+  const most = Math.max(...raw, 0);
+  return raw.map((value) => (most > 0 ? value / most : 0));
+}
+
+/**
+ * The column at a place between 0 and 1 of the width.
+ * @param {Histograms} data
+ * @param {number} share
+ * @returns {number} index
+ */
+export function columnAt(data, share) {
+  return Math.max(0, Math.min(data.steps.length - 1, Math.floor(share * data.steps.length)));
+}
+
+/**
+ * About `most` round values in a range.
+ * @param {number} low
+ * @param {number} high
+ * @param {number} most
+ * @returns {{values: number[], step: number}}
+ */
+export function roundValues(low, high, most) {
+  const span = high - low;
+  if (!(span > 0) || !Number.isFinite(span)) return { values: [low], step: 1 };
+  const power = 10 ** Math.floor(Math.log10(span / most));
+  const step = power * (/** @type {number} */ ([1, 2, 5, 10].find((factor) => span / (factor * power) <= most) ?? 10));
+  const values = [];
+  for (let at = Math.ceil(low / step - 1e-9); at * step <= high + step * 1e-9 && values.length < 100; at += 1) values.push(at * step);
+  return { values, step };
+}
+
+/**
+ * @param {HTMLElement} node
+ * @param {string} key
+ * @returns {{set: (data: Histograms) => void, end: () => void}}
+ */
+export function mountHeatmap(node, key) {
+  /** @type {Histograms | null} */
+  let data = null;
+  const canvas = h("canvas", { class: "heatmap-canvas", tabindex: "0", role: "img" });
+  const reading = h("p", { class: "heatmap-reading muted", role: "status" });
+  const frame = h("div", { class: "heatmap" }, canvas);
+  replace(node, frame, reading);
+  let chosen = -1;
+
+  const draw = () => {
+    const width = frame.clientWidth;
+    if (!data || !width) return;
+    const ratio = devicePixelRatio || 1;
+    canvas.width = Math.round(width * ratio);
+    canvas.height = Math.round(HEIGHT * ratio);
+    canvas.style.setProperty("height", `${HEIGHT}px`);
+    const context = canvas.getContext("2d");
+    if (!context) return;
+    const style = getComputedStyle(document.documentElement);
+    const color = (/** @type {string} */ name) => style.getPropertyValue(name).trim();
+    context.scale(ratio, ratio);
+    context.font = `11px ${getComputedStyle(document.body).fontFamily}`;
+    const [low, high] = valueRange(data);
+    const plot = { left: LEFT, right: width - 8, top: TOP, bottom: HEIGHT - BOTTOM };
+    const y = (/** @type {number} */ value) => plot.bottom - ((value - low) / (high - low)) * (plot.bottom - plot.top);
+    const columns = data.steps.length;
+    const wide = (plot.right - plot.left) / Math.max(1, columns);
+    context.fillStyle = color("--accent");
+    for (let column = 0; column < columns; column += 1) {
+      const edges = /** @type {number[]} */ (data.edges[column]);
+      const shares = densities(/** @type {number[]} */ (data.counts[column]), edges);
+      const x = plot.left + column * wide;
+      shares.forEach((share, bin) => {
+        if (!share) return;
+        context.globalAlpha = 0.08 + 0.92 * Math.sqrt(share);
+        const top = y(/** @type {number} */ (edges[bin + 1]));
+        const bottom = y(/** @type {number} */ (edges[bin]));
+        context.fillRect(Math.round(x * ratio) / ratio, top, Math.max(1 / ratio, Math.round((x + wide) * ratio) / ratio - Math.round(x * ratio) / ratio), Math.max(1 / ratio, bottom - top));
+      });
+    }
+    context.globalAlpha = 1;
+    context.strokeStyle = color("--line");
+    context.fillStyle = color("--muted");
+    context.lineWidth = 1 / ratio;
+    context.strokeRect(plot.left, plot.top, plot.right - plot.left, plot.bottom - plot.top);
+    context.textBaseline = "middle";
+    context.textAlign = "right";
+    const ticks = roundValues(low, high, 5);
+    for (const value of ticks.values) context.fillText(tick(value, ticks.step), plot.left - 6, Math.max(plot.top + 5, Math.min(plot.bottom - 5, y(value))));
+    context.textBaseline = "alphabetic";
+    const every = Math.max(1, Math.ceil(columns / Math.max(2, Math.floor((plot.right - plot.left) / 90))));
+    for (let column = 0; column < columns; column += every) {
+      context.textAlign = column ? "center" : "left";
+      const step = /** @type {number} */ (data.steps[column]);
+      const x = plot.left + (column ? (column + 0.5) * wide : 0);
+      if (x < plot.right - 24) context.fillText(tick(step, 1), x, HEIGHT - 5);
+    }
+    if (chosen >= 0) {
+      context.strokeStyle = color("--text");
+      context.strokeRect(plot.left + chosen * wide, plot.top, wide, plot.bottom - plot.top);
+    }
+  };
+
+  const say = () => {
+    if (!data) return;
+    if (chosen < 0) {
+      const merged = data.samples.some((samples) => samples > 1);
+      const lost = data.left_out.reduce((sum, n) => sum + n, 0);
+      reading.textContent = `${whole(data.total)} ${data.total === 1 ? "histogram" : "histograms"}${merged ? `, merged to ${whole(data.steps.length)} columns` : ""}${lost ? `; ${whole(lost)} values were not finite` : ""}. Each column is as dark as its densest bin.`;
+      return;
+    }
+    const [first, last] = [/** @type {number} */ (data.steps[chosen]), /** @type {number} */ (data.last_steps[chosen])];
+    const counts = /** @type {number[]} */ (data.counts[chosen]);
+    const edges = /** @type {number[]} */ (data.edges[chosen]);
+    const sum = counts.reduce((total, n) => total + n, 0);
+    const mean = sum ? counts.reduce((total, n, bin) => total + n * ((/** @type {number} */ (edges[bin]) + /** @type {number} */ (edges[bin + 1])) / 2), 0) / sum : NaN;
+    reading.textContent = `${first === last ? `Step ${whole(first)}` : `Steps ${whole(first)} to ${whole(last)} (${whole(/** @type {number} */ (data.samples[chosen]))} histograms)`}: ${number(sum)} values from ${number(edges[0])} to ${number(edges.at(-1))}, mean about ${number(mean)}.`;
+  };
+  const choose = (/** @type {number} */ column) => {
+    if (column === chosen) return;
+    chosen = column;
+    draw();
+    say();
+  };
+  canvas.addEventListener("pointermove", (event) => {
+    if (!data) return;
+    const box = canvas.getBoundingClientRect();
+    choose(columnAt(data, (event.clientX - box.left - LEFT) / (box.width - LEFT - 8)));
+  });
+  canvas.addEventListener("pointerleave", () => choose(-1));
+  canvas.addEventListener("keydown", (event) => {
+    if (!data || !["ArrowLeft", "ArrowRight"].includes(event.key)) return;
+    event.preventDefault();
+    choose(Math.max(0, Math.min(data.steps.length - 1, (chosen < 0 ? data.steps.length - 1 : chosen) + (event.key === "ArrowRight" ? 1 : -1))));
+  });
+  const sizes = new ResizeObserver(draw);
+  sizes.observe(frame);
+  const endTheme = theme.subscribe(() => requestAnimationFrame(draw));
+  return {
+    set: (next) => {
+      data = next;
+      canvas.setAttribute("aria-label", `Histograms of ${key} over ${next.steps.length} columns of steps; the arrow keys read them`);
+      chosen = Math.min(chosen, next.steps.length - 1);
+      draw();
+      say();
+    },
+    end: () => {
+      sizes.disconnect();
+      endTheme();
+      canvas.width = 0;
+    },
+  };
+}

@@ -1,0 +1,36 @@
+/**
+ * The state of a run by shape and word as well as by colour.
+ */
+import { h } from "../core/dom.js";
+
+/** @type {Record<string, [string, string, string]>} shape, colour, what it means */
+const STATES = {
+  running: ["●", "good", "It is being written."],
+  finished: ["✓", "good", "It ended without an error."],
+  failed: ["✕", "bad", "It ended with an error."],
+  killed: ["✕", "bad", "A signal ended it."],
+  crashed: ["◌", "bad", "The process died without finishing the run."],
+  preempted: ["◌", "warn", "The machine was taken away."],
+  stalled: ["‖", "warn", "It is running, but has not logged anything for a long time."],
+  unreadable: ["?", "bad", "Neither its log nor its store can be read."],
+};
+
+/**
+ * @param {string} state
+ * @param {{word?: boolean}} [options] `word`: with the word beside the shape, else for screen readers only
+ * @returns {HTMLElement}
+ */
+export function stateMark(state, { word = true } = {}) {
+  const [shape, tone, meaning] = STATES[state] ?? ["·", "muted", ""];
+  return h("span", { class: `state-mark ${tone}`, title: meaning, data: { state } },
+    h("span", { class: "state-shape", "aria-hidden": "true" }, shape), h("span", { class: word ? "" : "sr" }, state));
+}
+
+/**
+ * What a state means, in a sentence.
+ * @param {string} state
+ * @returns {string}
+ */
+export function stateMeaning(state) {
+  return STATES[state]?.[2] ?? "";
+}
