@@ -44,22 +44,22 @@ function summarize(line) {
  */
 export function describe(lines, options) {
   const parts = [options.title || "Chart"];
-  const all = lines.map(summarize);
-  const shown = all.filter((one) => one.last >= 0);
+  const traces = lines.map((line) => traceOf(line.series));
+  const shown = traces.filter((trace) => trace.n.some((n) => n > 0));
   if (!shown.length) {
-    const bad = all.reduce((sum, one) => sum + one.bad, 0);
+    const bad = badCount(traces);
     return `${parts[0]}: ${bad ? `all ${many(bad, "value")} are NaN or infinite` : "no points"}`;
   }
   let low = Infinity;
   let high = -Infinity;
-  for (const { trace } of shown) {
+  for (const trace of shown) {
     low = Math.min(low, trace.x0[0]);
     high = Math.max(high, trace.x1[trace.count - 1]);
   }
   if (options.xRange) [low, high] = options.xRange;
   parts.push(`${many(lines.length, "line")}, ${options.xLabel} ${xText(options.xKind, low)} to ${xText(options.xKind, high)}`);
-  lines.slice(0, MOST_NAMED).forEach((line, i) => {
-    const { lastValue, low: least, high: most, bad, last } = all[i];
+  lines.slice(0, MOST_NAMED).forEach((line) => {
+    const { lastValue, low: least, high: most, bad, last } = summarize(line);
     if (last < 0) parts.push(`${line.label}: no finite values`);
     else parts.push(`${line.label}: last ${valueText(lastValue)}, from ${valueText(least)} to ${valueText(most)}${bad ? `, ${bad} NaN or infinite` : ""}`);
   });

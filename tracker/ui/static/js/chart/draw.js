@@ -14,6 +14,8 @@ import { label } from "./ticks.js";
 
 /** Maximum number of points of a line that get markers, per CSS pixel of width. */
 const MARKER_DENSITY = 1 / 6;
+/** Maximum number of lines that are drawn dashed: of more, dashes tell no line from another, and make patterns of their own. */
+const MOST_DASHED = 30;
 /** Lines up to this many are drawn wider where a device pixel is less than a CSS pixel. */
 const FEW = 3;
 
@@ -45,7 +47,7 @@ export function drawPicture(surface, picture, theme) {
  */
 function drawGrid(surface, picture, theme) {
   const { plot, x, y, xTicks, yTicks } = picture;
-  const style = { color: theme.line, alpha: 0.6 };
+  const style = { color: theme.grid };
   for (const value of yTicks.values) {
     const at = y.at(value);
     if (at >= plot.top - 1 && at <= plot.bottom + 1) surface.rule(plot.left, at, plot.right, at, style);
@@ -64,8 +66,9 @@ function drawGrid(surface, picture, theme) {
  */
 function drawBand(surface, picture, shape) {
   const { line, xs, lows, highs, breaks, count } = shape;
-  if (line.band) surface.area(xs, lows, highs, breaks, count, { color: line.color, alpha: picture.shapes.length > MOST_BANDS ? 0.1 : 0.2 });
-  else if (picture.bands && !shape.trace.raw) surface.area(xs, lows, highs, breaks, count, { color: line.color, alpha: 0.2 });
+  if (!line.band && (!picture.bands || shape.trace.raw)) return;
+  const alpha = picture.shapes.length > MOST_BANDS ? 0.08 : picture.shapes.length > 2 ? 0.14 : 0.2;
+  surface.area(xs, lows, highs, breaks, count, { color: line.color, alpha });
 }
 
 /**
@@ -76,8 +79,9 @@ function drawBand(surface, picture, shape) {
  */
 export function drawLine(surface, picture, shape, raised) {
   const { line, xs, ys, raws, breaks, partial, count, needles } = shape;
-  const { color, dash } = line;
+  const { color } = line;
   const strong = raised || line.raised;
+  const dash = strong || picture.shapes.length <= MOST_DASHED ? line.dash : undefined;
   const width = strong ? 2 : picture.shapes.length <= FEW ? Math.max(surface.pixel, Math.ceil(1 / surface.pixel - 0.5) * surface.pixel) : surface.pixel;
   if (raws) surface.line(xs, raws, breaks, count, { color, dash, alpha: 0.3 });
   if (needles.count) surface.needles(needles.xs, needles.tops, needles.bottoms, needles.count, { color, alpha: raws && !strong ? 0.6 : 0.85 });
@@ -126,7 +130,7 @@ function drawClipped(surface, picture, theme) {
   const taken = [];
   for (const mark of clipped.slice(0, 200)) {
     if (mark.pixel < plot.left || mark.pixel > plot.right) continue;
-    const at = mark.top ? plot.top + 1 : plot.bottom - 3;
+    const at = mark.top ? plot.top + 1 : plot.bottom - 4;
     surface.triangle(mark.pixel, at, 7, mark.top, { color: mark.color });
     const text = label(mark.value, 0);
     const width = surface.measure(text, 10);
@@ -134,7 +138,7 @@ function drawClipped(surface, picture, theme) {
     const from = right ? mark.pixel + 6 : mark.pixel - 6 - width;
     if (taken.length < 3 && taken.every(([a, b, top]) => top !== mark.top || from > b + 4 || from + width < a - 4)) {
       taken.push([from, from + width, mark.top]);
-      surface.text(text, from, at + 1, { color: theme.text, size: 10, halo: theme.surface });
+      surface.text(text, from, mark.top ? at + 2 : at - 2, { color: theme.text, size: 10, halo: theme.surface });
     }
   }
 }
@@ -188,8 +192,11 @@ function drawLabels(surface, picture, theme) {
     taken = middle + half + 8;
     surface.text(xTicks.labels[i], middle, base, { color: theme.muted, align: "center" });
   });
-  if (yTicks.note) surface.text(yTicks.note, plot.left + 3, plot.top + 1, { color: theme.muted, size: 10, halo: theme.surface });
+  if (yTicks.note) surface.text(yTicks.note, Math.min(plot.left + 3, width - surface.measure(yTicks.note, 10) - 2), plot.top + 1, { color: theme.muted, size: 10, halo: theme.surface });
+  const { top, left } = picture.corner;
+  const shift = picture.clipped.some((mark) => mark.top === top) ? 13 : 0;
   notes.forEach((note, i) => {
-    surface.text(note, plot.right - 2, plot.bottom - 8 - 13 * (notes.length - 1 - i), { color: theme.warn, align: "right", size: 10, halo: theme.surface });
+    const at = top ? plot.top + 5 + shift + 13 * i : plot.bottom - 8 - shift - 13 * (notes.length - 1 - i);
+    surface.text(note, left ? plot.left + 4 : plot.right - 2, at, { color: theme.warn, align: left ? "left" : "right", size: 10, halo: theme.surface });
   });
 }

@@ -57,8 +57,9 @@ export function xBounds(traces, log) {
 function visitBuckets(trace, band, range, visit) {
   for (let i = lowerBound(trace.x1, range[0]); i < trace.count && trace.x0[i] <= range[1]; i++) {
     if (!(trace.n[i] > 0)) continue;
-    const low = band ? Math.min(band.low[i], trace.mean[i]) : trace.low[i];
-    const high = band ? Math.max(band.high[i], trace.mean[i]) : trace.high[i];
+    // The values themselves count besides the band: a spike is drawn beyond it.
+    const low = band && band.low[i] < trace.low[i] ? band.low[i] : trace.low[i];
+    const high = band && band.high[i] > trace.high[i] ? band.high[i] : trace.high[i];
     visit(Number.isFinite(low) ? low : trace.mean[i], Number.isFinite(high) ? high : trace.mean[i], trace.mean[i]);
   }
 }

@@ -68,7 +68,7 @@ function drawCursor(surface, picture, theme, over, raised) {
   const { plot, x, shapes } = picture;
   const at = x.at(/** @type {number} */ (over.cursor));
   if (!(at >= plot.left - 0.5 && at <= plot.right + 0.5)) return;
-  surface.rule(at, plot.top, at, plot.bottom, { color: theme.muted });
+  surface.rule(at, plot.top, at, plot.bottom, { color: theme.cursor });
   const marked = raised.length ? raised : shapes.length === 1 ? shapes : [];
   for (const shape of marked) {
     const reading = readingAt(shape, at);

@@ -52,6 +52,7 @@ import { label, ticksFor } from "./ticks.js";
  * @property {import("./strip.js").Mark[]} marks
  * @property {Clipped[]} clipped
  * @property {string[]} notes What the plot leaves out.
+ * @property {{top: boolean, left: boolean}} corner Where the notes hide least.
  * @property {string} empty Why there is nothing to see; empty if there is.
  * @property {boolean} bands Each line's minimum and maximum is drawn, not only needles.
  */
@@ -123,13 +124,16 @@ export function makePicture(lines, options, width, height, pixel, measure) {
   const mostX = Math.max(2, Math.floor((plot.right - plot.left) / (options.xKind === "number" ? 62 : 56)));
   const xTicks = ticksFor(options.xKind, options.logX, xLow, xHigh, mostX);
 
-  const shapes = lines.map((line, i) => shapeOf(line, traces[i], smoothedOf(line, options), x, y, pixel));
+  const bands = options.band === "minmax" && lines.length <= MOST_BANDS;
+  const shapes = lines.map((line, i) => shapeOf(line, traces[i], smoothedOf(line, options), x, y, pixel, bands || Boolean(line.band)));
   shapes.sort((a, b) => Number(a.line.raised ?? false) - Number(b.line.raised ?? false));
   const clipped = options.outliers && !options.yRange ? clippedOf(shapes, y) : [];
   const { notes, empty } = explain(parts, traces, options, [xLow, xHigh], bounds, clipped);
+  const corner = notes.length ? quietCorner(shapes, plot, Math.max(...notes.map((note) => measure(note, 10))), 14 * notes.length + 6) : { top: true, left: false };
   return {
-    width, height, options, plot, x, y, xTicks, yTicks, shapes, marks: marksOf(shapes, x), clipped, notes, empty,
-    bands: options.band === "minmax" && lines.length <= MOST_BANDS,
+    width, height, options, plot, x, y, xTicks, yTicks: empty && bounds.low > bounds.high && !options.yRange ? { ...yTicks, values: [], labels: [] } : yTicks,
+    shapes, marks: marksOf(shapes, x), clipped, notes, corner, empty,
+    bands,
   };
 }
 
@@ -148,6 +152,31 @@ function xRangeOf(traces, options) {
   const { low, high } = xBounds(traces, options.logX);
   if (low === high && kind === "linear") return [low - 1, high + 1];
   return usableRange(low, high, kind);
+}
+
+/**
+ * The corner of the plot in which a text covers the fewest points.
+ * @param {import("./shape.js").Shape[]} shapes
+ * @param {Rect} plot
+ * @param {number} width
+ * @param {number} height
+ * @returns {{top: boolean, left: boolean}}
+ */
+function quietCorner(shapes, plot, width, height) {
+  const corners = [{ top: true, left: false }, { top: false, left: false }, { top: true, left: true }, { top: false, left: true }];
+  const covered = corners.map(({ top, left }) => {
+    const from = left ? plot.left : plot.right - width - 8;
+    const above = top ? plot.top : plot.bottom - height;
+    let sum = 0;
+    for (const { xs, ys, lows, highs, count } of shapes) {
+      for (let i = 0; i < count; i++) {
+        if (xs[i] < from || xs[i] > from + width + 8) continue;
+        if (lows[i] > above && highs[i] < above + height) sum += ys[i] > above && ys[i] < above + height ? 2 : 1;
+      }
+    }
+    return sum;
+  });
+  return corners[covered.indexOf(Math.min(...covered))];
 }
 
 /**

@@ -14,15 +14,15 @@ export function rowOf(reading, nearest, options) {
   const k = reading.index;
   const mean = trace.mean[k];
   const details = [];
-  let value = valueText(mean);
+  let value = valueText(mean, true);
   if (trace.codes && trace.codes[k]) value = ["", "NaN", "+Inf", "−Inf"][trace.codes[k]];
   else if (!(trace.n[k] > 0)) value = `${trace.bad[k].toLocaleString("en-US")} × NaN or ±Inf`;
   else if (smoothed) {
-    value = valueText(smoothed[k]);
-    details.push(trace.raw ? `raw ${valueText(mean)}` : `mean ${valueText(mean)}`);
+    value = valueText(smoothed[k], true);
+    details.push(trace.raw ? `raw ${valueText(mean, true)}` : `mean ${valueText(mean, true)}`);
   }
   const band = line.band ?? (trace.raw ? null : trace);
-  if (band && trace.n[k] > 0 && band.low[k] !== band.high[k]) details.push(`${valueText(band.low[k])} to ${valueText(band.high[k])}`);
+  if (band && trace.n[k] > 0 && band.low[k] !== band.high[k]) details.push(`${valueText(band.low[k], true)} to ${valueText(band.high[k], true)}`);
   if (line.runs && line.members) details.push(`${line.runs[k]} of ${line.members} runs`);
   if (!trace.codes && trace.bad[k] > 0 && trace.n[k] > 0) details.push(`${trace.bad[k].toLocaleString("en-US")} not finite`);
   if (options.logY && mean <= 0) details.push("not on the log axis");

@@ -31,6 +31,8 @@ import { mergeColumns, visibleRange } from "./series.js";
 const NEEDLE_FACTOR = 2.5;
 /** Least length of a needle beyond the usual spread, in CSS pixels. */
 const NEEDLE_LENGTH = 3;
+/** Buckets on each side that a single needle must exceed. */
+const NEIGHBOURS = 6;
 
 /**
  * @param {import("./series.js").Line} line
@@ -39,9 +41,10 @@ const NEEDLE_LENGTH = 3;
  * @param {import("./scale.js").Scale} x
  * @param {import("./scale.js").Scale} y
  * @param {number} pixel Size of a device pixel.
+ * @param {boolean} banded The minimum and maximum of all buckets are drawn, so that only single ones need needles.
  * @returns {Shape}
  */
-export function shapeOf(line, whole, smooth, x, y, pixel) {
+export function shapeOf(line, whole, smooth, x, y, pixel, banded) {
   let [first, end] = visibleRange(whole, x.low, x.high);
   let trace = whole;
   let smoothed = smooth;
@@ -75,13 +78,25 @@ export function shapeOf(line, whole, smooth, x, y, pixel) {
     const low = y.at(bottom[k]);
     highs[i] = trace.n[k] > 0 ? high : NaN;
     // On a log axis a bucket that reaches down to 0 reaches below the plot.
-    lows[i] = Number.isNaN(low) && !Number.isNaN(high) ? floor : low;
+    lows[i] = ending(low, high, floor);
     breaks[i] = i > 0 && trace.bad[k - 1] > 0 ? 1 : 0;
     if (partial && line.runs && line.members) partial[i] = line.runs[k] < line.members ? 1 : 0;
   }
   endAtEdges(xs, raws ? [ys, raws, lows, highs] : [ys, lows, highs], Math.min(x.start, x.end), Math.max(x.start, x.end));
-  const needles = band ? none() : findNeedles(xs, ys, lows, highs, first, raws !== null);
+  const tops = band ? Float32Array.from(highs, (_, i) => y.at(trace.high[first + i])) : highs;
+  const bottoms = band ? Float32Array.from(lows, (_, i) => ending(y.at(trace.low[first + i]), tops[i], floor)) : lows;
+  const edge = y.kind === "log" ? floor : Infinity;
+  const needles = findNeedles({ xs, ys, lows: bottoms, highs: tops, first, smoothed: raws !== null, floor: edge, local: banded });
   return { line, trace, smoothed, first, count, xs, ys, raws, lows, highs, breaks, partial, needles };
+}
+
+/**
+ * @param {number} low
+ * @param {number} high
+ * @param {number} floor
+ */
+function ending(low, high, floor) {
+  return Number.isNaN(low) && !Number.isNaN(high) ? floor : low;
 }
 
 /**
@@ -112,42 +127,56 @@ function none() {
 }
 
 /**
- * @param {Float32Array} xs
- * @param {Float32Array} ys
- * @param {Float32Array} lows
- * @param {Float32Array} highs
- * @param {number} first
- * @param {boolean} smoothed
+ * @param {object} data
+ * @param {Float32Array} data.xs
+ * @param {Float32Array} data.ys
+ * @param {Float32Array} data.lows
+ * @param {Float32Array} data.highs
+ * @param {number} data.first
+ * @param {boolean} data.smoothed
+ * @param {number} data.floor Lower ends from here on are at or below 0 on a log axis: how far is not known, and does not count.
+ * @param {boolean} data.local Only buckets that also exceed those beside them.
  * @returns {Needles}
  */
-function findNeedles(xs, ys, lows, highs, first, smoothed) {
+function findNeedles({ xs, ys, lows, highs, first, smoothed, floor, local }) {
   const count = xs.length;
   const heights = new Float32Array(count);
-  let filled = 0;
-  for (let i = 0; i < count; i++) {
-    if (highs[i] === highs[i]) heights[filled++] = spread(i);
-  }
+  for (let i = 0; i < count; i++) heights[i] = spread(i);
+  const sorted = heights.filter((height) => height === height).sort();
+  const filled = sorted.length;
   if (!filled) return none();
-  const sorted = heights.slice(0, filled).sort();
   const usual = sorted[filled >> 1];
   const least = Math.max(usual * NEEDLE_FACTOR, usual + NEEDLE_LENGTH);
-  const result = {
-    count: 0, xs: new Float32Array(filled), tops: new Float32Array(filled), bottoms: new Float32Array(filled), index: new Int32Array(filled),
-  };
-  if (sorted[filled - 1] <= least) return result;
+  if (sorted[filled - 1] <= least) return none();
+  /** @type {number[]} */
+  const index = [];
   for (let i = 0; i < count; i++) {
-    if (highs[i] !== highs[i] || spread(i) <= least) continue;
-    const k = result.count++;
-    result.xs[k] = xs[i];
-    result.tops[k] = smoothed && ys[i] < highs[i] ? ys[i] : highs[i];
-    result.bottoms[k] = smoothed && ys[i] > lows[i] ? ys[i] : lows[i];
-    result.index[k] = first + i;
+    if (heights[i] > least && !(local && heights[i] < NEEDLE_FACTOR * medianAround(heights, i))) index.push(i);
   }
-  return result;
+  return {
+    count: index.length,
+    xs: Float32Array.from(index, (i) => xs[i]),
+    tops: Float32Array.from(index, (i) => (smoothed && ys[i] < highs[i] ? ys[i] : highs[i])),
+    bottoms: Float32Array.from(index, (i) => ((smoothed && ys[i] > lows[i]) || lows[i] >= floor ? ys[i] : lows[i])),
+    index: Int32Array.from(index, (i) => first + i),
+  };
 
   /** @param {number} i */
   function spread(i) {
-    if (!smoothed || ys[i] !== ys[i]) return lows[i] - highs[i];
+    if (highs[i] !== highs[i]) return NaN;
+    if (ys[i] !== ys[i]) return lows[i] >= floor ? 0 : lows[i] - highs[i];
+    if (lows[i] >= floor) return Math.max(0, ys[i] - highs[i]);
+    if (!smoothed) return lows[i] - highs[i];
     return Math.max(lows[i], ys[i]) - Math.min(highs[i], ys[i]);
   }
+}
+
+/**
+ * Median of the entries on both sides of one.
+ * @param {Float32Array} heights
+ * @param {number} i
+ */
+function medianAround(heights, i) {
+  const near = heights.slice(Math.max(0, i - NEIGHBOURS), i + NEIGHBOURS + 1).filter((height) => height === height).sort();
+  return near[near.length >> 1];
 }

@@ -3,7 +3,9 @@
  *
  * @typedef {object} Theme
  * @property {string} surface
- * @property {string} line Grid and axis lines.
+ * @property {string} line Axis lines.
+ * @property {string} grid
+ * @property {string} cursor
  * @property {string} text
  * @property {string} muted
  * @property {string} accent
@@ -45,6 +47,8 @@ function read() {
   return {
     surface: value("--surface", "#ffffff"),
     line: value("--line", "#d8dbe0"),
+    grid: value("--grid", "#eceff3"),
+    cursor: value("--cursor", "#5b6470"),
     text: value("--text", "#1b1f24"),
     muted: value("--muted", "#5b6470"),
     accent: value("--accent", "#2563c9"),

@@ -45,11 +45,26 @@ export function numberTicks(low, high, most, whole = false) {
   const largest = Math.max(Math.abs(low), Math.abs(high));
   // Where all labels would share more than five leading digits, the common part is said once.
   if (values.length > 1 && largest / step >= 1e6) {
-    const base = Math.floor(low / (step * 100)) * step * 100;
+    const base = commonPart(low, high, step);
     const shown = values.map((value) => signed(value - base, step));
     return { values, labels: shown, note: `${grouped(base)} +` };
   }
   return { values, labels: values.map((value) => label(value, step)), note: "" };
+}
+
+/**
+ * The roundest number near all ticks.
+ * @param {number} low
+ * @param {number} high
+ * @param {number} step
+ */
+function commonPart(low, high, step) {
+  const middle = low / 2 + high / 2;
+  for (let power = Math.ceil(Math.log10(Math.max(Math.abs(low), Math.abs(high)))); power > Math.log10(step); power--) {
+    const base = Math.round(middle / 10 ** power) * 10 ** power;
+    if (Math.max(Math.abs(low - base), Math.abs(high - base)) < 1000 * step) return base;
+  }
+  return Math.floor(low / step) * step;
 }
 
 /**
@@ -65,7 +80,7 @@ export function roundStep(low, high, most) {
   for (;;) {
     for (const factor of [1, 2, 5]) {
       const step = Number(`${factor}e${power}`);
-      if (Math.floor(high / step) - Math.ceil(low / step) + 1 <= most && step > 0) return step;
+      if (step > 0 && multiples(low, high, step).length <= most) return step;
     }
     power += 1;
     if (power > 308) return Number.MAX_VALUE;
@@ -80,10 +95,12 @@ export function roundStep(low, high, most) {
  */
 function multiples(low, high, step) {
   const values = [];
-  const first = Math.ceil(low / step - 1e-9);
+  // As much as the value's own rounding, besides that of the division.
+  const slack = step * 1e-9 + Math.max(Math.abs(low), Math.abs(high)) * 4.5e-16;
+  const first = Math.ceil((low - slack) / step);
   for (let k = 0; k < 100; k++) {
     const value = (first + k) * step;
-    if (!(value <= high + step * 1e-9)) break;
+    if (!Number.isFinite(value) || !(value <= high + slack)) break;
     values.push(value === 0 ? 0 : value);
   }
   return values;
@@ -241,7 +258,7 @@ export function duration(seconds, step) {
 }
 
 const UNITS = [
-  [1e12, "T"], [1e9, "B"], [1e6, "M"], [1e3, "k"],
+  [1e12, "T"], [1e9, "G"], [1e6, "M"], [1e3, "k"],
 ];
 
 /**
@@ -271,7 +288,7 @@ function exponent(value, step) {
   const factor = value / 10 ** power;
   const digits = step > 0 ? Math.min(3, Math.max(0, power - Math.floor(Math.log10(step) + 1e-9))) : 3;
   const text = Number.isFinite(factor) ? trimZeros(factor.toFixed(digits)) : value.toExponential(digits).split("e")[0];
-  return minus(`${text}e${power}`);
+  return `${text}e${power}`.replaceAll("-", "−");
 }
 
 /**

@@ -6,9 +6,10 @@ import { duration } from "./ticks.js";
 /**
  * A value with five significant digits.
  * @param {number} value
+ * @param {boolean} [even] Keeps zeros at the end, so that values in a column line up.
  * @returns {string}
  */
-export function valueText(value) {
+export function valueText(value, even = false) {
   if (Number.isNaN(value)) return "NaN";
   if (!Number.isFinite(value)) return value > 0 ? "+Inf" : "−Inf";
   if (value === 0) return "0";
@@ -19,7 +20,7 @@ export function valueText(value) {
   }
   if (size >= 1e5) return value.toLocaleString("en-US", { maximumFractionDigits: size >= 1e6 ? 0 : 1 }).replace("-", "−");
   const text = value.toPrecision(5);
-  return (text.includes(".") ? text.replace(/\.?0+$/, "") : text).replace("-", "−");
+  return (text.includes(".") && !(even && !Number.isInteger(value)) ? text.replace(/\.?0+$/, "") : text).replace("-", "−");
 }
 
 /**
