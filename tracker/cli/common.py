@@ -255,11 +255,9 @@ def seconds(text: str) -> float:
 
 def json_line(value: Any) -> str:
     """Return `value` as one line of JSON."""
-    escaped = not shows_unicode(sys.stdout)
-    try:
-        return json.dumps(value, ensure_ascii=escaped, allow_nan=False)
-    except (ValueError, TypeError):
-        return json.dumps(json_value(value), ensure_ascii=escaped, allow_nan=False, default=str)
+    from tracker.reading import exporting
+
+    return exporting.json_line(value, ascii_only=not shows_unicode(sys.stdout))
 
 
 def print_json(value: Any) -> None:

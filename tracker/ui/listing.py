@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
@@ -11,6 +12,7 @@ from sidecar import __version__
 from sidecar.protocol.errors import SidecarError, reason
 from tracker.errors import TrackerError
 from tracker.reading.api import StoredRun
+from tracker.reading.filters import MISSING, lookup
 from tracker.reading.metrics import direction
 from tracker.ui.errors import ApiError
 from tracker.ui.routes import Call, Route
@@ -25,6 +27,7 @@ FIELDS = (
 MAX_COLUMNS = 500
 """Maximum number of columns in an answer."""
 
+_NUMERIC = frozenset({"step", "start_time", "end_time", "duration", "points"})
 _GOALS = {1: "maximize", -1: "minimize", 0: None}
 
 
@@ -45,16 +48,17 @@ def meta(dashboard: Dashboard, call: Call) -> dict[str, Any]:
             for place in dashboard.places
         ],
         "now": time.time(),
-        "indexing": None,
+        "indexing": dashboard.indexing,
     }
 
 
 def changes(dashboard: Dashboard, call: Call) -> dict[str, Any] | None:
     """Return what changed since a cursor; None if nothing did."""
     changes = dashboard.changes(call.query.get("since", ""))
-    if not (changes.all or changes.changed or changes.removed):
+    indexing = dashboard.indexing
+    if not (changes.all or changes.changed or changes.removed or indexing):
         return None
-    return changes._asdict() | {"now": time.time(), "indexing": None}
+    return changes._asdict() | {"now": time.time(), "indexing": indexing}
 
 
 def _duration(run: StoredRun) -> float | None:
@@ -65,25 +69,21 @@ def _duration(run: StoredRun) -> float | None:
     return end - run.start_time
 
 
-def _own(name: str) -> Callable[[Row], Any]:
-    special: Mapping[str, Callable[[Row], Any]] = {
-        "duration": lambda row: _duration(row.run),
-        "color": lambda row: getattr(row.run, "color", None),
-        "tags": lambda row: list(row.run.tags),
-    }
-    return special.get(name) or (lambda row: getattr(row.run, name))
-
-
-def cell_of(name: str) -> Callable[[Row], Any]:
-    """Return a function that returns a row's value in the column `name`.
+def reader_of(name: str) -> Callable[[StoredRun], Any]:
+    """Return a function that returns a run's value in the column `name`.
 
     Raises:
         ApiError: there is no such column.
     """
+    if name == "tags":
+        return lambda run: list(run.tags)
+    if name == "duration":
+        return _duration
     if name in FIELDS:
-        return _own(name)
-    if name.startswith(("config.", "summary.")):
-        return lambda row: row.cells.get(name)
+        return operator.attrgetter(name)
+    part, _, key = name.partition(".")
+    if key and part in ("config", "summary"):
+        return lambda run: None if (value := lookup(getattr(run, part), key)) is MISSING else value
     raise ApiError(400, "column", f"no column {name!r}; columns are {', '.join(FIELDS)}, config.<key>, summary.<key>")
 
 
@@ -116,20 +116,25 @@ def runs(dashboard: Dashboard, call: Call) -> dict[str, Any]:
     names = call.names("columns") or ["name", "state"]
     if len(names) > MAX_COLUMNS:
         raise ApiError(400, "column", f"at most {MAX_COLUMNS} columns may be asked for, not {len(names)}")
-    cells = {name: cell_of(name) for name in names}
-    rows = list(dashboard.rows())
+    readers = {name: reader_of(name) for name in names}
+    rows = list(dashboard.rows(deleted=call.query.get("deleted") == "1"))
     total = len(rows)
     if "refs" in call.query:
         wanted = set(call.names("refs"))
         rows = [row for row in rows if row.ref in wanted]
     rows = _matching(rows, call.query.get("query", "").strip())
-    rows.sort(key=lambda row: (row.run.start_time or 0.0, row.ref), reverse=True)
+    start_time = reader_of("start_time")
+    rows.sort(key=lambda row: (row.cell("start_time", start_time) or 0.0, row.ref), reverse=True)
+    columns = {
+        name: [read(row.run) if name == "duration" else row.cell(name, read) for row in rows]
+        for name, read in readers.items()
+    }
     return {
         "cursor": cursor,
         "total": total,
         "matched": len(rows),
         "refs": [row.ref for row in rows],
-        "columns": {name: encode_column([cell(row) for row in rows]) for name, cell in cells.items()},
+        "columns": {name: encode_column(values) for name, values in columns.items()},
     }
 
 
@@ -143,23 +148,30 @@ def _matching(rows: list[Row], query: str) -> list[Row]:
 def columns(dashboard: Dashboard, call: Call) -> list[dict[str, Any]]:
     """Return every column that the runs have, the most frequent first."""
     dashboard.refresh()
+    rows = list(dashboard.rows())
     counts: Counter[str] = Counter()
     not_numeric: set[str] = set()
-    definitions: dict[str, Any] = {}
-    total = 0
-    for row in dashboard.rows():
-        total += 1
-        counts.update(row.cells.keys())
-        not_numeric.update(name for name, value in row.cells.items() if type(value) not in (int, float))
-        definitions.update(row.run.metrics)
-    numeric = {"step", "start_time", "end_time", "duration", "points"}
+    for shape, count in Counter(row.shape(dashboard.shapes) for row in rows).items():
+        for name, is_number in shape:
+            counts[name] += count
+            if not is_number:
+                not_numeric.add(name)
+    definitions = _definitions(rows)
     found = [
-        {"name": name, "kind": "field", "runs": total, "numeric": name in numeric, "goal": None} for name in FIELDS
+        {"name": name, "kind": "field", "runs": len(rows), "numeric": name in _NUMERIC, "goal": None} for name in FIELDS
     ]
     for name, count in counts.most_common():
         kind, _, key = name.partition(".")
-        goal = _GOALS[direction(definitions, key)] if kind == "summary" else None
+        goal = _GOALS[direction(definitions, key)] if kind == "summary" and definitions else None
         found.append({"name": name, "kind": kind, "runs": count, "numeric": name not in not_numeric, "goal": goal})
+    return found
+
+
+def _definitions(rows: Iterable[Row]) -> dict[str, Any]:
+    """Return the definitions of metrics in all runs; of several for one pattern, one."""
+    found: dict[str, Any] = {}
+    for row in rows:
+        found.update(row.run.metrics)
     return found
 
 
@@ -196,7 +208,7 @@ def keys(dashboard: Dashboard, call: Call) -> list[dict[str, Any]]:
                 one = found[key] = {
                     "key": key,
                     "runs": 0,
-                    "kind": _kind(row.cells, key),
+                    "kind": _kind(row, key),
                     "step_metric": options.get("step_metric"),
                     "goal": _GOALS[direction(definitions, key)],
                     "summary": list(options.get("summary") or ()),
@@ -218,9 +230,9 @@ def _defined(definitions: Mapping[str, Any], key: str) -> Mapping[str, Any]:
     return resolve(definitions, key)
 
 
-def _kind(cells: Mapping[str, Any], key: str) -> str:
+def _kind(row: Row, key: str) -> str:
     """Return the kind of a metric's values, by its last one."""
-    value = cells.get(f"summary.{key}")
+    value = lookup(row.run.summary, key)
     if isinstance(value, str):
         return "text"
     if isinstance(value, dict) and "_type" in value:

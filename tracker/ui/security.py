@@ -114,7 +114,7 @@ class Security:
                 return Refusal(401, "token", "open the address with the token, which `tracker ui` prints")
         if method == "GET":
             return None
-        if headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
+        if method == "POST" and headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
             return Refusal(415, "type", "Content-Type must be application/json")
         if by_cookie and origin is None:
             return Refusal(403, "origin", "a request of a page must have its Origin")

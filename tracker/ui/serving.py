@@ -135,6 +135,7 @@ def serve(bound: socket.socket, apis: Sequence[Api], token: str, host: str, fron
     port: int = bound.getsockname()[1]
     security = Security(token, host, port)
     dashboard = Dashboard(apis, security.write_token)
+    dashboard.start()
     app = make_app(dashboard, security, StaticFiles() if frontend is None else StaticFiles(frontend))
     config = uvicorn.Config(
         app,

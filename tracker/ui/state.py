@@ -1,31 +1,33 @@
 """Dashboard: what the server knows: the places, their runs, what changed since when.
 
-Used by the threads of the pool. Reads runs; never writes to one.
+Used by the threads of the pool. Reads runs through their catalogs; never writes to one.
 """
 
 from __future__ import annotations
 
 import os
 import secrets
-import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from sidecar.protocol.errors import SidecarError, reason
-from sidecar.protocol.layout import LOG_NAME, STORE_NAME
 from sidecar.protocol.limits import valid_name
+from sidecar.protocol.plain import flatten
 from tracker.errors import TrackerError
-from tracker.reading.api import Api, StoredRun, run_directories
+from tracker.reading.api import Api, StoredRun
+from tracker.reading.filters import MISSING
 from tracker.ui.errors import ApiError
 
-REFRESH_SECONDS = 1.0
-"""Least time between two looks at the runs' files, in seconds, whatever the number of tabs."""
+REFRESH_SECONDS = 0.9
+"""Least time between two looks at the runs of a directory, in seconds, whatever the number of tabs."""
 
-SERVER_REFRESH_SECONDS = 5.0
+SERVER_REFRESH_SECONDS = 4.9
 """Least time between two looks at a server's runs, in seconds."""
+
+FIRST_WAIT_SECONDS = 0.5
+"""Maximum wait for the first look at the runs, in seconds; after that, the answers say how far it is."""
 
 MAX_CHANGES = 2_000
 """Maximum number of refs in an answer of ``changes``; of more, the page reads all again."""
@@ -33,28 +35,60 @@ MAX_CHANGES = 2_000
 MAX_REMEMBERED = 20_000
 """Maximum number of removed runs that are remembered."""
 
-_STATES_THAT_AGE = frozenset({"running", "stalled"})
+MAX_CACHED_CELLS = 200
+"""Maximum number of cells that are cached of a row."""
+
+_AGING = frozenset({"running", "stalled"})
+"""States that may change without a change of the run's files."""
+
+Shape = tuple[tuple[str, bool], ...]
+"""Names of a run's ``config.<key>`` and ``summary.<key>``, and whether each value is a number."""
 
 
-class Row(NamedTuple):
-    """A run and its values.
+class Row:
+    """A run in the table, as it is now: after a change there is a new row.
 
     Attributes:
         ref: how the API names it.
         run: the run.
-        cells: ``config.<key>`` and ``summary.<key>``, nested keys joined with dots -> value.
+        deleted: whether it is hidden, until its deletion is undone.
     """
 
-    ref: str
-    run: StoredRun
-    cells: dict[str, Any]
+    __slots__ = ("_cells", "_shape", "deleted", "ref", "run")
+
+    def __init__(self, ref: str, run: StoredRun) -> None:
+        self.ref = ref
+        self.run = run
+        self.deleted = bool(getattr(run, "deleted", False))
+        self._cells: dict[str, Any] = {}
+        self._shape: Shape | None = None
+
+    def shape(self, known: dict[Shape, Shape]) -> Shape:
+        """Return the run's shape; equal ones are one object, which `known` holds."""
+        if self._shape is None:
+            shape = tuple(
+                (".".join((part, *path)), type(value) in (int, float))
+                for part, values in (("config", self.run.config), ("summary", self.run.summary))
+                for path, value in flatten(values)
+            )
+            self._shape = known.setdefault(shape, shape)
+        return self._shape
+
+    def cell(self, name: str, read: Callable[[StoredRun], Any]) -> Any:
+        """Return what `read` returns for the run, which is cached under `name`."""
+        value = self._cells.get(name, MISSING)
+        if value is MISSING:
+            value = read(self.run)
+            if len(self._cells) < MAX_CACHED_CELLS:
+                self._cells[name] = value
+        return value
 
 
 class Place:
     """A root directory or a server that the dashboard shows.
 
     Attributes:
-        number: its number, from 0: the part before ``~`` in the refs of its runs.
+        number: its number, from 0: the part before ``~`` in the refs of its runs, if it is not 0.
         api: reads its runs.
         kind: ``"directory"``, ``"clickhouse"`` or ``"sidecar"``.
         rows: id -> row, as of the last refresh.
@@ -67,7 +101,7 @@ class Place:
         self.kind = api.place.partition("+")[0] if "://" in api.place else "directory"
         self.rows: dict[str, Row] = {}
         self.error = ""
-        self._stamps: dict[str, Any] = {}
+        self._catalog = api.catalog()
         self._states: dict[str, str] = {}
         self._next = 0.0
 
@@ -75,6 +109,11 @@ class Place:
     def writable(self) -> bool:
         """Whether runs of it can be changed from here."""
         return self.kind == "directory" and os.access(self.api.place, os.W_OK)
+
+    @property
+    def progress(self) -> tuple[int, int] | None:
+        """(done, total) while many runs are being read; else None."""
+        return self._catalog.progress
 
     def ref(self, id: str) -> str:
         """Return how the API names the run with this id."""
@@ -84,54 +123,38 @@ class Place:
         """Look for changes; return the ids of the runs that changed, appeared or vanished."""
         if now < self._next:
             return set()
-        self._next = now + (REFRESH_SECONDS if self.kind == "directory" else SERVER_REFRESH_SECONDS) * 0.9
+        self._next = now + (REFRESH_SECONDS if self.kind == "directory" else SERVER_REFRESH_SECONDS)
         try:
-            found = self._found()
+            changed = self._catalog.refresh()
             self.error = ""
         except (TrackerError, SidecarError, OSError) as error:
             self.error = reason(error)
             return set()
-        changed = self.rows.keys() - found.keys()
         for id in changed:
-            del self.rows[id], self._stamps[id]
+            run = self._catalog.run(id)
+            if run is None:
+                self.rows.pop(id, None)
+                self._states.pop(id, None)
+            else:
+                self.rows[id] = Row(self.ref(id), run)
+                self._follow(id, run.state)
+        aged = {id for id, state in self._states.items() if self.rows[id].run.state != state}
+        for id in aged:
+            run = self.rows[id].run
+            self.rows[id] = Row(self.ref(id), run)
+            self._follow(id, run.state)
+        return changed | aged
+
+    def _follow(self, id: str, state: str) -> None:
+        if state in _AGING:
+            self._states[id] = state
+        else:
             self._states.pop(id, None)
-        for id, (stamp, run) in found.items():
-            known = self.rows.get(id)
-            if known is None or self._stamps[id] != stamp:
-                self.rows[id] = self._row(run)
-                self._stamps[id] = stamp
-                changed.add(id)
-            elif self._states.get(id) in _STATES_THAT_AGE and known.run.state != self._states[id]:
-                changed.add(id)
-            if id in changed or id not in self._states:
-                self._states[id] = self.rows[id].run.state
-        return changed
 
-    def _found(self) -> dict[str, tuple[Any, StoredRun]]:
-        if self.kind != "directory":
-            return {run.id: (repr(run.to_map()), run) for run in self.api.runs(order="+start_time")}
-        found: dict[str, tuple[Any, StoredRun]] = {}
-        for directory in run_directories(Path(self.api.place)):
-            known = self.rows.get(directory.name)
-            run = known.run if known else StoredRun(directory, self.api.stalled_after)
-            found[directory.name] = (_stamp(directory), run)
-        return found
-
-    def _row(self, run: StoredRun) -> Row:
-        run.refresh()
-        cells = {sys.intern(key): value for key, value in run.to_row(()).items()}
-        return Row(self.ref(run.id), run, cells)
-
-
-def _stamp(directory: Path) -> tuple[Any, ...]:
-    stamp: list[Any] = []
-    for name in (LOG_NAME, STORE_NAME, f"{STORE_NAME}-wal"):
-        try:
-            status = os.stat(directory / name)
-            stamp.append((status.st_size, status.st_mtime_ns))
-        except OSError as error:
-            stamp.append(error.errno)
-    return tuple(stamp)
+    def close(self) -> None:
+        """Release what reading the runs holds."""
+        self._catalog.close()
+        self.api.close()
 
 
 class Changes(NamedTuple):
@@ -160,12 +183,15 @@ class Dashboard:
     def __init__(self, apis: Sequence[Api], token: str = "") -> None:
         self.places = [Place(number, api) for number, api in enumerate(apis)]
         self.token = token
+        self.shapes: dict[Shape, Shape] = {}
         self._epoch = secrets.token_hex(4)
         self._version = 0
         self._changed: dict[str, int] = {}
         self._removed: dict[str, int] = {}
         self._oldest = 0
-        self._lock = threading.Lock()
+        self._lock = threading.Lock()  # guards what stands above
+        self._looking = threading.Lock()  # held while the runs are looked at
+        self._looked = threading.Event()
         self._next = 0.0
 
     @property
@@ -173,17 +199,41 @@ class Dashboard:
         """The cursor of now."""
         return f"{self._epoch}-{self._version}"
 
+    @property
+    def indexing(self) -> dict[str, int] | None:
+        """``done`` and ``total`` runs while many are being read; else None."""
+        found = [progress for place in self.places if (progress := place.progress) is not None]
+        if not found:
+            return None if self._looked.is_set() else {"done": 0, "total": 0}
+        return {"done": sum(done for done, _ in found), "total": sum(total for _, total in found)}
+
+    def start(self) -> None:
+        """Look at the runs for the first time, in the background."""
+        threading.Thread(target=self._look, name="catalog", daemon=True).start()
+
     def refresh(self) -> None:
-        """Look for changes, at most once per `REFRESH_SECONDS`."""
-        if time.monotonic() < self._next:
-            return
-        with self._lock:
+        """Look for changes, at most once per `REFRESH_SECONDS`. Waits a moment for the first look, no longer."""
+        if not self._looked.is_set():
+            if self._looking.locked():
+                self._looked.wait(FIRST_WAIT_SECONDS)
+            else:
+                self._look()
+        elif time.monotonic() >= self._next:
+            self._look()
+
+    def _look(self) -> None:
+        if not self._looking.acquire(blocking=False):
+            return  # another thread is at it: what is known is at most a second old
+        try:
             now = time.monotonic()
-            if now < self._next:
-                return
             for place in self.places:
-                self._note(place, place.refresh(now))
-            self._next = time.monotonic() + REFRESH_SECONDS * 0.9
+                changed = place.refresh(now)
+                with self._lock:
+                    self._note(place, changed)
+            self._next = time.monotonic() + REFRESH_SECONDS
+            self._looked.set()
+        finally:
+            self._looking.release()
 
     def _note(self, place: Place, ids: set[str]) -> None:
         if not ids:
@@ -191,7 +241,7 @@ class Dashboard:
         self._version += 1
         for id in ids:
             ref = place.ref(id)
-            if id in place.rows:
+            if id in place.rows and not place.rows[id].deleted:
                 self._changed[ref] = self._version
                 self._removed.pop(ref, None)
             else:
@@ -217,10 +267,12 @@ class Dashboard:
             return Changes(self.cursor, [], [], all=True)
         return Changes(self.cursor, changed, removed, all=False)
 
-    def rows(self) -> Iterator[Row]:
-        """Yield the rows of all places, as of the last refresh."""
+    def rows(self, deleted: bool = False) -> Iterator[Row]:
+        """Yield the rows of all places, as of the last refresh, those of deleted runs only if asked for."""
         for place in self.places:
-            yield from list(place.rows.values())
+            for row in list(place.rows.values()):
+                if deleted or not row.deleted:
+                    yield row
 
     def row(self, ref: str) -> Row:
         """Return the row of a run.
@@ -259,4 +311,4 @@ class Dashboard:
     def close(self) -> None:
         """Close the connections to servers."""
         for place in self.places:
-            place.api.close()
+            place.close()

@@ -10,8 +10,10 @@ from typing import NamedTuple
 
 STATIC = Path(__file__).with_name("static")
 _TYPES = {".js": "text/javascript", ".css": "text/css", ".html": "text/html", ".svg": "image/svg+xml"}
-_LINK = re.compile(r'\b(href|src)="(?:static/)?((?:css|js|img)/[^"?#]+|icon\.svg)"')
-_EMPTY_PAGE = """<!doctype html>
+_LINK = re.compile(r'\b(href|src)="static/([^"?#]+)"')
+_PRELOAD = "<!-- modulepreload -->"
+_TEXTS = (".js", ".css", ".svg")
+_NO_PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>tracker</title></head>
 <body><p>The page's files are missing from this installation; the API is at /api/v1/.</p></body></html>
 """
@@ -25,7 +27,7 @@ class StaticFile(NamedTuple):
 
 
 class StaticFiles:
-    """The files below a directory.
+    """The files below a directory. Links that lead out of it are not followed.
 
     Args:
         top: the directory.
@@ -43,15 +45,20 @@ class StaticFiles:
 
     def refresh(self) -> None:
         """Read the directory again: files are changed in place while the page is worked on."""
-        paths = sorted(path for path in self._top.rglob("*") if path.is_file())
+        top = self._top.resolve()
+        paths = sorted(
+            path
+            for path in top.rglob("*")
+            if path.is_file() and path.resolve().is_relative_to(top) and not path.name.startswith(".")
+        )
         stamp = tuple((str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in paths)
         if stamp == self._stamp and self.digest:
             return
         total = hashlib.sha256()
         for path in paths:
-            total.update(path.relative_to(self._top).as_posix().encode() + b"\0")
+            total.update(path.relative_to(top).as_posix().encode() + b"\0")
             total.update(hashlib.sha256(path.read_bytes()).digest())
-        self._files = {path.relative_to(self._top).as_posix(): path for path in paths}
+        self._files = {path.relative_to(top).as_posix(): path for path in paths}
         self._stamp, self.digest = stamp, total.hexdigest()[:16]
 
     def index(self) -> bytes:
@@ -59,11 +66,17 @@ class StaticFiles:
         self.refresh()
         path = self._files.get("index.html")
         if path is None:
-            return _EMPTY_PAGE.encode()
+            return _NO_PAGE.encode()
         text = _LINK.sub(lambda link: f'{link[1]}="static/{self.digest}/{link[2]}"', path.read_text("utf-8"))
         modules = [name for name in self._files if name.startswith("js/") and name.endswith(".js")]
-        links = "".join(f'<link rel="modulepreload" href="static/{self.digest}/{name}">\n' for name in modules)
-        return text.replace("</head>", f"{links}</head>", 1).encode()
+        links = [f'<link rel="modulepreload" href="static/{self.digest}/{name}">' for name in modules]
+        return text.replace(_PRELOAD, "\n".join(links), 1).encode()
+
+    def texts(self) -> dict[str, str]:
+        """Return the content of the page and of its modules and styles by name, for a page that is saved as one file."""
+        self.refresh()
+        names = [name for name in self._files if name == "index.html" or name.endswith(_TEXTS)]
+        return {name: self._files[name].read_text("utf-8") for name in names}
 
     def get(self, name: str) -> StaticFile | None:
         """Return a file by its name below the directory; None if there is none. Only listed files are ever opened."""
