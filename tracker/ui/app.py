@@ -5,40 +5,46 @@ Runs on the server's event loop, which never reads a run itself.
 
 from __future__ import annotations
 
-import gzip
-import json
 import logging
 import threading
 from collections.abc import Awaitable, Callable
-from typing import Any
+from pathlib import Path
 
 import anyio
 import anyio.to_thread
 from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import RedirectResponse, Response, StreamingResponse
+from starlette.responses import Response
 from starlette.routing import Route as StarletteRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from sidecar.protocol.errors import SidecarError, reason
-from sidecar.protocol.plain import json_default, json_value
 from tracker.errors import RunNotFoundError, TrackerError
-from tracker.ui import comparing, details, listing, series
+from tracker.ui import comparing, details, exporting, listing, saving, series, views
+from tracker.ui.answers import error_response, to_response
 from tracker.ui.errors import ApiError, CancelledError
-from tracker.ui.routes import JSON_TYPE, Binary, Call, Download, Route, Stream
-from tracker.ui.security import CONTENT_POLICY, HEADERS, MAX_BODY_BYTES, Security
+from tracker.ui.pages import Guesses, body_of, login, other_page, own_page
+from tracker.ui.routes import Call, Route
+from tracker.ui.security import CONTENT_POLICY, FRONTEND_POLICY, HEADERS, Security
 from tracker.ui.state import Dashboard
-from tracker.ui.static import StaticFiles
 
 PREFIX = "/api/v1/"
-ROUTES: tuple[Route, ...] = (*listing.ROUTES, *series.ROUTES, *details.ROUTES, *comparing.ROUTES)
-"""Every route of the API."""
+METHODS = ["GET", "POST", "DELETE", "PUT", "PATCH"]
+ROUTES: tuple[Route, ...] = (
+    *listing.ROUTES,
+    *series.ROUTES,
+    *details.ROUTES,
+    *comparing.ROUTES,
+    *exporting.ROUTES,
+    *views.ROUTES,
+    *saving.ROUTES,
+)
+"""Every route of the API but ``login``."""
 
 HEAVY_THREADS = 2
 LIGHT_THREADS = 4
 """Threads for answers that may take long, and for the others, which never wait for them."""
 
-MIN_GZIP_BYTES = 1_000
 _log = logging.getLogger("tracker")
 
 Endpoint = Callable[[Request], Awaitable[Response]]
@@ -76,58 +82,59 @@ class Headers:
 
 
 def make_app(
-    dashboard: Dashboard, security: Security, static: StaticFiles, routes: tuple[Route, ...] = ROUTES
+    dashboard: Dashboard, security: Security, frontend: Path | None = None, routes: tuple[Route, ...] = ROUTES
 ) -> ASGIApp:
-    """Return the application."""
+    """Return the application.
+
+    Args:
+        dashboard: what it answers from.
+        security: who may ask.
+        frontend: a directory with somebody else's page, which is served instead of ours.
+        routes: the API's.
+    """
+    guesses = Guesses()
     limits = {True: anyio.CapacityLimiter(HEAVY_THREADS), False: anyio.CapacityLimiter(LIGHT_THREADS)}
-
-    async def page(request: Request) -> Response:
-        token = request.query_params.get("token")
-        if token is not None and security.is_token(token):
-            return RedirectResponse("/", 303, {"Set-Cookie": security.cookie(), "Cache-Control": "no-store"})
-        content = await anyio.to_thread.run_sync(static.index)
-        return Response(content, media_type="text/html; charset=utf-8", headers={"Cache-Control": "no-cache"})
-
-    async def file(request: Request) -> Response:
-        found = await anyio.to_thread.run_sync(static.get, request.path_params["name"])
-        if found is None:
-            return error_response(ApiError(404, "file", "there is no such file"))
-        current = request.path_params["digest"] == static.digest
-        kept = "public, max-age=31536000, immutable" if current else "no-store"
-        return Response(found.content, media_type=found.media_type, headers={"Cache-Control": kept})
-
-    async def missing(request: Request) -> Response:
-        return error_response(ApiError(404, "route", f"there is no {request.method} {request.url.path}"))
 
     # {ref} and longer paths: the more specific first.
     ordered = sorted(routes, key=lambda route: -route.path.count("/"))
     table = [
         StarletteRoute(
-            PREFIX + route.path, _endpoint(dashboard, security, route, limits[route.heavy]), methods=[route.method]
+            PREFIX + route.path,
+            _endpoint(dashboard, security, guesses, route, limits[route.heavy]),
+            methods=[route.method],
         )
         for route in ordered
     ]
     app = Starlette(
         routes=[
-            StarletteRoute("/", page),
-            StarletteRoute("/static/{digest}/{name:path}", file),
             *table,
-            StarletteRoute("/{path:path}", missing, methods=["GET", "POST", "DELETE", "PUT", "PATCH"]),
+            StarletteRoute(PREFIX + "login", login(security, guesses), methods=["POST"]),
+            StarletteRoute("/api/{path:path}", _no_route, methods=METHODS),
+            *(own_page(security, guesses) if frontend is None else other_page(security, guesses, frontend)),
+            StarletteRoute("/{path:path}", _no_route, methods=METHODS),
         ]
     )
-    return Headers(app, security, CONTENT_POLICY)
+    return Headers(app, security, CONTENT_POLICY if frontend is None else FRONTEND_POLICY)
 
 
-def _endpoint(dashboard: Dashboard, security: Security, route: Route, limit: anyio.CapacityLimiter) -> Endpoint:
+async def _no_route(request: Request) -> Response:
+    return error_response(ApiError(404, "route", f"there is no {request.method} {request.url.path}"))
+
+
+def _endpoint(
+    dashboard: Dashboard, security: Security, guesses: Guesses, route: Route, limit: anyio.CapacityLimiter
+) -> Endpoint:
     async def endpoint(request: Request) -> Response:
         refused = security.refusal(request.method, request.headers, writes=route.writes)
         if refused is not None:
+            if refused.status == 401 and "authorization" in request.headers:
+                await guesses.wrong()
             return error_response(ApiError(*refused))
         try:
             call = Call(
                 path=request.path_params,
                 query=request.query_params,
-                body=await _body(request),
+                body=await body_of(request) if request.method == "POST" else None,
                 headers=request.headers,
                 cancelled=threading.Event(),
             )
@@ -145,20 +152,6 @@ def _endpoint(dashboard: Dashboard, security: Security, route: Route, limit: any
             return error_response(ApiError(500, "internal", "the server failed; its terminal says how"))
 
     return endpoint
-
-
-async def _body(request: Request) -> Any:
-    if request.method != "POST":
-        return None
-    content = bytearray()
-    async for part in request.stream():
-        content += part
-        if len(content) > MAX_BODY_BYTES:
-            raise ApiError(413, "size", f"the body must have at most {MAX_BODY_BYTES:,} bytes")
-    try:
-        return json.loads(bytes(content))
-    except (ValueError, RecursionError):
-        raise ApiError(400, "body", "the body is not valid JSON") from None
 
 
 async def _answered(
@@ -187,57 +180,3 @@ async def _answered(
     if caught is not None:
         raise caught
     return response
-
-
-def to_response(answer: Any, call: Call) -> Response:
-    """Return an answer as an HTTP response."""
-    fresh = {"Cache-Control": "no-store"}
-    if answer is None:
-        return Response(status_code=204, headers=fresh)
-    if isinstance(answer, Binary):
-        return Response(answer.content, media_type=answer.media_type, headers=fresh)
-    if isinstance(answer, Stream):
-        return StreamingResponse(
-            answer.parts, media_type=answer.media_type, headers=fresh | _attachment(answer.file_name)
-        )
-    if isinstance(answer, Download):
-        headers = fresh | _attachment(answer.file_name)
-        headers |= {"Content-Security-Policy": "sandbox", "Accept-Ranges": "bytes"}
-        start, end = answer.range or (0, answer.size)
-        headers["Content-Length"] = str(end - start)
-        if answer.range is not None:
-            headers["Content-Range"] = f"bytes {start}-{end - 1}/{answer.size}"
-        status = 200 if answer.range is None else 206
-        return StreamingResponse(answer.parts, status, headers, answer.media_type)
-    return json_response(answer, call)
-
-
-def json_response(answer: Any, call: Call, status: int = 200) -> Response:
-    """Return plain data as JSON, compressed where that is worth it."""
-    content = to_json(answer)
-    headers = {"Cache-Control": "no-store"}
-    if len(content) >= MIN_GZIP_BYTES and "gzip" in call.headers.get("accept-encoding", ""):
-        content = gzip.compress(content, 1)
-        headers |= {"Content-Encoding": "gzip", "Vary": "Accept-Encoding"}
-    return Response(content, status, headers, JSON_TYPE)
-
-
-def to_json(answer: Any) -> bytes:
-    """Return plain data as JSON; NaN and infinities become strings."""
-    try:
-        text = json.dumps(answer, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    except (ValueError, TypeError):
-        text = json.dumps(json_value(answer), ensure_ascii=False, separators=(",", ":"), default=json_default)
-    return text.encode("utf-8", "replace")
-
-
-def error_response(error: ApiError) -> Response:
-    """Return an error as it is answered."""
-    body = {"error": {"code": error.code, "message": str(error), **error.details}}
-    return Response(to_json(body), error.status, {"Cache-Control": "no-store"}, JSON_TYPE)
-
-
-def _attachment(name: str) -> dict[str, str]:
-    from urllib.parse import quote
-
-    return {"Content-Disposition": f"attachment; filename*=UTF-8''{quote(name, safe='')}"}

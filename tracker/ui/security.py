@@ -10,7 +10,6 @@ import hmac
 import ipaddress
 import socket
 from collections.abc import Mapping
-from http.cookies import CookieError, SimpleCookie
 from typing import NamedTuple
 
 CONTENT_POLICY = (
@@ -97,12 +96,10 @@ class Security:
             headers: header name in lower case -> value.
             writes: whether it changes something.
         """
-        site = headers.get("sec-fetch-site", "none")
-        if site not in ("none", "same-origin"):
-            return Refusal(403, "origin", "a page of another origin may not use this API")
+        foreign = _foreign(headers)
+        if foreign is not None:
+            return foreign
         origin = headers.get("origin")
-        if origin is not None and origin.partition("://")[2].lower() != headers.get("host", "").lower():
-            return Refusal(403, "origin", f"a page of {origin} may not use this API")
         kind, _, given = headers.get("authorization", "").partition(" ")
         if kind.lower() == "bearer":
             by_cookie = False
@@ -114,7 +111,7 @@ class Security:
                 return Refusal(401, "token", "open the address with the token, which `tracker ui` prints")
         if method == "GET":
             return None
-        if method == "POST" and headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
+        if method == "POST" and not _is_json(headers):
             return Refusal(415, "type", "Content-Type must be application/json")
         if by_cookie and origin is None:
             return Refusal(403, "origin", "a request of a page must have its Origin")
@@ -122,12 +119,34 @@ class Security:
             return Refusal(403, "token", "a change needs the header X-Tracker-Token with the token of GET meta")
         return None
 
+    def login_refusal(self, headers: Mapping[str, str]) -> Refusal | None:
+        """Return why a request that brings a token or password is refused; None if it is not."""
+        foreign = _foreign(headers)
+        if foreign is not None:
+            return foreign
+        return None if _is_json(headers) else Refusal(415, "type", "Content-Type must be application/json")
+
     def _has_session(self, header: str) -> bool:
-        try:
-            morsel = SimpleCookie(header).get(self.cookie_name)
-        except CookieError:
-            return False
-        return morsel is not None and hmac.compare_digest(morsel.value.encode(), self._session.encode())
+        # Not parsed with http.cookies, which stops at the first cookie of another program that it does not like.
+        for part in header.split(";"):
+            name, _, value = part.strip().partition("=")
+            if name == self.cookie_name and hmac.compare_digest(value.encode(), self._session.encode()):
+                return True
+        return False
+
+
+def _foreign(headers: Mapping[str, str]) -> Refusal | None:
+    """Return the refusal of a request by a page of another origin; None if it is not one."""
+    origin = headers.get("origin")
+    if origin is not None and origin.partition("://")[2].lower() != headers.get("host", "").lower():
+        return Refusal(403, "origin", f"a page of {origin} may not use this API")
+    if headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
+        return Refusal(403, "origin", "a page of another origin may not use this API")
+    return None
+
+
+def _is_json(headers: Mapping[str, str]) -> bool:
+    return headers.get("content-type", "").partition(";")[0].strip().lower() == "application/json"
 
 
 def host_name(header: str) -> str:

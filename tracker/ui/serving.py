@@ -15,7 +15,6 @@ from tracker.reading import dashboards
 from tracker.reading.api import Api
 from tracker.ui.security import Security, is_loopback
 from tracker.ui.state import Dashboard
-from tracker.ui.static import StaticFiles
 
 DEFAULT_PORT = 7117
 MAX_PORTS = 100
@@ -136,7 +135,7 @@ def serve(bound: socket.socket, apis: Sequence[Api], token: str, host: str, fron
     security = Security(token, host, port)
     dashboard = Dashboard(apis, security.write_token)
     dashboard.start()
-    app = make_app(dashboard, security, StaticFiles() if frontend is None else StaticFiles(frontend))
+    app = make_app(dashboard, security, frontend)
     config = uvicorn.Config(
         app,
         loop="asyncio",

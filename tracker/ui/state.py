@@ -59,7 +59,7 @@ class Row:
     def __init__(self, ref: str, run: StoredRun) -> None:
         self.ref = ref
         self.run = run
-        self.deleted = bool(getattr(run, "deleted", False))
+        self.deleted = run.deleted
         self._cells: dict[str, Any] = {}
         self._shape: Shape | None = None
 

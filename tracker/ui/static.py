@@ -6,7 +6,6 @@ import hashlib
 import mimetypes
 import re
 from pathlib import Path
-from typing import NamedTuple
 
 STATIC = Path(__file__).with_name("static")
 _TYPES = {".js": "text/javascript", ".css": "text/css", ".html": "text/html", ".svg": "image/svg+xml"}
@@ -17,13 +16,6 @@ _NO_PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>tracker</title></head>
 <body><p>The page's files are missing from this installation; the API is at /api/v1/.</p></body></html>
 """
-
-
-class StaticFile(NamedTuple):
-    """A file as it is sent."""
-
-    content: bytes
-    media_type: str
 
 
 class StaticFiles:
@@ -73,18 +65,16 @@ class StaticFiles:
         return text.replace(_PRELOAD, "\n".join(links), 1).encode()
 
     def texts(self) -> dict[str, str]:
-        """Return the content of the page and of its modules and styles by name, for a page that is saved as one file."""
+        """Return the texts of the page, its modules and styles by name, for a page that is saved as one file."""
         self.refresh()
         names = [name for name in self._files if name == "index.html" or name.endswith(_TEXTS)]
         return {name: self._files[name].read_text("utf-8") for name in names}
 
-    def get(self, name: str) -> StaticFile | None:
+    def read(self, name: str) -> bytes | None:
         """Return a file by its name below the directory; None if there is none. Only listed files are ever opened."""
         path = self._files.get(name)
-        if path is None:
-            return None
         try:
-            return StaticFile(path.read_bytes(), media_type(name))
+            return None if path is None else path.read_bytes()
         except OSError:
             return None
 
