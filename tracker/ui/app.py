@@ -20,7 +20,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from sidecar.protocol.errors import SidecarError, reason
 from tracker.errors import RunNotFoundError, TrackerError
-from tracker.ui import comparing, details, exporting, listing, saving, series, views
+from tracker.ui import comparing, details, editing, exporting, listing, saving, series, views
 from tracker.ui.answers import error_response, to_response
 from tracker.ui.errors import ApiError, CancelledError
 from tracker.ui.pages import Guesses, body_of, login, other_page, own_page
@@ -36,6 +36,7 @@ ROUTES: tuple[Route, ...] = (
     *details.ROUTES,
     *comparing.ROUTES,
     *exporting.ROUTES,
+    *editing.ROUTES,
     *views.ROUTES,
     *saving.ROUTES,
 )

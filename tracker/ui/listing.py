@@ -32,8 +32,7 @@ _GOALS = {1: "maximize", -1: "minimize", 0: None}
 
 
 def meta(dashboard: Dashboard, call: Call) -> dict[str, Any]:
-    """Return what the dashboard shows."""
-    dashboard.refresh()
+    """Return what the dashboard shows; at once, also while the runs are looked at for the first time."""
     return {
         "version": __version__,
         "token": dashboard.token,

@@ -145,6 +145,14 @@ class Place:
             self._follow(id, run.state)
         return changed | aged
 
+    def renew(self, id: str) -> bool:
+        """Read a run again, which was edited here; return whether it is still there."""
+        row = self.rows.get(id)
+        if row is not None:
+            row.run.refresh()
+            self.rows[id] = Row(row.ref, row.run)
+        return row is not None
+
     def _follow(self, id: str, state: str) -> None:
         if state in _AGING:
             self._states[id] = state
@@ -251,9 +259,17 @@ class Dashboard:
             self._oldest = self._version
             self._removed.clear()
 
+    def edited(self, rows: Sequence[Row]) -> None:
+        """Take over edits that were made here, before the next look finds them."""
+        for place in self.places:
+            ids = {row.run.id for row in rows if row.ref == place.ref(row.run.id) and place.renew(row.run.id)}
+            with self._lock:
+                self._note(place, ids)
+
     def changes(self, since: str) -> Changes:
         """Return what changed since `since`, an earlier cursor; an empty one is before everything."""
-        self.refresh()
+        if self._looked.is_set():
+            self.refresh()
         with self._lock:
             epoch, _, number = since.partition("-")
             if epoch != self._epoch or not number.isdecimal() or int(number) < self._oldest:
