@@ -7,8 +7,11 @@ import { view } from "../core/state.js";
 import { mountCharts } from "../panels/page.js";
 import { mountRun } from "../run/page.js";
 import { mountTable } from "../table/page.js";
+import { mountBars } from "./bars.js";
+import { startCommands } from "./commands.js";
 import { mountHeader } from "./header.js";
 import { mountDivider } from "./split.js";
+import { startViews } from "./views.js";
 
 /** Titles of the pages. @type {Record<string, string>} */
 const TITLES = { runs: "Runs", charts: "Charts", run: "Run", compare: "Compare" };
@@ -23,7 +26,10 @@ export function mountShell(body) {
   const split = h("main", { class: "split", id: "split" }, table, divider, charts);
   const page = h("main", { class: "page", id: "page" });
   body.append(header, bar, split, page);
-  mountHeader(header, bar);
+  mountHeader(header);
+  mountBars(bar);
+  startCommands();
+  startViews();
   mountTable(table);
   mountDivider(divider, split);
   mountCharts(charts);

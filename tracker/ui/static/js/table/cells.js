@@ -114,8 +114,8 @@ function swatch(css, dash, on, name) {
     title: on ? "Shown in charts; click to hide" : "Click to show in charts", style: { "--run": css },
   });
   button.append(svg("svg", { viewBox: "0 0 14 14", width: "14", height: "14", "aria-hidden": "true" }, on && dash.length
-    ? [svg("rect", { x: "1", y: "1", width: "12", height: "12", rx: "3", class: "hollow" }), svg("line", { x1: "1", y1: "7", x2: "13", y2: "7", class: "dash", "stroke-dasharray": dash.map((n) => n * 0.6).join(" ") })]
-    : svg("rect", { x: "1", y: "1", width: "12", height: "12", rx: "3", class: on ? "full" : "hollow" })));
+    ? [svg("rect", { x: "1", y: "1", width: "12", height: "12", rx: "3", class: "swatch-frame" }), svg("line", { x1: "1", y1: "7", x2: "13", y2: "7", class: "swatch-dash", "stroke-dasharray": dash.map((n) => n * 0.6).join(" ") })]
+    : svg("rect", { x: "1", y: "1", width: "12", height: "12", rx: "3", class: on ? "swatch-fill" : "swatch-frame" })));
   return button;
 }
 
@@ -199,12 +199,14 @@ export function fillCard(cell, columns, entry) {
     if (differs(cell, "")) cell.textContent = "";
     return;
   }
-  const parts = columns.filter((column) => !["name", "state", "tags"].includes(column.kind)).flatMap((column) => {
+  // The narrower the card, the less of it is seen: results first.
+  const ordered = [...columns.filter((column) => column.name.startsWith("summary.")), ...columns.filter((column) => !column.name.startsWith("summary."))];
+  const parts = ordered.filter((column) => !["name", "state", "tags"].includes(column.kind)).flatMap((column) => {
     const text = cellText(column, runs.peek().columns.get(column.name)?.[entry.row] ?? null);
     return text ? [column.kind === "moment" || column.kind === "duration" ? text : `${column.label} ${text}`] : [];
   });
   const state = String(valueOf(entry.ref, "state") ?? "");
-  const text = [state, ...parts].join(" · ");
+  const text = [...(state === "finished" ? [] : [state]), ...parts].join(" · ");
   if (!differs(cell, `card|${text}`)) return;
   cell.title = moment(valueOf(entry.ref, "start_time"));
   cell.textContent = text;

@@ -19,15 +19,15 @@ import { view } from "../core/state.js";
 
 /** @type {Record<string, {label: string, kind: Column["kind"], width: number}>} */
 const FIELDS = {
-  name: { label: "Run", kind: "name", width: 190 }, id: { label: "ID", kind: "value", width: 96 }, project: { label: "Project", kind: "value", width: 96 },
+  name: { label: "Run", kind: "name", width: 176 }, id: { label: "ID", kind: "value", width: 96 }, project: { label: "Project", kind: "value", width: 96 },
   group: { label: "Group", kind: "value", width: 96 }, job_type: { label: "Job type", kind: "value", width: 90 }, tags: { label: "Tags", kind: "tags", width: 150 },
-  notes: { label: "Notes", kind: "value", width: 200 }, state: { label: "State", kind: "state", width: 86 }, step: { label: "Step", kind: "count", width: 78 },
+  notes: { label: "Notes", kind: "value", width: 200 }, state: { label: "State", kind: "state", width: 82 }, step: { label: "Step", kind: "count", width: 78 },
   start_time: { label: "Started", kind: "moment", width: 92 }, end_time: { label: "Ended", kind: "moment", width: 92 },
   duration: { label: "Duration", kind: "duration", width: 78 }, points: { label: "Points", kind: "count", width: 78 }, color: { label: "Colour", kind: "value", width: 80 },
   reason: { label: "Reason", kind: "value", width: 180 },
 };
-const NUMBER_WIDTH = 84;
-const TEXT_WIDTH = 104;
+const NUMBER_WIDTH = 76;
+const TEXT_WIDTH = 92;
 /** More for the deltas to the baseline. */
 const DELTA_WIDTH = 64;
 export const NARROWEST = 48;
@@ -138,6 +138,6 @@ export async function suggestColumns() {
   const summaries = infos.filter((one) => one.kind === "summary" && one.numeric);
   const goals = summaries.filter((one) => one.goal);
   const metrics = [...goals, ...summaries.filter((one) => !one.goal)].slice(0, 3).map((one) => one.name);
-  const next = ["name", "state", ...differing.value.slice(0, 3), ...metrics, "start_time", "duration", "tags"];
+  const next = ["name", "state", ...metrics.slice(0, 2), ...differing.value.slice(0, 4), ...metrics.slice(2), "start_time", "duration", "tags"];
   if (next.join() !== standardColumns.peek().join()) standardColumns.value = next;
 }

@@ -1,0 +1,34 @@
+/**
+ * Bars under the header: the server is gone, the catalog is being built.
+ */
+import { connection } from "../core/api.js";
+import { h, replace } from "../core/dom.js";
+import { clock, whole } from "../core/format.js";
+import { retry } from "../core/polling.js";
+import { meta, runs } from "../core/runs.js";
+
+/** @param {HTMLElement} node */
+export function mountBars(node) {
+  const show = () => {
+    const { ok, since, last } = connection.value;
+    const indexing = meta.value?.indexing;
+    const parts = [];
+    if (!ok) {
+      const what = runs.value.loaded ? "showing what was loaded" : "nothing has been loaded";
+      parts.push(h("div", { class: "bar gone", role: "alert" }, h("span", { class: "grow" }, `The server stopped answering at ${clock(last || since)}; ${what}.`),
+        h("button", { type: "button", on: { click: retry } }, "Try now")));
+    } else if (indexing && runs.value.loaded && runs.value.refs.length) {
+      parts.push(h("div", { class: "bar", role: "status" }, h("span", null, `Reading the runs for the first time: ${whole(indexing.done)} of ${whole(indexing.total)}`),
+        h("progress", { max: String(indexing.total), value: indexing.done, "aria-label": "Runs read" })));
+    }
+    const key = parts.map((one) => one.textContent).join();
+    if (key === node.dataset.key) return;
+    node.dataset.key = key;
+    node.hidden = parts.length === 0;
+    replace(node, parts);
+  };
+  connection.subscribe(show);
+  meta.subscribe(show);
+  runs.subscribe(show);
+  show();
+}
