@@ -38,6 +38,25 @@ export class Grid {
     this.mounted = new Set();
     /** @type {IntersectionObserver[]} */
     this.observers = [];
+    this.columns = 1;
+    /** @type {Section[]} */
+    this.shown = [];
+    this.sizes = new ResizeObserver(() => this.layOut());
+    this.sizes.observe(this.element);
+  }
+
+  /**
+   * Give each section as many columns as it has panels, so that small sections stand side by side, in their order. Called when the width or the size of panels changes.
+   */
+  layOut() {
+    const style = getComputedStyle(this.element);
+    const width = parseFloat(style.getPropertyValue("--panel-width")) || 264, gap = parseFloat(style.columnGap) || 8;
+    this.columns = columnsFor(this.element.clientWidth, width, gap);
+    this.element.style.setProperty("--columns", String(this.columns));
+    for (const section of this.shown) {
+      const span = section.folded ? this.columns : Math.min(this.columns, section.keys.length);
+      this.sections.get(section.id)?.element.style.setProperty("--span", String(span));
+    }
   }
 
   /**
@@ -75,6 +94,7 @@ export class Grid {
    * @param {Section[]} sections
    */
   show(sections) {
+    this.shown = sections;
     const present = new Set();
     const nodes = sections.map((section) => {
       const parts = this.sectionParts(section.id);
@@ -94,6 +114,7 @@ export class Grid {
     const ids = new Set(sections.map((section) => section.id));
     for (const id of this.sections.keys()) if (!ids.has(id)) this.sections.delete(id);
     arrangeChildren(this.element, nodes);
+    this.layOut();
   }
 
   /** @param {string} id */
@@ -141,9 +162,21 @@ export class Grid {
   }
 
   close() {
+    this.sizes.disconnect();
     for (const observer of this.observers) observer.disconnect();
     for (const [id, panel] of [...this.panels]) this.remove(id, panel);
   }
+}
+
+/**
+ * Number of columns of panels.
+ * @param {number} width of the grid, in CSS pixels
+ * @param {number} least smallest width of a panel
+ * @param {number} gap
+ * @returns {number}
+ */
+export function columnsFor(width, least, gap) {
+  return Math.max(1, Math.floor((width + gap) / (least + gap)));
 }
 
 /**

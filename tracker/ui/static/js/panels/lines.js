@@ -2,6 +2,8 @@
  * Lines of a panel: what the loader brought, as the chart takes it. Runs of a group become one line with a band.
  */
 
+import { groupLine } from "../chart/aggregate.js";
+
 /**
  * @typedef {import("../core/api.js").Series} Series
  * @typedef {import("../chart/series.js").Line} Line
@@ -13,6 +15,8 @@
  * @property {(ref: string) => string} nameOf
  * @property {string} band "minmax", "std", "sem", "ci95" or "none"
  * @property {boolean} logX
+ * @property {number} smooth
+ * @property {string} smoothKind
  */
 
 /**
@@ -34,7 +38,7 @@ export function makeLines(series, context) {
     const members = group.runs.filter((run) => byRun.has(run));
     if (!members.length) continue;
     if (group.runs.length === 1) lines.push(...runLines(members[0], /** @type {Series[]} */ (byRun.get(members[0])), context));
-    else for (const run of members) lines.push(...runLines(run, /** @type {Series[]} */ (byRun.get(run)), context));
+    else lines.push(folded(group, members.map((run) => /** @type {Series[]} */ (byRun.get(run))), context));
   }
   return lines;
 }
@@ -55,6 +59,30 @@ function runLines(run, series, { colorOf, nameOf }) {
   return series.map((one, i) => ({
     id: `${run}\n${one.writer}`, run, label: `${name} · ${one.label ?? `writer ${i + 1}`}`, color: css, dash: WRITER_DASHES[i % WRITER_DASHES.length], series: one,
   }));
+}
+
+/** Maximum number of intervals of a group's line. */
+const MOST_INTERVALS = 4000;
+
+/**
+ * One line for a group of runs.
+ * @param {Group} group
+ * @param {Series[][]} runs
+ * @param {LineContext} context
+ * @returns {Line}
+ */
+function folded(group, runs, { colorOf, band, logX, smooth, smoothKind }) {
+  const { css, dash } = colorOf(group.runs[0]);
+  let low = Infinity, high = -Infinity, count = 1;
+  for (const { x0, x1 } of runs.flat()) {
+    if (!x0.length) continue;
+    low = Math.min(low, logX ? x0.find((x) => x > 0) ?? Infinity : x0[0]);
+    high = Math.max(high, x1[x1.length - 1]);
+    count = Math.max(count, x0.length);
+  }
+  const grid = { low, high, count: Math.min(count, MOST_INTERVALS), logX };
+  const line = { id: group.id, run: group.runs[0], label: group.label, color: css, dash };
+  return groupLine(line, runs, { grid, band: /** @type {any} */ (band), smooth, smoothKind: /** @type {any} */ (smoothKind) });
 }
 
 /**

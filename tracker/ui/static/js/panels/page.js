@@ -92,7 +92,7 @@ export class ChartsPage {
       configFields: () => this.fields, foldsSeeds: () => this.seedsFolded, span: () => (this.range ? this.range[1] - this.range[0] : 1000),
       manyWriters: () => true,
     });
-    this.notice = h("div", { class: "panels-notice", role: "status" });
+    this.notice = h("div", { class: "panels-notice", role: "status", hidden: true });
     this.scroll = h("div", { class: "panels-scroll" }, this.notice, this.grid.element);
     this.element = h("div", { class: "panels-page" }, this.toolbar.element, this.scroll);
     replace(node, this.element);
@@ -145,11 +145,16 @@ export class ChartsPage {
     }
     this.metrics.select(this.drawn);
     this.updateGroups();
-    const lines = JSON.stringify([this.groups, this.drawn.map((ref) => [colorOf(ref), runAt(ref)?.name]), view.value.band === "minmax" || view.value.band]);
+    const folded = this.groups.some((group) => group.runs.length > 1) && ["smooth", "smoothKind", "logX", "band"].map((name) => /** @type {any} */ (view.value)[name]);
+    const lines = JSON.stringify([this.groups, this.drawn.map((ref) => [colorOf(ref), runAt(ref)?.name]), folded]);
     const options = JSON.stringify([["x", "logX", "logY", "logPanels", "smooth", "smoothKind", "band", "outliers", "zoom", "yZoom", "linked", "writers", "pins"].map((name) => /** @type {any} */ (view.value)[name]), [...this.ownZooms]]);
     const zoomed = this.shownOptions !== "" && options !== this.shownOptions;
     this.loader.setFrame(frameOf(view.value), zoomed ? ZOOM_DELAY : 0);
-    this.element.dataset.size = view.value.size;
+    if (this.element.dataset.size !== view.value.size) {
+      this.element.dataset.size = view.value.size;
+      this.grid.layOut();
+      this.resized();
+    }
     this.updateSections();
     const redraw = lines !== this.shownLines, restyle = options !== this.shownOptions;
     this.shownLines = lines;
@@ -251,7 +256,8 @@ export class ChartsPage {
   }
 
   lineContext() {
-    return { groups: this.groups, colorOf, nameOf: (/** @type {string} */ ref) => runAt(ref)?.name ?? ref, band: view.peek().band, logX: view.peek().logX };
+    const { band, logX, smooth, smoothKind } = view.peek();
+    return { groups: this.groups, colorOf, nameOf: (/** @type {string} */ ref) => runAt(ref)?.name ?? ref, band, logX, smooth, smoothKind };
   }
 
   /** @param {string} key */

@@ -19,6 +19,8 @@ import { action, choice, segmented, smoothing, toggle } from "./controls.js";
  * @property {() => boolean} manyWriters whether a selected run has several writers
  */
 
+/** Space between controls, in CSS pixels. */
+const GAP = 8;
 /** Maximum number of metrics offered as an x axis besides step metrics. */
 const X_METRICS = 200;
 
@@ -27,7 +29,7 @@ export class Toolbar {
   constructor(context) {
     this.context = context;
     this.search = h("input", {
-      class: "panels-search", type: "search", placeholder: "Search metrics", "aria-label": "Search metrics", autocomplete: "off", spellcheck: "false",
+      class: "panels-search", type: "search", placeholder: "Search metrics (m)", "aria-label": "Search metrics", autocomplete: "off", spellcheck: "false",
       title: "Words in any order, -word to leave out, /regular expression/", on: {
         input: () => change({ search: this.search.value }, { undo: false }),
         keydown: (/** @type {KeyboardEvent} */ event) => {
@@ -72,7 +74,7 @@ export class Toolbar {
       choice({ label: "x", title: "x axis (x)", value: () => view.value.x, set: (x) => change({ x, zoom: null }), options: () => this.xOptions() }),
       this.smooth,
       toggle({ label: "log y", title: "Logarithmic y axis (y)", value: () => view.value.logY, toggle: () => change({ logY: !view.value.logY, logPanels: [] }) }),
-      choice({ label: "Group", title: "Group runs into one line with a band (g)", options: () => this.groupOptions(),
+      choice({ label: "Group", title: "Draw runs as one line with a band (g). Auto: runs that differ only in their seed", options: () => this.groupOptions(),
         value: () => groupValue(view.value), set: (value) => change(value === "seeds" ? { group: [], seeds: true } : value === "none" ? { group: [], seeds: false } : { group: value.split("\n") }) }),
       choice({ label: "Band", title: "Band around a line", options: () => BANDS, value: () => view.value.band, set: (band) => change({ band }) }),
       segmented({ label: "Panel size", title: "Size of panels", options: [{ value: "s", label: "Small" }, { value: "m", label: "Medium" }, { value: "l", label: "Large" }],
@@ -96,7 +98,7 @@ export class Toolbar {
   groupOptions() {
     const seeds = this.context.foldsSeeds();
     return [
-      { value: "seeds", label: seeds ? "Seeds" : "Seeds (none to fold)" }, { value: "none", label: "Off" },
+      { value: "seeds", label: seeds ? "Seeds" : "Auto" }, { value: "none", label: "Off" },
       ...this.context.configFields().map((field) => ({ value: field, label: field.replace(/^config\./, ""), group: "By config" })),
     ];
   }
@@ -136,19 +138,23 @@ export class Toolbar {
     const key = `${width} ${this.controls.map((control) => control.element.textContent).join()}`;
     if (key === this.fitted) return;
     this.fitted = key;
-    this.row.replaceChildren(...this.controls.map((control) => control.element));
+    const all = this.controls.map((control) => control.element);
+    this.row.replaceChildren(...all);
     this.more.hidden = true;
-    if (this.row.scrollWidth <= this.row.clientWidth) {
+    let room = this.row.clientWidth;
+    if (this.row.scrollWidth <= room) {
       this.menu.replaceChildren();
       return;
     }
     this.more.hidden = false;
-    let shown = this.controls.length;
-    while (shown > 0 && this.row.scrollWidth > this.row.clientWidth) {
-      shown -= 1;
-      this.controls[shown].element.remove();
-    }
-    this.menu.replaceChildren(...this.controls.slice(shown).map((control) => control.element));
+    room = this.row.clientWidth;
+    const widths = all.map((element) => element.offsetWidth + GAP);
+    const inMenu = all.filter((_, i) => {
+      const fits = widths[i] <= room + GAP;
+      if (fits) room -= widths[i];
+      return !fits;
+    });
+    this.menu.replaceChildren(...inMenu);
   }
 
   openMenu() {
