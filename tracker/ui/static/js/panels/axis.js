@@ -111,6 +111,9 @@ export function bucketCount(width) {
   return Math.max(32, Math.min(4000, Math.floor(width / 16) * 16));
 }
 
+/** Number of points from which a panel says that none is left out: people doubt it only where there are many. */
+const MANY = 10_000;
+
 /**
  * What a panel says about its points.
  * @param {number} points
@@ -121,5 +124,5 @@ export function describePoints(points, raw) {
   if (points === 0) return "";
   const total = points.toLocaleString("en-US");
   if (points === 1) return "1 point";
-  return raw ? `${total} points` : `${total} points, all of them in this picture`;
+  return raw || points < MANY ? `${total} points` : `${total} points, all of them in this picture`;
 }

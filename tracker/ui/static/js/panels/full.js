@@ -4,7 +4,7 @@ import { h, replace } from "../core/dom.js";
 import { exact, number } from "../core/format.js";
 import { typing } from "../core/keys.js";
 import { change, redo, undo, view } from "../core/state.js";
-import { bucketCount, describePoints, labelOfX, nextX } from "./axis.js";
+import { bucketCount, describePoints, describeSmoothing, labelOfX, nextX } from "./axis.js";
 import { openDownloads } from "./downloads.js";
 import { icon } from "./icons.js";
 import { countPoints, makeLines, valueAt } from "./lines.js";
@@ -127,7 +127,10 @@ export class FullScreen {
     this.chart.setOptions(chartOptions(view.peek(), this.key, this.page.ownZooms.get(this.key)));
     this.chart.setData(this.lines);
     const { points, raw, nan } = countPoints(answer.series);
-    this.foot.textContent = [describePoints(points, raw), nan ? `${exact(nan)} NaN` : ""].filter(Boolean).join(" · ");
+    const { x, smooth, smoothKind } = view.peek();
+    this.foot.textContent = [
+      describePoints(points, raw), nan ? `${exact(nan)} ${raw ? "NaN" : "not finite"}` : "", `x: ${labelOfX(x).toLowerCase()}`, smooth > 0 ? `smoothing: ${describeSmoothing(smooth, smoothKind, x)}` : "",
+    ].filter(Boolean).join(" · ");
     this.showLegend();
     if (this.asTable) this.showTable();
   }

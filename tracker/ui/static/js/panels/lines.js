@@ -12,7 +12,7 @@ import { groupLine } from "../chart/aggregate.js";
  * @typedef {object} LineContext
  * @property {Group[]} groups
  * @property {(ref: string) => {css: string, dash: number[]}} colorOf
- * @property {(ref: string) => string} nameOf
+ * @property {boolean} apart whether writers of a run are lines of their own
  * @property {string} band "minmax", "std", "sem", "ci95" or "none"
  * @property {boolean} logX
  * @property {number} smooth
@@ -37,7 +37,7 @@ export function makeLines(series, context) {
   for (const group of context.groups) {
     const members = group.runs.filter((run) => byRun.has(run));
     if (!members.length) continue;
-    if (group.runs.length === 1) lines.push(...runLines(members[0], /** @type {Series[]} */ (byRun.get(members[0])), context));
+    if (group.runs.length === 1) lines.push(...runLines(group, members[0], /** @type {Series[]} */ (byRun.get(members[0])), context));
     else lines.push(folded(group, members.map((run) => /** @type {Series[]} */ (byRun.get(run))), context));
   }
   return lines;
@@ -47,17 +47,22 @@ export function makeLines(series, context) {
 const WRITER_DASHES = [[], [6, 3], [2, 2], [8, 3, 2, 3]];
 
 /**
+ * Lines of a run: one, or one for each writer where they are shown apart.
+ * @param {Group} group
  * @param {string} run
  * @param {Series[]} series
  * @param {LineContext} context
  * @returns {Line[]}
  */
-function runLines(run, series, { colorOf, nameOf }) {
-  const { css, dash } = colorOf(run);
-  const name = nameOf(run);
-  if (series.length === 1) return [{ id: run, run, label: name, color: css, dash, series: series[0] }];
+function runLines(group, run, series, context) {
+  const { css, dash } = context.colorOf(run);
+  if (series.length === 1) return [{ id: run, run, label: group.label, color: css, dash, series: series[0] }];
+  if (!context.apart) {
+    const { members, runs, ...line } = folded(group, [series], { ...context, band: context.band === "none" ? "none" : "minmax" });
+    return [line];
+  }
   return series.map((one, i) => ({
-    id: `${run}\n${one.writer}`, run, label: `${name} · ${one.label ?? `writer ${i + 1}`}`, color: css, dash: WRITER_DASHES[i % WRITER_DASHES.length], series: one,
+    id: `${run}\n${one.writer}`, run, label: `${group.label} · ${one.label ?? `writer ${i + 1}`}`, color: css, dash: WRITER_DASHES[i % WRITER_DASHES.length], series: one,
   }));
 }
 

@@ -145,9 +145,10 @@ export class ChartsPage {
     }
     this.metrics.select(this.drawn);
     this.updateGroups();
-    const folded = this.groups.some((group) => group.runs.length > 1) && ["smooth", "smoothKind", "logX", "band"].map((name) => /** @type {any} */ (view.value)[name]);
+    const folded = ["smooth", "smoothKind", "logX", "band"].map((name) => /** @type {any} */ (view.value)[name]);
+    // Lines of a group are made again where these differ; others are only drawn again, which the options say.
     const lines = JSON.stringify([this.groups, this.drawn.map((ref) => [colorOf(ref), runAt(ref)?.name]), folded]);
-    const options = JSON.stringify([["x", "logX", "logY", "logPanels", "smooth", "smoothKind", "band", "outliers", "zoom", "yZoom", "linked", "writers", "pins"].map((name) => /** @type {any} */ (view.value)[name]), [...this.ownZooms]]);
+    const options = JSON.stringify([["logX", "logY", "logPanels", "smooth", "smoothKind", "band", "outliers", "zoom", "yZoom", "linked", "writers", "pins"].map((name) => /** @type {any} */ (view.value)[name]), [...this.ownZooms]]);
     const zoomed = this.shownOptions !== "" && options !== this.shownOptions;
     this.loader.setFrame(frameOf(view.value), zoomed ? ZOOM_DELAY : 0);
     if (this.element.dataset.size !== view.value.size) {
@@ -256,8 +257,8 @@ export class ChartsPage {
   }
 
   lineContext() {
-    const { band, logX, smooth, smoothKind } = view.peek();
-    return { groups: this.groups, colorOf, nameOf: (/** @type {string} */ ref) => runAt(ref)?.name ?? ref, band, logX, smooth, smoothKind };
+    const { band, logX, smooth, smoothKind, writers } = view.peek();
+    return { groups: this.groups, colorOf, apart: writers === "apart", band, logX, smooth, smoothKind };
   }
 
   /** @param {string} key */

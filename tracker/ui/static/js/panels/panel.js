@@ -161,9 +161,8 @@ export class Panel {
    * @param {ReturnType<typeof countPoints>} counted
    */
   describe(answer, counted) {
-    const left = describePoints(counted.points, counted.raw);
-    const missing = this.context.runCount() - new Set(answer.series.map((one) => one.run)).size - answer.pending;
-    const runs = this.context.runCount() > 1 && missing > 0 ? `${this.context.runCount() - missing - answer.pending} of ${plural(this.context.runCount(), "run")}` : "";
+    const total = this.context.runCount(), present = new Set(answer.series.map((one) => one.run)).size + answer.pending;
+    const left = [describePoints(counted.points, counted.raw), total > 1 && present < total ? `${present} of ${plural(total, "run")}` : ""].filter(Boolean).join(" · ");
     const marks = [];
     if (!counted.finite) marks.push(counted.infinite ? "only NaN and infinite values" : "only NaN");
     else if (counted.nan || counted.infinite) {
@@ -173,7 +172,7 @@ export class Panel {
     if (answer.errors.length) marks.push(`${plural(answer.errors.length, "run")} could not be read`);
     else if (answer.failure) marks.push("could not be updated");
     this.foot.replaceChildren(
-      h("span", { class: "panel-points", title: [left, runs].filter(Boolean).join(" · ") }, [left, runs].filter(Boolean).join(" · ")),
+      h("span", { class: "panel-points", title: left }, left),
       ...(marks.length ? [h("span", { class: "panel-marks", title: answer.errors.map((error) => error.message).concat(answer.failure || []).join("\n") || marks.join(" · ") }, marks.join(" · "))] : []),
     );
   }
