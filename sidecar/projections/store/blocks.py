@@ -134,15 +134,23 @@ def decode_floats(data: bytes, count: int) -> array[float]:
     return _from_bytes("d", data)
 
 
-def encode_values(values: Values) -> tuple[str, bytes]:
-    """Return the type of a column, and its values as bytes."""
+def typed(values: Values) -> Values:
+    """Return values as an array of float64 or int64 if it holds them all equal and with the same type."""
     if isinstance(values, array):
-        return ("d", encode_floats(values)) if values.typecode == "d" else ("i", encode_ints(values))
+        return values
     types = set(map(type, values))
     if types == _FLOATS:
-        return "d", encode_floats(values)
+        return array("d", values)
     if types == _INTS and min(values) >= _MIN and max(values) <= _MAX:
-        return "i", encode_ints(values)
+        return array("q", values)
+    return values
+
+
+def encode_values(values: Values) -> tuple[str, bytes]:
+    """Return the type of a column, and its values as bytes."""
+    values = typed(values)
+    if isinstance(values, array):
+        return ("d", encode_floats(values)) if values.typecode == "d" else ("i", encode_ints(values))
     return "m", pack(list(values))
 
 

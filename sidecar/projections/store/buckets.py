@@ -10,20 +10,20 @@ from __future__ import annotations
 
 import math
 from array import array
-from bisect import bisect_left, bisect_right
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
-from operator import add, lt, mul
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
 from sidecar.projections.store.blocks import Block, ascending
+from sidecar.projections.store.pieces import Figures, Line, grouped, of_values
+from sidecar.projections.store.pyramid import last_of_each, numbers_of
 
 DEFAULT_COUNT = 400
 """Number of buckets if not given: about as many as a panel of a dashboard has pixels."""
 
-NAN = math.nan
-_NUMBERS = {float, int}
+SMALLEST = 5e-324
+"""The smallest positive number."""
 
 
 class Buckets(NamedTuple):
@@ -107,114 +107,64 @@ def checked_grid(low: float | None, high: float | None, count: int, log_x: bool)
     return Grid(None if low is None else float(low), None if high is None else float(high), count, log_x)
 
 
-_Floats: TypeAlias = "array[float]"
-_Columns: TypeAlias = "tuple[_Floats, _Floats, _Floats, _Floats, _Floats, _Floats, array[int], array[int]]"
-
-
-class Pieces:
-    """Groups of neighbouring points of a series, as columns; a piece of one point is that point.
-
-    Attributes:
-        x_first, x_last, low, high, mean, last, n, bad: as those of `Buckets`.
-    """
-
-    __slots__ = ("bad", "high", "last", "low", "mean", "n", "x_first", "x_last")
-
-    def __init__(self) -> None:
-        self.x_first: array[float] = array("d")
-        self.x_last: array[float] = array("d")
-        self.low: array[float] = array("d")
-        self.high: array[float] = array("d")
-        self.mean: array[float] = array("d")
-        self.last: array[float] = array("d")
-        self.n: array[int] = array("q")
-        self.bad: array[int] = array("q")
-
-    def add_points(self, xs: Sequence[float], values: Sequence[float]) -> None:
-        """Add points, each as a piece."""
-        self.x_first.extend(xs)
-        self.x_last.extend(xs)
-        self.last.extend(values)
-        count = len(values)
-        if math.isfinite(sum(values)):
-            for column in (self.low, self.high, self.mean):
-                column.extend(values)
-            self.n.extend([1] * count)
-            self.bad.extend([0] * count)
-            return
-        finite = [value if math.isfinite(value) else NAN for value in values]
-        for column in (self.low, self.high, self.mean):
-            column.extend(finite)
-        self.n.extend([1 if value == value else 0 for value in finite])
-        self.bad.extend([0 if value == value else 1 for value in finite])
-
-    def columns(self) -> _Columns:
-        """Return all columns, in the order of `Buckets`."""
-        return self.x_first, self.x_last, self.low, self.high, self.mean, self.last, self.n, self.bad
-
-    def sorted(self, by: Sequence[float]) -> Pieces:
-        """Return the pieces ordered by `by`, a value for each."""
-        order = sorted(range(len(by)), key=by.__getitem__)
-        result = Pieces()
-        pairs: Iterable[tuple[array[Any], array[Any]]] = zip(result.columns(), self.columns(), strict=True)
-        for column, source in pairs:
-            column.extend([source[i] for i in order])
-        return result
-
-    def add_piece(self, pieces: Pieces, start: int, end: int) -> None:
-        """Add the pieces from `start` to before `end` of others, which ascend in x, as one piece."""
-        self.x_first.append(min(pieces.x_first[start:end]))
-        self.x_last.append(max(pieces.x_last[start:end]))
-        self.last.append(pieces.last[end - 1])
-        counts, bad = pieces.n[start:end], sum(pieces.bad[start:end])
-        total = sum(counts)
-        self.n.append(total)
-        self.bad.append(bad)
-        lows, highs, means = pieces.low[start:end], pieces.high[start:end], pieces.mean[start:end]
-        if bad:
-            chosen = [i for i, count in enumerate(counts) if count]
-            lows, highs, means = (array("d", [part[i] for i in chosen]) for part in (lows, highs, means))
-            counts = array("q", [counts[i] for i in chosen])
-        self.low.append(min(lows, default=NAN))
-        self.high.append(max(highs, default=NAN))
-        self.mean.append(_mean(means, counts, total))
-
-
-def _mean(means: Sequence[float], counts: Sequence[int], total: int) -> float:
-    if not total:
-        return NAN
-    mean: float = sum(map(mul, means, counts)) / total
-    if math.isfinite(mean):
-        return mean
-    return math.fsum(mean * (count / total) for mean, count in zip(means, counts, strict=True))  # the sum overflowed
-
-
-def bucketed(key: str, writer: str, label: str | None, pieces: Pieces, total: int, grid: Grid) -> Buckets:
+def bucketed(key: str, writer: str, label: str | None, line: Line, total: int, grid: Grid) -> Buckets:
     """Return a series in buckets; a piece belongs to the interval of its middle.
 
     Args:
         key, writer, label, total: as in `Buckets`.
-        pieces: those inside the grid's range, in any order; of each x that occurs several times, in order of arrival.
+        line: the pieces inside the grid's range, by step; points if there are no more of them than buckets.
     """
-    middles: Sequence[float] = pieces.x_first
-    if pieces.x_first != pieces.x_last:
-        middles = [first + (last - first) / 2 for first, last in zip(pieces.x_first, pieces.x_last, strict=True)]
+    middles: Sequence[float] = line.x_first
+    if not line.whole:
+        middles = [first + (last - first) / 2 for first, last in zip(line.x_first, line.x_last, strict=True)]
     if not ascending(middles):
-        pieces = pieces.sorted(middles)
-        middles = sorted(middles)
-    size = len(middles)
-    if sum(map(add, pieces.n, pieces.bad)) <= grid.count:
-        return Buckets(key, writer, label, *pieces.columns(), total, True)
-    result = Pieces()
-    start = 0
-    for edge in grid.edges(min(pieces.x_first), max(pieces.x_last)):
-        end = bisect_left(middles, edge, start)
-        if end > start:
-            result.add_piece(pieces, start, end)
-            start = end
-    if start < size:
-        result.add_piece(pieces, start, size)
-    return Buckets(key, writer, label, *result.columns(), total, False)
+        line, middles = line.ordered(middles), sorted(middles)
+    if line.whole and len(middles) <= grid.count:
+        figures = Figures(line.low, line.high, line.mean, line.last, line.n, line.bad)
+        return _buckets(key, writer, label, line.x_first, line.x_last, figures, total, raw=True)
+    x_first, x_last = line.x_first, line.x_last
+    cuts = _cuts(middles, grid.edges(min(x_first), max(x_last)))
+    if line.whole:
+        figures = of_values(line.last, cuts)
+    else:
+        figures = grouped(Figures(line.low, line.high, line.mean, line.last, line.n, line.bad), cuts)
+    firsts = [x_first[a] for a, _ in cuts] if ascending(x_first) else [min(x_first[a:b]) for a, b in cuts]
+    lasts = [x_last[b - 1] for _, b in cuts] if ascending(x_last) else [max(x_last[a:b]) for a, b in cuts]
+    return _buckets(key, writer, label, firsts, lasts, figures, total, raw=False)
+
+
+def _cuts(middles: Sequence[float], edges: Sequence[float]) -> list[tuple[int, int]]:
+    """Return start and end of the pieces in each interval that has any."""
+    ends = [*(bisect_left(middles, edge) for edge in edges), len(middles)]
+    return [(start, end) for start, end in zip([0, *ends], ends, strict=False) if start < end]
+
+
+def _buckets(
+    key: str,
+    writer: str,
+    label: str | None,
+    x_first: Sequence[float],
+    x_last: Sequence[float],
+    figures: Figures,
+    total: int,
+    *,
+    raw: bool,
+) -> Buckets:
+    return Buckets(
+        key,
+        writer,
+        label,
+        array("d", x_first),
+        array("d", x_last),
+        array("d", figures.low),
+        array("d", figures.high),
+        array("d", figures.mean),
+        array("d", figures.last),
+        array("q", figures.n),
+        array("q", figures.bad),
+        total,
+        raw,
+    )
 
 
 class Points:
@@ -230,35 +180,21 @@ class Points:
 
     def add(self, block: Block, rows: Sequence[int] | None, values: Sequence[Any]) -> None:
         """Add a column of a block; blocks come in order of arrival."""
-        if not isinstance(values, array):
-            chosen = [i for i, value in enumerate(values) if type(value) in _NUMBERS]
-            if len(chosen) < len(values):
-                values = [values[i] for i in chosen]
-                rows = chosen if rows is None else [rows[i] for i in chosen]
-        as_they_are = isinstance(values, array) and values.typecode == "d"
-        self.values.extend(values if as_they_are else map(_float, values))
+        rows, values = numbers_of(rows, values)
+        self.values.extend(values)
         self.steps.extend(block.steps if rows is None else [block.steps[row] for row in rows])
         self.times.extend(block.times if rows is None else [block.times[row] for row in rows])
 
     def unique(self) -> Points:
         """Return the points in the order of steps, of each step the one that arrived last."""
-        steps = self.steps
-        if all(map(lt, steps, islice(steps, 1, None))):
+        order = last_of_each(self.steps)
+        if order is None:
             return self
-        last = {step: i for i, step in enumerate(steps)}
-        order = [last[step] for step in sorted(last)]
         result = Points(self.label)
-        result.steps.extend([steps[i] for i in order])
+        result.steps.extend([self.steps[i] for i in order])
         result.times.extend([self.times[i] for i in order])
         result.values.extend([self.values[i] for i in order])
         return result
-
-
-def _float(value: float) -> float:
-    try:
-        return float(value)
-    except OverflowError:
-        return math.inf if value > 0 else -math.inf
 
 
 def keys_to_read(keys: Iterable[str], x: str) -> list[str]:
@@ -292,8 +228,8 @@ def buckets(
             if points is None or not points.values:
                 continue
             at = _positions(x, writer, series, unique)
-            pieces = points_in(points.unique(), x, grid, start_time or 0.0, at)
-            yield bucketed(key, writer, points.label, pieces, len(points.values), grid)
+            line = _points_in(points.unique(), x, grid, start_time or 0.0, at)
+            yield bucketed(key, writer, points.label, line, len(points.values), grid)
 
 
 def _positions(
@@ -307,7 +243,7 @@ def _positions(
     return dict(zip(points.steps, points.values, strict=True))
 
 
-def points_in(points: Points, x: str, grid: Grid, start_time: float, at: Mapping[int, float]) -> Pieces:
+def _points_in(points: Points, x: str, grid: Grid, start_time: float, at: Mapping[int, float]) -> Line:
     """Return the points inside the grid's range, sorted by x.
 
     Args:
@@ -318,6 +254,7 @@ def points_in(points: Points, x: str, grid: Grid, start_time: float, at: Mapping
         at: step -> x, if x is a metric.
     """
     values: Sequence[float] = points.values
+    steps: Sequence[int] = points.steps
     xs: Sequence[float]
     if x == "step":
         xs = array("d", points.steps)
@@ -326,19 +263,19 @@ def points_in(points: Points, x: str, grid: Grid, start_time: float, at: Mapping
     elif x == "relative":
         xs = array("d", [time - start_time for time in points.times])
     else:
-        chosen = [i for i, step in enumerate(points.steps) if math.isfinite(at.get(step, NAN))]
+        chosen = [i for i, step in enumerate(points.steps) if math.isfinite(at.get(step, math.nan))]
         xs, values = [at[points.steps[i]] for i in chosen], [values[i] for i in chosen]
-    if not ascending(xs):
-        order = sorted(range(len(xs)), key=xs.__getitem__)
-        xs, values = [xs[i] for i in order], [values[i] for i in order]
-    start = 0 if grid.low is None else bisect_left(xs, grid.low)
-    if grid.log:
-        start = max(start, bisect_right(xs, 0.0))
-    end = len(xs) if grid.high is None else bisect_right(xs, grid.high)
-    pieces = Pieces()
-    if start < end:
-        pieces.add_points(xs[start:end], values[start:end])
-    return pieces
+        steps = [steps[i] for i in chosen]
+    if grid.low is not None or grid.high is not None or grid.log:
+        low = -math.inf if grid.low is None else grid.low
+        high = math.inf if grid.high is None else grid.high
+        if grid.log:
+            low = max(low, SMALLEST)
+        inside = [i for i, x in enumerate(xs) if low <= x <= high]
+        xs, values, steps = [xs[i] for i in inside], [values[i] for i in inside], [steps[i] for i in inside]
+    line = Line()
+    line.add_points(steps, xs, values)
+    return line
 
 
-__all__ = ["DEFAULT_COUNT", "Buckets", "Grid", "buckets", "checked_grid", "keys_to_read"]
+__all__ = ["DEFAULT_COUNT", "SMALLEST", "Buckets", "Grid", "bucketed", "buckets", "checked_grid", "keys_to_read"]

@@ -24,6 +24,9 @@ SIDE_FILES = ("-wal", "-shm", "-journal")
 FORMAT = 1
 """Version of the tables; increased when an old reader could not read them any more."""
 
+PAGE_BYTES = 1024
+"""Size of a page of a new store, in bytes: a store has some twenty pages even if the run is tiny."""
+
 BUSY_SECONDS = 5.0
 """Timeout for a lock held by another connection, in seconds; such locks are held for milliseconds."""
 
@@ -156,6 +159,7 @@ def open_to_write(path: Path) -> Database:
         connection = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
     database = Database(path, connection)
     try:
+        database.run(f"PRAGMA page_size = {PAGE_BYTES}")  # only effective for a new file
         database.run("PRAGMA auto_vacuum = INCREMENTAL")  # only effective for a new file, before anything else
         database.run("PRAGMA journal_mode = WAL")
         database.run("PRAGMA synchronous = NORMAL")

@@ -23,8 +23,10 @@ from sidecar.projections.store.blocks import (
     evenly,
     slice_column,
 )
-from sidecar.projections.store.buckets import DEFAULT_COUNT, Buckets, buckets, checked_grid, keys_to_read
+from sidecar.projections.store.buckets import DEFAULT_COUNT, Buckets, Grid, buckets, checked_grid, keys_to_read
+from sidecar.projections.store.cache import BucketCache
 from sidecar.projections.store.database import BUSY_SECONDS, Database, StoreDamagedError, open_to_read
+from sidecar.projections.store.series import SeriesReader, series_buckets
 from sidecar.protocol.codec import unpack
 from sidecar.protocol.errors import RecordError
 from sidecar.protocol.limits import MAX_STEP, MIN_STEP
@@ -100,6 +102,7 @@ class StoreReader:
         count: int = DEFAULT_COUNT,
         *,
         log_x: bool = False,
+        cache: BucketCache | None = None,
     ) -> Iterator[Buckets]:
         """Yield the buckets of each key and writer; see `buckets`.
 
@@ -109,14 +112,23 @@ class StoreReader:
             low, high: the range of x, both ends included; None for the series' own.
             count: maximum number of buckets.
             log_x: whether buckets have equal ratios of x instead of equal widths.
+            cache: of what was read before, for a process that reads often.
 
         Raises:
             ValueError: an invalid range or count.
         """
         grid = checked_grid(low, high, count, log_x)
-        wanted = list(dict.fromkeys(keys))
-        start_time = self.state()["start_time"] if x == "relative" else None
-        return buckets(self.columns(keys_to_read(wanted, x)), wanted, x, grid, start_time)
+        return self._buckets(list(dict.fromkeys(keys)), x, grid, cache)
+
+    def _buckets(self, keys: list[str], x: str, grid: Grid, cache: BucketCache | None) -> Iterator[Buckets]:
+        if x not in ("step", "time", "relative"):
+            yield from buckets(self.columns(keys_to_read(keys, x)), keys, x, grid, None)
+            return
+        with open_to_read(self.path, self._busy_seconds) as database, _damage(self.path):
+            for key in keys:
+                with database.transaction():
+                    found = list(_series(database, key, x, grid, cache))
+                yield from found
 
     def close(self) -> None:
         """Do nothing: no file is open between calls. It lets a reader be used in a ``with`` statement."""
@@ -126,6 +138,28 @@ class StoreReader:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _series(database: Database, key: str, x: str, grid: Grid, cache: BucketCache | None) -> Iterator[Buckets]:
+    """Yield the buckets of one key over steps or times, in a transaction."""
+    ids = database.run("SELECT id FROM key WHERE name = ?", (key,))
+    if not ids:
+        return
+    store = str(read_meta(database, "id"))
+    version = read_meta(database, "commits")
+    state = read_state(database)
+    origin = float(state["start_time"] or 0.0) if x == "relative" else 0.0
+    for writer, client in database.run("SELECT id, client FROM writer ORDER BY id"):
+        place = (store, version, key, writer, x, grid)
+        found = cache.get(place) if cache is not None else None
+        if found is None:
+            series = SeriesReader(database, ids[0][0], writer, x, origin, cache, store)
+            label = state["writers"].get(client, {}).get("name")
+            found = series_buckets(series, key, client, label, grid)
+            if cache is not None:
+                cache.put(place, found, 64 * len(found.n))
+        if found.total:
+            yield found
 
 
 class _Iteration:

@@ -28,8 +28,10 @@ from sidecar.projections.store.blocks import (
     encode_ints,
     join_columns,
     slice_column,
+    typed,
 )
 from sidecar.projections.store.database import StoreDamagedError, delete, open_to_write
+from sidecar.projections.store.pyramid import PyramidWriter, ensure_pyramid
 from sidecar.protocol.codec import pack, unpack
 from sidecar.protocol.errors import RecordError
 from sidecar.protocol.records import Record
@@ -37,6 +39,9 @@ from sidecar.protocol.records import Record
 MAX_PENDING_ROWS = 8_192
 MAX_PENDING_BYTES = 1 * 1024 * 1024
 """Maximum part of the log held in memory, where it takes 3 to 4 times the space; beyond it, `add` commits first."""
+
+MAX_TAIL_BLOCKS = 64
+"""Maximum number of blocks that are joined to a full one; older stores may have more small blocks in a row."""
 
 _Group = tuple[list[int], list[tuple[Any, ...]]]
 _Part = tuple[Values, Values, dict[str, Column]]
@@ -52,16 +57,14 @@ class _Buffer:
         self.times: list[float] = []
         self.groups: dict[tuple[str, ...], _Group] = {}
 
-    def parts(self) -> list[_Part]:
-        """Return the rows in pieces of at most `BLOCK_ROWS`."""
+    def parts(self, room: int) -> list[_Part]:
+        """Return the rows in pieces: at most `room` in the first, then at most `BLOCK_ROWS`."""
         columns = self._columns()
+        count = len(self.steps)
+        starts = [0, *range(room, count, BLOCK_ROWS)]
         return [
-            (
-                array("q", self.steps[start : start + BLOCK_ROWS]),
-                array("d", self.times[start : start + BLOCK_ROWS]),
-                _cut(columns, start, start + BLOCK_ROWS),
-            )
-            for start in range(0, len(self.steps), BLOCK_ROWS)
+            (array("q", self.steps[start:end]), array("d", self.times[start:end]), _cut(columns, start, end))
+            for start, end in zip(starts, [*starts[1:], count], strict=True)
         ]
 
     def _columns(self) -> dict[str, Column]:
@@ -79,7 +82,7 @@ def _column(rows: list[int], values: list[Any], total: int) -> Column:
     if not ascending(rows):  # it was logged together with various other keys
         order = sorted(range(len(rows)), key=rows.__getitem__)
         rows, values = [rows[i] for i in order], [values[i] for i in order]
-    return (None if len(rows) == total else rows), values
+    return (None if len(rows) == total else rows), typed(values)
 
 
 def _cut(columns: Mapping[str, Column], start: int, end: int) -> dict[str, Column]:
@@ -88,7 +91,13 @@ def _cut(columns: Mapping[str, Column], start: int, end: int) -> dict[str, Colum
 
 
 class _Stored:
-    """What the file holds of one writer: the writer's number there, its row count, its last blocks as (id, rows)."""
+    """What the file holds of one writer.
+
+    Attributes:
+        number: the writer's id.
+        rows: number of its rows.
+        tail: (id, rows) of its last blocks, which the next rows are joined with; together less than `BLOCK_ROWS`.
+    """
 
     __slots__ = ("number", "rows", "tail")
 
@@ -96,6 +105,11 @@ class _Stored:
         self.number = number
         self.rows = rows
         self.tail = tail
+
+    @property
+    def room(self) -> int:
+        """Number of rows that make a full block of the tail."""
+        return BLOCK_ROWS - sum(size for _, size in self.tail)
 
 
 class StoreWriter:
@@ -112,11 +126,13 @@ class StoreWriter:
     def __init__(self, path: str | PathLike[str]) -> None:
         self.path = Path(path)
         self._database = open_to_write(self.path)
+        self._pyramid = PyramidWriter(self._database)
         self._buffers: dict[str, _Buffer] = {}
         self._pending_rows = 0
         self._keys: dict[str, int] = {}
         self._stored: dict[str, _Stored] = {}
         try:
+            ensure_pyramid(self._database)
             self._load()
         except BaseException:
             self._database.close()
@@ -212,7 +228,7 @@ class StoreWriter:
             with self._database.transaction(write=True):
                 for client, buffer in self._buffers.items():
                     stored = self._stored_of(client)
-                    for part in buffer.parts():
+                    for part in buffer.parts(stored.room):
                         self._append(stored, part)
                     self._database.run("UPDATE writer SET rows = ? WHERE id = ?", (stored.rows, stored.number))
                 self._database.run("UPDATE meta SET value = value + 1 WHERE name = 'commits'")
@@ -234,19 +250,29 @@ class StoreWriter:
             database = self._database
             database.run("INSERT OR IGNORE INTO writer (client, rows) VALUES (?, 0)", (client,))
             number, rows = database.run("SELECT id, rows FROM writer WHERE client = ?", (client,))[0]
-            last = database.run("SELECT id, rows FROM block WHERE writer = ? ORDER BY first DESC LIMIT 32", (number,))
-            stored = self._stored[client] = _Stored(number, rows, last[::-1])
+            tail: list[tuple[int, int]] = []
+            open_rows = 0
+            for block, size in database.run(
+                "SELECT id, rows FROM block WHERE writer = ? ORDER BY first DESC LIMIT ?", (number, MAX_TAIL_BLOCKS)
+            ):
+                open_rows += size
+                if open_rows >= BLOCK_ROWS:
+                    break
+                tail.insert(0, (block, size))
+            stored = self._stored[client] = _Stored(number, rows, tail)
         return stored
 
     def _append(self, stored: _Stored, part: _Part) -> None:
         """Add a block, joined with the blocks before it that are not larger, as a binary counter carries.
 
-        A row is rewritten about 13 times at most, and a slow run does not end up as thousands of small blocks.
+        A row is rewritten about 14 times at most, and a slow run does not end up as thousands of small blocks. Blocks
+        that are full together are joined whatever their sizes; the part has no more rows than that.
         """
         steps, times, columns = part
         count = len(steps)
+        full = count == stored.room
         joined: list[int] = []
-        while stored.tail and stored.tail[-1][1] <= count and stored.tail[-1][1] + count <= BLOCK_ROWS:
+        while stored.tail and (full or stored.tail[-1][1] <= count):
             block, size = stored.tail.pop()
             joined.append(block)
             count += size
@@ -255,10 +281,13 @@ class StoreWriter:
             columns = join_columns([(len(one[0]), one[2]) for one in [*before, part]])
             steps = concatenate([one[0] for one in [*before, part]])
             times = concatenate([one[1] for one in [*before, part]])
-        block = self._insert(stored, len(part[0]) + stored.rows - count, steps, times, columns)
+        first = len(part[0]) + stored.rows - count
+        block = self._insert(stored, first, steps, times, columns)
         stored.rows += len(part[0])
-        stored.tail.append((block, count))
-        del stored.tail[:-32]
+        if count < BLOCK_ROWS:
+            stored.tail.append((block, count))
+        else:
+            self._pyramid.add(stored.number, first, steps, times, columns, self._keys)
 
     def _take(self, block: int) -> _Part:
         """Remove a block from the file, and return its content."""

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
+import sqlite3
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from sidecar.projections.store import pyramid, writer
 from sidecar.projections.store.buckets import Buckets, checked_grid
+from sidecar.projections.store.cache import BucketCache
 from sidecar.projections.store.reader import StoreReader
 from sidecar.projections.store.writer import StoreWriter
 from sidecar.protocol.records import Record
+
+CACHE = BucketCache()
+"""Shared by all examples, as a server does."""
 
 
 class Point(NamedTuple):
@@ -27,11 +34,11 @@ class Point(NamedTuple):
 
 def write(path: Path, batches: Sequence[Sequence[Point]]) -> StoreReader:
     """Return the reader of a store to which these points were added, with a commit per batch."""
-    with StoreWriter(path) as writer:
+    with StoreWriter(path) as store:
         for batch in batches:
             records = [Record("log", "r", p.client, 1, p.time, {"step": p.step, "data": p.data}) for p in batch]
-            writer.add(records, writer.checkpoint + len(batch))
-            writer.commit()
+            store.add(records, store.checkpoint + len(batch))
+            store.commit()
     return StoreReader(path)
 
 
@@ -121,6 +128,79 @@ def test_buckets_are_those_of_the_points(
         numbers = [p for p in points if p.client == one.writer and type(p.data.get(one.key)) in (int, float)]
         assert one.total == len(numbers)
         check(one, plain_points(points, one.key, one.writer, x), low, high, count)
+
+
+@pytest.fixture
+def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Blocks and pieces of a few rows, so that small stores have pyramids of all levels."""
+    monkeypatch.setattr(writer, "BLOCK_ROWS", 8)
+    for name, value in (("PIECE_VALUES", 2), ("FAN_OUT", 2), ("ROW_PIECES", 4), ("MIN_VALUES", 3)):
+        monkeypatch.setattr(pyramid, name, value)
+
+
+PARTS = st.lists(
+    st.tuples(
+        st.integers(1, 60),  # rows
+        st.sampled_from([0, 0, 0, -5, -30, 7]),  # how far the steps jump before them
+        st.sampled_from([1, 1, 1, 2, 0, -1]),  # from step to step
+        st.sampled_from([1.0, 1.0, 0.0, 2.5]),  # from time to time
+        st.sampled_from("aab"),  # the writer
+        st.sampled_from([("y",), ("y", "z"), ("z",), ("y", "z", "w")]),
+        st.randoms(use_true_random=False),
+        st.booleans(),  # NaN, infinities and text among the values
+    ),
+    min_size=1,
+    max_size=8,
+)
+
+
+def points_of(parts: Any) -> list[Point]:
+    points: list[Point] = []
+    step, time = 0, 0.0
+    for rows, jump, stride, seconds, client, keys, random, odd in parts:
+        step += jump
+        for _ in range(rows):
+            values: list[Any] = [random.gauss(0, 1) for _ in keys]
+            if odd and random.random() < 0.3:
+                values[0] = random.choice([math.nan, math.inf, -math.inf, "text", True, 7, 2**63])
+            points.append(Point(client, step, time, dict(zip(keys, values, strict=True))))
+            step, time = step + stride, time + seconds
+    return points
+
+
+@pytest.mark.usefixtures("tiny")
+@given(
+    PARTS,
+    st.integers(5, 50),
+    st.sampled_from(["step", "time", "relative"]),
+    st.tuples(st.none() | st.integers(-20, 200), st.none() | st.integers(201, 400)),
+    st.sampled_from([1, 3, 10, 40]),
+    st.booleans(),
+)
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_pyramids_change_nothing(
+    parts: Any, batch: int, x: str, ends: tuple[int | None, int | None], count: int, log_x: bool
+) -> None:
+    points = points_of(parts)
+    low, high = ends
+    with tempfile.TemporaryDirectory() as directory:
+        path = Path(directory) / "s.db"
+        reader = write(path, [points[at : at + batch] for at in range(0, len(points), batch)])
+        found = list(reader.buckets(["y", "z", "w"], x, low, high, count, log_x=log_x, cache=CACHE))
+        again = list(reader.buckets(["y", "z", "w"], x, low, high, count, log_x=log_x, cache=CACHE))
+        with contextlib.closing(sqlite3.connect(path)) as connection, connection:
+            connection.execute("DROP TABLE pyramid")
+        plain = list(reader.buckets(["y", "z", "w"], x, low, high, count, log_x=log_x))
+    assert repr(found) == repr(again)
+    assert [(one.key, one.writer, one.label, one.total, one.raw) for one in found] == [
+        (one.key, one.writer, one.label, one.total, one.raw) for one in plain
+    ]
+    floor = max(low or 5e-324, 5e-324) if log_x else low
+    for one in found:
+        pairs = plain_points(points, one.key, one.writer, x)
+        if log_x:
+            pairs = [pair for pair in pairs if pair[0] > 0]
+        check(one, pairs, floor, high, count)
 
 
 def test_intervals_have_equal_widths_or_ratios(tmp_path: Path) -> None:
