@@ -40,7 +40,7 @@ export function ticksFor(kind, log, low, high, most) {
  * @returns {Ticks}
  */
 export function numberTicks(low, high, most, whole = false) {
-  const step = Math.max(roundStep(low, high, most), whole ? 1 : 0);
+  const step = Math.max(roundStep(low, high, most), whole && high - low >= 1 ? 1 : 0);
   const values = multiples(low, high, step);
   const largest = Math.max(Math.abs(low), Math.abs(high));
   // Where all labels would share more than five leading digits, the common part is said once.
@@ -96,7 +96,7 @@ export function roundStep(low, high, most) {
 function multiples(low, high, step) {
   const values = [];
   // As much as the value's own rounding, besides that of the division.
-  const slack = step * 1e-9 + Math.max(Math.abs(low), Math.abs(high)) * 4.5e-16;
+  const slack = Math.min(step, high / 2 - low / 2) * 1e-9 + Math.max(Math.abs(low), Math.abs(high)) * 4.5e-16;
   const first = Math.ceil((low - slack) / step);
   for (let k = 0; k < 100; k++) {
     const value = (first + k) * step;
