@@ -14,6 +14,7 @@ import { drawOver } from "./over.js";
 import { DEFAULTS, makePicture, STRIP } from "./picture.js";
 import { ordered, panRange, zoomRange } from "./scale.js";
 import { describe, rowsOf } from "./describe.js";
+import { lowerBound, traceOf } from "./series.js";
 import { theme } from "./theme.js";
 import { hideValues, showValues } from "./values.js";
 import { rowOf } from "./rows.js";
@@ -34,6 +35,8 @@ import { markText, placeText, xText } from "./words.js";
 const MOST_ROWS = 8;
 /** Distance within which a line is raised, in CSS pixels. */
 const REACH = 48;
+/** Buckets on each side of a mark that a click on it zooms to. */
+const MARK_CONTEXT = 4;
 
 export class Chart {
   /**
@@ -304,9 +307,10 @@ export class Chart {
     if (py > plot.bottom - 1) {
       const mark = marksAt(picture.marks, px)[0];
       if (!mark) return;
-      const span = Math.max((mark.x1 - mark.x0) * 3, (x.high - x.low) / 20);
-      const middle = mark.x0 / 2 + mark.x1 / 2;
-      this.zoom([middle - span / 2, middle + span / 2], "x", true);
+      const { x0, x1, count } = traceOf(mark.line.series);
+      const first = Math.max(0, lowerBound(x1, mark.x0) - MARK_CONTEXT);
+      const last = Math.min(count - 1, lowerBound(x0, mark.x1) + MARK_CONTEXT);
+      this.zoom([x0[first], x1[last]], "x", true);
       return;
     }
     const found = nearestShape(picture.shapes, px, py);

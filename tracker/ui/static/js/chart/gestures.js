@@ -16,6 +16,8 @@
 
 /** Pixels a pointer may move in a click. */
 const SLOP = 4;
+/** A click is one if no second follows within this time, in milliseconds. */
+const DOUBLE = 220;
 /** After this many milliseconds without a turn of the wheel a zoom is done. */
 const WHEEL_DONE = 160;
 
@@ -35,6 +37,7 @@ export function listen(element, events) {
   let moved = false;
   let panned = false;
   let wheelTimer = 0;
+  let clickTimer = 0;
   const stop = new AbortController();
   const options = { signal: stop.signal };
 
@@ -91,7 +94,10 @@ export function listen(element, events) {
     mode = pointers.size ? mode : "none";
     if (was === "select") {
       if (moved) events.select(start, [x, y], vertical, true);
-      else events.click(x, y);
+      else {
+        window.clearTimeout(clickTimer);
+        clickTimer = window.setTimeout(() => events.click(x, y), DOUBLE);
+      }
     } else if (was === "pan" && moved) events.pan(0, 0, true);
     else if (was === "pinch") events.pan(0, 0, true);
     else if (was === "touch") events.hover(x, y);
@@ -113,7 +119,10 @@ export function listen(element, events) {
   element.addEventListener("contextmenu", (event) => {
     if (panned) event.preventDefault();
   }, options);
-  element.addEventListener("dblclick", () => events.reset(), options);
+  element.addEventListener("dblclick", () => {
+    window.clearTimeout(clickTimer);
+    events.reset();
+  }, options);
 
   element.addEventListener("wheel", (event) => {
     const zooms = event.ctrlKey || event.metaKey || event.altKey;
@@ -173,6 +182,7 @@ export function listen(element, events) {
 
   return () => {
     window.clearTimeout(wheelTimer);
+    window.clearTimeout(clickTimer);
     stop.abort();
   };
 }

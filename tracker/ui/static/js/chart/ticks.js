@@ -97,10 +97,10 @@ function multiples(low, high, step) {
   const values = [];
   // As much as the value's own rounding, besides that of the division.
   const slack = Math.min(step, high / 2 - low / 2) * 1e-9 + Math.max(Math.abs(low), Math.abs(high)) * 4.5e-16;
-  const first = Math.ceil((low - slack) / step);
+  const first = Math.ceil(low / step - slack / step);
   for (let k = 0; k < 100; k++) {
     const value = (first + k) * step;
-    if (!Number.isFinite(value) || !(value <= high + slack)) break;
+    if (!Number.isFinite(value) || !(value - slack <= high)) break;
     values.push(value === 0 ? 0 : value);
   }
   return values;
