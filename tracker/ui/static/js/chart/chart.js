@@ -9,16 +9,16 @@ import { pictureCsv } from "./csv.js";
 import { exportPng, exportSvg } from "./export.js";
 import { listen } from "./gestures.js";
 import { marksAt } from "./strip.js";
-import { nearestShape, readingAt, readingsAt } from "./nearest.js";
+import { nearestShape, readingAt } from "./nearest.js";
 import { drawOver } from "./over.js";
-import { DEFAULTS, makePicture, STRIP } from "./picture.js";
+import { DEFAULTS, makePicture } from "./picture.js";
 import { ordered, panRange, zoomRange } from "./scale.js";
 import { describe, rowsOf } from "./describe.js";
 import { lowerBound, traceOf } from "./series.js";
 import { theme } from "./theme.js";
 import { hideValues, showValues } from "./values.js";
-import { rowOf } from "./rows.js";
-import { markText, placeText, xText } from "./words.js";
+import { pointAt, REACH } from "./pointing.js";
+import { xText } from "./words.js";
 
 /**
  * @typedef {import("./series.js").Line} Line
@@ -31,10 +31,6 @@ import { markText, placeText, xText } from "./words.js";
  * @property {(run: string, x: number) => void} [onPick] A click on a line.
  */
 
-/** Maximum number of values in the list at the cursor. */
-const MOST_ROWS = 8;
-/** Distance within which a line is raised, in CSS pixels. */
-const REACH = 48;
 /** Buckets on each side of a mark that a click on it zooms to. */
 const MARK_CONTEXT = 4;
 
@@ -201,69 +197,19 @@ export class Chart {
   }
 
   /**
-   * What the pointer is at: reported to the owner and listed beside it.
+   * Reports what the pointer is at to the owner, and lists the values beside it.
    * @param {import("./picture.js").Picture} picture
    * @param {[number, number]} pointer
-   * @returns {{run: string | null, cursor: number | null}}
    */
-  point(picture, [px, py]) {
-    const { plot, shapes, options } = picture;
-    const inside = px >= plot.left - 4 && px <= plot.right + 4;
-    if (!inside || !shapes.length || picture.empty) {
-      this.listMarks(picture, px, py);
-      this.report(null, null);
-      return { run: null, cursor: null };
-    }
-    if (py > plot.bottom && this.listMarks(picture, px, py)) {
-      const x = picture.x.invert(px);
-      this.report(null, x);
-      return { run: null, cursor: x };
-    }
-    const found = nearestShape(shapes, px, Math.min(py, plot.bottom));
-    const shape = found && found.distance <= REACH ? found.shape : null;
-    const reading = shape && readingAt(shape, px, REACH);
-    const cursor = reading ? reading.shape.trace.x[reading.index] : picture.x.invert(px);
-    const at = picture.x.at(cursor);
-    const { readings, hidden } = readingsAt(shapes, at, py, shape, MOST_ROWS);
-    const run = shape ? shape.line.run : null;
-    this.report(run, cursor);
-    if (!readings.length) {
-      hideValues(this);
-      return { run, cursor };
-    }
-    const main = readings.find((one) => one.shape === shape) ?? readings[0];
-    const { trace } = main.shape;
-    const head = placeText(options.xKind, options.xLabel, trace.x0[main.index], trace.x1[main.index]);
-    const rows = readings.map((one) => rowOf(one, one.shape === shape, options));
-    const foot = hidden ? `${hidden} more` : "";
-    const origin = this.board.root.getBoundingClientRect();
-    showValues(this, head, rows, foot, [origin.left + at, origin.top + py], (box) => covered(main.shape, box, origin));
-    return { run, cursor };
-  }
-
-  /**
-   * Lists the marks of the strip at a pixel.
-   * @param {import("./picture.js").Picture} picture
-   * @param {number} px
-   * @param {number} py
-   * @returns {boolean} False if there are none.
-   */
-  listMarks(picture, px, py) {
-    const { options, plot } = picture;
-    const inStrip = py > plot.bottom - 1 && py < plot.bottom + STRIP + 8;
-    const marks = inStrip ? marksAt(picture.marks, px) : [];
-    if (!marks.length) {
-      hideValues(this);
-      return false;
-    }
-    const rows = marks.slice(0, MOST_ROWS).map((mark) => ({
-      color: mark.line.color, dashed: Boolean(mark.line.dash?.length), label: mark.line.label,
-      value: markText(mark, options.xKind, options.xLabel), detail: "", nearest: false,
-    }));
-    const foot = marks.length > rows.length ? `${marks.length - rows.length} more` : "";
-    const origin = this.board.root.getBoundingClientRect();
-    showValues(this, "Click to zoom to it", rows, foot, [origin.left + px, origin.top + py], () => 0);
-    return true;
+  point(picture, pointer) {
+    const { run, x, list } = pointAt(picture, pointer);
+    this.report(run, x);
+    if (list) {
+      const origin = this.board.root.getBoundingClientRect();
+      const place = /** @type {[number, number]} */ ([origin.left + list.at[0], origin.top + list.at[1]]);
+      showValues(this, list.head, list.rows, list.foot, place, (box) => list.covered({ ...box, left: box.left - origin.left, top: box.top - origin.top }));
+    } else hideValues(this);
+    return { run, cursor: x };
   }
 
   /**
@@ -395,29 +341,4 @@ export class Chart {
     this.board.root.setAttribute("aria-description", `${shape.line.label}, ${xText(options.xKind, shape.trace.x[shape.first + i])}`);
     this.refreshOver();
   }
-}
-
-/**
- * How many of a line's pixels a box covers.
- * @param {import("./shape.js").Shape} shape
- * @param {import("./values.js").Box} box
- * @param {DOMRect} origin
- */
-function covered(shape, box, origin) {
-  const { xs, ys, count, needles } = shape;
-  const left = box.left - origin.left - 4;
-  const right = left + box.width + 8;
-  const top = box.top - origin.top - 4;
-  const bottom = top + box.height + 8;
-  let sum = 0;
-  for (let i = 0; i < count; i++) {
-    if (xs[i] < left) continue;
-    if (xs[i] > right) break;
-    if (ys[i] >= top && ys[i] <= bottom) sum++;
-    else if (i > 0 && ys[i - 1] < top !== ys[i] < top) sum++;
-  }
-  for (let i = 0; i < needles.count; i++) {
-    if (needles.xs[i] >= left && needles.xs[i] <= right && needles.tops[i] < bottom && needles.bottoms[i] > top) sum++;
-  }
-  return sum;
 }

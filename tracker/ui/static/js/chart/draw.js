@@ -2,6 +2,7 @@
  * Draws a picture on a surface: grid, bands, lines, needles, markers, strip, labels; and what lies over it: the cursor, the
  * raised run, the selection. Does not compute what is drawn.
  */
+import { drawGrid, drawLabels } from "./axes.js";
 import { MOST_BANDS, STRIP } from "./picture.js";
 import { label } from "./ticks.js";
 
@@ -26,7 +27,7 @@ const FEW = 3;
  */
 export function drawPicture(surface, picture, theme) {
   const { plot } = picture;
-  drawGrid(surface, picture, theme);
+  drawGrid(surface, picture, theme, STRIP);
   if (picture.empty) {
     surface.text(picture.empty, (plot.left + plot.right) / 2, (plot.top + plot.bottom) / 2, { color: theme.muted, align: "center", size: 12 });
   } else {
@@ -37,26 +38,8 @@ export function drawPicture(surface, picture, theme) {
     drawClipped(surface, picture, theme);
   }
   drawStrip(surface, picture, theme);
-  drawLabels(surface, picture, theme);
-}
-
-/**
- * @param {Surface} surface
- * @param {Picture} picture
- * @param {Theme} theme
- */
-function drawGrid(surface, picture, theme) {
-  const { plot, x, y, xTicks, yTicks } = picture;
-  const style = { color: theme.grid };
-  for (const value of yTicks.values) {
-    const at = y.at(value);
-    if (at >= plot.top - 1 && at <= plot.bottom + 1) surface.rule(plot.left, at, plot.right, at, style);
-  }
-  for (const value of xTicks.values) {
-    const at = x.at(value);
-    if (at >= plot.left - 1 && at <= plot.right + 1) surface.rule(at, plot.bottom, at, plot.bottom + STRIP + 3, { color: theme.line });
-  }
-  surface.rule(plot.left, plot.bottom, plot.right, plot.bottom, { color: theme.line });
+  drawLabels(surface, picture, theme, STRIP);
+  drawNotes(surface, picture, theme);
 }
 
 /**
@@ -170,29 +153,8 @@ function drawStrip(surface, picture, theme) {
  * @param {Picture} picture
  * @param {Theme} theme
  */
-function drawLabels(surface, picture, theme) {
-  const { plot, width, x, y, xTicks, yTicks, notes } = picture;
-  yTicks.values.forEach((value, i) => {
-    const at = y.at(value);
-    if (at < plot.top - 1 || at > plot.bottom + 1) return;
-    surface.text(yTicks.labels[i], plot.left - 6, Math.min(at, plot.bottom - 3), { color: theme.muted, align: "right" });
-  });
-  const base = plot.bottom + STRIP + 10;
-  let taken = 0;
-  if (xTicks.note) {
-    surface.text(xTicks.note, 2, base, { color: theme.muted });
-    taken = 2 + surface.measure(xTicks.note, 11) + 6;
-  }
-  xTicks.values.forEach((value, i) => {
-    const at = x.at(value);
-    if (at < plot.left - 1 || at > plot.right + 1) return;
-    const half = surface.measure(xTicks.labels[i], 11) / 2;
-    const middle = Math.min(Math.max(at, half + 1), width - half - 1);
-    if (middle - half < taken) return;
-    taken = middle + half + 8;
-    surface.text(xTicks.labels[i], middle, base, { color: theme.muted, align: "center" });
-  });
-  if (yTicks.note) surface.text(yTicks.note, Math.min(plot.left + 3, width - surface.measure(yTicks.note, 10) - 2), plot.top + 1, { color: theme.muted, size: 10, halo: theme.surface });
+function drawNotes(surface, picture, theme) {
+  const { plot, notes } = picture;
   const { top, left } = picture.corner;
   const shift = picture.clipped.some((mark) => mark.top === top) ? 13 : 0;
   notes.forEach((note, i) => {

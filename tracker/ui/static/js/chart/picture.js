@@ -2,13 +2,14 @@
  * A picture: everything that is drawn, computed from lines, options and a size, without drawing. Canvas, SVG, hover and
  * tests all use the same one. Pure.
  */
+import { layoutAxes } from "./axes.js";
 import { notPositive, xBounds, yBounds } from "./extent.js";
-import { createScale, usableRange } from "./scale.js";
+import { usableRange } from "./scale.js";
 import { traceOf } from "./series.js";
 import { shapeOf } from "./shape.js";
 import { smooth } from "./smooth.js";
 import { badCount, marksOf } from "./strip.js";
-import { label, ticksFor } from "./ticks.js";
+import { label } from "./ticks.js";
 
 /**
  * @typedef {import("./series.js").Line} Line
@@ -27,27 +28,14 @@ import { label, ticksFor } from "./ticks.js";
  * @property {"minmax" | "none"} band Band of lines that bring none of their own.
  * @property {boolean} outliers True: leave outliers out of the y range, and say so.
  *
- * @typedef {object} Rect
- * @property {number} left
- * @property {number} top
- * @property {number} right
- * @property {number} bottom
- *
  * @typedef {object} Clipped An outlier beyond the top or the bottom edge.
  * @property {number} pixel
  * @property {boolean} top
  * @property {number} value
  * @property {string} color
  *
- * @typedef {object} Picture
- * @property {number} width
- * @property {number} height
+ * @typedef {object} PictureParts
  * @property {Options} options
- * @property {Rect} plot
- * @property {import("./scale.js").Scale} x
- * @property {import("./scale.js").Scale} y
- * @property {import("./ticks.js").Ticks} xTicks
- * @property {import("./ticks.js").Ticks} yTicks
  * @property {import("./shape.js").Shape[]} shapes
  * @property {import("./strip.js").Mark[]} marks
  * @property {Clipped[]} clipped
@@ -55,6 +43,8 @@ import { label, ticksFor } from "./ticks.js";
  * @property {{top: boolean, left: boolean}} corner Where the notes hide least.
  * @property {string} empty Why there is nothing to see; empty if there is.
  * @property {boolean} bands Each line's minimum and maximum is drawn, not only needles.
+ *
+ * @typedef {import("./axes.js").Axes & PictureParts} Picture
  */
 
 /** @type {Options} */
@@ -67,10 +57,6 @@ export const DEFAULTS = {
 export const MOST_BANDS = 5;
 /** Height of the strip of marks, in CSS pixels. */
 export const STRIP = 6;
-const LABEL_SIZE = 11;
-const X_LABELS = 17;
-const RIGHT = 8;
-const MOST_Y_TICKS = 6;
 
 /** @type {WeakMap<Trace, {key: string, values: Float64Array}>} */
 const smoothedTraces = new WeakMap();
@@ -112,18 +98,11 @@ export function makePicture(lines, options, width, height, pixel, measure) {
     ? usableRange(options.yRange[0], options.yRange[1], kind)
     : usableRange(bounds.low, bounds.high, kind, options.logY ? 0.03 : 0.05);
 
-  const top = 8;
-  const bottom = Math.max(top + 20, height - X_LABELS - STRIP);
-  const most = Math.max(2, Math.min(MOST_Y_TICKS, Math.floor((bottom - top) / 26)));
-  const yTicks = ticksFor("number", options.logY, yLow, yHigh, most);
-  const widest = Math.max(0, ...yTicks.labels.map((text) => measure(text, LABEL_SIZE)));
-  const left = Math.min(Math.max(34, Math.ceil(widest) + 8), Math.max(34, width / 2));
-  const plot = { left, top, right: Math.max(left + 20, width - RIGHT), bottom };
-  const x = createScale(options.logX ? "log" : "linear", xLow, xHigh, plot.left, plot.right);
-  const y = createScale(kind, yLow, yHigh, plot.bottom, plot.top);
-  const mostX = Math.max(2, Math.floor((plot.right - plot.left) / (options.xKind === "number" ? 62 : 56)));
-  const xTicks = ticksFor(options.xKind, options.logX, xLow, xHigh, mostX);
-
+  const axes = layoutAxes(
+    { kind: options.xKind, log: options.logX, range: [xLow, xHigh] }, { kind: "number", log: options.logY, range: [yLow, yHigh] },
+    width, height, STRIP, measure,
+  );
+  const { plot, x, y, yTicks } = axes;
   const bands = options.band === "minmax" && lines.length <= MOST_BANDS;
   const shapes = lines.map((line, i) => shapeOf(line, traces[i], smoothedOf(line, options), x, y, pixel, bands || Boolean(line.band)));
   shapes.sort((a, b) => Number(a.line.raised ?? false) - Number(b.line.raised ?? false));
@@ -131,7 +110,7 @@ export function makePicture(lines, options, width, height, pixel, measure) {
   const { notes, empty } = explain(parts, traces, options, [xLow, xHigh], bounds, clipped);
   const corner = notes.length ? quietCorner(shapes, plot, Math.max(...notes.map((note) => measure(note, 10))), 14 * notes.length + 6) : { top: true, left: false };
   return {
-    width, height, options, plot, x, y, xTicks, yTicks: empty && bounds.low > bounds.high && !options.yRange ? { ...yTicks, values: [], labels: [] } : yTicks,
+    ...axes, options, yTicks: empty && bounds.low > bounds.high && !options.yRange ? { ...yTicks, values: [], labels: [] } : yTicks,
     shapes, marks: marksOf(shapes, x), clipped, notes, corner, empty,
     bands,
   };
@@ -157,7 +136,7 @@ function xRangeOf(traces, options) {
 /**
  * The corner of the plot in which a text covers the fewest points.
  * @param {import("./shape.js").Shape[]} shapes
- * @param {Rect} plot
+ * @param {import("./axes.js").Rect} plot
  * @param {number} width
  * @param {number} height
  * @returns {{top: boolean, left: boolean}}
