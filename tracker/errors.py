@@ -55,7 +55,25 @@ class UnknownMetricError(TrackerError, ValueError):
 
 
 class FilterError(TrackerError, ValueError):
-    """A filter or an order that cannot be answered: a field, an operator or a value that does not fit."""
+    """A filter or an order that cannot be answered: a field, an operator or a value that does not fit.
+
+    Attributes:
+        field: the field that it is about, as it was given; None if it is about none.
+    """
+
+    field: str | None = None
+
+
+class QueryError(FilterError):
+    """A query line that cannot be read or answered.
+
+    Attributes:
+        position: index of the character that it is about.
+    """
+
+    def __init__(self, message: str, position: int) -> None:
+        super().__init__(message)
+        self.position = position
 
 
 class RootNotFoundError(RunNotFoundError):

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from sidecar.protocol.limits import MIN_STEP, valid_name
 from tracker.cli.common import CommandError, Commands, UsageError, refuse_server, say, whole_number
-from tracker.cli.select import read_value
 from tracker.errors import AmbiguousRunError, RunNotFoundError
+from tracker.reading.query import read_value
 
 if TYPE_CHECKING:
     from tracker.reading.api import Api

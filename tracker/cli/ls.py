@@ -134,7 +134,8 @@ def _append(heads: list[Column], rows: list[list[str]], head: Column, cells: lis
 
 def _fields(runs: list[StoredRun], names: list[str]) -> list[list[str]]:
     """Return the cells of each field that ``--columns`` names."""
-    from tracker.reading.filters import MISSING, fetcher, resolve_field
+    from tracker.reading.conditions import MISSING
+    from tracker.reading.filters import fetcher, resolve_field
 
     try:
         fetchers = [fetcher(resolve_field(name, runs)) for name in names]

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from tracker.cli.common import CommandError, UsageError
+from tracker.errors import QueryError
 from tracker.reading.root import kept_elsewhere
 from tracker.terminal.text import some
 
@@ -15,14 +15,11 @@ if TYPE_CHECKING:
     from tracker.reading.api import Api, Runs, StoredRun
 
 WHERE_HELP = """\
-A condition is a field, one of = != < <= > >= ~ (a regular expression), and a value; quote it for the shell. Repeat
---where, or write "and", for several. Fields: id, name, project, group, job_type, tags, notes, state, step, start_time,
-end_time, exit_code, and any key of the config or the summary: lr, or config.lr where both have it. Times are dates
-(2026-05-01) or ages (7d: seven days ago)."""
-
-_CONDITION = re.compile(r"(.+?)\s*(<=|>=|!=|==|=|~|<|>)\s*(.*)", re.DOTALL)
-_OPERATORS = {"=": "$eq", "==": "$eq", "!=": "$ne", "<": "$lt", "<=": "$lte", ">": "$gt", ">=": "$gte", "~": "$regex"}
-_JOINED = re.compile(r"\s+(and|or|&&|\|\|)\s+(?=[\w.\-/]+\s*(?:<=|>=|!=|==|=|~|<|>))", re.IGNORECASE)
+A condition is a field, one of = != < <= > >= ~ (a regular expression), and a value; quote it for the shell. Several are
+joined by "and", "or", "not" and parentheses; --where may be repeated. Also: FIELD in [a, b], tags has baseline, FIELD
+exists; a word alone is looked for in id, name, tags, notes and group. Fields: id, name, project, group, job_type, tags,
+notes, state, step, start_time, end_time, duration, points, exit_code, and any key of the config or the summary: lr, or
+config.lr where both have it. Times are dates (2026-05-01) or ages (7d: seven days ago); a duration is 90s or 1h30m."""
 
 
 def add_selection(parser: argparse.ArgumentParser) -> None:
@@ -44,7 +41,7 @@ def selected(api: Api, args: argparse.Namespace, order: str | None = None) -> Ru
     Raises:
         UsageError: a condition or an order that is not valid.
     """
-    conditions = [condition for text in args.where for condition in read_conditions(text)]
+    conditions = [read_condition(text) for text in args.where]
     try:
         runs = api.runs(args.project, {"$and": conditions} if conditions else None, order)
         len(runs)  # compares the values, and so finds conditions that do not fit them
@@ -60,38 +57,17 @@ def nothing_selected(api: Api, args: argparse.Namespace) -> str:
     return f"no runs in {api.place}{kept_elsewhere(api.place)}"
 
 
-def read_value(text: str) -> Any:
-    """Read a number, true or false, else the text itself; ``"…"`` makes it a text."""
-    if text in ("true", "false"):
-        return text == "true"
-    if len(text) > 1 and text[0] == text[-1] == '"':
-        return text[1:-1]
-    for read in (int, float):
-        try:
-            return read(text)
-        except ValueError:
-            continue
-    return text
+def read_condition(text: str) -> dict[str, Any]:
+    """Read ``"summary.loss<0.1 and config.lr=0.1"`` as a filter of `Api.runs`."""
+    from tracker.reading.query import parse_query
 
-
-def read_conditions(text: str) -> list[dict[str, Any]]:
-    """Read ``"summary.loss<0.1 and config.lr=0.1"`` as filters of `Api.runs`, all of which must pass."""
-    parts = _JOINED.split(text.strip())
-    for word in parts[1::2]:
-        if word.lower() not in ("and", "&&"):
-            raise UsageError(f"a condition cannot contain {word!r}: {text!r}; conditions are joined by 'and' only")
-    return [_read_condition(part) for part in parts[::2]]
-
-
-def _read_condition(text: str) -> dict[str, Any]:
-    match = _CONDITION.fullmatch(text.strip())
-    if match is None:
+    if not text.strip():
         raise UsageError(f"{text!r} is not a condition; try state=finished or 'summary.loss<0.1'")
-    field, operator, value = match.groups()
-    from tracker.reading.filters import is_text_field
-
-    as_text = operator == "~" or (is_text_field(field) and not value.startswith('"'))
-    return {field: {_OPERATORS[operator]: value if as_text else read_value(value)}}
+    try:
+        return parse_query(text)
+    except QueryError as error:
+        at = f" (at character {error.position + 1} of {text!r})" if error.position else ""
+        raise UsageError(f"{error}{at}") from error
 
 
 def add_keys(parser: argparse.ArgumentParser) -> None:

@@ -6,15 +6,16 @@ that cannot be answered is an error, never an empty answer.
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import partial
-from typing import Any, TypeAlias
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple, TypeAlias
 
 from tracker.errors import FilterError
-from tracker.reading.operands import STATES, Moment, as_number, comparable, is_number, moment
+from tracker.reading.conditions import MISSING, ORDERINGS, TESTS, Compares, Matches, Test
+from tracker.reading.operands import STATES, as_number, is_number, length_of_time, moment
 
 FIELDS = (
     "id",
@@ -28,6 +29,8 @@ FIELDS = (
     "step",
     "start_time",
     "end_time",
+    "duration",
+    "points",
     "exit_code",
 )
 """Fields of a run that a filter or an order may name, besides ``config.<key>`` and ``summary.<key>``."""
@@ -38,13 +41,9 @@ TIME_FIELDS = frozenset({"start_time", "end_time"})
 SYNONYMS = {"display_name": "name", "displayName": "name", "jobType": "job_type", "created_at": "start_time"}
 """Names that Weights & Biases uses in filters for the same fields."""
 
-MISSING: Any = type("Missing", (), {"__repr__": lambda self: "MISSING"})()
-"""The value of a config or summary key that a run does not have. Equal to nothing but itself."""
-
 _MAPS = {"config": "config", "summary": "summary", "summary_metrics": "summary"}
 
 Fetch: TypeAlias = Callable[[Any], Any]
-Test: TypeAlias = Callable[[Any], bool]
 
 
 def lookup(tree: Mapping[str, Any], path: str) -> Any:
@@ -62,7 +61,8 @@ def lookup(tree: Mapping[str, Any], path: str) -> Any:
     return MISSING
 
 
-def _is_known(field: str) -> bool:
+def is_known(field: str) -> bool:
+    """Whether a name is that of a field, or begins as those of config and summary keys do."""
     head, _, path = field.partition(".")
     return bool(path and head in _MAPS) or SYNONYMS.get(field, field) in FIELDS
 
@@ -99,7 +99,7 @@ def resolve_field(field: str, runs: Iterable[Any]) -> str:
     """
     if not isinstance(field, str):
         raise FilterError(f"a field must be a string, not {field!r}")
-    if _is_known(field):
+    if is_known(field):
         return field
     runs = list(runs)
     places = [
@@ -122,100 +122,7 @@ def resolve_field(field: str, runs: Iterable[Any]) -> str:
     )
 
 
-# -- one condition ----------------------------------------------------------------------------------------------------
-
-
-def _equals(wanted: Any) -> Test:
-    if isinstance(wanted, Moment):
-        return lambda value: isinstance(value, int | float) and wanted.start <= value < wanted.end
-
-    def test(value: Any) -> bool:
-        if value is MISSING:
-            return wanted is None
-        if isinstance(value, list | tuple) and not isinstance(wanted, list | tuple):
-            return wanted in value
-        if isinstance(value, list | tuple):
-            return list(value) == list(wanted)
-        if isinstance(value, str) and is_number(wanted):
-            return bool(as_number(value) == wanted)  # "1.10" where 1.1 was asked for
-        return bool(value == wanted)
-
-    return test
-
-
-def _one_of(wanted: Any) -> Test:
-    tests = [_equals(one) for one in wanted]
-    return lambda value: any(test(value) for test in tests)
-
-
-class _Compares:
-    """A test with <, <=, > or >=, which notes when nothing could be compared."""
-
-    def __init__(self, compare: Callable[[Any, Any], bool], bound: Any) -> None:
-        self._compare = compare
-        self._bound = bound.start if isinstance(bound, Moment) else bound
-        self.compared = False
-        self.misfit: Any = MISSING
-
-    def __call__(self, value: Any) -> bool:
-        if value is MISSING or value is None:
-            return False
-        pair = comparable(value, self._bound)
-        if pair is None:
-            self.misfit = value
-            return False
-        self.compared = True
-        return self._compare(*pair)
-
-    def check(self, field: str) -> None:
-        """Raise `FilterError` if the field has values, and none of them could be compared."""
-        if self.misfit is not MISSING and not self.compared:
-            kind = "text" if isinstance(self.misfit, str) else "a " + type(self.misfit).__name__
-            if is_number(self.misfit):
-                kind = "a number"
-            raise FilterError(
-                f"{field} is {kind}, such as {self.misfit!r}, and cannot be compared with {self._bound!r}"
-            )
-
-
-def _matches(pattern: Any) -> Test:
-    try:
-        search = re.compile(pattern).search
-    except (re.error, TypeError) as error:
-        raise FilterError(f"$regex takes a regular expression, not {pattern!r}: {error}") from error
-
-    def test(value: Any) -> bool:
-        values = value if isinstance(value, list | tuple) else [value]
-        texts = (str(one) if isinstance(one, int | float) and not isinstance(one, bool) else one for one in values)
-        return any(isinstance(text, str) and search(text) is not None for text in texts)
-
-    return test
-
-
-def _not(make: Callable[[Any], Test]) -> Callable[[Any], Test]:
-    def make_opposite(wanted: Any) -> Test:
-        test = make(wanted)
-        return lambda value: not test(value)
-
-    return make_opposite
-
-
-_ORDERINGS: Mapping[str, Callable[[Any, Any], bool]] = {
-    "$lt": lambda value, bound: value < bound,
-    "$lte": lambda value, bound: value <= bound,
-    "$gt": lambda value, bound: value > bound,
-    "$gte": lambda value, bound: value >= bound,
-}
-
-_OPERATORS: Mapping[str, Callable[[Any], Test]] = {
-    "$eq": _equals,
-    "$ne": _not(_equals),
-    **{operator: partial(_Compares, compare) for operator, compare in _ORDERINGS.items()},
-    "$in": _one_of,
-    "$nin": _not(_one_of),
-    "$regex": _matches,
-}
-"""Operators on one field's value."""
+# -- filters -----------------------------------------------------------------------------------------------------------
 
 
 def _any(passed: Iterable[bool]) -> bool:
@@ -226,7 +133,10 @@ def _any(passed: Iterable[bool]) -> bool:
 _JUNCTIONS: Mapping[str, Callable[[Iterable[bool]], bool]] = {"$and": all, "$or": _any}
 """Operators on lists of filters."""
 
-OPERATORS = (*_OPERATORS, *_JUNCTIONS)
+OPERATORS = (*TESTS, *_JUNCTIONS, "$not", "$search")
+
+SEARCHED = ("id", "name", "tags", "notes", "group")
+"""Fields that ``$search`` looks in."""
 
 
 def _operand(field: str, operator: str, wanted: Any) -> Any:
@@ -235,7 +145,7 @@ def _operand(field: str, operator: str, wanted: Any) -> Any:
     Raises:
         FilterError: the field never has such a value.
     """
-    if operator == "$regex":
+    if operator in ("$regex", "$exists"):
         return wanted
     if operator in ("$in", "$nin"):
         if not isinstance(wanted, list | tuple | set | frozenset):
@@ -244,22 +154,48 @@ def _operand(field: str, operator: str, wanted: Any) -> Any:
     name = SYNONYMS.get(field, field)
     if name in TIME_FIELDS and wanted is not None:
         return moment(name, wanted)
-    if operator in _ORDERINGS and not (is_number(wanted) or isinstance(wanted, str)):
+    if name == "duration" and wanted is not None:
+        return length_of_time(name, wanted)
+    if operator in ORDERINGS and not (is_number(wanted) or isinstance(wanted, str)):
         raise FilterError(f"{operator} takes a number or a string, not {wanted!r}")
-    if operator in _ORDERINGS and isinstance(wanted, str) and re.search(r"\s(and|or|&&|\|\|)\s", wanted):
+    if operator in ORDERINGS and isinstance(wanted, str) and re.search(r"\s(and|or|&&|\|\|)\s", wanted):
         raise FilterError(f"{wanted!r} is not a number; give several conditions one by one")
-    if name == "state" and isinstance(wanted, str) and operator not in _ORDERINGS and wanted not in STATES:
+    if name == "state" and isinstance(wanted, str) and operator in ("$eq", "$ne") and wanted not in STATES:
         similar = difflib.get_close_matches(wanted, STATES, n=1)
         hint = f"; did you mean {similar[0]!r}?" if similar else ""
         raise FilterError(f"no state {wanted!r}; states are {', '.join(STATES)}{hint}")
     if name in TEXT_FIELDS and is_number(wanted):
         return str(wanted)
-    if name in ("step", "exit_code") and isinstance(wanted, str):
+    if name in ("step", "points", "exit_code") and isinstance(wanted, str):
         number = as_number(wanted)
         if number is None:
             raise FilterError(f"{name} is a number, not {wanted!r}")
         return number
     return wanted
+
+
+class _Comparison(NamedTuple):
+    """A comparison in use.
+
+    Attributes:
+        given: the field as it was given.
+        field: its full name.
+        test: the comparison.
+    """
+
+    given: str
+    field: str
+    test: Compares
+
+
+@contextlib.contextmanager
+def _naming(field: str) -> Iterator[None]:
+    """Note the field that an error is about."""
+    try:
+        yield
+    except FilterError as error:
+        error.field = field
+        raise
 
 
 class _Condition:
@@ -273,51 +209,97 @@ class _Condition:
             wanted = {"$eq": wanted}
         self._operands: list[tuple[str, Any]] = []
         for operator, operand in wanted.items():
-            if operator not in _OPERATORS:
+            if operator not in TESTS:
                 raise _unknown(operator)
-            self._operands.append((operator, _operand(field, operator, operand)))
-        self._tests()  # an operand that cannot be used is an error now
+            with _naming(field):
+                self._operands.append((operator, _operand(field, operator, operand)))
+        with _naming(field):
+            self._tests()  # an operand that cannot be used is an error now
 
     def _tests(self) -> list[Test]:
-        return [_OPERATORS[operator](operand) for operator, operand in self._operands]
+        return [TESTS[operator](operand) for operator, operand in self._operands]
 
-    def bind(self, runs: Sequence[Any], comparisons: list[tuple[str, _Compares]]) -> Test:
-        field = resolve_field(self._field, runs)
-        fetch, tests = fetcher(field), self._tests()
-        comparisons += [(field, test) for test in tests if isinstance(test, _Compares)]
+    def bind(self, runs: Sequence[Any], comparisons: list[_Comparison]) -> Test:
+        with _naming(self._field):
+            field = resolve_field(self._field, runs)
+            fetch, tests = fetcher(field), self._tests()
+            for test in tests:
+                if isinstance(test, Matches):
+                    test.prepare(map(fetch, runs))
+        comparisons += [_Comparison(self._field, field, test) for test in tests if isinstance(test, Compares)]
+        if len(tests) == 1:
+            (test,) = tests
+            return lambda run: test(fetch(run))
         return lambda run: all(test(fetch(run)) for test in tests)
 
 
 class _Junction:
     """Several filters, of which all or one must pass."""
 
-    def __init__(self, join: Callable[[Iterable[bool]], bool], parts: Sequence[_Condition | _Junction]) -> None:
+    def __init__(self, join: Callable[[Iterable[bool]], bool], parts: Sequence[_Part]) -> None:
         self._join = join
         self._parts = parts
 
-    def bind(self, runs: Sequence[Any], comparisons: list[tuple[str, _Compares]]) -> Test:
+    def bind(self, runs: Sequence[Any], comparisons: list[_Comparison]) -> Test:
         tests = [part.bind(runs, comparisons) for part in self._parts]
         return lambda run: self._join(test(run) for test in tests)
+
+
+class _Negation:
+    """A filter that must not pass."""
+
+    def __init__(self, part: _Part) -> None:
+        self._part = part
+
+    def bind(self, runs: Sequence[Any], comparisons: list[_Comparison]) -> Test:
+        test = self._part.bind(runs, comparisons)
+        return lambda run: not test(run)
+
+
+class _Search:
+    """A text that one of the fields `SEARCHED` must contain, in letters of any case."""
+
+    def __init__(self, wanted: Any) -> None:
+        if not isinstance(wanted, str):
+            raise FilterError(f"$search takes a text, not {wanted!r}")
+        self._wanted = wanted.casefold()
+
+    def bind(self, runs: Sequence[Any], comparisons: list[_Comparison]) -> Test:
+        del runs, comparisons
+        wanted = self._wanted
+
+        def test(run: Any) -> bool:
+            about = (run.id, run.name, *run.tags, run.notes, run.group)
+            return any(isinstance(text, str) and wanted in text.casefold() for text in about)
+
+        return test
+
+
+_Part: TypeAlias = _Condition | _Junction | _Negation | _Search
 
 
 def _unknown(operator: object) -> FilterError:
     return FilterError(f"unknown operator {operator!r} in a filter; operators are {', '.join(OPERATORS)}")
 
 
-def _parse(filters: Any) -> _Junction:
+def _parse(filters: Any) -> _Part:
     if not isinstance(filters, Mapping):
         raise FilterError(f"filters must be a map such as {{'state': 'finished'}}, not {filters!r}")
-    parts: list[_Condition | _Junction] = []
+    parts: list[_Part] = []
     for field, wanted in filters.items():
         if field in _JUNCTIONS:
             if not isinstance(wanted, list | tuple) or not wanted:
                 raise FilterError(f"{field} takes a list of filters, not {wanted!r}")
             parts.append(_Junction(_JUNCTIONS[field], [_parse(one) for one in wanted]))
+        elif field == "$not":
+            parts.append(_Negation(_parse(wanted)))
+        elif field == "$search":
+            parts.append(_Search(wanted))
         elif str(field).startswith("$"):
             raise _unknown(field)
         else:
             parts.append(_Condition(field, wanted))
-    return _Junction(all, parts)
+    return parts[0] if len(parts) == 1 else _Junction(all, parts)
 
 
 class Filter:
@@ -325,9 +307,11 @@ class Filter:
 
     Args:
         filters: field -> value, or field -> {operator: value}; all must hold. ``"$and"`` and ``"$or"`` take a list of
-            such maps. A value equals a list that has it, as with tags. A bare key such as ``"lr"`` is one of the
-            config or the summary. Times are Unix seconds, `datetime` objects, ISO dates (local time unless they say
-            otherwise; a date alone is its midnight, or the whole day for equality) or ages such as ``"7d"``.
+            such maps, ``"$not"`` one, ``"$search"`` a text to look for in id, name, tags, notes and group. A value
+            equals a list that has it, as with tags. A bare key such as ``"lr"`` is one of the config or the summary.
+            Times are Unix seconds, `datetime` objects, ISO dates (local time unless they say otherwise; a date alone
+            is its midnight, or the whole day for equality) or ages such as ``"7d"``. Lengths of time are seconds or
+            text such as ``"1h30m"``.
             None: every run passes.
 
     Raises:
@@ -343,11 +327,12 @@ class Filter:
         Raises:
             FilterError: a field that no run has, or values that cannot be compared with what was asked for.
         """
-        comparisons: list[tuple[str, _Compares]] = []
+        comparisons: list[_Comparison] = []
         test = self._root.bind(runs, comparisons)
         passed = [run for run in runs if test(run)]
-        for field, comparison in comparisons:
-            comparison.check(field)
+        for one in comparisons:
+            with _naming(one.given):
+                one.test.check(one.field)
         return passed
 
 

@@ -13,7 +13,7 @@ from tracker.errors import FilterError
 STATES = ("running", "finished", "failed", "killed", "preempted", "crashed", "stalled", "unreadable")
 """The states that a run may have."""
 
-_AGE = re.compile(r"(\d+(?:\.\d+)?)\s*(s|sec|m|min|h|d|w)", re.ASCII)
+_AGE = re.compile(r"(\d+(?:\.\d+)?)\s*(sec|s|min|m|h|d|w)", re.ASCII)
 _ISO = re.compile(r"\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}", re.ASCII)
 _FIRST_SECOND = 1e8
 """Smaller numbers of Unix seconds are years or dates without dashes."""
@@ -77,6 +77,21 @@ def _day(day: date) -> Moment:
 def _after(moment: float) -> float:
     """Return the end of a moment that was given exactly."""
     return moment + 1e-6
+
+
+def length_of_time(field: str, value: Any) -> float:
+    """Return a length of time in seconds: a number, or text such as ``"90s"``, ``"1h30m"``, ``"2 h 5 min"``.
+
+    Raises:
+        FilterError: `value` is not a length of time.
+    """
+    number: Any = as_number(value) if isinstance(value, str) else value
+    if is_number(number):
+        return float(number)
+    parts = _AGE.findall(value) if isinstance(value, str) else []
+    if parts and not _AGE.sub("", value).strip():
+        return float(sum(float(count) * _SECONDS[unit] for count, unit in parts))
+    raise FilterError(f"{field} is a length of time, not {value!r}; give seconds, or a time such as 90s, 15m or 1h30m")
 
 
 def is_number(value: object) -> bool:

@@ -196,6 +196,15 @@ class StoredRun:
         return self._moment("last_time")
 
     @property
+    def duration(self) -> float | None:
+        """Seconds from its start to its end, its last record if it has no end, or to now while it is running."""
+        start = self.start_time
+        if start is None:
+            return None
+        end = time.time() if self.state == "running" else self.end_time or self.last_time or start
+        return end - start
+
+    @property
     def step(self) -> int | None:
         """Largest step logged; None if nothing was."""
         return self._whole("step")

@@ -5,20 +5,24 @@ from __future__ import annotations
 import pytest
 
 from tracker.cli.common import UsageError
-from tracker.cli.select import read_conditions, read_keys, read_value
+from tracker.cli.select import read_condition, read_keys
+from tracker.reading.query import read_value
 
 
 def test_conditions() -> None:
-    assert read_conditions("summary.loss<0.1") == [{"summary.loss": {"$lt": 0.1}}]
-    assert read_conditions(" state != failed ") == [{"state": {"$ne": "failed"}}]
-    assert read_conditions("name~^a=b") == [{"name": {"$regex": "^a=b"}}]
-    assert read_conditions("val.acc>0.9 and config.lr=0.1") == [{"val.acc": {"$gt": 0.9}}, {"config.lr": {"$eq": 0.1}}]
-    assert read_conditions("notes=salt and pepper") == [{"notes": {"$eq": "salt and pepper"}}]
-    for text in ("state", "=x", ""):
+    assert read_condition("summary.loss<0.1") == {"summary.loss": {"$lt": 0.1}}
+    assert read_condition(" state != failed ") == {"state": {"$ne": "failed"}}
+    assert read_condition("name~^a=b") == {"name": {"$regex": "^a=b"}}
+    assert read_condition("val.acc>0.9 and config.lr=0.1") == {
+        "$and": [{"val.acc": {"$gt": 0.9}}, {"config.lr": {"$eq": 0.1}}]
+    }
+    assert read_condition("notes=salt and pepper") == {"notes": {"$eq": "salt and pepper"}}
+    assert read_condition("a=1 or b=2") == {"$or": [{"a": {"$eq": 1}}, {"b": {"$eq": 2}}]}
+    for text in ("state", "=x", "", " "):
         with pytest.raises(UsageError, match="is not a condition"):
-            read_conditions(text)
-    with pytest.raises(UsageError, match="cannot contain 'or'"):
-        read_conditions("a=1 or b=2")
+            read_condition(text)
+    with pytest.raises(UsageError, match=r"a value is missing after '<' \(at character 12 of 'a=1 and b <'\)"):
+        read_condition("a=1 and b <")
 
 
 def test_values() -> None:

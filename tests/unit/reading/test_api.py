@@ -13,7 +13,8 @@ from sidecar.protocol.errors import StoreError
 from tests.unit.run_builder import START, RunBuilder
 from tracker.errors import FilterError, RootNotFoundError, RunNotFoundError, UnknownMetricError
 from tracker.reading.api import Api, StoredRun
-from tracker.reading.filters import MISSING, Filter, lookup
+from tracker.reading.conditions import MISSING
+from tracker.reading.filters import Filter, lookup
 
 
 @pytest.fixture
