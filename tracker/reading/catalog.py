@@ -15,7 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from sidecar.protocol.layout import RUNS_NAME
 from sidecar.protocol.limits import valid_name
@@ -69,31 +69,34 @@ class Catalog(Protocol):
         """Release what it holds; it can be used again."""
 
 
-class _Entry(NamedTuple):
+class _Entry:
     """A run in memory.
 
     Attributes:
-        run: the run, which answers from the catalog.
         row: its row; None if no row can hold its state.
         look: its files when it was read.
         settled: whether a later change of its files shows.
         saved: whether the file has the row.
+        run: the run, for those who ask again and again; None until somebody does, if there is a row.
     """
 
-    run: StoredRun
-    row: CatalogRow | None
-    look: Look
-    settled: bool
-    saved: bool
+    __slots__ = ("look", "row", "run", "saved", "settled")
+
+    def __init__(
+        self, row: CatalogRow | None, look: Look, run: StoredRun | None = None, *, settled: bool, saved: bool
+    ) -> None:
+        self.row = row
+        self.look = look
+        self.run = run
+        self.settled = settled
+        self.saved = saved
 
     @property
     def is_watched(self) -> bool:
         """Whether the run may change at any time."""
-        return not self.settled or bool(self.look.flags & (LOCKED | WINDOWS | JOURNAL)) or self._is_running
-
-    @property
-    def _is_running(self) -> bool:
-        return self.row is None or self.row.state in ("running", "unreadable")
+        if not self.settled or self.look.flags & (LOCKED | WINDOWS | JOURNAL) or self.row is None:
+            return True
+        return self.row.state in ("running", "unreadable")
 
 
 class DirectoryCatalog:
@@ -137,16 +140,17 @@ class DirectoryCatalog:
 
     def runs(self) -> list[StoredRun]:
         """Return the runs as of the last look, in no particular order."""
-        return [entry.run for entry in list(self._entries.values())]
+        return [self._lasting(entry) for entry in list(self._entries.values())]
 
     def copies(self) -> list[StoredRun]:
         """Return copies of the runs, by id, which do not share a cache that `StoredRun.refresh` discards."""
-        return [self._copy(entry) for _, entry in sorted(self._entries.items())]
+        entries = dict(self._entries)
+        return [self._copy(entries[id]) for id in sorted(entries)]
 
     def run(self, id: str) -> StoredRun | None:
         """Return a run as of the last look; None if there is none with this id."""
         entry = self._entries.get(id)
-        return None if entry is None else entry.run
+        return None if entry is None else self._lasting(entry)
 
     def refresh(self) -> set[str]:
         """Look at the runs that may change, and at some of the others; return the ids of those that changed since the
@@ -232,7 +236,7 @@ class DirectoryCatalog:
         """Read the file once, and the names in the directory if it changed."""
         if not self._loaded:
             self._loaded = True
-            self._stored = {row.values[0]: row for row in self._file.load()}
+            self._stored = {row.id: row for row in self._file.load()}
         status = os.fstat(runs)
         listed = (status.st_mtime_ns, status.st_ctime_ns, status.st_ino, status.st_dev)
         if listed == self._listed and _is_settled(status.st_mtime):
@@ -258,19 +262,16 @@ class DirectoryCatalog:
     def _look_at(self, runs: int, ids: Collection[str]) -> dict[str, Look]:
         looks = {}
         for id in ids:
-            entry = self._entries.get(id)
-            known = entry.look if entry is not None else self._known(id)
-            seen = look(runs, id, known)
+            entry, row = self._entries.get(id), self._stored.get(id)
+            if entry is not None:
+                seen = look(runs, id, entry.look.directory, entry.look.flags)
+            elif row is not None:
+                seen = look(runs, id, row.values[1], row.values[3])
+            else:
+                seen = look(runs, id)
             if seen is not None:
                 looks[id] = seen
         return looks
-
-    def _known(self, id: str) -> Look | None:
-        """Return how a run looked when the row in the file was written."""
-        row = self._stored.get(id)
-        if row is None:
-            return None
-        return Look(row.values[1], row.values[2], row.values[3], row.values[4], 0, 0)
 
     def _is_stale(self, id: str, seen: Look) -> bool:
         """Whether a run must be read; one whose row in the file is still right gets it."""
@@ -279,33 +280,36 @@ class DirectoryCatalog:
             row = self._stored.pop(id, None)
             if row is None or row.values[2] != seen.content:
                 return True
-            self._entries[id] = _Entry(self._answering(row), row, seen, settled=True, saved=True)
+            self._entries[id] = _Entry(row, seen, settled=True, saved=True)
             self._changed.add(id)
             return False
         if entry.look.content != seen.content:
             return True
-        if entry.look != seen:
-            self._entries[id] = entry._replace(look=seen)
+        entry.look = seen
         return not entry.settled and _is_settled(seen.changed)
 
     def _read(self, id: str, seen: Look) -> None:
         """Read a run, whose files looked so before."""
         run = StoredRun(self._runs / id, self._stalled_after)
-        settled = _is_settled(seen.changed)
-        row = make_row(id, (seen.directory, seen.content, seen.flags, seen.changed), run.snapshot())
+        row = make_row(id, seen, run.snapshot())
+        entry = _Entry(row, seen, run if row is None else None, settled=_is_settled(seen.changed), saved=False)
         previous = self._entries.get(id)
+        self._entries[id] = entry
         if previous is not None and row is not None and row.is_same_state(previous.row):
-            self._entries[id] = previous._replace(look=seen, settled=settled, row=row, saved=False)
-            return
-        self._stored.pop(id, None)
-        self._entries[id] = _Entry(run if row is None else self._answering(row), row, seen, settled, saved=False)
-        self._changed.add(id)
+            entry.run = previous.run  # it was read again, for certainty
+        else:
+            self._changed.add(id)
 
-    def _answering(self, row: CatalogRow) -> CatalogRun:
-        return CatalogRun(self._runs, self._stalled_after, row)
+    def _lasting(self, entry: _Entry) -> StoredRun:
+        if entry.run is None:
+            entry.run = self._copy(entry)
+        return entry.run
 
     def _copy(self, entry: _Entry) -> StoredRun:
-        return copy.copy(entry.run) if entry.row is None else self._answering(entry.row)
+        if entry.row is not None:
+            return CatalogRun(self._runs, self._stalled_after, entry.row)
+        assert entry.run is not None
+        return copy.copy(entry.run)
 
     def _forget(self, ids: Collection[str]) -> None:
         for id in ids:
@@ -326,7 +330,7 @@ class DirectoryCatalog:
         if self._file.save(rows.values(), self._gone - rows.keys()):
             self._gone.clear()
         for id in rows:  # also if it failed: it is not tried again and again
-            self._entries[id] = self._entries[id]._replace(saved=True)
+            self._entries[id].saved = True
 
     def _heal(self, ids: set[str], *, wait: bool) -> bool:
         """Recover what dead processes left in these runs; return whether some may have changed meanwhile."""

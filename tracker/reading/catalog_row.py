@@ -12,7 +12,7 @@ from typing import Any
 
 from sidecar.protocol.codec import pack, unpack
 from sidecar.protocol.errors import RecordError
-from tracker.reading.run_files import SINKS
+from tracker.reading.run_files import SINKS, Look, sizes
 from tracker.reading.stored_run import StoredRun
 from tracker.reading.views import ReadOnlyDict
 
@@ -63,6 +63,12 @@ class CatalogRow:
     def __init__(self, values: tuple[Any, ...]) -> None:
         self.values = values
         self._parts: dict[str, dict[str, Any]] | None = None
+
+    @property
+    def id(self) -> str:
+        """The run's id."""
+        id: str = self.values[0]
+        return id
 
     @property
     def state(self) -> str:
@@ -137,12 +143,12 @@ def _unpacked(name: str, packed: Any) -> dict[str, Any]:
     return part
 
 
-def make_row(id: str, files: tuple[bytes, bytes, int, float], state: Mapping[str, Any]) -> CatalogRow | None:
+def make_row(id: str, files: Look, state: Mapping[str, Any]) -> CatalogRow | None:
     """Return the row of a run; None if its state is not as a sidecar writes it, so that no row can hold it.
 
     Args:
         id: the run's id.
-        files: the first four fields of its `run_files.Look`, from before it was read.
+        files: what its files looked like before it was read.
         state: its state, as `RunState.to_map` returns it.
     """
     texts = [state.get(name) for name in TEXTS]
@@ -205,6 +211,11 @@ class CatalogRun(StoredRun):
         if row is not None and not row.values[_AT["flags"]] & SINKS:
             return {}
         return super().sinks
+
+    @property
+    def sizes(self) -> tuple[int, int]:
+        """Sizes of its log and its store, in bytes."""
+        return super().sizes if self._row is None else sizes(self._row.values[_AT["content"]])
 
     def refresh(self) -> StoredRun:
         self._row = None

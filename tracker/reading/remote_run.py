@@ -52,6 +52,11 @@ class RemoteRun(StoredRun):
         """Empty: a server does not know where else the run is sent."""
         return {}
 
+    @property
+    def sizes(self) -> tuple[int, int]:
+        """Zeros: the run has no log and no store here."""
+        return 0, 0
+
     def files(self) -> list[StoredFile]:
         """Return an empty list: files are not sent to the server."""
         return []

@@ -29,10 +29,10 @@ _JOURNAL_NAME = STORE_NAME + "-wal"
 _FLAGS = {LOCK_NAME: LOCKED, WINDOWS_NAME: WINDOWS, SINKS_NAME: SINKS, _JOURNAL_NAME: JOURNAL}
 _MISSING = (-1, 0, 0, 0)
 _UNKNOWN = (-2, 0, 0, 0)
-_FOUR = struct.Struct("<3qQ").pack
-_EIGHT = struct.Struct("<3qQ3qQ").pack
+_FOUR = struct.Struct("<3qQ")
+_EIGHT = struct.Struct("<3qQ3qQ")
 
-NANOSECONDS = 1e9
+_NANOSECONDS = 1e9
 
 
 class Look(NamedTuple):
@@ -43,18 +43,23 @@ class Look(NamedTuple):
         content: changes whenever the log or the store does: size, time of change and inode of each.
         flags: of `LOCKED`, `WINDOWS`, `SINKS`, `JOURNAL`.
         changed: when the log or the store was last written to, Unix seconds; infinity if that cannot be found out.
-        log_bytes, store_bytes: their sizes; 0 if there is no such file.
     """
 
     directory: bytes
     content: bytes
     flags: int
     changed: float
-    log_bytes: int
-    store_bytes: int
 
 
-def look(runs: int, id: str, known: Look | None = None) -> Look | None:
+def sizes(content: bytes) -> tuple[int, int]:
+    """Return the sizes of the log and the store in a `Look.content`, in bytes; 0 if there is no such file."""
+    if len(content) < _EIGHT.size:
+        return 0, 0
+    values = _EIGHT.unpack_from(content)
+    return max(values[0], 0), max(values[4], 0)
+
+
+def look(runs: int, id: str, directory: bytes = b"", flags: int = 0) -> Look | None:
     """Return what a run's files look like; None if there is no run of this name.
 
     A log or a store makes a directory a run, and so does one that this user may not look into.
@@ -62,31 +67,30 @@ def look(runs: int, id: str, known: Look | None = None) -> Look | None:
     Args:
         runs: a descriptor of the directory that holds the runs.
         id: the run's id.
-        known: an earlier look. Where no file was created or removed since then, some are not looked for again.
+        directory, flags: of an earlier look. Where no file was created or removed since then, some are not looked for
+            again.
     """
     try:
         status = os.stat(id, dir_fd=runs)
     except PermissionError:
-        return Look(b"", b"", 0, float("inf"), 0, 0)
+        return Look(b"", b"", 0, float("inf"))
     except OSError:
         return None
-    directory = _FOUR(0, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
+    now = _FOUR.pack(0, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
     log, store = _file(runs, f"{id}/{LOG_NAME}"), _file(runs, f"{id}/{STORE_NAME}")
     if log is _MISSING and store is _MISSING:
         return None
-    if known is not None and known.directory == directory:
-        flags = known.flags
-    else:
+    if now != directory:
         flags = _flags(runs, id)
-    content = _EIGHT(*log, *store)
+    content = _EIGHT.pack(*log, *store)
     changed = max(log[1], store[1])
     if flags & JOURNAL:
         journal = _file(runs, f"{id}/{_JOURNAL_NAME}")
-        content += _FOUR(*journal)
+        content += _FOUR.pack(*journal)
         changed = max(changed, journal[1])
     if log is _UNKNOWN or store is _UNKNOWN:
-        return Look(directory, content, flags, float("inf"), 0, 0)
-    return Look(directory, content, flags, changed / NANOSECONDS, max(log[0], 0), max(store[0], 0))
+        return Look(now, content, flags, float("inf"))
+    return Look(now, content, flags, changed / _NANOSECONDS)
 
 
 def _file(runs: int, path: str) -> tuple[int, int, int, int]:

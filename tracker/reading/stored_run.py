@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, overload
 
 from sidecar.projections.store.buckets import DEFAULT_COUNT, Buckets
 from sidecar.projections.store.rows import columns_for, history, rows
-from sidecar.protocol.layout import FILES_NAME
+from sidecar.protocol.layout import FILES_NAME, LOG_NAME, STORE_NAME
 from sidecar.protocol.limits import PART_PREFIX
 from sidecar.protocol.plain import flatten
 from sidecar.protocol.sink_progress import all_progress
@@ -174,6 +174,11 @@ class StoredRun:
             }
             for progress in all_progress(self.dir)
         }
+
+    @property
+    def sizes(self) -> tuple[int, int]:
+        """Sizes of its log and its store, in bytes; 0 for one that is not there."""
+        return _size(self.dir / LOG_NAME), _size(self.dir / STORE_NAME)
 
     @property
     def writers(self) -> dict[str, dict[str, Any]]:
@@ -488,6 +493,13 @@ class StoredRun:
 
     def __repr__(self) -> str:
         return f"<StoredRun {self.id!r} in {str(self.dir.parent.parent)!r}>"
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
 
 
 def _integer(value: Any, must_be: str) -> int | None:
