@@ -17,6 +17,7 @@ from tests.tools.benchmarks import (
     disk,
     lag,
     link,
+    listing,
     many_clients,
     memory,
     overhead,
@@ -44,6 +45,7 @@ MEASURES: dict[str, tuple[str, Callable[[Options], list[Row]]]] = {
     "sinks": ("run.log while an MLflow server is down, slow or failing", sink_calls.measure),
     "clickhouse": ("a log to ClickHouse, beside bare inserts, and reading a history", sink_clickhouse.measure),
     "history": ("reading 100,000 points", disk.measure_history),
+    "listing": ("listing and filtering 10,000 runs, with the catalog and without", listing.measure),
 }
 
 
