@@ -12,7 +12,8 @@ from sidecar import __version__
 from sidecar.protocol.errors import SidecarError, reason
 from tracker.errors import TrackerError
 from tracker.reading.api import StoredRun
-from tracker.reading.filters import MISSING, lookup
+from tracker.reading.conditions import MISSING
+from tracker.reading.filters import lookup
 from tracker.reading.metrics import direction
 from tracker.ui.errors import ApiError
 from tracker.ui.routes import Call, Route

@@ -17,7 +17,7 @@ from sidecar.protocol.limits import valid_name
 from sidecar.protocol.plain import flatten
 from tracker.errors import TrackerError
 from tracker.reading.api import Api, StoredRun
-from tracker.reading.filters import MISSING
+from tracker.reading.conditions import MISSING
 from tracker.ui.errors import ApiError
 
 REFRESH_SECONDS = 0.9

@@ -147,7 +147,7 @@ SPOILED: dict[str, Callable[[Path], object]] = {
     "text": lambda path: path.write_bytes(b"not a database, and long enough to be read as one" * 100),
     "cut": lambda path: path.write_bytes(path.read_bytes()[:5000]),
     "damaged": damage,
-    "another table": lambda path: (path.unlink(), a_database(path, "CREATE TABLE run (id)")),
+    "another table": lambda path: a_database(path, "DROP TABLE run", "CREATE TABLE run (id)"),
     "a trigger": lambda path: a_database(path, "CREATE TRIGGER t AFTER DELETE ON run BEGIN DELETE FROM run; END"),
     "an older version": lambda path: a_database(path, "PRAGMA user_version = 0"),
     "a write-ahead log": lambda path: a_database(path, "PRAGMA journal_mode = WAL"),

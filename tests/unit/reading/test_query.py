@@ -186,7 +186,12 @@ def test_nothing_but_a_query_error_is_raised(text: str) -> None:
 
 @given(lines, st.integers(-5, 60))
 def test_completion_never_raises(text: str, position: int) -> None:
-    columns = {"state": ["finished"], "config.lr": [0.1, 0.3], "tags": ["baseline", "a b"], "odd key": []}
+    columns: dict[str, list[Any]] = {
+        "state": ["finished"],
+        "config.lr": [0.1, 0.3],
+        "tags": ["baseline", "a b"],
+        "odd key": [],
+    }
     for one in complete(text, position, columns):
         assert 0 <= one.start <= one.end <= len(text) and one.text
 
