@@ -13,6 +13,8 @@ startTheme();
 startKeys();
 startQuery();
 startModel();
+// Asked for before the page is built: the answer comes while it is.
+const loaded = startRuns([]);
 mountShell(document.body);
-await startRuns([]);
+await loaded;
 startPolling();

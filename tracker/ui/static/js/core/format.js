@@ -20,9 +20,9 @@ export function number(value) {
   const size = Math.abs(value);
   let text;
   if (Number.isInteger(value) && size < 1e9) text = group(String(size));
-  else if (size >= 1e9 || size < 1e-4) text = exponential(size);
+  else if (size >= 1e9 || size < 1e-3) text = exponential(size);
   else if (size >= 10 ** DIGITS) text = group(String(Math.round(size)));
-  else text = trim(size.toPrecision(DIGITS));
+  else text = trim(size.toPrecision(size < 0.01 ? DIGITS - 1 : DIGITS));
   return value < 0 ? MINUS + text : text;
 }
 

@@ -99,7 +99,7 @@ export function comparer(columns, keys) {
  * @returns {number[]} the same rows in order
  */
 export function sortRows(rows, columns, keys) {
-  const parts = keys.map(({ column, descending }) => ({ ...codes(columns.get(column) ?? [], rows), descending }));
+  const parts = keys.map(({ column, descending }) => ({ ...codes(columns.get(column) ?? []), descending }));
   return [...rows].sort((a, b) => {
     for (const { ranks, numbers, descending } of parts) {
       const order = /** @type {number} */ (ranks[a]) - /** @type {number} */ (ranks[b])
@@ -110,18 +110,22 @@ export function sortRows(rows, columns, keys) {
   });
 }
 
+/** @type {WeakMap<any[], {ranks: Uint8Array, numbers: Float64Array}>} */
+const known = new WeakMap();
+
 /**
  * Values as numbers that order as they do: comparing text is slow, so each different text gets its place once.
  * @param {any[]} values
- * @param {number[]} rows
  */
-function codes(values, rows) {
+function codes(values) {
+  const before = known.get(values);
+  if (before) return before;
   const size = values.length;
   const ranks = new Uint8Array(size).fill(3);
   const numbers = new Float64Array(size);
   /** @type {Map<string, number>} */
   const texts = new Map();
-  for (const row of rows) {
+  for (let row = 0; row < size; row += 1) {
     const value = values[row];
     const kind = rank(value);
     ranks[row] = kind;
@@ -130,9 +134,11 @@ function codes(values, rows) {
   }
   if (texts.size) {
     [...texts.keys()].sort(collator.compare).forEach((text, at) => texts.set(text, at));
-    for (const row of rows) if (ranks[row] === 2) numbers[row] = texts.get(plain(values[row])) ?? 0;
+    for (let row = 0; row < size; row += 1) if (ranks[row] === 2) numbers[row] = texts.get(plain(values[row])) ?? 0;
   }
-  return { ranks, numbers };
+  const result = { ranks, numbers };
+  known.set(values, result);
+  return result;
 }
 
 /** @param {any} value */

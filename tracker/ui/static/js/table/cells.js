@@ -43,14 +43,27 @@ function differs(cell, signature) {
 export function fillCell(cell, column, entry, isSelected, withState) {
   const value = runs.peek().columns.get(column.name)?.[entry.row] ?? null;
   if (column.kind === "name") return fillName(cell, column, entry.ref, isSelected, withState);
-  if (column.kind === "state") return fillState(cell, entry.ref, value);
+  if (column.kind === "state") return fillState(cell, value);
   if (column.kind === "tags") return fillTags(cell, value);
   const text = cellText(column, value);
   const change = delta(column, entry.ref, value);
-  if (!differs(cell, `${column.name}|${text}|${change?.text}|${change?.kind}|${value}`)) return;
-  cell.title = exactText(column, value) + (change ? `\n${change.title}` : "");
+  if (!differs(cell, change ? `${text}|${change.text}|${change.kind}` : text)) return;
   if (change) replace(cell, h("span", { class: `delta ${change.kind}` }, change.text), h("span", null, text));
   else cell.textContent = text;
+}
+
+/**
+ * What a cell says in full, for hovering.
+ * @param {Column} column
+ * @param {RunEntry} entry
+ * @returns {string}
+ */
+export function cellTitle(column, entry) {
+  const value = runs.peek().columns.get(column.name)?.[entry.row] ?? null;
+  if (column.kind === "name") return "";
+  const reason = column.kind === "state" ? valueOf(entry.ref, "reason") : null;
+  const change = delta(column, entry.ref, value);
+  return exactText(column, value) + (reason ? `: ${reason}` : "") + (change ? `\n${change.title}` : "");
 }
 
 /**
@@ -80,6 +93,46 @@ function percent(share) {
 }
 
 /**
+ * Parts of a cell that holds a name: made once, since rows are reused with each scrolled line.
+ * @typedef {{swatch: HTMLElement, dash: SVGLineElement, sign: HTMLElement, link: HTMLAnchorElement, text: HTMLElement, pin: HTMLElement, more: HTMLElement}} NameParts
+ */
+
+/** @type {WeakMap<HTMLElement, NameParts>} */
+const nameParts = new WeakMap();
+
+/**
+ * @param {HTMLElement} cell
+ * @returns {NameParts}
+ */
+function partsOf(cell) {
+  const before = nameParts.get(cell);
+  if (before && before.link.parentElement === cell) return before;
+  const dash = svg("line", { x1: "1", y1: "7", x2: "13", y2: "7", class: "swatch-dash" });
+  const swatch = h("button", { class: "swatch", type: "button", tabindex: "-1", role: "checkbox" });
+  swatch.append(svg("svg", { viewBox: "0 0 14 14", width: "14", height: "14", "aria-hidden": "true" }, svg("rect", { x: "1", y: "1", width: "12", height: "12", rx: "3", class: "swatch-box" }), dash));
+  const text = h("bdi", null);
+  const parts = {
+    swatch, dash, sign: h("span", { class: "sign", role: "img" }), link: h("a", { class: "name", tabindex: "-1", draggable: "false" }, text), text,
+    pin: h("span", { class: "pin", title: "The baseline" }, "⚑"), more: h("button", { class: "more", type: "button", tabindex: "-1", title: "Actions" }, "⋯"),
+  };
+  replace(cell, swatch, parts.sign, parts.link, parts.pin, parts.more);
+  nameParts.set(cell, parts);
+  return parts;
+}
+
+/** The address of a run's page, made once for each view: its parts before and behind the ref. */
+let linkOf = { view: view.peek(), before: "", behind: "" };
+
+/** @param {string} ref */
+function runLink(ref) {
+  if (linkOf.view !== view.peek() || linkOf.before === "") {
+    const [before = "", ...behind] = serialize({ ...view.peek(), page: "run", ref: "~~", tab: "" }).split("~~");
+    linkOf = { view: view.peek(), before, behind: behind.join("~~") };
+  }
+  return linkOf.before + encodeURIComponent(ref) + linkOf.behind;
+}
+
+/**
  * @param {HTMLElement} cell
  * @param {Column} column
  * @param {string} ref
@@ -91,44 +144,45 @@ function fillName(cell, column, ref, isSelected, withState) {
   const state = String(valueOf(ref, "state") ?? "");
   const { css, dash } = colorOf(ref);
   const isBaseline = view.peek().baseline === ref;
-  const room = Math.max(8, Math.floor((column.width - (withState ? 66 : 48) - (isBaseline ? 20 : 0)) / CHARACTER));
+  const room = Math.max(8, Math.floor((column.width - (withState ? 58 : 38) - (isBaseline ? 18 : 0)) / CHARACTER));
   if (!differs(cell, `name|${ref}|${name}|${state}|${css}|${dash}|${isSelected}|${withState}|${isBaseline}|${room}`)) return;
-  cell.title = "";
-  replace(cell, swatch(css, dash, isSelected, name),
-    withState ? h("span", { class: `sign ${state}`, title: state, role: "img", "aria-label": state }, stateSign(state)) : null,
-    h("a", { class: "name", href: serialize({ ...view.peek(), page: "run", ref, tab: "" }), tabindex: "-1", title: name, draggable: "false" }, h("bdi", null, shorten(name, [], room))),
-    isBaseline ? h("span", { class: "pin", title: "The baseline" }, "⚑") : null,
-    h("button", { class: "more", type: "button", tabindex: "-1", "aria-label": `Actions for ${name}`, title: "Actions" }, "⋯"));
+  const parts = partsOf(cell);
+  const { swatch } = parts;
+  swatch.className = `swatch${isSelected ? " on" : ""}${dash.length ? " dashed" : ""}`;
+  swatch.style.setProperty("--run", css);
+  swatch.setAttribute("aria-checked", String(isSelected));
+  swatch.setAttribute("aria-label", `Show ${name} in charts`);
+  swatch.title = isSelected ? "Shown in charts; click to hide" : "Click to show in charts";
+  if (dash.length) parts.dash.setAttribute("stroke-dasharray", dash.map((n) => n * 0.6).join(" "));
+  parts.sign.hidden = !withState;
+  if (withState) {
+    parts.sign.className = `sign ${state}`;
+    parts.sign.title = state;
+    parts.sign.setAttribute("aria-label", state);
+    parts.sign.textContent = stateSign(state);
+  }
+  parts.text.textContent = shorten(name, [], room);
+  parts.link.title = name;
+  parts.pin.hidden = !isBaseline;
+  parts.more.setAttribute("aria-label", `Actions for ${name}`);
 }
 
 /**
- * The box that says whether a run is shown in charts, in its colour; with the run's dashes where it has some.
- * @param {string} css
- * @param {number[]} dash
- * @param {boolean} on
- * @param {string} name
+ * Set the address of a row's link when it is about to be used: it changes with the view.
+ * @param {HTMLAnchorElement} link
+ * @param {string} ref
  */
-function swatch(css, dash, on, name) {
-  const button = h("button", {
-    class: `swatch${on ? " on" : ""}`, type: "button", tabindex: "-1", role: "checkbox", "aria-checked": String(on), "aria-label": `Show ${name} in charts`,
-    title: on ? "Shown in charts; click to hide" : "Click to show in charts", style: { "--run": css },
-  });
-  button.append(svg("svg", { viewBox: "0 0 14 14", width: "14", height: "14", "aria-hidden": "true" }, on && dash.length
-    ? [svg("rect", { x: "1", y: "1", width: "12", height: "12", rx: "3", class: "swatch-frame" }), svg("line", { x1: "1", y1: "7", x2: "13", y2: "7", class: "swatch-dash", "stroke-dasharray": dash.map((n) => n * 0.6).join(" ") })]
-    : svg("rect", { x: "1", y: "1", width: "12", height: "12", rx: "3", class: on ? "swatch-fill" : "swatch-frame" })));
-  return button;
+export function setLink(link, ref) {
+  link.href = runLink(ref);
 }
 
 /**
  * @param {HTMLElement} cell
- * @param {string} ref
  * @param {any} value
  */
-function fillState(cell, ref, value) {
+function fillState(cell, value) {
   const state = String(value ?? "");
-  const reason = valueOf(ref, "reason");
-  if (!differs(cell, `state|${state}|${reason}`)) return;
-  cell.title = reason ? `${state}: ${reason}` : state;
+  if (!differs(cell, `state|${state}`)) return;
   replace(cell, h("span", { class: `sign ${state}`, "aria-hidden": "true" }, stateSign(state)), ` ${state}`);
 }
 
@@ -139,7 +193,6 @@ function fillState(cell, ref, value) {
 function fillTags(cell, value) {
   const tags = Array.isArray(value) ? value.map(String) : [];
   if (!differs(cell, `tags|${tags.join("\u0000")}`)) return;
-  cell.title = tags.join(", ");
   replace(cell, tags.map((tag) => h("bdi", { class: "chip" }, tag)));
 }
 

@@ -21,12 +21,12 @@ import { view } from "../core/state.js";
 const FIELDS = {
   name: { label: "Run", kind: "name", width: 176 }, id: { label: "ID", kind: "value", width: 96 }, project: { label: "Project", kind: "value", width: 96 },
   group: { label: "Group", kind: "value", width: 96 }, job_type: { label: "Job type", kind: "value", width: 90 }, tags: { label: "Tags", kind: "tags", width: 150 },
-  notes: { label: "Notes", kind: "value", width: 200 }, state: { label: "State", kind: "state", width: 82 }, step: { label: "Step", kind: "count", width: 78 },
+  notes: { label: "Notes", kind: "value", width: 200 }, state: { label: "State", kind: "state", width: 92 }, step: { label: "Step", kind: "count", width: 78 },
   start_time: { label: "Started", kind: "moment", width: 92 }, end_time: { label: "Ended", kind: "moment", width: 92 },
   duration: { label: "Duration", kind: "duration", width: 78 }, points: { label: "Points", kind: "count", width: 78 }, color: { label: "Colour", kind: "value", width: 80 },
   reason: { label: "Reason", kind: "value", width: 180 },
 };
-const NUMBER_WIDTH = 76;
+const NUMBER_WIDTH = 84;
 const TEXT_WIDTH = 92;
 /** More for the deltas to the baseline. */
 const DELTA_WIDTH = 64;
@@ -38,7 +38,7 @@ export const standardColumns = signal(/** @type {string[]} */ (["name", "state",
 /** Config keys that differ between the newest runs, most useful first. */
 export const differing = signal(/** @type {string[]} */ ([]));
 
-const SIGNS = /** @type {Record<string, string>} */ ({ running: "●", finished: "✓", failed: "✕", crashed: "◌", stalled: "‖", stopped: "■" });
+const SIGNS = /** @type {Record<string, string>} */ ({ running: "●", finished: "✓", failed: "✕", crashed: "◌", stalled: "‖", killed: "⊘", preempted: "⏏", unreadable: "?" });
 
 /**
  * The sign of a state, told apart by shape.
@@ -53,11 +53,11 @@ export function stateSign(state) {
 export function shownColumns() {
   const wanted = view.value.columns ?? standardColumns.value;
   const names = ["name", ...wanted.filter((name) => name !== "name")];
-  const labels = names.map(shortLabel);
+  const labels = shortLabels(names);
   return names.map((name, at) => {
     const field = FIELDS[name];
     const numeric = field ? ["count", "duration"].includes(field.kind) : isNumeric(name);
-    const label = field?.label ?? (labels.filter((other) => other === labels[at]).length > 1 ? name : /** @type {string} */ (labels[at]));
+    const label = field?.label ?? /** @type {string} */ (labels[at]);
     const standard = (field?.width ?? (numeric ? NUMBER_WIDTH : TEXT_WIDTH)) + (view.value.baseline && numeric && name.startsWith("summary.") ? DELTA_WIDTH : 0);
     const own = Number(view.value.widths[name]);
     return { name, label, title: field?.label ?? name, width: own >= NARROWEST ? own : standard, numeric, kind: field?.kind ?? "value" };
@@ -73,9 +73,25 @@ export function columnLabel(name) {
   return FIELDS[name]?.label ?? name;
 }
 
-/** @param {string} name */
-function shortLabel(name) {
-  return FIELDS[name]?.label ?? name.replace(/^(config|summary)\./, "");
+/** Last parts of a key that say nothing without what stands before. */
+const STATISTIC = /^(min|max|mean|best|first|last|std|sum|count)$/;
+
+/**
+ * Keys without the parts in front that are not needed to tell them apart: "summary.train.loss" is "loss".
+ * @param {string[]} names
+ * @returns {string[]}
+ */
+export function shortLabels(names) {
+  const parts = names.map((name) => name.split(/(?<=[./])/));
+  const suffix = (/** @type {string[]} */ part, /** @type {number} */ length) => part.slice(-length).join("");
+  return names.map((name, at) => {
+    const own = /** @type {string[]} */ (parts[at]);
+    for (let length = STATISTIC.test(own.at(-1) ?? "") ? 2 : 1; length < own.length; length += 1) {
+      const text = suffix(own, length);
+      if (parts.every((other, place) => place === at || suffix(other, length) !== text)) return text;
+    }
+    return name;
+  });
 }
 
 /**
@@ -118,6 +134,10 @@ export function exactText(column, value) {
 const SAMPLE = 50;
 const KEYS = 60;
 
+/** Names of metrics that are results, and of those that are not. */
+const RESULT = /loss|acc|score|f1|auc|reward|return|perplexity|ppl|bleu|rouge|error|mae|mse|iou/i;
+const SETTING = /(^|[./_])(lr|learning_rate|epoch|step|time|memory|gpu|cpu|norm)([./_]|$)/i;
+
 /** Find good columns: the config that differs between the newest runs, and the metrics most runs have. */
 export async function suggestColumns() {
   const infos = columnInfos.peek();
@@ -136,8 +156,12 @@ export async function suggestColumns() {
   }
   differing.value = found.filter(([, n]) => n > 1).map(([name]) => name);
   const summaries = infos.filter((one) => one.kind === "summary" && one.numeric);
-  const goals = summaries.filter((one) => one.goal);
-  const metrics = [...goals, ...summaries.filter((one) => !one.goal)].slice(0, 3).map((one) => one.name);
+  const names = new Set(summaries.map((one) => one.name));
+  // "loss" says more than "loss.min" beside it.
+  const plain = summaries.filter((one) => !names.has(one.name.replace(/[./][^./]*$/, "")) && !STATISTIC.test(one.name.replace(/^.*[./]/, "")));
+  const pool = plain.length ? plain : summaries;
+  const weight = (/** @type {import("../core/runs.js").ColumnInfo} */ one) => (one.goal ? 2 : 0) + (RESULT.test(one.name) ? 1 : SETTING.test(one.name) ? -1 : 0);
+  const metrics = [...pool].sort((a, b) => weight(b) - weight(a)).slice(0, 3).map((one) => one.name);
   const next = ["name", "state", ...metrics.slice(0, 2), ...differing.value.slice(0, 4), ...metrics.slice(2), "start_time", "duration", "tags"];
   if (next.join() !== standardColumns.peek().join()) standardColumns.value = next;
 }

@@ -8,7 +8,7 @@ import { columnInfos, ensureColumns, highlighted, loadColumnInfos, matching, run
 import { queryResult } from "../core/query.js";
 import { view } from "../core/state.js";
 import { current, bindTable, fallbackAnchor, open, openRowMenu, openSelectMenu, toggle } from "./actions.js";
-import { fillCard, fillCell, fillGroupCell } from "./cells.js";
+import { cellTitle, fillCard, fillCell, fillGroupCell, setLink } from "./cells.js";
 import { shownColumns, standardColumns, suggestColumns } from "./columns.js";
 import { editField } from "./editing.js";
 import { Grid } from "./grid.js";
@@ -105,6 +105,7 @@ export function mountTable(node) {
     grid.rowHeight = isCards() ? CARD : ROW;
     node.classList.toggle("cards", isCards());
     scroller.style.setProperty("--columns", isCards() ? "minmax(0, 1fr)" : isFolded() ? "minmax(0, 1fr)" : `${columns.map((column) => `${column.width}px`).join(" ")} minmax(36px, 1fr)`);
+    scroller.style.setProperty("--total", isCards() || isFolded() ? "0px" : `${columns.reduce((sum, column) => sum + column.width, 36)}px`);
     scroller.style.setProperty("--row", `${grid.rowHeight}px`);
     scroller.setAttribute("aria-colcount", String(cellColumns().length));
     header.hidden = isCards() || isFolded();
@@ -233,6 +234,13 @@ export function mountTable(node) {
     if (event.pointerType === "touch") return;
     const entry = entryAt(event.target);
     highlighted.value = entry?.kind === "run" ? entry.ref : null;
+    if (entry?.kind !== "run" || !(event.target instanceof Element)) return;
+    // What is only needed under the pointer is not made for each row that scrolls by.
+    const link = event.target.closest("a.name");
+    if (link instanceof HTMLAnchorElement) setLink(link, entry.ref);
+    const cell = event.target.closest(".td");
+    const column = cellColumns()[[...(cell?.parentElement?.children ?? [])].indexOf(/** @type {Element} */ (cell))];
+    if (cell instanceof HTMLElement && column) cell.title = cellTitle(column, entry);
   });
   scroller.addEventListener("pointerleave", () => (highlighted.value = null));
   scroller.addEventListener("keydown", (event) => {
