@@ -113,7 +113,7 @@ function partsOf(cell) {
   const text = h("bdi", null);
   const parts = {
     swatch, dash, sign: h("span", { class: "sign", role: "img" }), link: h("a", { class: "name", tabindex: "-1", draggable: "false" }, text), text,
-    pin: h("span", { class: "pin", title: "The baseline" }, "⚑"), more: h("button", { class: "more", type: "button", tabindex: "-1", title: "Actions" }, "⋯"),
+    pin: h("span", { class: "flag", title: "The baseline" }, "⚑"), more: h("button", { class: "more", type: "button", tabindex: "-1", title: "Actions" }, "⋯"),
   };
   replace(cell, swatch, parts.sign, parts.link, parts.pin, parts.more);
   nameParts.set(cell, parts);

@@ -29,7 +29,9 @@ const FIELDS = {
 const NUMBER_WIDTH = 84;
 const TEXT_WIDTH = 92;
 /** More for the deltas to the baseline. */
-const DELTA_WIDTH = 64;
+const DELTA_WIDTH = 60;
+/** More for the deviation in the rows of groups. */
+const SPREAD_WIDTH = 48;
 export const NARROWEST = 48;
 
 /** Columns shown while nobody chose any. Known once the names of columns have been loaded. */
@@ -58,10 +60,20 @@ export function shownColumns() {
     const field = FIELDS[name];
     const numeric = field ? ["count", "duration"].includes(field.kind) : isNumeric(name);
     const label = field?.label ?? /** @type {string} */ (labels[at]);
-    const standard = (field?.width ?? (numeric ? NUMBER_WIDTH : TEXT_WIDTH)) + (view.value.baseline && numeric && name.startsWith("summary.") ? DELTA_WIDTH : 0);
+    const standard = (field?.width ?? (numeric ? NUMBER_WIDTH : TEXT_WIDTH)) + extra(name, numeric);
     const own = Number(view.value.widths[name]);
     return { name, label, title: field?.label ?? name, width: own >= NARROWEST ? own : standard, numeric, kind: field?.kind ?? "value" };
   });
+}
+
+/**
+ * Room for what else stands in a cell: the difference to the baseline, the deviation within a group.
+ * @param {string} name
+ * @param {boolean} numeric
+ */
+function extra(name, numeric) {
+  if (!numeric || !name.startsWith("summary.")) return 0;
+  return Math.max(view.value.baseline ? DELTA_WIDTH : 0, view.value.group.length ? SPREAD_WIDTH : 0);
 }
 
 /**
@@ -156,12 +168,17 @@ export async function suggestColumns() {
   }
   differing.value = found.filter(([, n]) => n > 1).map(([name]) => name);
   const summaries = infos.filter((one) => one.kind === "summary" && one.numeric);
-  const names = new Set(summaries.map((one) => one.name));
-  // "loss" says more than "loss.min" beside it.
-  const plain = summaries.filter((one) => !names.has(one.name.replace(/[./][^./]*$/, "")) && !STATISTIC.test(one.name.replace(/^.*[./]/, "")));
-  const pool = plain.length ? plain : summaries;
+  // One column for each metric: "loss" says more than "loss.min" beside it.
+  /** @type {Map<string, import("../core/runs.js").ColumnInfo>} */
+  const pool = new Map();
+  for (const one of summaries) {
+    const last = one.name.replace(/^.*[./]/, "");
+    const base = STATISTIC.test(last) ? one.name.slice(0, -last.length - 1) : one.name;
+    if (!pool.has(base) || one.name === base) pool.set(base, one);
+  }
+  const often = Math.max(0, ...summaries.map((one) => one.runs)) / 4;
   const weight = (/** @type {import("../core/runs.js").ColumnInfo} */ one) => (one.goal ? 2 : 0) + (RESULT.test(one.name) ? 1 : SETTING.test(one.name) ? -1 : 0);
-  const metrics = [...pool].sort((a, b) => weight(b) - weight(a)).slice(0, 3).map((one) => one.name);
+  const metrics = [...pool.values()].filter((one) => one.runs >= often).sort((a, b) => weight(b) - weight(a)).slice(0, 3).map((one) => one.name);
   const next = ["name", "state", ...metrics.slice(0, 2), ...differing.value.slice(0, 4), ...metrics.slice(2), "start_time", "duration", "tags"];
   if (next.join() !== standardColumns.peek().join()) standardColumns.value = next;
 }

@@ -114,9 +114,9 @@ export function mountTable(node) {
 
   let layoutKey = "";
   const showView = () => {
-    const { columns: wanted, widths, sort, filters, baseline, fold, page, theme, runs: list, chosen: _ } = view.value;
+    const { columns: wanted, widths, sort, filters, baseline, group, fold, page, theme, runs: list, chosen: _ } = view.value;
     chosen = new Set(list);
-    const next = JSON.stringify([wanted, widths, sort, filters, baseline, fold, page === "charts", standardColumns.value, columnInfos.value.length, isCards()]);
+    const next = JSON.stringify([wanted, widths, sort, filters, baseline, group.length, fold, page === "charts", standardColumns.value, columnInfos.value.length, isCards()]);
     if (next !== layoutKey) {
       const before = columns.map((column) => column.name + column.kind + column.numeric).join() + isFolded() + isCards();
       layoutKey = next;
