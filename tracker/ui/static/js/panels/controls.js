@@ -95,7 +95,7 @@ export function segmented({ label, title, options, value, set }) {
     on: { click: () => set(option.value) },
   }, option.value.toUpperCase()));
   return {
-    element: h("div", { class: "control-segments", role: "group", "aria-label": label }, ...buttons),
+    element: h("div", { class: "control", role: "group", "aria-label": label }, h("span", { class: "control-label menu-only" }, label), h("div", { class: "control-segments" }, ...buttons)),
     update: () => buttons.forEach((button, i) => button.setAttribute("aria-pressed", String(options[i].value === value()))),
   };
 }

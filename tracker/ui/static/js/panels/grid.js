@@ -18,6 +18,8 @@ import { h } from "../core/dom.js";
  * @property {(section: string) => void} toggleSection
  */
 
+/** Maximum number of panels kept though they are not on the page. */
+const MOST_SPARE = 5000;
 /** Distance from the screen at which panels are mounted, in CSS pixels: about a row. */
 const BEYOND = 240;
 
@@ -28,6 +30,8 @@ export class Grid {
     this.element = h("div", { class: "panels-grid" });
     /** @type {Map<string, GridPanel>} */
     this.panels = new Map();
+    /** @type {Map<string, GridPanel>} panels that a search or a folded section took away; they may come back */
+    this.spare = new Map();
     /** @type {Map<Element, GridPanel>} */
     this.byElement = new Map();
     /** @type {Map<string, {element: HTMLElement, button: HTMLElement, count: HTMLElement, body: HTMLElement}>} */
@@ -111,6 +115,7 @@ export class Grid {
       return parts.element;
     });
     for (const [id, panel] of this.panels) if (!present.has(id)) this.remove(id, panel);
+    if (this.spare.size > MOST_SPARE) this.spare.clear();
     const ids = new Set(sections.map((section) => section.id));
     for (const id of this.sections.keys()) if (!ids.has(id)) this.sections.delete(id);
     arrangeChildren(this.element, nodes);
@@ -139,7 +144,8 @@ export class Grid {
   panel(id, section, key) {
     let panel = this.panels.get(id);
     if (!panel) {
-      panel = this.context.makePanel(section, key);
+      panel = this.spare.get(id) ?? this.context.makePanel(section, key);
+      this.spare.delete(id);
       this.panels.set(id, panel);
       this.byElement.set(panel.element, panel);
       for (const observer of this.observers) observer.observe(panel.element);
@@ -156,6 +162,7 @@ export class Grid {
     panel.unmount();
     panel.element.remove();
     this.panels.delete(id);
+    this.spare.set(id, panel);
     this.byElement.delete(panel.element);
     this.onScreen.delete(panel);
     this.mounted.delete(panel);
@@ -165,6 +172,12 @@ export class Grid {
     this.sizes.disconnect();
     for (const observer of this.observers) observer.disconnect();
     for (const [id, panel] of [...this.panels]) this.remove(id, panel);
+    this.spare.clear();
+  }
+
+  /** Forget panels that are not on the page: their titles or kinds may have changed. */
+  forget() {
+    this.spare.clear();
   }
 }
 

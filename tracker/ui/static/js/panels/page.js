@@ -77,6 +77,7 @@ export class ChartsPage {
     this.cursorPanel = null;
     /** @type {import("./sections.js").Section[]} */
     this.sections = [];
+    this.nested = view.peek().nested;
     /** Number of metrics that match the search. */
     this.found = 0;
     this.noticed = "";
@@ -191,6 +192,12 @@ export class ChartsPage {
     const text = JSON.stringify([search, pins, order, folded, nested, keys.map((one) => [one.key, one.kind])]);
     if (text === this.shownSections) return;
     this.shownSections = text;
+    if (nested !== this.nested) {
+      // Titles differ: all panels are made again.
+      this.nested = nested;
+      this.grid.show([]);
+      this.grid.forget();
+    }
     const matcher = parseSearch(search);
     const names = keys.map((one) => one.key);
     const found = names.filter(matcher.test);

@@ -32,6 +32,9 @@ import { countPoints, makeLines } from "./lines.js";
 /** Tools in the order of their buttons: id, label. */
 const TOOLS = [["reset", "Reset zoom (0)"], ["log", "Logarithmic y axis (y)"], ["pin", "Pin on top (p)"], ["download", "Download (e)"], ["full", "Full screen (f)"]];
 
+/** Stands for the parts of a panel that has not been built. */
+const PLACEHOLDER = h("div");
+
 export class Panel {
   /**
    * @param {string} id
@@ -53,30 +56,44 @@ export class Panel {
     this.answer = null;
     /** @type {Line[]} */
     this.lines = [];
+    this.built = false;
+    this.plot = PLACEHOLDER;
+    this.foot = PLACEHOLDER;
+    this.tools = PLACEHOLDER;
+    this.handle = h("h3", { class: "panel-title" }, ...titleParts(title));
+    this.element = h("article", { class: "panel", "aria-label": key }, this.handle);
+  }
+
+  /** Make what a placeholder does not need: there may be thousands of them. */
+  build() {
+    this.built = true;
+    const { context, section, key } = this;
     this.plot = h("div", { class: "panel-plot" });
     this.foot = h("div", { class: "panel-foot" });
     this.tools = h("div", { class: "panel-tools" });
-    this.handle = h("h3", { class: "panel-title", title: key, draggable: "true" }, ...titleParts(title));
-    this.element = h("article", {
-      class: "panel", "aria-label": key, on: {
-        pointerenter: () => context.current(this), pointerleave: () => context.current(null), focusin: () => context.current(this),
-        dragstart: (/** @type {DragEvent} */ event) => event.dataTransfer?.setData("text/x-tracker-panel", `${section}\n${key}`),
-        dragover: (/** @type {DragEvent} */ event) => this.dragOver(event),
-        dragleave: () => this.element.classList.remove("drop"),
-        drop: (/** @type {DragEvent} */ event) => this.drop(event),
-      },
-    }, h("header", { class: "panel-head" }, this.handle, this.tools), this.plot, this.foot);
+    this.handle.title = key;
+    this.handle.draggable = true;
+    this.element.replaceChildren(h("header", { class: "panel-head" }, this.handle, this.tools), this.plot, this.foot);
+    const { element } = this;
+    element.addEventListener("pointerenter", () => context.current(this));
+    element.addEventListener("focusin", () => context.current(this));
+    element.addEventListener("dragstart", (event) => event.dataTransfer?.setData("text/x-tracker-panel", `${section}\n${key}`));
+    element.addEventListener("dragover", (event) => this.dragOver(event));
+    element.addEventListener("dragleave", () => element.classList.remove("drop"));
+    element.addEventListener("drop", (event) => this.drop(event));
   }
 
   /** @param {boolean} near */
   mount(near) {
     this.near = near;
+    if (!this.built) this.build();
     if (!this.tools.firstChild) this.addTools();
     if (!this.chart && !this.plot.firstChild) this.plot.classList.add("loading");
     this.context.mounted(this);
   }
 
   unmount() {
+    if (!this.built) return;
     this.release();
     this.answer = null;
     this.lines = [];

@@ -141,13 +141,13 @@ export class Toolbar {
     const all = this.controls.map((control) => control.element);
     this.row.replaceChildren(...all);
     this.more.hidden = true;
-    let room = this.row.clientWidth;
-    if (this.row.scrollWidth <= room) {
+    if (this.row.clientWidth && this.row.scrollWidth <= this.row.clientWidth) {
       this.menu.replaceChildren();
       return;
     }
     this.more.hidden = false;
-    room = this.row.clientWidth;
+    // On a narrow screen the row is not displayed: everything goes into the menu.
+    let room = this.row.clientWidth || -GAP - 1;
     const widths = all.map((element) => element.offsetWidth + GAP);
     const inMenu = all.filter((_, i) => {
       const fits = widths[i] <= room + GAP;
