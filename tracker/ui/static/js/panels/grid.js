@@ -98,6 +98,7 @@ export class Grid {
    * @param {Section[]} sections
    */
   show(sections) {
+    const focused = document.activeElement;
     this.shown = sections;
     const present = new Set();
     const nodes = sections.map((section) => {
@@ -120,6 +121,8 @@ export class Grid {
     for (const id of this.sections.keys()) if (!ids.has(id)) this.sections.delete(id);
     arrangeChildren(this.element, nodes);
     this.layOut();
+    // An element that is moved loses the focus.
+    if (focused instanceof HTMLElement && focused !== document.activeElement && this.element.contains(focused)) focused.focus({ preventScroll: true });
   }
 
   /** @param {string} id */
