@@ -1,0 +1,143 @@
+/**
+ * Axes of the scatter and of the parallel coordinates: places of values between 0 and 1, and labels. Pure functions.
+ */
+import { number, tick } from "../core/format.js";
+import { numeric } from "./delta.js";
+
+/**
+ * @typedef {object} Axis
+ * @property {"number" | "category"} kind
+ * @property {boolean} log
+ * @property {(value: any) => number | null} place between 0 and 1; null for a value that the axis does not have
+ * @property {{at: number, label: string, value: any}[]} ticks
+ * @property {(place: number) => number} value the number at a place; of a category, its index
+ * @property {number} left values that the axis cannot show: missing, not finite, or not positive on a log axis
+ */
+
+/** Most categories of an axis. */
+export const MOST_CATEGORIES = 30;
+const MARGIN = 0.04;
+
+/**
+ * @param {any[]} values one per run; null for none
+ * @param {{log?: boolean, most?: number}} [options] `most`: number of ticks
+ * @returns {Axis}
+ */
+export function makeAxis(values, { log = false, most = 6 } = {}) {
+  const present = values.filter((value) => value !== null && value !== undefined);
+  const numbers = present.map(numeric);
+  return present.length > 0 && numbers.every((value) => value !== null) ? numberAxis(values, log, most) : categoryAxis(values);
+}
+
+/**
+ * @param {any[]} values
+ * @param {boolean} log
+ * @param {number} most
+ * @returns {Axis}
+ */
+function numberAxis(values, log, most) {
+  const shown = (/** @type {any} */ value) => {
+    const given = value === null || value === undefined ? null : numeric(value);
+    return given !== null && Number.isFinite(given) && (!log || given > 0) ? given : null;
+  };
+  const usable = /** @type {number[]} */ (values.map(shown).filter((value) => value !== null));
+  const scale = log ? Math.log10 : (/** @type {number} */ value) => value;
+  const back = log ? (/** @type {number} */ value) => 10 ** value : (/** @type {number} */ value) => value;
+  let low = usable.length ? scale(Math.min(...usable)) : 0;
+  let high = usable.length ? scale(Math.max(...usable)) : 1;
+  if (low === high) {
+    const room = log ? 0.5 : Math.abs(low) * 0.1 || 0.5;
+    low -= room;
+    high += room;
+  }
+  const span = high - low;
+  low -= span * MARGIN;
+  high += span * MARGIN;
+  const at = (/** @type {number} */ value) => (scale(value) - low) / (high - low);
+  const { ticks, step } = log ? logTicks(low, high, most) : linearTicks(low, high, most);
+  return {
+    kind: "number", log, left: values.length - usable.length,
+    place: (value) => {
+      const given = shown(value);
+      return given === null ? null : at(given);
+    },
+    value: (place) => back(low + place * (high - low)),
+    ticks: ticks.map((value) => ({ at: at(value), value, label: log ? number(value) : tick(value, step) })),
+  };
+}
+
+/**
+ * @param {number} low
+ * @param {number} high
+ * @param {number} most
+ */
+function linearTicks(low, high, most) {
+  const power = 10 ** Math.floor(Math.log10((high - low) / most));
+  const step = power * (/** @type {number} */ ([1, 2, 5, 10].find((factor) => (high - low) / (factor * power) <= most) ?? 10));
+  const ticks = [];
+  for (let at = Math.ceil(low / step); at * step <= high && ticks.length < 50; at += 1) ticks.push(at * step);
+  return { ticks, step };
+}
+
+/**
+ * @param {number} low exponent
+ * @param {number} high exponent
+ * @param {number} most
+ */
+function logTicks(low, high, most) {
+  const factors = high - low < 1 ? [1, 2, 3, 5, 7] : high - low < 2.5 ? [1, 2, 5] : [1];
+  let ticks = [];
+  for (let power = Math.floor(low); power <= Math.ceil(high) && ticks.length < 200; power += 1) {
+    for (const factor of factors) {
+      const value = factor * 10 ** power;
+      if (Math.log10(value) >= low && Math.log10(value) <= high) ticks.push(value);
+    }
+  }
+  const every = Math.max(1, Math.ceil(ticks.length / most));
+  ticks = ticks.filter((_, at) => at % every === 0);
+  return { ticks, step: 0 };
+}
+
+/**
+ * @param {any[]} values
+ * @returns {Axis}
+ */
+function categoryAxis(values) {
+  const text = (/** @type {any} */ value) => (typeof value === "object" ? JSON.stringify(value) : String(value));
+  const all = [...new Set(values.filter((value) => value !== null && value !== undefined).map(text))].sort((a, b) => a.localeCompare(b, undefined, { numeric: true }));
+  const shown = all.slice(0, MOST_CATEGORIES);
+  const at = (/** @type {number} */ index) => (shown.length < 2 ? 0.5 : MARGIN + (index / (shown.length - 1)) * (1 - 2 * MARGIN));
+  const place = (/** @type {any} */ value) => {
+    const index = value === null || value === undefined ? -1 : shown.indexOf(text(value));
+    return index < 0 ? null : at(index);
+  };
+  return {
+    kind: "category", log: false, place, left: values.filter((value) => place(value) === null).length,
+    value: (share) => (shown.length < 2 ? 0 : ((share - MARGIN) / (1 - 2 * MARGIN)) * (shown.length - 1)),
+    ticks: shown.map((label, index) => ({ at: at(index), label, value: label })),
+  };
+}
+
+/**
+ * A colour for a share of a range: dark blue to yellow, told apart by people with any colour vision.
+ * @param {number} share 0 to 1
+ * @returns {string}
+ */
+export function rampColor(share) {
+  const stops = [[68, 60, 140], [50, 105, 150], [35, 145, 140], [85, 185, 100], [225, 205, 50]];
+  const at = Math.max(0, Math.min(0.9999, share)) * (stops.length - 1);
+  const from = /** @type {number[]} */ (stops[Math.floor(at)]);
+  const to = /** @type {number[]} */ (stops[Math.floor(at) + 1]);
+  const mix = at % 1;
+  return `rgb(${from.map((value, channel) => Math.round(value + (/** @type {number} */ (to[channel]) - value) * mix)).join(" ")})`;
+}
+
+/**
+ * Whether two values a column has differ, so that it is of use as an axis.
+ * @param {any[]} values
+ * @returns {boolean}
+ */
+export function varies(values) {
+  const texts = new Set(values.filter((value) => value !== null && value !== undefined).map((value) => JSON.stringify(value)));
+  return texts.size > 1;
+}

@@ -1,0 +1,22 @@
+/**
+ * Settings of the compare page in the address.
+ */
+import { change, view } from "../core/state.js";
+
+/**
+ * Set an option of the page in the address; "" takes it out.
+ * @param {string} name
+ * @param {string} value
+ */
+export function setOption(name, value) {
+  const { [name]: _, ...rest } = view.peek().options;
+  change({ options: value ? { ...rest, [name]: value } : rest }, { undo: false });
+}
+
+/**
+ * @param {string} name
+ * @returns {string} "" if it is not set
+ */
+export function option(name) {
+  return view.peek().options[name] ?? "";
+}
