@@ -60,7 +60,8 @@ def compare(runs: Mapping[str, StoredRun], baseline: str, *, everything: bool = 
     summaries = side_by_side([_flat(run.summary) for run in some])
     environments = side_by_side([_environment(run) for run in some])
     wanted = [key for key, values in configs.items() if everything or differs(values)]
-    shown = list(summaries)
+    # What most runs have comes first, so that it is what `MAX_KEYS` leaves.
+    shown = sorted(summaries, key=lambda key: sum(value is MISSING for value in summaries[key]))
     position = list(runs).index(baseline)
     answer = {
         "baseline": baseline,

@@ -54,7 +54,7 @@ function numberAxis(values, log, most) {
   low -= span * MARGIN;
   high += span * MARGIN;
   const at = (/** @type {number} */ value) => (scale(value) - low) / (high - low);
-  const { ticks, step } = log ? logTicks(low, high, most) : linearTicks(low, high, most);
+  const { ticks, step } = log ? logTicks(low, high, most) : linearTicks(low, high, most, usable.every(Number.isInteger));
   return {
     kind: "number", log, left: values.length - usable.length,
     place: (value) => {
@@ -70,10 +70,12 @@ function numberAxis(values, log, most) {
  * @param {number} low
  * @param {number} high
  * @param {number} most
+ * @param {boolean} whole only whole numbers
  */
-function linearTicks(low, high, most) {
+function linearTicks(low, high, most, whole) {
   const power = 10 ** Math.floor(Math.log10((high - low) / most));
-  const step = power * (/** @type {number} */ ([1, 2, 5, 10].find((factor) => (high - low) / (factor * power) <= most) ?? 10));
+  const round = power * (/** @type {number} */ ([1, 2, 5, 10].find((factor) => (high - low) / (factor * power) <= most) ?? 10));
+  const step = whole ? Math.max(1, round) : round;
   const ticks = [];
   for (let at = Math.ceil(low / step); at * step <= high && ticks.length < 50; at += 1) ticks.push(at * step);
   return { ticks, step };

@@ -28,7 +28,7 @@ export function mountCurves(node, { answer }) {
   const body = h("tbody");
   const note = h("p", { class: "muted" });
   const table = h("table", { class: "plain-table curves-table" }, h("thead", null, h("tr", null,
-    ["Metric", "First difference", "Clear difference", "Values there", "Steps compared"].map((name, at) => h("th", { scope: "col", class: at === 1 || at === 2 || at === 4 ? "num" : "" }, name)), h("th", { scope: "col" }, h("span", { class: "sr" }, "Chart")))), body);
+    ["Metric", "First difference", "Clear difference", "Values there", "Compared"].map((name, at) => h("th", { scope: "col", class: at === 1 || at === 2 || at === 4 ? "num" : "" }, name)), h("th", { scope: "col" }, h("span", { class: "sr" }, "Chart")))), body);
   const copy = h("button", { type: "button", on: { click: () => copyList() } }, "Copy as Markdown");
   const copyCsv = h("button", { type: "button", on: { click: () => copyList(true) } }, "Copy as CSV");
   replace(node, words, h("div", { class: "compare-tools" }, h("span", null, base, " and "), pick, progress, h("span", { class: "grow" }), copy, copyCsv),
@@ -125,7 +125,7 @@ export function mountCurves(node, { answer }) {
         h("td", { class: "num" }, !curve.common ? h("span", { class: "muted" }, "no step in common") : curve.exact ? `step ${step(curve.exact)}` : h("span", { class: "good" }, "none")),
         h("td", { class: "num" }, curve.clear ? `step ${step(curve.clear)}` : curve.exact ? h("span", { class: "muted" }, "never by 1 %") : ""),
         h("td", { class: "num-list" }, at ? `${number(asNumber(at.baseline))} and ${number(asNumber(at.value))}` : ""),
-        h("td", { class: "num" }, whole(curve.common)),
+        h("td", { class: "num" }, curve.common ? `${plural(curve.common, "step")}${curve.clear ? " up to there" : ""}` : ""),
         h("td", null, h("a", { href: "#", on: { click: (/** @type {Event} */ event) => { event.preventDefault(); openChart(curve, data.baseline, other); } } }, at ? "Open there" : "Open")));
     }));
     table.hidden = !sorted.length;

@@ -69,7 +69,7 @@ export function cellText(section, row, index, now) {
   const value = row.values[index];
   if (row.missing?.includes(index)) return { text: "–", title: "not set", missing: true };
   if (section === "run") {
-    if (row.key === "started") return { text: ago(value, now), title: moment(value), missing: false };
+    if (row.key === "started") return { text: row.values.some((other, at) => at !== index && other !== value && ago(other, now) === ago(value, now)) ? moment(value).slice(5, 16) : ago(value, now), title: moment(value), missing: false };
     if (row.key === "duration") return { text: duration(value), title: `${exact(value)} s`, missing: false };
     if (typeof value === "number") return { text: whole(value), title: exact(value), missing: false };
   }

@@ -8,6 +8,7 @@ import { openMenu } from "../core/menu.js";
 import { highlighted } from "../core/runs.js";
 import { change, view } from "../core/state.js";
 import { copyText, download } from "../run/copy.js";
+import { keyText } from "../run/metrics.js";
 import { stateMark } from "../run/states.js";
 import { csv, latex, markdown } from "./copy.js";
 import { delta, orderBy, searchRows, sentence } from "./delta.js";
@@ -17,6 +18,8 @@ import { cellText, deltaText, sectionsOf, toTable } from "./rows.js";
 /** Cells of a section that are made at first; the rest on demand. */
 const CELLS = 5000;
 const LEAST_ROWS = 15;
+/** Longest key; of a longer one, what tells it from the others is kept. */
+const LONGEST = 40;
 
 /** @typedef {import("./rows.js").Answer} Answer */
 /** @typedef {import("./rows.js").Section} Section */
@@ -108,7 +111,7 @@ export function mountDifferences(node, { answer }) {
     const next = sorted === "ascending" ? `${id}|desc` : sorted === "descending" ? "" : id;
     const goal = row.goal ? h("span", { class: "goal", title: `The goal is to ${row.goal} it` }, row.goal === "maximize" ? "↑" : "↓") : null;
     return h("tr", { class: row.differs ? "" : "same" }, h("th", { scope: "row" }, h("span", { class: "compare-key" },
-      h("button", { type: "button", class: "metric-name", data: { focus: `key ${id}` }, title: `${row.key}\n(a click orders the runs by it)`, on: { click: () => setOption("by", next) } }, row.key, sorted ? (sorted === "ascending" ? " →" : " ←") : ""),
+      h("button", { type: "button", class: "metric-name", data: { focus: `key ${id}` }, title: `${row.key}\n(a click orders the runs by it)`, on: { click: () => setOption("by", next) } }, shorten(keyText(row.key), row.key.length > LONGEST ? section.rows.map((other) => keyText(other.key)) : [], LONGEST), sorted ? (sorted === "ascending" ? " →" : " ←") : ""),
       goal, row.aggregate && row.aggregate !== "last" ? h("span", { class: "aggregate" }, row.aggregate) : null)),
     order.map((index) => {
       const run = /** @type {import("./rows.js").ComparedRun} */ (data.runs[index]);
@@ -118,7 +121,7 @@ export function mountDifferences(node, { answer }) {
       const content = section.id === "run" && row.key === "state" ? stateMark(cell.text) : cell.text;
       return h("td", { class: [index === baseline ? "baseline" : "", best ? "best" : "", cell.missing ? "missing" : ""].join(" ").trim(), title: cell.title + (best ? "\nthe best" : ""), data: { run: run.ref } },
         h("span", { class: "value" }, content, best ? h("span", { class: "best-mark", "aria-label": "best" }, "★") : null),
-        change_ ? h("span", { class: `delta ${change_.verdict}`, title: change_.verdict === "unknown" ? "define_metric(goal=…) says whether more is better" : change_.verdict }, deltaText(change_)) : null);
+        change_ ? h("span", { class: `compare-delta ${change_.verdict}`, title: change_.verdict === "unknown" ? "define_metric(goal=…) says whether more is better" : change_.verdict }, deltaText(change_)) : null);
     }));
   };
 

@@ -5,6 +5,7 @@ import { h, replace } from "../core/dom.js";
 import { plural } from "../core/format.js";
 import { change, view } from "../core/state.js";
 import { copyText } from "./copy.js";
+import { keyText } from "./metrics.js";
 import { kindOf, rowsOf, valueText, visibleRows } from "./tree.js";
 
 /** Rows made at first; the rest on demand. */
@@ -52,7 +53,7 @@ export function mountConfig(node, data) {
   };
 
   const rowOf = (/** @type {import("./tree.js").Leaf} */ row) => {
-    const indent = { "padding-left": `${8 + row.depth * 16}px` };
+    const indent = { "padding-left": `${12 + row.depth * 16}px` };
     if (row.branch) {
       const open = !folded.has(row.key) || search.value !== "";
       return h("div", { class: "tree-row branch", role: "row" }, h("span", { role: "cell", class: "tree-key", style: indent },
@@ -62,12 +63,12 @@ export function mountConfig(node, data) {
           const { key } = row;
           show();
           if (event.detail === 0) /** @type {HTMLElement | null} */ ([...list.querySelectorAll(".tree-fold")].find((one) => /** @type {HTMLElement} */ (one).dataset.key === key) ?? null)?.focus();
-        } }, data: { key: row.key } }, h("span", { "aria-hidden": "true" }, open ? "▾" : "▸"), " ", row.name)),
+        } }, data: { key: row.key } }, h("span", { "aria-hidden": "true" }, open ? "▾" : "▸"), " ", keyText(row.name))),
       h("span", { role: "cell", class: "tree-value muted" }, plural(row.size, "key")));
     }
     const value = valueText(row.value);
     return h("div", { class: "tree-row", role: "row" },
-      h("span", { role: "cell", class: "tree-key", style: indent, title: row.key }, row.name),
+      h("span", { role: "cell", class: "tree-key", style: indent, title: row.key }, keyText(row.name)),
       h("button", { role: "cell", type: "button", class: `tree-value kind-${kindOf(row.value)}`, title: `${value.slice(0, 2000)}\n(a click copies it)`, "aria-label": `${row.key}: ${value.slice(0, 200)}. Copy`,
         on: { click: () => void copyText(typeof row.value === "string" ? row.value : value, row.key) } }, value.length > 400 ? `${value.slice(0, 400)}…` : value));
   };

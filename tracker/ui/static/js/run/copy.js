@@ -1,7 +1,7 @@
 /**
  * Copying text, with a word that says so.
  */
-import { h } from "../core/dom.js";
+import { h, svg } from "../core/dom.js";
 import { toast } from "../core/toast.js";
 
 /**
@@ -34,7 +34,8 @@ export async function copyText(text, what) {
  * @returns {HTMLButtonElement}
  */
 export function copyButton(text, what) {
-  return h("button", { type: "button", class: "icon copy", "aria-label": `Copy ${what}`, title: `Copy ${what}`, on: { click: () => void copyText(text(), what) } }, "⧉");
+  return h("button", { type: "button", class: "icon copy", "aria-label": `Copy ${what}`, title: `Copy ${what}`, on: { click: () => void copyText(text(), what) } },
+    svg("svg", { viewBox: "0 0 16 16", width: "13", height: "13", "aria-hidden": "true" }, svg("path", { d: "M5.5 5.5h8v8h-8zM3 10.5h-.5v-8h8V3", fill: "none", stroke: "currentColor", "stroke-width": "1.3", "stroke-linejoin": "round" })));
 }
 
 /**

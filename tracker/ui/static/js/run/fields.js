@@ -10,7 +10,7 @@ import { h, replace } from "../core/dom.js";
  * @property {string} empty shown where there is no text
  * @property {boolean} [multiline]
  * @property {() => boolean} editable
- * @property {(text: string) => Promise<boolean>} save
+ * @property {(text: string) => unknown} save the new text comes back by `set`
  */
 
 /**
@@ -41,29 +41,27 @@ export function inlineText(options) {
     field.value = text;
     field.setAttribute("aria-label", options.label);
     let done = false;
-    const end = async (/** @type {boolean} */ keep, /** @type {boolean} */ focus) => {
+    const end = (/** @type {boolean} */ keep, /** @type {boolean} */ focus) => {
       if (done) return;
       done = true;
       editing = false;
       const next = options.multiline ? field.value.trimEnd() : field.value.trim();
-      const before = text;
       if (keep && next !== text && (next || options.multiline)) {
         text = next;
-        show();
-        if (!(await options.save(next))) text = before;
+        options.save(next);
       }
       show();
       if (focus) node.querySelector("button")?.focus();
     };
     field.addEventListener("keydown", (event) => {
       const key = /** @type {KeyboardEvent} */ (event);
-      if (key.key === "Escape") void end(false, true);
-      else if (key.key === "Enter" && (!options.multiline || key.ctrlKey || key.metaKey)) void end(true, true);
+      if (key.key === "Escape") end(false, true);
+      else if (key.key === "Enter" && (!options.multiline || key.ctrlKey || key.metaKey)) end(true, true);
       else return;
       event.preventDefault();
       event.stopPropagation();
     });
-    field.addEventListener("blur", () => void end(true, false));
+    field.addEventListener("blur", () => end(true, false));
     replace(node, field);
     field.focus();
     field.select();
@@ -78,7 +76,7 @@ export function inlineText(options) {
 }
 
 /**
- * @param {{editable: () => boolean, save: (tags: string[]) => Promise<boolean>}} options
+ * @param {{editable: () => boolean, save: (tags: string[]) => unknown}} options
  * @returns {{node: HTMLElement, set: (tags: string[]) => void}}
  */
 export function tagList(options) {
@@ -86,21 +84,17 @@ export function tagList(options) {
   let tags = [];
   let adding = false;
   const node = h("div", { class: "tag-list", role: "group", "aria-label": "Tags" });
-  const put = async (/** @type {string[]} */ next) => {
-    const before = tags;
+  const put = (/** @type {string[]} */ next) => {
     tags = next;
+    options.save(next);
     show();
-    if (!(await options.save(next))) {
-      tags = before;
-      show();
-    }
   };
   const show = () => {
     if (adding) return;
     const editable = options.editable();
     node.hidden = !editable && !tags.length;
     replace(node, tags.map((tag) => h("span", { class: "tag", title: tag }, h("span", { class: "tag-text" }, tag),
-      editable ? h("button", { type: "button", "aria-label": `Remove tag ${tag}`, on: { click: () => void put(tags.filter((one) => one !== tag)) } }, "✕") : null)),
+      editable ? h("button", { type: "button", "aria-label": `Remove tag ${tag}`, on: { click: () => put(tags.filter((one) => one !== tag)) } }, "✕") : null)),
     editable ? h("button", { type: "button", class: "tag-add", on: { click: begin } }, tags.length ? "+" : "Add tag") : null);
     node.querySelector(".tag-add")?.setAttribute("aria-label", "Add tag");
   };
@@ -111,7 +105,7 @@ export function tagList(options) {
       if (!adding) return;
       adding = false;
       const tag = field.value.trim();
-      if (keep && tag && !tags.includes(tag)) void put([...tags, tag]);
+      if (keep && tag && !tags.includes(tag)) put([...tags, tag]);
       else show();
       /** @type {HTMLElement | null} */ (node.querySelector(".tag-add"))?.focus();
     };

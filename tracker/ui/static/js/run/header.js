@@ -5,10 +5,10 @@ import { h, replace } from "../core/dom.js";
 import { ago, duration, moment, plural, whole } from "../core/format.js";
 import { colorOf, palette } from "../core/colors.js";
 import { openMenu } from "../core/menu.js";
-import { meta, writable } from "../core/runs.js";
+import { edit, editable } from "../core/edits.js";
+import { meta, runAt, runs } from "../core/runs.js";
 import { change, view } from "../core/state.js";
 import { copyButton, copyText } from "./copy.js";
-import { edit } from "./edit.js";
 import { inlineText, tagList } from "./fields.js";
 import { stateMark } from "./states.js";
 
@@ -22,20 +22,19 @@ import { stateMark } from "./states.js";
  */
 export function mountHeader(node, data, move) {
   const { ref } = data;
-  const canWrite = () => writable(ref);
-  const current = () => data.details.peek();
+  const canWrite = () => editable([ref]);
   const swatch = h("span", { class: "run-swatch", "aria-hidden": "true" });
   const name = inlineText({
     label: "Name", class: "run-name", empty: "Unnamed", editable: canWrite,
-    save: (text) => edit(ref, { name: text }, { name: current()?.name ?? "" }, "name"),
+    save: (text) => edit([ref], { name: text }, "rename"),
   });
   const notes = inlineText({
     label: "Notes", class: "run-notes", empty: "Add notes", multiline: true, editable: canWrite,
-    save: (text) => edit(ref, { notes: text }, { notes: current()?.notes ?? "" }, "notes"),
+    save: (text) => edit([ref], { notes: text }, "notes"),
   });
   const tags = tagList({
     editable: canWrite,
-    save: (list) => edit(ref, { tags: list }, { tags: current()?.tags ?? [] }, "tags"),
+    save: (list) => edit([ref], { tags: list }, "tags"),
   });
   const facts = h("dl", { class: "run-facts" });
   const more = h("button", { type: "button", "aria-haspopup": "menu", on: { click: () => openActions(more, data) } }, "Copy ▾");
@@ -51,9 +50,11 @@ export function mountHeader(node, data, move) {
   const show = () => {
     const run = data.details.value;
     if (!run) return;
-    name.set(run.name);
-    notes.set(run.notes ?? "");
-    tags.set(run.tags ?? []);
+    // The table has an edit at once, the details only after the server has taken it.
+    const known = runAt(ref) ?? run;
+    name.set(known.name);
+    notes.set(known.notes ?? "");
+    tags.set(known.tags ?? []);
     replace(facts, factsOf(run));
   };
   const showColor = () => {
@@ -65,7 +66,7 @@ export function mountHeader(node, data, move) {
   };
   show();
   showColor();
-  const ends = [data.details.subscribe(show), palette.subscribe(showColor), view.subscribe(showColor), meta.subscribe(show)];
+  const ends = [data.details.subscribe(show), palette.subscribe(showColor), view.subscribe(showColor), meta.subscribe(show), runs.subscribe(show)];
   return () => ends.forEach((end) => end());
 }
 

@@ -80,7 +80,7 @@ function commandCard(run) {
   const each = (/** @type {string} */ name) => [...new Set(writers.map((writer) => writer[name]).filter(Boolean))].map(String);
   /** @type {[string, string[]][]} */
   const rows = [["Program", each("program")], ["Python", each("python")], ["Host", each("host")], [String(run.dir).includes("://") ? "Server" : "Directory", [String(run.dir)]]];
-  return h("section", { class: "card", "aria-label": "Program" }, h("h2", null, "Program"),
+  return h("section", { class: "card", "aria-label": "Program" }, h("header", { class: "card-head" }, h("h2", null, "Program")),
     h("dl", { class: "pairs" }, rows.filter(([, values]) => values.length).map(([label, values]) =>
       h("div", null, h("dt", null, label), h("dd", null, values.map((value) => h("span", { class: "pair-value" }, h("code", { title: value }, value), copyButton(() => value, label.toLowerCase()))))))));
 }

@@ -5,6 +5,7 @@ import { clear, h, replace } from "../core/dom.js";
 import { bind } from "../core/keys.js";
 import { tabs } from "../core/registry.js";
 import { matching, runs, selection } from "../core/runs.js";
+import { arrangement } from "../table/model.js";
 import { change, view } from "../core/state.js";
 import { RunData } from "./data.js";
 import { mountHeader } from "./header.js";
@@ -133,7 +134,7 @@ function step(list, by) {
 }
 
 /**
- * The run before or after `ref`, among the selected ones if it is one of several, else among those that pass the filters.
+ * The run before or after `ref`, among the selected ones if it is one of several that were chosen, else in the order of the table.
  * @param {string} ref
  * @param {number} by
  * @returns {string | null}
@@ -141,7 +142,7 @@ function step(list, by) {
 function neighbour(ref, by) {
   const chosen = selection.peek();
   const pass = matching.peek();
-  const all = chosen.length > 1 && chosen.includes(ref) ? chosen : runs.peek().refs.filter((one) => !pass || pass.has(one));
+  const all = view.peek().chosen && chosen.length > 1 && chosen.includes(ref) ? chosen : arrangement.peek().refs.length ? arrangement.peek().refs : runs.peek().refs.filter((one) => !pass || pass.has(one));
   if (!all.length) return null;
   const at = all.indexOf(ref);
   return all[(at + by + all.length) % all.length] ?? null;

@@ -13,7 +13,7 @@ const INSET = 1.5;
 /**
  * The smallest, the largest and the last value of a metric, exact: buckets have every value.
  * @param {Series[]} lines
- * @returns {{low: number, high: number, last: number} | null} null without values
+ * @returns {{low: number, high: number, last: number, bad: number} | null} `bad`: how many are not finite; null without values
  */
 export function statistics(lines) {
   let low = Infinity;
@@ -21,9 +21,11 @@ export function statistics(lines) {
   let last = NaN;
   let lastX = -Infinity;
   let some = false;
+  let bad = 0;
   for (const line of lines) {
     for (let at = 0; at < line.x0.length; at += 1) {
       some = true;
+      bad += line.raw ? Number(line.bad[at] !== 0) : /** @type {number} */ (line.bad[at]);
       low = Math.min(low, Number.isFinite(line.low[at]) ? /** @type {number} */ (line.low[at]) : Infinity);
       high = Math.max(high, Number.isFinite(line.high[at]) ? /** @type {number} */ (line.high[at]) : -Infinity);
       const x = /** @type {number} */ (line.x1[at]);
@@ -34,7 +36,7 @@ export function statistics(lines) {
     }
   }
   if (!some) return null;
-  return low <= high ? { low, high, last } : { low: NaN, high: NaN, last };
+  return low <= high ? { low, high, last, bad } : { low: NaN, high: NaN, last, bad };
 }
 
 /**

@@ -3,17 +3,19 @@
  */
 import { api } from "../core/api.js";
 import { h, replace } from "../core/dom.js";
-import { exact, number, plural } from "../core/format.js";
+import { count as count_, exact, number, plural, shorten } from "../core/format.js";
 import { palette, colorOf } from "../core/colors.js";
 import { change } from "../core/state.js";
 import { copyText } from "./copy.js";
 import { sparkline, statistics } from "./spark.js";
-import { metricRows } from "./metrics.js";
+import { keyText, metricRows } from "./metrics.js";
 
 /** @typedef {import("./data.js").RunData} RunData */
 
 /** Rows made at first; the rest on demand. */
 const MANY = 200;
+/** Longest name of a metric; of a longer one, what tells it from the others is kept. */
+const LONGEST = 60;
 /** Curves asked for in one request. */
 const BATCH = 60;
 const BUCKETS = 96;
@@ -35,7 +37,7 @@ export function mountSummary(node, data) {
     h("button", { type: "button", title: "Copy the summary as JSON", on: { click: () => void copyText(JSON.stringify(data.details.peek()?.summary ?? {}, null, 2), "the summary") } }, "Copy")),
   h("div", { class: "scroll-x" }, table), rest);
 
-  /** Rows on the page. @type {Map<string, {row: HTMLElement, cells: HTMLElement[], spark: HTMLElement, seen: boolean}>} */
+  /** Rows on the page. @type {Map<string, {row: HTMLElement, cells: HTMLElement[], spark: HTMLElement, bad: HTMLElement, seen: boolean}>} */
   const made = new Map();
   /** @type {Map<string, any[]>} */
   const curves = new Map();
@@ -83,9 +85,11 @@ export function mountSummary(node, data) {
     const stats = statistics(lines);
     const [low, high, last] = one.cells;
     if (stats) {
-      put(low, stats.low);
-      put(high, stats.high);
-      put(last, stats.last);
+      const close = stats.low !== stats.high && number(stats.low) === number(stats.high);
+      put(low, stats.low, close);
+      put(high, stats.high, close);
+      put(last, stats.last, close);
+      one.bad.textContent = stats.bad ? `${count_(stats.bad)} not finite` : "";
     }
     replace(one.spark, sparkline(lines, colorOf(data.ref).css, key));
   };
@@ -105,12 +109,13 @@ export function mountSummary(node, data) {
     const nodes = shown.map((row) => {
       let one = made.get(row.key);
       if (!one) {
-        one = makeRow(row);
+        one = makeRow(row, shorten(keyText(row.key), row.key.length > LONGEST ? everything.map((other) => keyText(other.key)) : [], LONGEST));
         made.set(row.key, one);
         observer.observe(one.row);
       }
       const last = one.cells[2];
-      if (!curves.has(row.key) || row.kind !== "number") put(last, row.value);
+      if (row.kind === "histogram" || row.kind === "media") kindLink(last, row.kind);
+      else if (!curves.get(row.key)?.length) put(last, row.value);
       return one.row;
     });
     if (nodes.length !== body.children.length || nodes.some((row, at) => body.children[at] !== row)) replace(body, nodes);
@@ -120,16 +125,17 @@ export function mountSummary(node, data) {
     rest.hidden = !rest.childNodes.length;
   };
 
-  const makeRow = (/** @type {import("./metrics.js").MetricRow} */ row) => {
+  const makeRow = (/** @type {import("./metrics.js").MetricRow} */ row, /** @type {string} */ label) => {
     const spark = h("div", { class: "spark" });
     const cells = ["Min", "Max", "Last"].map((label) => h("td", { class: "num", data: { label } }));
     const goal = row.goal ? h("span", { class: "goal", title: `The goal is to ${row.goal} it` }, row.goal === "maximize" ? "↑" : "↓") : null;
     const name = row.kind === "number"
-      ? h("button", { type: "button", class: "metric-name", title: `${row.key}\n(a click opens its chart)`, on: { click: () => openChart(row.key) } }, row.key)
-      : h("span", { class: "metric-name", title: row.key }, row.key);
+      ? h("button", { type: "button", class: "metric-name", title: `${row.key}\n(a click opens its chart)`, on: { click: () => openChart(row.key) } }, label)
+      : h("span", { class: "metric-name", title: row.key }, label);
+    const bad = h("span", { class: "not-finite" });
     const extra = row.aggregates.map(([name_, value]) => h("span", { class: "aggregate", title: `${name_}: ${exact(value)}` }, `${name_} ${number(value)}`));
-    const element = h("tr", { data: { key: row.key } }, h("th", { scope: "row" }, h("div", { class: "metric-cell" }, name, goal, extra)), h("td", { class: "spark-cell" }, spark), cells);
-    return { row: element, cells, spark, seen: false };
+    const element = h("tr", { data: { key: row.key } }, h("th", { scope: "row" }, h("div", { class: "metric-cell" }, name, goal, extra, bad)), h("td", { class: "spark-cell" }, spark), cells);
+    return { row: element, cells, spark, bad, seen: false };
   };
 
   show();
@@ -153,12 +159,22 @@ export function mountSummary(node, data) {
 /**
  * @param {HTMLElement | undefined} cell
  * @param {any} value
+ * @param {boolean} [close] whether more digits are needed to tell it from others
  */
-function put(cell, value) {
+function put(cell, value, close = false) {
   if (!cell) return;
-  const text = typeof value === "object" && value !== null ? "" : number(value === "NaN" ? NaN : value === "Infinity" ? Infinity : value === "-Infinity" ? -Infinity : value);
+  const text = close && typeof value === "number" && Number.isFinite(value) ? String(Number(value.toPrecision(12))) : typeof value === "object" && value !== null ? "" : number(value === "NaN" ? NaN : value === "Infinity" ? Infinity : value === "-Infinity" ? -Infinity : value);
   if (cell.textContent !== text) cell.textContent = text.length > 60 ? `${text.slice(0, 59)}…` : text;
   cell.title = exact(value).slice(0, 500);
+}
+
+/**
+ * @param {HTMLElement | undefined} cell
+ * @param {string} kind
+ */
+function kindLink(cell, kind) {
+  if (!cell || cell.firstChild) return;
+  cell.append(h("button", { type: "button", class: "link", on: { click: () => change({ tab: "media" }) } }, kind));
 }
 
 /** @param {string} key */

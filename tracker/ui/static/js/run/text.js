@@ -102,7 +102,7 @@ function mountText(node, data, key) {
     void load(true);
   });
   replace(node, h("header", { class: "card-head" }, h("h2", { title: key }, key), h("span", { class: "grow" }), h("label", { class: "muted" }, "From step ", jump)),
-    h("table", { class: "text-table" }, h("thead", { class: "sr" }, h("tr", null, h("th", { scope: "col" }, "Step"), h("th", { scope: "col" }, "Text"))), body), more);
+    h("table", { class: "text-table" }, h("colgroup", null, h("col", { class: "step-column" }), h("col")), h("thead", { class: "sr" }, h("tr", null, h("th", { scope: "col" }, "Step"), h("th", { scope: "col" }, "Text"))), body), more);
   void load(true);
   let seen = data.details.peek()?.points;
   const end = data.details.subscribe((run) => {
