@@ -144,6 +144,7 @@ def main() -> None:
     print(f"All runs are in  {directory.parent}")
     print(f"\nLook at it:      {command} show {best.id}")
     print(f"Export it:       {command} export {best.id} --format csv")
+    print(f"See the charts:  {command} ui")
 
 
 if __name__ == "__main__":

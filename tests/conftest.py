@@ -37,6 +37,7 @@ def temporary(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     os.environ["TMPDIR"] = tempfile.tempdir = str(path)
     for name in [name for name in os.environ if name.startswith("TRACKER_")]:
         del os.environ[name]
+    os.environ["XDG_STATE_HOME"] = str(tmp_path_factory.mktemp("state"))  # where running dashboards are registered
     channels.pull().close()  # creates the ZeroMQ context, whose threads and descriptors stay until the end
     yield path
     tempfile.tempdir = None

@@ -539,7 +539,7 @@ def test_sigterm_does_not_wait_for_a_pipe_that_is_full(scripts: Scripts, root: P
     assert state_of(root / "runs" / "run")["state"] == "preempted"
 
 
-def test_first_line_says_which_command_follows_the_run(scripts: Scripts, root: Path) -> None:
+def test_first_line_says_which_command_opens_the_run(scripts: Scripts, root: Path) -> None:
     code = """
     import os, tracker
     tracker.init(id="one", name="first\\nline", project="digits", config={"lr": 0.01, "a": 1}).finish()
@@ -547,10 +547,10 @@ def test_first_line_says_which_command_follows_the_run(scripts: Scripts, root: P
     tracker.init(id="two", dir="elsewhere").finish()
     """
     lines = scripts.run(code, env={"TRACKER_SILENT": None}).err.splitlines()
-    started = [line for line in lines if " · follow it: " in line]
-    end = f"in digits, kept in {root.name} · follow it: tracker tail one"
+    started = [line for line in lines if " · open it: " in line]
+    end = f"in digits, kept in {root.name} · open it: tracker ui"
     assert started[:2] == [f"tracker: run first line (one){how} {end}" for how in ("", " resumed")]
-    assert started[2].endswith(f" in uncategorized · follow it: tracker tail two --dir {root.parent / 'elsewhere'}")
+    assert started[2].endswith(f" in uncategorized · open it: tracker ui --dir {root.parent / 'elsewhere'}")
     assert "tracker: config changed on resume: lr 0.01 -> 0.5" in lines
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import secrets
 import stat
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -23,6 +22,8 @@ _OWNER_ONLY = stat.S_IRUSR | stat.S_IWUSR
 _DIRECTORY_NAME = "dashboards"
 _TOKEN_NAME = "token"
 _MAX_FILE_BYTES = 64 * 1024
+_MIN_SECRET = 12
+"""Minimum length of a token or password, in characters."""
 
 
 class RunningDashboard(NamedTuple):
@@ -108,6 +109,8 @@ def read_token() -> str:
     try:
         _make_private(path.parent)
         with contextlib.suppress(FileExistsError):
+            import secrets
+
             descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, _OWNER_ONLY)
             with os.fdopen(descriptor, "w") as file:
                 file.write(secrets.token_urlsafe(24) + "\n")
@@ -130,9 +133,6 @@ def read_secret(path: Path) -> str:
     if len(text) < _MIN_SECRET:
         raise TrackerError(f"{path} must hold a token or password of at least {_MIN_SECRET} characters")
     return text
-
-
-_MIN_SECRET = 12
 
 
 def _make_private(directory: Path) -> None:

@@ -173,11 +173,11 @@ def _announce(run: Run, lifecycle: AttachedLifecycle, attached: Attached, before
     if lifecycle.remote:
         line += f", kept {lifecycle.location()}"
     elif root == root_dir():
-        line += f", kept in {short_path(root)} · follow it: tracker tail {run.id}"
+        line += f", kept in {short_path(root)} · open it: {run.url or 'tracker ui'}"
     else:
         import shlex
 
-        line += f" · follow it: tracker tail {run.id} --dir {shlex.quote(str(root))}"
+        line += f" · open it: {run.url or f'tracker ui --dir {shlex.quote(str(root))}'}"
     show(line + "\n")
     now = run.config.as_dict()
     changed = [key for key in before if repr(now[key]) != repr(before[key])]

@@ -38,7 +38,6 @@ class Run:
         label: this writer's name, or None.
         resumed: whether the run existed before.
         start_time: Unix seconds.
-        url: where to look at it; None, since nothing serves it.
     """
 
     def __init__(self, lifecycle: Lifecycle, state: Mapping[str, Any], *, resumed: bool) -> None:
@@ -51,7 +50,6 @@ class Run:
         self.label = settings.label
         self.resumed = resumed
         self.start_time = lifecycle.start_time
-        self.url: str | None = None
         self._tags = tuple(settings.tags or state.get("tags") or ())
         self._notes = settings.notes if settings.notes is not None else state.get("notes")
         self._lifecycle = lifecycle
@@ -169,6 +167,15 @@ class Run:
     def dir(self) -> Path:
         """The directory of the run."""
         return self._lifecycle.directory
+
+    @property
+    def url(self) -> str | None:
+        """Its address in a dashboard that runs on this machine and shows its root directory; None without one."""
+        if not self._lifecycle.records or self._lifecycle.remote:
+            return None
+        from tracker.reading.dashboards import run_url
+
+        return run_url(self.dir.parent.parent, self.id)
 
     @property
     def state(self) -> str:
@@ -335,7 +342,9 @@ class Run:
         from html import escape
 
         cells = "".join(f"<tr><th>{name}</th><td>{escape(str(value))}</td></tr>" for name, value in rows.items())
-        return f"<table>{cells}</table>"
+        url = self.url
+        link = f'<a href="{escape(url)}" target="_blank" rel="noreferrer">open in the dashboard</a>' if url else ""
+        return f"<table>{cells}</table>{link}"
 
 
 def _aggregates(summary: Any) -> list[str]:
