@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 import socket
 import sys
 from collections.abc import Mapping, Sequence
@@ -151,6 +152,8 @@ def serve(bound: socket.socket, apis: Sequence[Api], token: str, host: str, fron
         timeout_graceful_shutdown=GRACE_SECONDS,
     )
     registered = dashboards.register(address_of(host, port), port, place_names(apis))
+    # uvicorn handles the signal, then raises it again for the handler that was there before.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     try:
         uvicorn.Server(config).run(sockets=[bound])
     except KeyboardInterrupt:
