@@ -54,7 +54,7 @@ def runs(served: ServedDashboard, columns: str = "name,state") -> dict[str, dict
     answer = served.get("runs", params={"columns": columns}).json()
     found: dict[str, dict[str, Any]] = {ref: {} for ref in answer["refs"]}
     for name, column in answer["columns"].items():
-        values = column.get("values") or [column["dictionary"][index] for index in column["index"]]
+        values = column["values"] if "values" in column else [column["dictionary"][at] for at in column["index"]]
         for ref, value in zip(answer["refs"], values, strict=True):
             found[ref][name] = value
     return found
