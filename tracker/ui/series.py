@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 from sidecar.projections.store.buckets import Buckets
+from sidecar.projections.store.reader import StoreReader
 from sidecar.protocol.errors import SidecarError, reason
 from sidecar.protocol.plain import json_value
 from tracker.errors import TrackerError
@@ -160,9 +161,12 @@ def arrays_of(buckets: Buckets, body: Body) -> dict[str, list[Any]]:
     return arrays | {"n": body.add("u4", buckets.n), "bad": body.add("u4", buckets.bad)}
 
 
-def _read(run: StoredRun, keys: list[str], axis: Axis, count: int) -> Iterator[Buckets]:
+def _read(dashboard: Dashboard, run: StoredRun, keys: list[str], axis: Axis, count: int) -> Iterator[Buckets]:
     wanted = max(1, round(count * axis.widening))
-    return run.store().buckets(keys, axis.x, axis.low, axis.high, wanted, log_x=axis.log)
+    store = run.store()
+    if isinstance(store, StoreReader):
+        return store.buckets(keys, axis.x, axis.low, axis.high, wanted, log_x=axis.log, cache=dashboard.cache)
+    return store.buckets(keys, axis.x, axis.low, axis.high, wanted, log_x=axis.log)
 
 
 def series(dashboard: Dashboard, call: Call) -> Binary:
@@ -181,7 +185,7 @@ def series(dashboard: Dashboard, call: Call) -> Binary:
     for (ref, count), by_key in wanted.items():
         call.check_cancelled()
         try:
-            for buckets in _read(dashboard.run(ref), list(by_key), axis, count):
+            for buckets in _read(dashboard, dashboard.run(ref), list(by_key), axis, count):
                 call.check_cancelled()
                 arrays = arrays_of(buckets, body)
                 one = {

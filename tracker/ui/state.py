@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
+from sidecar.projections.store.cache import BucketCache
 from sidecar.protocol.errors import SidecarError, reason
 from sidecar.protocol.limits import valid_name
 from sidecar.protocol.plain import flatten
@@ -37,6 +38,9 @@ MAX_REMEMBERED = 20_000
 
 MAX_CACHED_CELLS = 200
 """Maximum number of cells that are cached of a row."""
+
+CACHE_BYTES = 64 * 2**20
+"""Maximum size of the pieces of series and the buckets that are cached, in bytes."""
 
 _AGING = frozenset({"running", "stalled"})
 """States that may change without a change of the run's files."""
@@ -186,12 +190,18 @@ class Dashboard:
     Args:
         apis: what the dashboard shows, the first without a number in its refs.
         token: the token for writes, which `meta` hands to a page.
+
+    Attributes:
+        places: what it shows.
+        shapes: the runs' shapes, see `Row.shape`.
+        cache: of what was read for series.
     """
 
     def __init__(self, apis: Sequence[Api], token: str = "") -> None:
         self.places = [Place(number, api) for number, api in enumerate(apis)]
         self.token = token
         self.shapes: dict[Shape, Shape] = {}
+        self.cache = BucketCache(CACHE_BYTES)
         self._epoch = secrets.token_hex(4)
         self._version = 0
         self._changed: dict[str, int] = {}
