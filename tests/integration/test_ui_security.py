@@ -213,6 +213,7 @@ def test_large_and_broken_bodies_are_refused(served: ServedDashboard) -> None:
         {"panels": [1]},
         {"panels": [{"key": "loss", "runs": ["run"], "count": 1}], "low": "x"},
         {"panels": [{"key": "loss", "runs": ["run"], "count": 1}], "low": 2, "high": 1},
+        {"panels": [{"key": "loss", "runs": ["run"], "count": 1}], "low": -2, "high": -1, "log_x": True},
         {"panels": [{"key": "loss", "runs": ["run"], "count": 1}], "x": 5},
         [],
         None,

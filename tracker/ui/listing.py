@@ -113,7 +113,7 @@ def runs(dashboard: Dashboard, call: Call) -> dict[str, Any]:
     """Return columns of the runs, newest first."""
     dashboard.refresh()
     cursor = dashboard.cursor
-    names = call.names("columns") or ["name", "state"]
+    names = call.names("columns") if "columns" in call.query else ["name", "state"]
     if len(names) > MAX_COLUMNS:
         raise ApiError(400, "column", f"at most {MAX_COLUMNS} columns may be asked for, not {len(names)}")
     readers = {name: reader_of(name) for name in names}

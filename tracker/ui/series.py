@@ -8,6 +8,8 @@ import struct
 import sys
 from array import array
 from collections.abc import Iterable, Iterator
+from itertools import groupby
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 from sidecar.projections.store.buckets import Buckets
@@ -17,6 +19,7 @@ from sidecar.protocol.plain import json_value
 from tracker.errors import TrackerError
 from tracker.reading.api import StoredRun
 from tracker.ui.errors import ApiError
+from tracker.ui.joining import joined
 from tracker.ui.routes import Binary, Call, Route
 from tracker.ui.state import Dashboard
 
@@ -78,13 +81,19 @@ def read_axis(body: dict[str, Any]) -> Axis:
     log = bool(body.get("log_x"))
     if low is not None and high is not None and low > high:
         raise ApiError(400, "body", f"low must be at most high, not {low} and {high}")
+    if log and high is not None and high <= 0:
+        raise ApiError(400, "body", f"high must be positive on a logarithmic axis, not {high}")
     if low is None or high is None or not margin:
         return Axis(x, low, high, log, 1.0)
     if log and low > 0:
         factor = (high / low) ** margin
-        return Axis(x, low / factor, high * factor, log, 1 + 2 * margin)
-    width = (high - low) * margin
-    return Axis(x, low - width, high + width, log, 1 + 2 * margin)
+        wide_low, wide_high = low / factor, high * factor
+    else:
+        width = (high - low) * margin
+        wide_low, wide_high = low - width, high + width
+    if not (math.isfinite(wide_low) and math.isfinite(wide_high)):
+        return Axis(x, low, high, log, 1.0)
+    return Axis(x, wide_low, wide_high, log, 1 + 2 * margin)
 
 
 def read_panels(body: dict[str, Any]) -> list[Panel]:
@@ -169,10 +178,24 @@ def _read(dashboard: Dashboard, run: StoredRun, keys: list[str], axis: Axis, cou
     return store.buckets(keys, axis.x, axis.low, axis.high, wanted, log_x=axis.log)
 
 
+def _together(
+    found: Iterator[Buckets], dashboard: Dashboard, run: StoredRun, axis: Axis, count: int
+) -> Iterator[Buckets]:
+    """Yield one series per key, that of all its writers."""
+    wanted = max(1, round(count * axis.widening))
+    for key, writers in groupby(found, key=attrgetter("key")):
+
+        def read(low: float, high: float, key: str = key) -> list[Buckets]:
+            return list(_read(dashboard, run, [key], axis._replace(low=low, high=high), count))
+
+        yield joined(list(writers), read, axis.low, axis.high, wanted, axis.log)
+
+
 def series(dashboard: Dashboard, call: Call) -> Binary:
     """Return the series of all panels; what cannot be read is in ``errors``, the others are answered."""
     given = call.map()
     axis, panels = read_axis(given), read_panels(given)
+    together = given.get("writers", "apart") == "together"
     cursor = dashboard.cursor
     # One pass over a run reads all of its keys.
     wanted: dict[tuple[str, int], dict[str, list[int]]] = {}
@@ -185,7 +208,9 @@ def series(dashboard: Dashboard, call: Call) -> Binary:
     for (ref, count), by_key in wanted.items():
         call.check_cancelled()
         try:
-            for buckets in _read(dashboard, dashboard.run(ref), list(by_key), axis, count):
+            run = dashboard.run(ref)
+            found_buckets = _read(dashboard, run, list(by_key), axis, count)
+            for buckets in _together(found_buckets, dashboard, run, axis, count) if together else found_buckets:
                 call.check_cancelled()
                 arrays = arrays_of(buckets, body)
                 one = {
