@@ -75,7 +75,7 @@ export function typing(target) {
 
 const MAC = /Mac|iPhone|iPad/.test(navigator.platform);
 /** @type {Record<string, string>} */
-const SIGNS = { Ctrl: MAC ? "⌘" : "Ctrl", Space: "Space", Enter: "Enter", Escape: "Esc", ArrowUp: "↑", ArrowDown: "↓" };
+const SIGNS = { Ctrl: MAC ? "⌘" : "Ctrl", Shift: MAC ? "⇧" : "Shift", Space: "Space", Enter: "Enter", Escape: "Esc", ArrowUp: "↑", ArrowDown: "↓" };
 
 /**
  * A key as people write it.
@@ -83,7 +83,8 @@ const SIGNS = { Ctrl: MAC ? "⌘" : "Ctrl", Space: "Space", Enter: "Enter", Esca
  * @returns {HTMLElement}
  */
 export function keyLabel(key) {
-  const parts = key.split("+").map((part) => SIGNS[part] ?? (part.length === 1 && key.includes("+") ? part.toUpperCase() : part));
+  const written = /^Ctrl\+[A-Z]$/.test(key) ? key.replace("+", "+Shift+") : key;
+  const parts = written.split("+").map((part) => SIGNS[part] ?? (part.length === 1 && key.includes("+") ? part.toUpperCase() : part));
   return h("kbd", null, parts.join(MAC ? "" : "+"));
 }
 

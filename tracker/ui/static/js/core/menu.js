@@ -70,7 +70,8 @@ function walk(event) {
  * Show `content` beside `anchor`, above all else. One that is open is closed.
  * @param {Anchor} anchor
  * @param {HTMLElement} content
- * @param {{label?: string, onClose?: () => void, plain?: boolean}} [options] `plain`: no padding
+ * @param {{label?: string, onClose?: (cancelled: boolean) => void, plain?: boolean}} [options] `plain`: no padding; `onClose` hears
+ *   whether Escape closed it
  * @returns {Opened}
  */
 export function openPopover(anchor, content, { label = "", onClose, plain = false } = {}) {
@@ -78,7 +79,7 @@ export function openPopover(anchor, content, { label = "", onClose, plain = fals
   const before = document.activeElement;
   const node = h("div", { class: `popover${plain ? " plain" : ""}`, popover: "manual", role: plain ? null : "dialog", "aria-label": plain ? null : label }, content);
   let closed = false;
-  const close = () => {
+  const end = (cancelled = false) => {
     if (closed) return;
     closed = true;
     if (open === opened) open = null;
@@ -89,8 +90,9 @@ export function openPopover(anchor, content, { label = "", onClose, plain = fals
     node.remove();
     if (anchor instanceof Element) anchor.removeAttribute("aria-expanded");
     if (inside && before instanceof HTMLElement && before.isConnected) before.focus({ preventScroll: true });
-    onClose?.();
+    onClose?.(cancelled);
   };
+  const close = () => end();
   const outside = (/** @type {Event} */ event) => {
     const target = /** @type {Node} */ (event.target);
     if (node.contains(target)) return;
@@ -104,7 +106,7 @@ export function openPopover(anchor, content, { label = "", onClose, plain = fals
     if (event.key !== "Escape" && !(event.key === "Tab" && plain)) return;
     event.preventDefault();
     event.stopPropagation();
-    close();
+    end(event.key === "Escape");
   };
   const opened = { close, node };
   open = opened;

@@ -20,6 +20,8 @@ let commands = [];
 let sources = [];
 /** Most rows shown. */
 const LIMIT = 50;
+/** Rows of each kind that come first. */
+const EACH = 6;
 
 /**
  * @param {Command} command
@@ -59,8 +61,10 @@ export function openPalette() {
     const words = text.split(/\s+/).filter(Boolean);
     const hits = commands.map((one) => ({ one, rank: score(one.label.toLowerCase(), words) })).filter(({ rank }) => rank > 0)
       .sort((a, b) => b.rank - a.rank).map(({ one }) => one);
-    const others = sources.flatMap((find) => find(text));
-    found = (text ? [...others, ...hits] : [...hits, ...others]).slice(0, LIMIT);
+    const others = sources.map((find) => find(text));
+    // Some of each kind first, so that many runs do not hide a metric or a command.
+    const first = others.flatMap((list) => list.slice(0, EACH));
+    found = (text ? [...first, ...hits, ...others.flatMap((list) => list.slice(EACH))] : [...hits, ...first]).slice(0, LIMIT);
     at = 0;
     show();
   }

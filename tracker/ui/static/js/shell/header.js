@@ -26,7 +26,7 @@ export function mountHeader(header) {
   } } }, label));
   const project = h("button", { class: "plain project", type: "button", "aria-haspopup": "menu", on: { click: () => openProjects(project) } });
   const line = h("div", { class: "query" });
-  const live = h("div", { class: "live", role: "status" });
+  const live = h("div", { class: "live" });
   const views = h("button", { class: "plain views", type: "button", "aria-haspopup": "menu", on: { click: () => void openViews(views) } }, "Views ▾");
   const more = h("button", { class: "icon", type: "button", title: "More", "aria-label": "More", "aria-haspopup": "menu", on: { click: () => openMore(more) } }, "⋯");
   const themes = h("button", { class: "icon", type: "button", on: { click: nextTheme } }, "◐");
@@ -57,7 +57,6 @@ export function mountHeader(header) {
     const text = api.saved ? "saved file" : !ok ? "offline" : last ? clock(last) : "";
     live.className = `live ${ok ? "ok" : "gone"}`;
     live.title = api.saved ? "This page was saved as a file" : ok ? "Live: changes appear within two seconds" : "The server does not answer";
-    live.setAttribute("aria-label", live.title);
     live.textContent = "";
     live.append(h("span", { class: "dot", "aria-hidden": "true" }, ok ? "●" : "○"), h("span", { class: "live-word" }, ok && !api.saved ? "live" : ""), h("span", { class: "num" }, text));
   };

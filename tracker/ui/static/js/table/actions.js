@@ -6,7 +6,7 @@ import { editable, remove } from "../core/edits.js";
 import { bind } from "../core/keys.js";
 import { openMenu } from "../core/menu.js";
 import { addCommand, addSource, score } from "../core/palette.js";
-import { runAt, runs } from "../core/runs.js";
+import { columnInfos, runAt, runs } from "../core/runs.js";
 import { signal } from "../core/signal.js";
 import { change, view } from "../core/state.js";
 import { toast } from "../core/toast.js";
@@ -145,6 +145,16 @@ export function bindTable({ move, cellOf, page }) {
   addCommand({ label: "Clear all filters", run: () => change({ filters: {}, query: "", project: "" }) });
   addCommand({ label: "Sort by newest", run: () => change({ sort: "-start_time" }) });
   addSource(findRuns);
+  addSource(findMetrics);
+}
+
+/** Metrics found by text: the charts are searched for them. @param {string} text */
+function findMetrics(text) {
+  const words = text.split(/\s+/).filter(Boolean);
+  if (!words.length) return [];
+  return columnInfos.peek().filter((one) => one.kind === "summary").map((one) => ({ key: one.name.slice("summary.".length), rank: score(one.name.slice(8).toLowerCase(), words) }))
+    .filter((one) => one.rank > 0).sort((a, b) => b.rank - a.rank).slice(0, 20)
+    .map(({ key }) => ({ kind: "Metric", label: key, run: () => change({ page: view.peek().page === "runs" ? "runs" : "charts", search: key }) }));
 }
 
 /** Runs found by text. @param {string} text */
@@ -154,14 +164,15 @@ function findRuns(text) {
   const { refs, columns } = runs.peek();
   const names = columns.get("name") ?? [];
   const ids = columns.get("id") ?? [];
-  /** @type {{ref: string, rank: number, name: string}[]} */
+  const times = columns.get("start_time") ?? [];
+  /** @type {{ref: string, rank: number, name: string, time: number}[]} */
   const found = [];
   refs.forEach((ref, row) => {
     const name = String(names[row] ?? "");
-    const rank = score(`${name} ${ids[row]}`.toLowerCase(), words);
-    if (rank > 0) found.push({ ref, rank, name });
+    const rank = Math.ceil(score(`${name} ${ids[row]}`.toLowerCase(), words));
+    if (rank > 0) found.push({ ref, rank, name, time: times[row] ?? 0 });
   });
-  return found.sort((a, b) => b.rank - a.rank).slice(0, 20).map(({ ref, name }) => ({ kind: "Run", label: name, detail: ref, run: () => open(ref) }));
+  return found.sort((a, b) => b.rank - a.rank || b.time - a.time).slice(0, 20).map(({ ref, name }) => ({ kind: "Run", label: name, detail: ref, run: () => open(ref) }));
 }
 
 /** An element for a menu where the row's own cell is out of view. */

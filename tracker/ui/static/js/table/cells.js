@@ -89,7 +89,8 @@ function delta(column, ref, value) {
 
 /** @param {number} share */
 function percent(share) {
-  return (Math.abs(share) >= 100 ? share.toFixed(0) : share.toFixed(1)).replace("-", "\u2212");
+  const size = Math.abs(share);
+  return (size >= 100 ? share.toFixed(0) : size >= 0.95 ? share.toFixed(1) : String(Number(share.toPrecision(1)))).replace("-", "\u2212");
 }
 
 /**

@@ -35,10 +35,9 @@ export function editField(cell, ref, field) {
     else if (field === "name") text === "" ? toast("A run needs a name; the old one is kept.") : void edit([ref], { name: text }, `rename ${run.name}`);
     else void edit([ref], { notes: text }, `notes of ${run.name}`);
   };
-  let cancelled = false;
   const popover = openPopover({ x: left, y: top - 5 }, h("div", { class: "editor" }, box,
     h("p", { class: "muted" }, field === "tags" ? "Tags, with commas between. Enter saves, Esc cancels." : isLong ? "Ctrl-Enter saves, Esc cancels." : "Enter saves, Esc cancels.")),
-  { label: "Edit", onClose: () => { if (!cancelled) save(); } });
+  { label: "Edit", onClose: (cancelled) => { if (!cancelled) save(); } });
   box.addEventListener("keydown", (/** @type {any} */ event) => {
     event.stopPropagation();
     if (event.key === "Enter" && (!isLong || event.ctrlKey || event.metaKey)) {
@@ -46,17 +45,6 @@ export function editField(cell, ref, field) {
       popover.close();
     }
   });
-  // Before the popover hears of it.
-  popover.node.addEventListener("beforetoggle", () => undefined);
-  addEventListener("keydown", function escape(event) {
-    if (!popover.node.isConnected) return removeEventListener("keydown", escape, true);
-    if (event.key !== "Escape") return;
-    cancelled = true;
-    popover.close();
-    event.preventDefault();
-    event.stopImmediatePropagation();
-    removeEventListener("keydown", escape, true);
-  }, true);
   box.focus();
   box.select();
 }

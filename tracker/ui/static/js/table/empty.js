@@ -3,7 +3,7 @@
  */
 import { api } from "../core/api.js";
 import { h, replace } from "../core/dom.js";
-import { plural } from "../core/format.js";
+import { plural, whole } from "../core/format.js";
 import { retry } from "../core/polling.js";
 import { awaitingQuery, queryResult } from "../core/query.js";
 import { meta, runs, trouble } from "../core/runs.js";
@@ -54,11 +54,11 @@ function sentence(late) {
       return h("div", { class: "empty" }, h("strong", null, "The runs could not be loaded"), h("p", null, trouble.value.message),
         h("button", { type: "button", on: { click: () => retry() } }, "Try again"));
     }
-    if (indexing) return h("div", { class: "empty" }, h("p", null, `Reading the runs for the first time: ${plural(indexing.done, "run")} of ${indexing.total}.`), h("progress", { max: String(indexing.total), value: indexing.done }));
+    if (indexing) return h("div", { class: "empty" }, h("p", null, `Reading the runs for the first time: ${whole(indexing.done)} of ${plural(indexing.total, "run")}.`), h("progress", { max: String(indexing.total), value: indexing.done }));
     return late ? h("div", { class: "empty" }, h("p", null, "Loading runs…")) : h("div", null);
   }
   if (refs.length === 0) {
-    if (indexing) return h("div", { class: "empty" }, h("p", null, `Reading the runs for the first time: ${plural(indexing.done, "run")} of ${indexing.total}.`), h("progress", { max: String(indexing.total), value: indexing.done }));
+    if (indexing) return h("div", { class: "empty" }, h("p", null, `Reading the runs for the first time: ${whole(indexing.done)} of ${plural(indexing.total, "run")}.`), h("progress", { max: String(indexing.total), value: indexing.done }));
     const places = (meta.value?.places ?? []).map((one) => one.place);
     return h("div", { class: "empty" }, h("strong", null, "No runs yet"),
       h("p", null, "They appear here within two seconds of ", h("code", null, "tracker.init()"), "."),
@@ -67,8 +67,10 @@ function sentence(late) {
   }
   if (arrangement.value.refs.length || awaitingQuery()) return null;
   const { query, filters, project } = view.value;
-  const where = project ? ` in ${project}` : "";
-  const total = project ? (runs.value.columns.get("project") ?? []).filter((one) => one === project).length : refs.length;
+  const projects = runs.value.columns.get("project") ?? [];
+  const only = new Set(projects).size === 1 ? projects[0] : null;
+  const where = ` in ${project || only || "all"}`;
+  const total = whole(project ? projects.filter((one) => one === project).length : refs.length);
   return h("div", { class: "empty" },
     query ? h("p", null, "No runs match ", h("code", null, query), ` (${total}${where}).`) : h("p", null, `No runs pass the ${Object.keys(filters).length === 1 ? "filter" : "filters"} (${total}${where}).`),
     h("div", { class: "buttons" }, query ? h("button", { type: "button", on: { click: () => change({ query: "" }) } }, "Clear the query") : null,

@@ -11,6 +11,24 @@ import { asText, formatCondition, parseCondition } from "./conditions.js";
 
 /** Values listed. */
 const LIMIT = 200;
+/** Numbers that differ more than this are shown by their distribution instead. */
+const FEW = 24;
+const BARS = 30;
+
+/**
+ * How numbers are distributed.
+ * @param {number[]} values
+ */
+function bars(values) {
+  const low = values.reduce((least, value) => Math.min(least, value), Infinity);
+  const high = values.reduce((most, value) => Math.max(most, value), -Infinity);
+  const counts = new Array(BARS).fill(0);
+  for (const value of values) counts[Math.min(BARS - 1, Math.floor(((value - low) / (high - low || 1)) * BARS))] += 1;
+  const top = Math.max(...counts, 1);
+  return h("div", { class: "filter-bars", "aria-hidden": "true" }, counts.map((count, at) => h("span", {
+    class: count ? "" : "empty-bar", title: `${number(low + ((high - low) / BARS) * at)} to ${number(low + ((high - low) / BARS) * (at + 1))}: ${whole(count)}`, style: { height: `${(100 * count) / top}%` },
+  })));
+}
 
 /**
  * @param {import("../core/menu.js").Anchor} anchor
@@ -40,7 +58,7 @@ export async function openFilter(anchor, column) {
   const numbers = counts.map(([value]) => value).filter((value) => typeof value === "number" && Number.isFinite(value));
   /** @param {"low" | "high"} end */
   const bound = (end) => {
-    const edge = end === "low" ? Math.min(...numbers) : Math.max(...numbers);
+    const edge = numbers.reduce((a, b) => (end === "low" ? Math.min(a, b) : Math.max(a, b)), end === "low" ? Infinity : -Infinity);
     return h("input", {
       type: "text", inputmode: "decimal", placeholder: numbers.length ? number(edge) : "", "aria-label": end === "low" ? "At least" : "At most",
       value: current?.kind === "range" ? String(current[end] ?? "") : "", on: { input: () => range() },
@@ -54,7 +72,9 @@ export async function openFilter(anchor, column) {
     show();
   };
 
+  const isContinuous = hasNumbers && counts.length > FEW;
   const show = () => {
+    if (isContinuous) return void replace(list, bars(numbers.length ? values.filter((value) => typeof value === "number" && Number.isFinite(value)) : []), h("p", { class: "muted" }, `${whole(counts.length)} different values`));
     const wanted = text.value.toLowerCase();
     const fitting = counts.filter(([value]) => !wanted || (value !== null && asText(value).toLowerCase().includes(wanted)));
     replace(list, fitting.slice(0, LIMIT).map(([value, n]) => {

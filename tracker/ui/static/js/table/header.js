@@ -150,12 +150,12 @@ function startMove(event, cell, column) {
   if (event.button !== 0) return;
   const label = /** @type {HTMLElement} */ (event.currentTarget);
   const from = event.clientX;
+  label.setPointerCapture(event.pointerId);
   /** @type {HTMLElement | null} */
   let target = null;
   let after = false;
   const move = (/** @type {PointerEvent} */ now) => {
     if (!cell.dataset.dragged && Math.abs(now.clientX - from) < SLACK) return;
-    if (!cell.dataset.dragged) label.setPointerCapture(now.pointerId);
     cell.dataset.dragged = "1";
     cell.classList.add("dragged");
     target?.classList.remove("before", "after");
