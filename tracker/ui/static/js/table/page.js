@@ -142,10 +142,12 @@ export function mountTable(node) {
     parts.push(`${whole(selectedAll.length)} selected${hidden ? `, ${whole(hidden)} of them filtered out` : ""}`);
     const text = parts.join(", ");
     if (footText.textContent !== text) footText.textContent = text;
+    footText.title = text;
+    selectButton.textContent = isFolded() ? "▾" : "Select ▾";
     scroller.setAttribute("aria-rowcount", String(entries().length + 1));
   };
   const footText = h("span", { class: "grow" });
-  const selectButton = h("button", { class: "plain", type: "button", on: { click: () => openSelectMenu(selectButton) } }, "Select ▾");
+  const selectButton = h("button", { class: "plain", type: "button", "aria-label": "Select runs", "aria-haspopup": "menu", on: { click: () => openSelectMenu(selectButton) } }, "Select ▾");
   foot.append(footText, selectButton);
 
   const showData = () => {
