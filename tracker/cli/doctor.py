@@ -105,6 +105,7 @@ def _unsent(api: Api) -> dict[str, dict[str, int]]:
 def _facts(api: Api) -> Iterator[Fact]:
     """Yield the facts about this program and the directory."""
     from tracker.reading.api import run_directories
+    from tracker.reading.catalog_file import catalog_paths
     from tracker.reading.stores import read_state
 
     yield Fact("tracker", f"{__version__}, Python {platform.python_version()} on {platform.system()}")
@@ -122,6 +123,10 @@ def _facts(api: Api) -> Iterator[Fact]:
     problems = [f"{some(orphaned)} not finished by a sidecar that died: run 'tracker sync'"] if orphaned else []
     problems += [f"{some(unreadable)} cannot be read: 'tracker verify' says why"] if unreadable else []
     yield Fact("runs", f"{len(runs):,}, {size(directory_bytes(api.dir))}", "; ".join(problems))
+    for path in catalog_paths(api.dir):
+        if path.is_file():
+            yield Fact("catalog", f"{path}, {size(path.stat().st_size)}; deleting it is safe")
+            break
 
 
 def _disk(root: Path, existing: Path) -> tuple[str, str]:

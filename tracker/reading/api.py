@@ -41,7 +41,7 @@ class Api:
         settings = resolve({"dir": root, "stalled_after": stalled_after})
         self.stalled_after = settings.stalled_after
         self._source: Source = (
-            DirectorySource(root, self.stalled_after, required=dir is not None)
+            DirectorySource(root, self.stalled_after, required=dir is not None, silent=settings.silent)
             if root is not None
             else ServerSource(address or "", self.stalled_after)
         )

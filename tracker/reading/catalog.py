@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import functools
 import os
 import threading
 import time
@@ -21,11 +20,8 @@ from sidecar.protocol.layout import RUNS_NAME
 from sidecar.protocol.limits import valid_name
 from tracker.reading.catalog_file import CatalogFile
 from tracker.reading.catalog_row import CatalogRow, CatalogRun, make_row
-from tracker.reading.run_files import JOURNAL, LOCKED, WINDOWS, Look, look
+from tracker.reading.run_files import JOURNAL, LOCKED, WINDOWS, Look, is_settled, look
 from tracker.reading.stored_run import StoredRun
-
-SETTLED_SECONDS = 2.0
-"""Age from which the time of a file tells whether it changed: within it, two changes may bear the same time."""
 
 QUIET_SECONDS = 10.0
 """Time without a change after which the row of a running run is kept in the file as well, in seconds."""
@@ -170,20 +166,24 @@ class DirectoryCatalog:
         with self._lock:
             self._pass(everything=True, wait=True, show=show)
 
-    def by_change(self) -> list[tuple[float, Callable[[], StoredRun]]]:
-        """Return, for each run, the time of its last change, and a function that returns the run. None is read yet."""
-        with self._lock, self._opened() as runs:
-            if runs is None:
-                return []
-            self._begin(runs)
-            looks = self._look_at(runs, self._names)
-        return [(seen.changed, functools.partial(self._current, id, seen)) for id, seen in looks.items()]
+    def by_change(self) -> tuple[list[tuple[float, str]], Callable[[str], StoredRun]]:
+        """Return the time of the last change and the id of each run, and a function that returns the run with an id.
 
-    def _current(self, id: str, seen: Look) -> StoredRun:
-        with self._lock:
-            if self._is_stale(id, seen):
-                self._read(id, seen)
-            return self._copy(self._entries[id])
+        None is read before that function is called.
+        """
+        with self._lock, self._opened() as runs:
+            looks: dict[str, Look] = {}
+            if runs is not None:
+                self._begin(runs)
+                looks = self._look_at(runs, self._names)
+
+        def fetch(id: str) -> StoredRun:
+            with self._lock:
+                if self._is_stale(id, looks[id]):
+                    self._read(id, looks[id])
+                return self._copy(self._entries[id])
+
+        return [(seen.changed, id) for id, seen in looks.items()], fetch
 
     def close(self) -> None:
         """Wait for a recovery that is under way."""
@@ -239,10 +239,10 @@ class DirectoryCatalog:
             self._stored = {row.id: row for row in self._file.load()}
         status = os.fstat(runs)
         listed = (status.st_mtime_ns, status.st_ctime_ns, status.st_ino, status.st_dev)
-        if listed == self._listed and _is_settled(status.st_mtime):
+        if listed == self._listed and is_settled(status.st_mtime):
             return
         self._names = {name for name in os.listdir(runs) if valid_name(name)}
-        self._listed = listed if _is_settled(status.st_mtime) else ()
+        self._listed = listed if is_settled(status.st_mtime) else ()
         self._forget(self._entries.keys() - self._names)
         self._gone |= self._stored.keys() - self._names
         for id in self._gone:
@@ -286,13 +286,13 @@ class DirectoryCatalog:
         if entry.look.content != seen.content:
             return True
         entry.look = seen
-        return not entry.settled and _is_settled(seen.changed)
+        return not entry.settled and is_settled(seen.changed)
 
     def _read(self, id: str, seen: Look) -> None:
         """Read a run, whose files looked so before."""
         run = StoredRun(self._runs / id, self._stalled_after)
         row = make_row(id, seen, run.snapshot())
-        entry = _Entry(row, seen, run if row is None else None, settled=_is_settled(seen.changed), saved=False)
+        entry = _Entry(row, seen, run if row is None else None, settled=is_settled(seen.changed), saved=False)
         previous = self._entries.get(id)
         self._entries[id] = entry
         if previous is not None and row is not None and row.is_same_state(previous.row):
@@ -348,11 +348,6 @@ class DirectoryCatalog:
             )
             self._recovery.start()
         return False
-
-
-def _is_settled(changed: float) -> bool:
-    """Whether a file that changes now would bear another time than `changed`; also if a clock was set back since."""
-    return abs(time.time() - changed) > SETTLED_SECONDS
 
 
 def _is_worth_keeping(entry: _Entry) -> bool:

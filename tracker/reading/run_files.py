@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import stat
 import struct
+import time
 from typing import NamedTuple
 
 from sidecar.protocol.layout import LOCK_NAME, LOG_NAME, SINKS_NAME, STORE_NAME
@@ -35,11 +36,22 @@ _EIGHT = struct.Struct("<3qQ3qQ")
 _NANOSECONDS = 1e9
 
 
+SETTLED_SECONDS = 2.0
+"""Age from which the time of a file tells whether it changed, in seconds: within one tick of a file system's clock, some
+milliseconds, two changes bear the same time."""
+
+
+def is_settled(changed: float) -> bool:
+    """Whether a file that changes now will bear another time than `changed`; also if a clock was set back since."""
+    return abs(time.time() - changed) > SETTLED_SECONDS
+
+
 class Look(NamedTuple):
     """What the files of a run looked like.
 
     Attributes:
-        directory: changes whenever a file is created or removed in the run's directory.
+        directory: changes whenever a file is created or removed in the run's directory; empty while it may change
+            and look the same.
         content: changes whenever the log or the store does: size, time of change and inode of each.
         flags: of `LOCKED`, `WINDOWS`, `SINKS`, `JOURNAL`.
         changed: when the log or the store was last written to, Unix seconds; infinity if that cannot be found out.
@@ -76,11 +88,13 @@ def look(runs: int, id: str, directory: bytes = b"", flags: int = 0) -> Look | N
         return Look(b"", b"", 0, float("inf"))
     except OSError:
         return None
-    now = _FOUR.pack(0, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
+    now = b""
+    if is_settled(status.st_mtime):
+        now = _FOUR.pack(0, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
     log, store = _file(runs, f"{id}/{LOG_NAME}"), _file(runs, f"{id}/{STORE_NAME}")
     if log is _MISSING and store is _MISSING:
         return None
-    if now != directory:
+    if now != directory or not now:
         flags = _flags(runs, id)
     content = _EIGHT.pack(*log, *store)
     changed = max(log[1], store[1])

@@ -5,13 +5,12 @@ Used on any thread. Of sidecars it only knows that one may have to recover what 
 
 from __future__ import annotations
 
-import functools
 import logging
 import os
 from bisect import insort
 from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from sidecar.protocol.errors import SidecarError
 from sidecar.protocol.layout import LOG_NAME, RUNS_NAME, STORE_NAME
@@ -27,6 +26,8 @@ if TYPE_CHECKING:
     from sidecar.sinks.clickhouse.reader import ClickhouseStore
 
 _log = logging.getLogger("tracker")
+
+Key = TypeVar("Key")
 
 
 class Source(Protocol):
@@ -63,10 +64,12 @@ class DirectorySource:
         root: the root directory.
         stalled_after: see `StoredRun`.
         required: whether a root that does not exist is an error, instead of one without runs.
+        silent: show no progress.
     """
 
-    def __init__(self, root: Path, stalled_after: float, *, required: bool = False) -> None:
+    def __init__(self, root: Path, stalled_after: float, *, required: bool = False, silent: bool = False) -> None:
         self.root = root
+        self._silent = silent
         self._stalled_after = stalled_after
         self._required = required
         self._catalog: DirectoryCatalog | None = None
@@ -90,7 +93,7 @@ class DirectorySource:
 
     def runs(self, project: str | None = None) -> list[StoredRun]:
         self._check()
-        with Progress("reading runs") as progress:
+        with Progress("reading runs", silent=self._silent) as progress:
             self.catalog.update(progress)
         runs = self.catalog.copies()
         return [run for run in runs if project is None or run.project == project]
@@ -100,15 +103,12 @@ class DirectorySource:
 
     def newest(self, project: str | None = None) -> StoredRun | None:
         self._check()
-        return next(by_start(self.catalog.by_change(), project), None)
+        return next(by_start(*self.catalog.by_change(), project), None)
 
     def newest_first(self, project: str | None = None) -> Iterator[StoredRun]:
         """Yield the runs by their start, the last first; without the catalog."""
-        changed = [
-            (_last_change(directory), functools.partial(self._stored, directory))
-            for directory in run_directories(self.root)
-        ]
-        return by_start(changed, project)
+        changed = [(_last_change(directory), directory) for directory in run_directories(self.root)]
+        return by_start(changed, self._stored, project)
 
     def close(self) -> None:
         """Wait for what the catalog does in the background."""
@@ -180,20 +180,23 @@ def _store_at(address: str) -> ClickhouseStore:
     return ClickhouseStore(address)
 
 
-def by_start(runs: Iterable[tuple[float, Callable[[], StoredRun]]], project: str | None = None) -> Iterator[StoredRun]:
+def by_start(
+    changed: Iterable[tuple[float, Key]], fetch: Callable[[Key], StoredRun], project: str | None = None
+) -> Iterator[StoredRun]:
     """Yield runs by their start, the last first.
 
     Reads a run only when one that was written to earlier cannot come before it: nothing starts after its last change.
 
     Args:
-        runs: for each run, the time of its last change, and a function that returns it.
+        changed: for each run, the time of its last change, and what `fetch` takes.
+        fetch: returns the run.
         project: only this project's.
     """
-    changed = sorted(runs, key=lambda pair: pair[0])
+    remaining = sorted(changed, key=lambda pair: pair[0])
     read: list[tuple[float, str, StoredRun]] = []
-    while changed or read:
-        while changed and (not read or changed[-1][0] >= read[-1][0]):
-            run = changed.pop()[1]()
+    while remaining or read:
+        while remaining and (not read or remaining[-1][0] >= read[-1][0]):
+            run = fetch(remaining.pop()[1])
             if project is None or run.project == project:
                 insort(read, (run.start_time or 0.0, run.id, run), key=lambda entry: entry[:2])
         if read:

@@ -11,6 +11,7 @@ from tests.unit.cli.commands import Captured, fails, run_json
 from tests.unit.cli.screens import on_terminal
 from tracker.cli import doctor
 from tracker.cli.main import main
+from tracker.reading import catalog
 
 
 def test_a_healthy_directory(root: Path, capsys: Captured) -> None:
@@ -23,6 +24,16 @@ def test_a_healthy_directory(root: Path, capsys: Captured) -> None:
     report = run_json(capsys, "doctor")
     assert isinstance(report, dict) and report["problems"] == [] and report["sinks"] == []
     assert [fact["what"] for fact in report["facts"]] == ["tracker", "directory", "disk", "sidecars", "runs"]
+
+
+def test_the_catalog_is_named_where_there_is_one(root: Path, monkeypatch: pytest.MonkeyPatch, capsys: Captured) -> None:
+    monkeypatch.setattr(catalog, "LEAST_RUNS", 1)
+    for path in root.glob("runs/*/*"):
+        os.utime(path, (1e9, 1e9))
+    assert main(["ls"]) == 0 and (root / "catalog.db").is_file()
+    capsys.readouterr()
+    assert main(["doctor"]) == 0
+    assert f"{root}/catalog.db, " in capsys.readouterr().out
 
 
 def test_a_run_that_cannot_be_read_is_a_problem(root: Path, capsys: Captured) -> None:
