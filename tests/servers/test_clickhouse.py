@@ -576,11 +576,14 @@ def test_a_reader_sees_new_records(any_clickhouse: ClickhouseServer, database: s
     delivery.send_new()
     with Api(address, stalled_after=1e12) as api:
         sent = api.run("run00001")
+        cards = api.catalog()
+        assert cards.refresh() == {"run00001"} and cards.refresh() == set()
         version = sent.store().version()
         assert (sent.state, sent.history()["_step"]) == ("running", [])
         run.row(0, None, x=1)
         delivery.send_new()
         assert sent.store().version() != version
+        assert cards.refresh() == {"run00001"}
         assert (sent.history()["x"], sent.step, sent.refresh().step) == ([1], None, 0)
         run.finish()
         delivery.send_new()

@@ -163,6 +163,16 @@ def test_runs_newest_first(api: Api) -> None:
     assert ids(runs[1:3]) == ["mixed001", "late0001"]
 
 
+def test_a_catalog_has_the_same_runs(api: Api) -> None:
+    cards = api.catalog()
+    assert cards.refresh() == {run.id for run in api.runs()}
+    assert cards.refresh() == set()
+    for run in api.runs():
+        found = cards.run(run.id)
+        assert found is not None and found.to_map() == run.to_map()
+    assert len(cards.runs()) == len(api.runs()) and cards.run("nothing") is None
+
+
 def test_runs_filtered_and_ordered(api: Api) -> None:
     assert ids(api.runs("digits")) == ["plain001"]
     assert ids(api.runs("nothing'")) == []

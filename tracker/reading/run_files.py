@@ -37,8 +37,8 @@ _NANOSECONDS = 1e9
 
 
 SETTLED_SECONDS = 2.0
-"""Age from which the time of a file tells whether it changed, in seconds: within one tick of a file system's clock, some
-milliseconds, two changes bear the same time."""
+"""Age from which the time of a file tells whether it changed, in seconds: within one tick of a file system's clock,
+some milliseconds, two changes bear the same time."""
 
 
 def is_settled(changed: float) -> bool:
