@@ -233,16 +233,16 @@ class DirectoryCatalog:
             os.close(descriptor)
 
     def _begin(self, runs: int) -> None:
-        """Read the file once, and the names in the directory if it changed."""
-        if not self._loaded:
-            self._loaded = True
-            self._stored = {row.id: row for row in self._file.load()}
+        """Read the names in the directory if it changed, and the file once."""
         status = os.fstat(runs)
         listed = (status.st_mtime_ns, status.st_ctime_ns, status.st_ino, status.st_dev)
-        if listed == self._listed and is_settled(status.st_mtime):
+        if listed == self._listed:
             return
         self._names = {name for name in os.listdir(runs) if valid_name(name)}
         self._listed = listed if is_settled(status.st_mtime) else ()
+        if not self._loaded:
+            self._loaded = True
+            self._stored, self._gone = self._file.load(self._names)
         self._forget(self._entries.keys() - self._names)
         self._gone |= self._stored.keys() - self._names
         for id in self._gone:
@@ -327,9 +327,9 @@ class DirectoryCatalog:
         }
         if len(self._entries) < LEAST_RUNS or not (rows or self._gone):
             return
-        if self._file.save(rows.values(), self._gone - rows.keys()):
-            self._gone.clear()
-        for id in rows:  # also if it failed: it is not tried again and again
+        self._file.save(rows.values(), self._gone - rows.keys())
+        self._gone.clear()
+        for id in rows:  # if it failed, it is not tried again and again
             self._entries[id].saved = True
 
     def _heal(self, ids: set[str], *, wait: bool) -> bool:

@@ -14,7 +14,7 @@ import os
 import secrets
 import sqlite3
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
 from tracker.reading.catalog_row import COLUMNS, MAX_PART_BYTES, NUMBERS, PARTS, TEXTS, CatalogRow
@@ -26,6 +26,9 @@ CATALOG_NAME = "catalog.db"
 
 FORMAT = 1
 """Version of the table; a catalog of a newer version is left alone."""
+
+_MOST_OTHERS = 10_000
+"""Maximum number of rows of runs that are gone, that are looked for at once."""
 
 _BUSY_SECONDS = 0.5
 """Maximum wait for a lock of another process, in seconds; such locks are held for milliseconds."""
@@ -53,6 +56,10 @@ class _NotACatalogError(Exception):
     """The file is damaged, or not a catalog of this version: replace it."""
 
 
+class _BusyError(Exception):
+    """Other processes use the file: do without it for now."""
+
+
 class _UnusableError(Exception):
     """The file cannot be used, and must not be replaced."""
 
@@ -60,11 +67,12 @@ class _UnusableError(Exception):
 def catalog_paths(root: Path) -> list[Path]:
     """Return where the catalog of a root directory may be kept: in it, else in the user's directory for caches."""
     paths = [root / CATALOG_NAME] if os.access(root, os.W_OK) else []
-    home = os.environ.get("XDG_CACHE_HOME", "")
-    caches = Path(home) if os.path.isabs(home) else Path("~/.cache").expanduser()
-    if caches.is_absolute():
+    caches = os.environ.get("XDG_CACHE_HOME", "")
+    if not os.path.isabs(caches):
+        caches = os.path.expanduser("~/.cache")
+    if os.path.isabs(caches):
         name = hashlib.sha256(os.fsencode(os.path.realpath(root))).hexdigest()[:32]
-        paths.append(caches / "tracker" / "catalogs" / f"{name}.db")
+        paths.append(Path(caches) / "tracker" / "catalogs" / f"{name}.db")
     return paths
 
 
@@ -84,43 +92,53 @@ class CatalogFile:
         """Where the catalog is kept; None if it was not found or written yet, or can be kept nowhere."""
         return self._path
 
-    def load(self) -> list[CatalogRow]:
-        """Return the rows; empty if there is no catalog. Rows that are not valid are left out."""
+    def load(self, ids: Collection[str]) -> tuple[dict[str, CatalogRow], set[str]]:
+        """Return id -> row of those runs that have a valid one, and the other ids in the file.
+
+        Args:
+            ids: the runs that there are: whatever else is in the file, it takes no memory.
+        """
         for path in catalog_paths(self._root):
             try:
                 if not os.path.lexists(path):
                     continue
                 with _opened(path) as connection:
-                    rows = connection.execute(f"SELECT {', '.join(_NAMES)} FROM run WHERE {_VALID}").fetchall()
+                    rows = connection.execute(f"SELECT {', '.join(_NAMES)} FROM run WHERE {_VALID}")
+                    found = {row[0]: CatalogRow(row) for row in rows if row[0] in ids}
+                    others = connection.execute(f"SELECT substr(id, 1, 200) FROM run LIMIT {len(ids) + _MOST_OTHERS}")
+                    gone = {id for (id,) in others if id not in ids}
                 self._path = path
-                return [CatalogRow(row) for row in rows]
+                return found, gone
             except _NotACatalogError as error:
                 _log.debug("the catalog %s is replaced: %s", path, error)
                 if _remove(path):
-                    return []
+                    break
+            except _BusyError as error:
+                _log.debug("the catalog %s is not used: %s", path, error)
+                break
             except (_UnusableError, OSError) as error:
                 _log.debug("the catalog %s is not used: %s", path, error)
-        return []
+        return {}, set()
 
-    def save(self, rows: Iterable[CatalogRow], removed: Iterable[str] = ()) -> bool:
-        """Write new and changed rows, and remove others; return whether it was done."""
+    def save(self, rows: Iterable[CatalogRow], removed: Iterable[str] = ()) -> None:
+        """Write new and changed rows, and remove others, if that is possible."""
         values = [row.values for row in rows]
         gone = [(id,) for id in removed]
         for path in catalog_paths(self._root):
             try:
                 self._write(path, values, gone)
                 self._path = path
-                return True
+                return
+            except _BusyError as error:
+                _log.debug("the catalog %s is not written: %s", path, error)
+                return
             except (_UnusableError, OSError, OverflowError, UnicodeError) as error:
                 _log.debug("the catalog %s cannot be written: %s", path, error)
-        return False
 
     def _write(self, path: Path, values: list[tuple[object, ...]], gone: list[tuple[str]]) -> None:
-        for attempt in range(2):
+        for _ in range(2):
             try:
                 if not os.path.lexists(path):
-                    if self._path == path and attempt == 0:
-                        _log.debug("the catalog %s was deleted", path)
                     _create(path)
                 with _opened(path) as connection:
                     connection.execute("BEGIN IMMEDIATE")
@@ -180,8 +198,9 @@ def _check(connection: sqlite3.Connection) -> None:
 
 def _translated(error: sqlite3.Error) -> Exception:
     text = str(error)
-    temporary = isinstance(error, sqlite3.OperationalError) and "UTF-8" not in text and "malformed" not in text
-    return _UnusableError(text) if temporary else _NotACatalogError(text)
+    if not isinstance(error, sqlite3.OperationalError) or "UTF-8" in text or "malformed" in text:
+        return _NotACatalogError(text)
+    return _BusyError(text) if "locked" in text or "busy" in text else _UnusableError(text)
 
 
 def _create(path: Path) -> None:

@@ -16,7 +16,7 @@ from tracker.reading.run_files import SINKS, Look, sizes
 from tracker.reading.stored_run import StoredRun
 from tracker.reading.views import ReadOnlyDict
 
-MAX_PART_BYTES = 256 * 1024
+MAX_PART_BYTES = 64 * 1024
 """Maximum size of a packed part of a row, in bytes; a run whose config or summary is larger is read where it is."""
 
 TEXTS = ("name", "project", "group", "job_type", "state")

@@ -16,7 +16,7 @@ import pytest
 
 from tests.support import Scripts
 from tests.unit.run_builder import START, RunBuilder
-from tracker.reading import catalog
+from tracker.reading import catalog, catalog_file
 from tracker.reading.api import Api
 from tracker.reading.catalog import DirectoryCatalog
 from tracker.reading.catalog_file import CATALOG_NAME
@@ -343,6 +343,28 @@ def test_a_clock_that_was_set_hides_no_change(root: Path, read: list[str], hours
     assert ids(root) == "0 1 2" and read == ["run00001"]
 
 
+def test_rows_of_runs_that_are_gone_are_removed(root: Path) -> None:
+    assert ids(root) == "0 1 2"
+    shutil.rmtree(root / "runs" / "run00001")
+    assert ids(root) == "0 2"
+    with contextlib.closing(sqlite3.connect(root / CATALOG_NAME)) as connection:
+        assert connection.execute("SELECT id FROM run ORDER BY id").fetchall() == [("run00000",), ("run00002",)]
+
+
+def test_a_file_in_use_is_done_without(root: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(catalog_file, "_BUSY_SECONDS", 0.01)
+    assert ids(root) == "0 1 2"
+    RunBuilder(root, "run00003").finish()
+    age(root)
+    with contextlib.closing(sqlite3.connect(root / CATALOG_NAME, isolation_level=None)) as connection:
+        for lock in ("BEGIN IMMEDIATE", "BEGIN EXCLUSIVE"):
+            connection.execute(lock)
+            assert ids(root) == "0 1 2 3"
+            connection.execute("ROLLBACK")
+    assert not (cache / "tracker").exists()
+    assert ids(root) == "0 1 2 3"
+
+
 def test_a_large_config_is_read_where_it_is(root: Path, read: list[str]) -> None:
     run = RunBuilder(root, "large000")
     run.write("config", {"set": {f"key{number}": "x" * 100 for number in range(4000)}})
@@ -431,7 +453,7 @@ def test_processes_share_the_file(root: Path, scripts: Scripts) -> None:
     age(root)
     script = f"""
         import os, sys
-        from tracker.reading import catalog
+        from tracker.reading import catalog, catalog_file
         from tracker.reading.api import Api
         catalog.LEAST_RUNS = 1
         for turn in range(15):
