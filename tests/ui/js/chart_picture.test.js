@@ -5,10 +5,12 @@ import { describe, rowsOf } from "../../../tracker/ui/static/js/chart/describe.j
 import { drawPicture } from "../../../tracker/ui/static/js/chart/draw.js";
 import { nearestShape, readingAt, readingsAt, segment } from "../../../tracker/ui/static/js/chart/nearest.js";
 import { DEFAULTS, makePicture } from "../../../tracker/ui/static/js/chart/picture.js";
+import { pointAt } from "../../../tracker/ui/static/js/chart/pointing.js";
 import { traceOf } from "../../../tracker/ui/static/js/chart/series.js";
 import { badCount, marksAt } from "../../../tracker/ui/static/js/chart/strip.js";
 import { escapeXml, svgSurface } from "../../../tracker/ui/static/js/chart/svg.js";
 import { choosePlace } from "../../../tracker/ui/static/js/chart/values.js";
+import { valueText } from "../../../tracker/ui/static/js/chart/words.js";
 
 const measure = (text, size) => text.length * size * 0.6;
 const THEME = { surface: "#fff", line: "#ddd", grid: "#eee", cursor: "#555", text: "#111", muted: "#555", accent: "#00f", bad: "#c00", warn: "#850", font: "sans-serif" };
@@ -191,4 +193,25 @@ test("a chart in words and as a table", () => {
   const { columns, rows } = rowsOf(lines, options);
   assert.equal(columns.length, rows[0].length);
   assert.deepEqual(rows[0], ["r", "3", "0", "2", "3", "1 at 0", "3 at 2", "1"]);
+});
+
+test("values near a large offset are told apart", () => {
+  const made = picture([line(points([1e9, 1e9 + 0.25, 1e9 + 1]))]);
+  const { list } = pointAt(made, [made.x.at(1), made.y.at(1e9 + 0.25)]);
+  assert.match(list.rows[0].value, /^1,000,000,000\.25/);
+  assert.equal(list.head, "step 1");
+  assert.equal(valueText(0.041237), "0.041237");
+  assert.equal(valueText(0.5, true), "0.50000");
+  assert.equal(valueText(1e300), "1e300");
+  assert.equal(valueText(-Infinity), "\u2212Inf");
+});
+
+test("a pointer on the strip lists its marks, elsewhere the values", () => {
+  const made = picture([line(points([0, 1, NaN, 3, 4]))]);
+  const strip = pointAt(made, [made.x.at(2), made.plot.bottom + 3]);
+  assert.deepEqual(strip.list.rows.map((row) => row.value), ["NaN at step 2"]);
+  const plot = pointAt(made, [made.x.at(3), made.y.at(3)]);
+  assert.deepEqual([plot.run, plot.x], ["r", 3]);
+  assert.equal(pointAt(made, [made.x.at(3), made.y.at(0.2)]).run, null);
+  assert.equal(pointAt(picture([]), [100, 100]).list, null);
 });

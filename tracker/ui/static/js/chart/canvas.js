@@ -68,8 +68,10 @@ export function canvasSurface(context, ratio, font) {
           context.moveTo(xs[i], y);
           open = alone = true;
         } else {
-          context.lineTo(xs[i], y);
           alone = false;
+          // One long segment where the line is level: joints of many short ones show.
+          if (y === ys[i - 1] && i + 1 < count && y === ys[i + 1] && !breaks[i + 1]) continue;
+          context.lineTo(xs[i], y);
         }
       }
       if (alone) context.lineTo(xs[count - 1] + 0.75, ys[count - 1]);

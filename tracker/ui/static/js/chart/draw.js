@@ -13,8 +13,8 @@ import { label } from "./ticks.js";
  * @typedef {import("./shape.js").Shape} Shape
  */
 
-/** Maximum number of points of a line that get markers, per CSS pixel of width. */
-const MARKER_DENSITY = 1 / 6;
+/** Least average distance between points that get markers, in CSS pixels. */
+const MARKER_DISTANCE = 6;
 /** Maximum number of lines that are drawn dashed: of more, dashes tell no line from another, and make patterns of their own. */
 const MOST_DASHED = 30;
 /** Lines up to this many are drawn wider where a device pixel is less than a CSS pixel. */
@@ -96,8 +96,8 @@ function masked(breaks, partial, hidden) {
 function markersOf(shape, picture) {
   const points = shape.raws ?? shape.ys;
   if (shape.count === 1 || (shape.trace.raw && picture.shapes.length <= 40)) {
-    const room = picture.plot.right - picture.plot.left;
-    return [shape.count <= room * MARKER_DENSITY, points];
+    const { xs, count } = shape;
+    return [xs[count - 1] - xs[0] >= (count - 1) * MARKER_DISTANCE, points];
   }
   return [false, points];
 }
@@ -141,10 +141,10 @@ function drawStrip(surface, picture, theme) {
     const id = `${mark.kind} ${Math.round(mark.pixel)}`;
     if (drawn.has(id)) continue;
     drawn.add(id);
-    if (mark.kind === "spike") surface.box(mark.pixel - 0.5, top + 3, 1, STRIP - 3, { color: theme.warn });
+    if (mark.kind === "spike") surface.box(Math.round(mark.pixel) - 0.5, top + 3, 1, STRIP - 3, { color: theme.warn });
     else if (mark.kind === "+Inf") surface.triangle(mark.pixel, top + 3, 6, true, { color: theme.bad });
     else if (mark.kind === "-Inf") surface.triangle(mark.pixel, top + 3, 6, false, { color: theme.bad });
-    else surface.box(mark.pixel - 1, top, 2, STRIP, { color: theme.bad });
+    else surface.box(Math.round(mark.pixel) - 1, top, 2, STRIP, { color: theme.bad });
   }
 }
 

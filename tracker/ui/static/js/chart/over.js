@@ -3,7 +3,7 @@
  */
 import { drawLine } from "./draw.js";
 import { readingAt } from "./nearest.js";
-import { valueText } from "./words.js";
+import { resolutionOf, valueText } from "./words.js";
 
 /**
  * @typedef {object} Over
@@ -79,7 +79,7 @@ function drawCursor(surface, picture, theme, over, raised) {
     surface.markers(px, py, 1, 3, { color: shape.line.color });
     if (over.own) continue;
     const value = (shape.smoothed ?? shape.trace.mean)[reading.index];
-    const text = valueText(value);
+    const text = valueText(value, false, resolutionOf(picture.y));
     const wide = surface.measure(text, 11, true);
     const left = at + 8 + wide > plot.right;
     const y = Math.max(plot.top + 7, Math.min(plot.bottom - 7, py[0] - 10));

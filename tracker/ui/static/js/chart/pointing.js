@@ -4,7 +4,7 @@
 import { nearestShape, readingAt, readingsAt } from "./nearest.js";
 import { STRIP } from "./picture.js";
 import { marksAt } from "./strip.js";
-import { markText, placeText, valueText } from "./words.js";
+import { markText, placeText, resolutionOf, valueText } from "./words.js";
 
 /**
  * @typedef {import("./picture.js").Picture} Picture
@@ -53,7 +53,7 @@ export function pointAt(picture, [px, py]) {
     run, x,
     list: {
       head: placeText(options.xKind, options.xLabel, trace.x0[main.index], trace.x1[main.index]),
-      rows: readings.map((one) => rowOf(one, one.shape === shape, options)),
+      rows: readings.map((one) => rowOf(one, one.shape === shape, options, resolutionOf(picture.y))),
       foot: hidden ? `${hidden} more` : "",
       at: [at, py],
       covered: (box) => covered(main.shape, box),
@@ -85,22 +85,24 @@ function listMarks(picture, px, py) {
  * @param {import("./nearest.js").Reading} reading
  * @param {boolean} nearest
  * @param {import("./picture.js").Options} options
+ * @param {number} resolution
  * @returns {import("./values.js").Row}
  */
-function rowOf(reading, nearest, options) {
+function rowOf(reading, nearest, options, resolution) {
   const { line, trace, smoothed } = reading.shape;
+  const text = (/** @type {number} */ value) => valueText(value, true, resolution);
   const k = reading.index;
   const mean = trace.mean[k];
   const details = [];
-  let value = valueText(mean, true);
+  let value = text(mean);
   if (trace.codes && trace.codes[k]) value = ["", "NaN", "+Inf", "−Inf"][trace.codes[k]];
   else if (!(trace.n[k] > 0)) value = `${trace.bad[k].toLocaleString("en-US")} × NaN or ±Inf`;
   else if (smoothed) {
-    value = valueText(smoothed[k], true);
-    details.push(trace.raw ? `raw ${valueText(mean, true)}` : `mean ${valueText(mean, true)}`);
+    value = text(smoothed[k]);
+    details.push(trace.raw ? `raw ${text(mean)}` : `mean ${text(mean)}`);
   }
   const band = line.band ?? (trace.raw ? null : trace);
-  if (band && trace.n[k] > 0 && band.low[k] !== band.high[k]) details.push(`${valueText(band.low[k], true)} to ${valueText(band.high[k], true)}`);
+  if (band && trace.n[k] > 0 && band.low[k] !== band.high[k]) details.push(`${text(band.low[k])} to ${text(band.high[k])}`);
   if (line.runs && line.members) details.push(`${line.runs[k]} of ${line.members} runs`);
   if (!trace.codes && trace.bad[k] > 0 && trace.n[k] > 0) details.push(`${trace.bad[k].toLocaleString("en-US")} not finite`);
   if (options.logY && mean <= 0) details.push("not on the log axis");

@@ -4,16 +4,21 @@
 import { duration } from "./ticks.js";
 
 /**
- * A value with five significant digits.
+ * A value with five significant digits, or as many as tell it from others on the same axis.
  * @param {number} value
  * @param {boolean} [even] Keeps zeros at the end, so that values in a column line up.
+ * @param {number} [resolution] Difference that must be told; 0 if unknown.
  * @returns {string}
  */
-export function valueText(value, even = false) {
+export function valueText(value, even = false, resolution = 0) {
   if (Number.isNaN(value)) return "NaN";
   if (!Number.isFinite(value)) return value > 0 ? "+Inf" : "−Inf";
   if (value === 0) return "0";
   const size = Math.abs(value);
+  if (resolution > 0 && size < 1e15 && size > resolution * 1e5) {
+    const places = Math.min(12, Math.max(0, -Math.floor(Math.log10(resolution))));
+    return value.toLocaleString("en-US", { maximumFractionDigits: places, minimumFractionDigits: even ? places : 0 }).replace("-", "−");
+  }
   if (size >= 1e9 || size < 1e-4) {
     const [factor, power] = value.toExponential(4).split("e");
     return `${factor.replace(/\.?0+$/, "")}e${power.replace("+", "")}`.replace(/-/g, "−");
@@ -21,6 +26,15 @@ export function valueText(value, even = false) {
   if (size >= 1e5) return value.toLocaleString("en-US", { maximumFractionDigits: size >= 1e6 ? 0 : 1 }).replace("-", "−");
   const text = value.toPrecision(5);
   return (text.includes(".") && !(even && !Number.isInteger(value)) ? text.replace(/\.?0+$/, "") : text).replace("-", "−");
+}
+
+/**
+ * Difference between values that is worth telling on a y axis.
+ * @param {import("./scale.js").Scale} y
+ * @returns {number}
+ */
+export function resolutionOf(y) {
+  return y.kind === "log" ? 0 : (y.high / 2 - y.low / 2) / 500;
 }
 
 /**
