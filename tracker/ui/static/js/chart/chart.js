@@ -16,9 +16,9 @@ import { ordered, panRange, zoomRange } from "./scale.js";
 import { describe, rowsOf } from "./describe.js";
 import { lowerBound, traceOf } from "./series.js";
 import { theme } from "./theme.js";
-import { hideValues, showValues } from "./values.js";
+import { hideValues, say, showValues } from "./values.js";
 import { pointAt, REACH } from "./pointing.js";
-import { xText } from "./words.js";
+import { placeText, valueText } from "./words.js";
 
 /**
  * @typedef {import("./series.js").Line} Line
@@ -335,10 +335,11 @@ export class Chart {
     const from = this.pointer ? this.pointer[0] : direction > 0 ? plot.left : plot.right;
     const reading = readingAt(shape, from, Infinity);
     if (!reading) return;
-    const at = Math.abs(reading.pixelX - from) > 1 && !this.pointer ? reading.index : reading.index + direction;
+    const at = this.pointer ? reading.index + direction : reading.index;
     const i = Math.min(Math.max(at - shape.first, 0), shape.count - 1);
     this.pointer = [Math.min(Math.max(shape.xs[i], plot.left), plot.right), Number.isNaN(shape.ys[i]) ? plot.bottom : shape.ys[i]];
-    this.board.root.setAttribute("aria-description", `${shape.line.label}, ${xText(options.xKind, shape.trace.x[shape.first + i])}`);
+    const k = shape.first + i;
+    say(`${shape.line.label}, ${placeText(options.xKind, options.xLabel, shape.trace.x0[k], shape.trace.x1[k])}: ${valueText((shape.smoothed ?? shape.trace.mean)[k])}`);
     this.refreshOver();
   }
 }

@@ -14,7 +14,7 @@ import { label } from "./ticks.js";
  */
 
 /** Least average distance between points that get markers, in CSS pixels. */
-const MARKER_DISTANCE = 6;
+const MARKER_DISTANCE = 7;
 /** Maximum number of lines that are drawn dashed: of more, dashes tell no line from another, and make patterns of their own. */
 const MOST_DASHED = 30;
 /** Lines up to this many are drawn wider where a device pixel is less than a CSS pixel. */
@@ -31,7 +31,7 @@ export function drawPicture(surface, picture, theme) {
   if (picture.empty) {
     surface.text(picture.empty, (plot.left + plot.right) / 2, (plot.top + plot.bottom) / 2, { color: theme.muted, align: "center", size: 12 });
   } else {
-    surface.clip(plot.left, plot.top - 4, plot.right - plot.left + 1, plot.bottom - plot.top + 5, () => {
+    clipPlot(surface, picture, () => {
       for (const shape of picture.shapes) drawBand(surface, picture, shape);
       for (const shape of picture.shapes) drawLine(surface, picture, shape, false);
     });
@@ -40,6 +40,17 @@ export function drawPicture(surface, picture, theme) {
   drawStrip(surface, picture, theme);
   drawLabels(surface, picture, theme, STRIP);
   drawNotes(surface, picture, theme);
+}
+
+/**
+ * Clips to the plot; markers at its edges are whole where nothing lies beyond them.
+ * @param {Surface} surface
+ * @param {Picture} picture
+ * @param {() => void} draw
+ */
+export function clipPlot(surface, { plot, options }, draw) {
+  const side = options.xRange ? 0 : 3;
+  surface.clip(plot.left - side, plot.top - 4, plot.right - plot.left + 1 + 2 * side, plot.bottom - plot.top + 7, draw);
 }
 
 /**
@@ -73,7 +84,7 @@ export function drawLine(surface, picture, shape, raised) {
     surface.line(xs, ys, masked(breaks, partial, 0), count, { color, dash: [1, 3], width });
   } else surface.line(xs, ys, breaks, count, { color, dash, width });
   const [shown, points] = markersOf(shape, picture);
-  if (shown) surface.markers(xs, points, count, strong ? 3 : 2, { color });
+  if (shown) surface.markers(xs, points, count, strong ? 2.5 : 2, { color });
 }
 
 /**

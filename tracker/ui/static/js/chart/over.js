@@ -1,7 +1,7 @@
 /**
  * What lies over a picture and changes with the pointer: the raised run, the cursor, the selection. Does not know about input.
  */
-import { drawLine } from "./draw.js";
+import { clipPlot, drawLine } from "./draw.js";
 import { readingAt } from "./nearest.js";
 import { resolutionOf, valueText } from "./words.js";
 
@@ -25,8 +25,8 @@ export function drawOver(surface, picture, theme, over) {
   const height = plot.bottom - plot.top;
   const raised = over.run === null ? [] : shapes.filter((shape) => shape.line.run === over.run);
   if (raised.length) {
-    surface.clip(plot.left, plot.top - 4, width + 1, height + 4, () => {
-      if (raised.length < shapes.length) surface.box(plot.left, plot.top - 4, width + 1, height + 4, { color: theme.surface, alpha: 0.65 });
+    clipPlot(surface, picture, () => {
+      if (raised.length < shapes.length) surface.box(plot.left - 3, plot.top - 4, width + 7, height + 3, { color: theme.surface, alpha: 0.65 });
       for (const shape of raised) {
         const { line, xs, lows, highs, breaks, count } = shape;
         if (shapes.length > 1 && (line.band || (!shape.trace.raw && picture.options.band !== "none"))) {

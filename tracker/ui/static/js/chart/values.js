@@ -69,6 +69,23 @@ export function hideValues(chart) {
   if ("hidePopover" in list && list.matches(":popover-open")) list.hidePopover();
 }
 
+/** @type {HTMLElement | null} */
+let status = null;
+
+/**
+ * Tells screen readers what the keys moved the cursor to.
+ * @param {string} text
+ */
+export function say(text) {
+  if (!status) {
+    status = document.createElement("div");
+    status.className = "chart-status";
+    status.setAttribute("role", "status");
+    document.body.append(status);
+  }
+  status.textContent = text;
+}
+
 /**
  * The place that covers least; of equal ones the first: right below, right above, left below, left above, then centred ones.
  * @param {number} width
