@@ -26,6 +26,7 @@ COMMANDS: dict[str, tuple[Command, ...]] = {
         Command("ls", "List runs, newest first.", ("list",)),
         Command("show", "Show one run: config, metrics, how it ended."),
         Command("compare", "Compare runs: the config that differs, summaries side by side.", ("diff",)),
+        Command("top", "Show runs and their charts in the terminal, live."),
         Command("tail", "Print the last rows of a run, and follow it until it ends."),
         Command("export", "Write the full history of a run as CSV, JSON lines or Parquet."),
         Command("ui", "Open the dashboard: all runs in the browser, with charts."),
