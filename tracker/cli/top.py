@@ -6,7 +6,7 @@ import argparse
 import sys
 
 from tracker.cli.common import RUN_HELP, CommandError, Commands, UsageError, api_of
-from tracker.cli.table import screen_width
+from tracker.terminal.messages import terminal_width
 
 _ABOUT = """\
 The newest runs are listed and the first three are drawn; RUN names others. '?' lists the keys. The live view needs the
@@ -44,7 +44,7 @@ def run(args: argparse.Namespace) -> int:
         from tracker.terminal.style import Style
         from tracker.tui.once import frame
 
-        sys.stdout.write(frame(model, screen_width(), Style.of(sys.stdout)))
+        sys.stdout.write(frame(model, terminal_width(), Style.of(sys.stdout)))
         return 0
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise CommandError("tracker top needs a terminal; --once prints one frame without one")

@@ -217,7 +217,7 @@ class Top(App[None]):
         Binding("pageup", "move(-20)", show=False),
         Binding("home", "move(-1000000)", show=False),
         Binding("end", "move(1000000)", show=False),
-        Binding("space", "toggle", "select"),
+        Binding("space", "select", "select"),
         Binding("enter", "alone", "open"),
         Binding("n,right", "chart(1)", "next chart"),
         Binding("p,left", "chart(-1)", "previous chart"),
@@ -297,7 +297,7 @@ class Top(App[None]):
         self._show_config()
 
     @on(RunsList.Chosen)
-    def action_toggle(self) -> None:
+    def action_select(self) -> None:
         run = self.query_one(RunsList).current()
         if run is not None:
             self._before = None
@@ -343,15 +343,15 @@ class Top(App[None]):
         self.read()
 
     def action_zoom(self, factor: float) -> None:
-        self._model.zoom_by(factor, self.query_one(Charts).charts)
+        self._model.zoom_by(factor)
         self.read()
 
     def action_pan(self, part: float) -> None:
-        self._model.move_by(part, self.query_one(Charts).charts)
+        self._model.move_by(part)
         self.read()
 
     def action_reset(self) -> None:
-        self._model.zoom = None
+        self._model.zoom, self._model.follow = None, True
         self.read()
 
     def action_fold(self) -> None:

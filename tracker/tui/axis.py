@@ -36,9 +36,10 @@ def label(value: float, spread: float) -> str:
     if not math.isfinite(value):
         return str(value)
     size = max(abs(value), spread / 1000)
-    if size and not 1e-4 <= size < 1e6:
-        return f"{value:.3g}"
     digits = 0 if spread <= 0 else max(0, 2 - math.floor(math.log10(spread)))
+    apart = 0 < spread < size / 100  # three digits would not tell the ends apart
+    if size and not 1e-4 <= size < 1e6 and not (apart and size < 1e13 and digits < 7):
+        return f"{value:.12g}" if apart else f"{value:.3g}"
     return f"{value:,.{min(digits, 8)}f}"
 
 

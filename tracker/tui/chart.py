@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from tracker.terminal.text import clean, fit, pad, width
+from tracker.terminal.text import clean, fit, width
 from tracker.tui.axis import bounds, label, log_of, x_label
 from tracker.tui.braille import Canvas, Cell, plot
 
@@ -26,10 +26,10 @@ class Curve:
         colour: name of its colour.
         xs: middle of each bucket, ascending.
         lows, highs, means: of each bucket.
+        counts: number of finite values of each bucket.
         bad: x of the buckets that have NaN or infinities, and how many.
         last: the last value, None if there is none.
-        total: number of points in all.
-        band: False if the extremes are not drawn, as for smoothed curves.
+        ends: x of the first and the last point; empty if there is none.
     """
 
     name: str
@@ -38,9 +38,10 @@ class Curve:
     lows: Sequence[float]
     highs: Sequence[float]
     means: Sequence[float]
+    counts: Sequence[int]
     bad: Sequence[tuple[float, int]] = ()
     last: float | None = None
-    total: int = 0
+    ends: tuple[float, ...] = ()
 
 
 @dataclass
@@ -68,7 +69,7 @@ class Chart:
         columns, rows = max(12, columns), max(MIN_HEIGHT, rows)
         canvas = Canvas(columns, rows - 2)
         curves = [self._scaled(curve) for curve in self.curves]
-        left, right = self.x_range or bounds(x for curve in curves for x in (*curve.xs[:1], *curve.xs[-1:]))
+        left, right = self.x_range or bounds(end for curve in curves for end in curve.ends)
         if left >= right:
             left, right = bounds([left])
         shown = [
@@ -99,30 +100,36 @@ class Chart:
         means = [log_of(value) for value in curve.means]
         highs = [log_of(value) for value in curve.highs]
         lows = [log_of(low) if low > 0 else mean for low, mean in zip(curve.lows, means, strict=True)]
-        return Curve(curve.name, curve.colour, curve.xs, lows, highs, means, curve.bad, curve.last, curve.total)
+        return replace(curve, lows=lows, highs=highs, means=means)
 
     def _y_label(self, value: float, spread: float) -> str:
         if self.log_y:
             return f"{10**value:.3g}" if abs(value) < 300 else f"1e{value:.0f}"
         return label(value, spread)
 
+    @property
+    def _bad(self) -> int:
+        return sum(count for curve in self.curves for _, count in curve.bad)
+
     def _nothing(self) -> str:
-        bad = sum(count for curve in self.curves for _, count in curve.bad)
-        if bad:
-            return f"only NaN and infinities ({bad:,})"
+        if self._bad:
+            return "only NaN and infinities"
         return "no values above 0" if self.log_y else "no values here"
 
     def _title(self, columns: int, chosen: bool) -> Spans:
         lasts = [curve.last for curve in self.curves if curve.last is not None]
-        right = f"{lasts[0]:.5g}" if len(lasts) == 1 else ""
+        right = fit(f"{lasts[0]:.5g}", columns // 2) if len(lasts) == 1 else ""
         if self.note:
             right = f"{self.note}  {right}".rstrip()
-        key = fit(clean(self.key), max(4, columns - width(right) - 2))
-        space = " " * max(1, columns - width(key) - width(right))
-        return [(key, "reverse" if chosen else "bold"), (space, ""), (right, "dim")]
+        bad = f"{self._bad:,} NaN/inf  " if self._bad else ""
+        if width(bad) + width(right) > columns // 2:
+            bad = ""
+        key = _tail(clean(self.key) or "(empty name)", max(4, columns - width(bad) - width(right) - 2))
+        space = " " * max(0, columns - width(key) - width(bad) - width(right))
+        return [(key, "reverse" if chosen else "bold"), (space, ""), (bad, "red"), (right, "dim")]
 
     def _x_axis(self, columns: int, left: float, right: float) -> Spans:
-        """Return the labels of both ends, with a mark where there are NaN or infinities."""
+        """Return the labels of both ends, with marks where there are NaN or infinities."""
         spread = right - left
         first, last = x_label(left, self.x, spread), x_label(right, self.x, spread)
         row: list[Cell] = [(" ", "")] * columns
@@ -130,20 +137,21 @@ class Chart:
             for offset, character in enumerate(text):
                 if 0 <= at + offset < columns:
                     row[at + offset] = (character, "dim")
-        count = 0
         for curve in self.curves:
-            for x, bad in curve.bad:
-                count += bad
+            for x, _ in curve.bad:
                 if left <= x <= right:
                     row[round((x - left) / spread * (columns - 1))] = ("×", "red")
-        if count:
-            text = f" {count:,} NaN/inf "
-            start = (columns - len(text)) // 2
-            if start > width(first) and start + len(text) < columns - width(last):
-                for offset, character in enumerate(text):
-                    if row[start + offset][0] != "×":
-                        row[start + offset] = (character, "red")
         return _spans(row)
+
+
+def _tail(text: str, columns: int) -> str:
+    """Return the end of `text`, which is what tells metrics apart, cut with '…' if it takes more than `columns`."""
+    if width(text) <= columns:
+        return text
+    start = len(text)
+    while start and width(text[start - 1 :]) < columns:
+        start -= 1
+    return "…" + text[start:]
 
 
 def _overlay(row: list[Cell], text: str) -> None:
@@ -179,6 +187,3 @@ def grid(charts: Sequence[Chart], columns: int, across: int, height: int, chosen
             lines.append(line)
         lines.append([])
     return lines
-
-
-__all__ = ["MIN_HEIGHT", "Chart", "Curve", "Spans", "grid", "pad"]

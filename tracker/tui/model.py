@@ -5,17 +5,16 @@ Not safe for several threads at once: the live view reads on one worker thread, 
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Sequence
-from typing import Any
 
+from sidecar.projections.store.buckets import Buckets
 from sidecar.protocol.errors import SidecarError
 from tracker.errors import TrackerError
 from tracker.reading.aggregation import aggregate
 from tracker.reading.api import Api, StoredRun
 from tracker.reading.query import parse_query
-from tracker.reading.smoothing import smooth
+from tracker.reading.smoothing import middles, smooth
 from tracker.terminal.text import ago, clean, counted, duration, fit, number, pad
 from tracker.tui.chart import Chart, Curve, Spans
 
@@ -71,6 +70,7 @@ class Model:
         self.follow = True
         self.problem = ""
         self._chosen = bool(refs)
+        self._whole = (0.0, 1.0)
 
     def set_query(self, query: str) -> None:
         """Show only the runs that match.
@@ -109,25 +109,26 @@ class Model:
     def next_x(self) -> None:
         """Change to the next kind of x axis."""
         self.x = X_KINDS[(X_KINDS.index(self.x) + 1) % len(X_KINDS)] if self.x in X_KINDS else "step"
-        self.zoom = None
+        self.zoom, self.follow = None, True
 
     def next_smoothing(self) -> None:
         """Change to the next half-life."""
         self.smoothing = SMOOTHINGS[(SMOOTHINGS.index(self.smoothing) + 1) % len(SMOOTHINGS)]
 
-    def zoom_by(self, factor: float, charts: Sequence[Chart]) -> None:
-        """Show `factor` as much of the x axis, its right end kept; move beyond the data shows all."""
-        whole = _range(charts)
-        left, right = self.zoom or whole
+    def zoom_by(self, factor: float) -> None:
+        """Show `factor` as much of the x axis, its right end kept; all of it if that is more than there is."""
+        left, right = self.zoom or self._whole
         length = (right - left) * factor
-        self.zoom = None if length >= whole[1] - whole[0] else (right - length, right)
+        low, high = self._whole
+        self.zoom = None if length >= high - low else (max(low, right - length), right)
+        self.follow = right >= high
 
-    def move_by(self, part: float, charts: Sequence[Chart]) -> None:
-        """Move a zoomed view to the right by a part of its length."""
+    def move_by(self, part: float) -> None:
+        """Move a zoomed view to the right by a part of its length; at the right edge it follows new points."""
         if self.zoom is not None:
             left, right = self.zoom
-            low, high = _range(charts)
-            by = min(max((right - left) * part, low - left), high - right) if high > low else 0.0
+            low, high = self._whole
+            by = min(max((right - left) * part, low - left), high - right)
             self.zoom = (left + by, right + by)
             self.follow = right + by >= high
 
@@ -146,44 +147,67 @@ class Model:
         Args:
             columns: width of a chart, in characters; a curve has two buckets per column.
         """
-        charts: dict[str, Chart] = {}
+        self._follow()
+        found: dict[str, list[tuple[StoredRun, Buckets]]] = {}
         words = self.search.lower().split()
+        count = 2 * columns
         for run in self.drawn():
             try:
                 keys = [key for key in list(run.keys()) if all(word in key.lower() for word in words)]
                 low, high = self.zoom or (None, None)
-                for series in run.buckets(keys, x=self.x, low=low, high=high, count=2 * columns):
-                    if not series.n and not series.bad:
-                        continue
-                    chart = charts.setdefault(series.key, Chart(series.key, x=self.x, log_y=self.log_y))
-                    chart.curves.append(self._curve(run, series))
+                for series in run.buckets(keys, x=self.x, low=low, high=high, count=count):
+                    if len(series.n):
+                        found.setdefault(series.key, []).append((run, series))
             except (TrackerError, SidecarError, OSError) as error:
                 self.problem = f"{run.id}: {error}"
-        for chart in charts.values():
-            chart.x_range = self.zoom
-            self._finish(chart)
-        return [charts[key] for key in sorted(charts)]
+        ends = [end for series in found.values() for _, one in series for end in (one.x_first[0], one.x_last[-1])]
+        if ends and self.zoom is None:
+            self._whole = (min(ends), max(ends))
+        return [self._chart(key, found[key], count) for key in sorted(found)]
 
-    def _curve(self, run: StoredRun, series: Any) -> Curve:
-        xs = [(first + last) / 2 for first, last in zip(series.x_first, series.x_last, strict=True)]
-        bad = [(x, count) for x, count in zip(xs, series.bad, strict=True) if count]
-        last = series.last[-1] if len(series.last) else None
-        name = f"{run.name} {series.label}" if series.label else run.name
-        colour = self.colour_of(run.id)
-        return Curve(name, colour, xs, series.low, series.high, series.mean, bad, last, series.total)
+    def _follow(self) -> None:
+        """Move a zoomed view of steps to the newest step."""
+        steps = [run.step for run in self.drawn() if run.step is not None]
+        if self.zoom is None or self.x != "step" or not steps:
+            return
+        low, high = self._whole
+        newest = float(max(steps))
+        self._whole = (low, max(high, newest))
+        if self.follow and newest > self.zoom[1]:
+            self.zoom = (self.zoom[0] + newest - self.zoom[1], newest)
 
-    def _finish(self, chart: Chart) -> None:
-        """Fold and smooth the curves of a chart, if that is asked for."""
-        if self.grouped and len(chart.curves) > 1:
-            chart.curves = [_folded(chart)]
-            chart.note = f"mean of {counted(len(self.shown), 'run')}"
-        if self.smoothing:
-            left, right = _range([chart])
-            half_life = (right - left) * self.smoothing
+    def _chart(self, key: str, series: list[tuple[StoredRun, Buckets]], count: int) -> Chart:
+        chart = Chart(key, x=self.x, log_y=self.log_y, x_range=self.zoom)
+        ends = [end for _, one in series for end in (one.x_first[0], one.x_last[-1])]
+        low, high = min(ends), max(ends)
+        if self.grouped and len(series) > 1 and low < high:
+            chart.curves = [_folded([one for _, one in series], low, high, count)]
+            chart.note = f"mean of {counted(len(series), 'line')}"
+        else:
+            chart.curves = [self._curve(run, one) for run, one in series]
+        if self.smoothing and low < high:
             for curve in chart.curves:
-                curve.means = smooth(curve.xs, curve.means, [1.0] * len(curve.xs), half_life)
+                curve.means = smooth(curve.xs, curve.means, curve.counts, (high - low) * self.smoothing)
                 curve.lows = curve.highs = curve.means
             chart.note = "smoothed"
+        return chart
+
+    def _curve(self, run: StoredRun, series: Buckets) -> Curve:
+        xs = middles(series)
+        bad = [(x, count) for x, count in zip(xs, series.bad, strict=True) if count]
+        name = f"{run.name} {series.label}" if series.label else run.name
+        return Curve(
+            name,
+            self.colour_of(run.id),
+            xs,
+            series.low,
+            series.high,
+            series.mean,
+            series.n,
+            bad,
+            series.last[-1],
+            (series.x_first[0], series.x_last[-1]),
+        )
 
     # -- text -----------------------------------------------------------------------------------------------------
 
@@ -239,35 +263,12 @@ _STATE_COLOURS = {
 }
 
 
-def _range(charts: Sequence[Chart]) -> tuple[float, float]:
-    ends = [end for chart in charts for curve in chart.curves for end in (*curve.xs[:1], *curve.xs[-1:])]
-    return (min(ends), max(ends)) if ends else (0.0, 1.0)
-
-
-def _folded(chart: Chart) -> Curve:
-    """Return the mean of the curves of a chart, with their range as the band."""
-    curves = chart.curves
-    left, right = _range([chart])
-    count = max(len(curve.xs) for curve in curves)
-    width = (right - left) / count or 1.0
-    cells: list[list[float]] = [[] for _ in range(count)]
-    for curve in curves:
-        for x, mean in zip(curve.xs, curve.means, strict=True):
-            if math.isfinite(mean):
-                cells[min(count - 1, int((x - left) / width))].append(mean)
-    used = [(left + (at + 0.5) * width, values) for at, values in enumerate(cells) if values]
-    rows = [aggregate(values) for _, values in used]
-    return Curve(
-        "mean",
-        "cyan",
-        [x for x, _ in used],
-        [row.low for row in rows],
-        [row.high for row in rows],
-        [row.mean for row in rows],
-        [pair for curve in curves for pair in curve.bad],
-        rows[-1].mean if rows else None,
-        sum(curve.total for curve in curves),
-    )
+def _folded(series: Sequence[Buckets], low: float, high: float, count: int) -> Curve:
+    """Return the mean of the lines of a chart, with their range behind it."""
+    group = aggregate(series, low, high, count)
+    bad = [(x, bad) for one in series for x, bad in zip(middles(one), one.bad, strict=True) if bad]
+    last = group.mean[-1] if group.mean else None
+    return Curve("mean", "cyan", group.x, group.low, group.high, group.mean, group.n, bad, last, (low, high))
 
 
 def config_lines(run: StoredRun, columns: int, most: int) -> list[Spans]:
