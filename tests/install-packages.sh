@@ -1,6 +1,6 @@
 #!/bin/sh
-# Installs what the tests need besides Python packages, with apt-get: servers (PostgreSQL, ClickHouse), the tools of the
-# five clients' languages, and the tools for network namespaces. Installed programs are left as they are, so root is
+# Installs what the tests need besides Python packages, with apt-get: servers (PostgreSQL, ClickHouse), a browser, the tools
+# of the five clients' languages, and the tools for network namespaces. Installed programs are left as they are, so root is
 # needed only if something is missing. Without apt-get it prints the missing packages.
 set -eu
 
@@ -8,6 +8,7 @@ set -eu
 wanted="postgresql clickhouse-server nftables iproute2 util-linux mount openssl pkg-config strace
 libzmq3-dev cppzmq-dev libmsgpack-cxx-dev librust-zmq-dev librust-rmp-dev libjeromq-java libmsgpack-java
 ruby ruby-ffi-rzmq ruby-msgpack"
+command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null || wanted="$wanted chromium fonts-dejavu-core"
 command -v g++ >/dev/null || wanted="$wanted g++"
 command -v cargo >/dev/null || wanted="$wanted cargo"
 command -v javac >/dev/null || wanted="$wanted default-jdk-headless"

@@ -33,6 +33,7 @@ FLOORS = (
     "tracker.sdk",
     "tracker",
     "tracker.ui",
+    "tracker.tui",
     "tracker.cli",
     "tracker.__main__",
 )
@@ -156,6 +157,8 @@ def test_only_the_standard_library_and_what_is_installed_with_it(path: Path) -> 
     optional = {"pandas", "pyarrow", "numpy", "starlette", "uvicorn", "anyio"}
     if below(module_of(path), "tracker.ui"):  # which is itself imported where it is used
         allowed |= {"starlette", "anyio"}
+    if module_of(path) == "tracker.tui.app":
+        allowed |= {"rich", "textual"}
     top_level = {node for node in ast.parse(path.read_text()).body if isinstance(node, ast.Import | ast.ImportFrom)}
     for node in top_level:
         names = [node.module or ""] if isinstance(node, ast.ImportFrom) else [alias.name for alias in node.names]
