@@ -23,7 +23,7 @@ from textual.scroll_view import ScrollView
 from textual.strip import Strip
 from textual.widgets import Input, Static
 
-from tracker.errors import TrackerError
+from tracker.errors import FilterError
 from tracker.reading.api import StoredRun
 from tracker.tui.chart import Chart, Spans, grid
 from tracker.tui.model import Model, config_lines
@@ -191,7 +191,11 @@ class Help(ModalScreen[None]):
 
 
 class Top(App[None]):
-    """The application."""
+    """The application.
+
+    Attributes:
+        reads: how many times what was read has been drawn.
+    """
 
     CSS = """
     Screen { background: ansi_default; color: ansi_default; }
@@ -241,6 +245,7 @@ class Top(App[None]):
         self._model = model
         self._before: list[str] | None = None
         self._asking = ""
+        self.reads = 0
 
     def compose(self) -> ComposeResult:
         yield Static(id="header", markup=False)
@@ -275,6 +280,7 @@ class Top(App[None]):
         self.query_one(Charts).show(curves)
         self._show_header()
         self._show_config()
+        self.reads += 1
 
     def _show_header(self) -> None:
         from rich.text import Text
@@ -387,7 +393,7 @@ class Top(App[None]):
         if self._asking == "query":
             try:
                 self._model.set_query(event.value)
-            except (TrackerError, ValueError) as error:
+            except FilterError as error:
                 message.update(str(error))
                 return
         else:

@@ -38,7 +38,8 @@ def play(model: Model, steps: Steps, size: tuple[int, int] = (140, 40)) -> Top:
 
     async def main() -> None:
         async with app.run_test(size=size) as pilot:
-            await drawn(pilot)
+            while not app.reads:
+                await drawn(pilot)
             await steps(pilot)
 
     asyncio.run(main())
@@ -101,7 +102,7 @@ def test_query_line(root: Path) -> None:
         assert [run.id for run in model.runs] == ["run4", "run3"]
         await press(pilot, "slash", "escape")
         assert not pilot.app.query_one("#line", Input).display
-        await press(pilot, "slash", "home", *"config.lr > > ", "enter")
+        await press(pilot, "slash", "end", "space", *"and", "enter")
         assert pilot.app.query_one("#line", Input).display  # the query stays, to be mended
         assert [run.id for run in model.runs] == ["run4", "run3"]
 
