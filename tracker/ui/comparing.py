@@ -16,6 +16,8 @@ def comparison(dashboard: Dashboard, call: Call) -> dict[str, Any]:
     body = call.map()
     runs, gone = _runs(dashboard, body)
     baseline = body.get("baseline") or next(iter(runs), "")
+    if not isinstance(baseline, str):
+        raise ApiError(400, "body", f"baseline must be a run, such as 'a1b2c3d4', not {baseline!r}")
     if baseline in {one["ref"] for one in gone}:
         baseline = next(iter(runs), "")
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -39,6 +40,8 @@ def texts(dashboard: Dashboard, call: Call) -> dict[str, Any]:
     """Return a page of a text series."""
     run = dashboard.run(call.path["ref"])
     start = call.number("start")
+    if start is not None and not math.isfinite(start):
+        raise ApiError(400, "parameter", f"start must be a step, not {start}")
     try:
         return points.text(
             run,
@@ -50,7 +53,7 @@ def texts(dashboard: Dashboard, call: Call) -> dict[str, Any]:
         )
     except UnknownMetricError as error:
         raise ApiError(404, "key", str(error)) from None
-    except (ValueError, OverflowError) as error:
+    except ValueError as error:
         raise ApiError(400, "parameter", str(error)) from None
 
 

@@ -7,6 +7,7 @@ know about HTTP.
 from __future__ import annotations
 
 import heapq
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -100,10 +101,12 @@ def points(run: StoredRun, key: str, x: str = "step", around: float | None = Non
         ``steps``, ``times``, ``labels``, ``values``: lists of one length.
 
     Raises:
-        ValueError: `x` is something else. sidecar.protocol.errors.StoreError: the store cannot be read.
+        ValueError: `x` is something else, or `around` is NaN. sidecar.protocol.errors.StoreError: the store cannot be read.
     """
     if x not in ("step", "relative", "time"):
         raise ValueError(f"x must be 'step', 'relative' or 'time', not {x!r}")
+    if around is not None and math.isnan(around):
+        raise ValueError("around must be a number, not NaN")
     limit = max(1, min(limit, MAX_POINTS))
     window = _Window(run.store(), key)
     if around is None or x == "step":
