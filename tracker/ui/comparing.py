@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tracker.reading.stored_run import StoredRun
+from tracker.ui.details import present_run
 from tracker.ui.differences import MAX_RUNS, compare, curves
 from tracker.ui.errors import ApiError
 from tracker.ui.routes import Call, Route
@@ -39,7 +40,7 @@ def _runs(dashboard: Dashboard, body: dict[str, Any]) -> tuple[dict[str, StoredR
     gone = []
     for ref in dict.fromkeys(refs):
         try:
-            runs[ref] = dashboard.run(ref)
+            runs[ref] = present_run(dashboard, ref)
         except ApiError as error:
             gone.append({"ref": ref, "message": str(error)})
     return runs, gone

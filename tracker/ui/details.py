@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from tracker.errors import TrackerError, UnknownMetricError
+from tracker.reading.remote_run import RemoteRun
+from tracker.reading.stored_run import StoredRun
 from tracker.ui import points
 from tracker.ui.about import about
 from tracker.ui.checking import BusyError, Checks
@@ -20,15 +22,27 @@ _PART_BYTES = 1 << 18
 _checks = Checks()
 
 
+def present_run(dashboard: Dashboard, ref: str) -> StoredRun:
+    """Return a run that is still there: the list of runs is looked at less often.
+
+    Raises:
+        ApiError: there is no such run, or it was deleted.
+    """
+    run = dashboard.run(ref)
+    if not isinstance(run, RemoteRun) and not run.dir.is_dir():
+        raise ApiError(410, "deleted", f"run {ref} was deleted")
+    return run
+
+
 def details(dashboard: Dashboard, call: Call) -> dict[str, Any]:
     """Return all of a run but its history."""
     ref = call.path["ref"]
-    return {"ref": ref} | about(dashboard.run(ref))
+    return {"ref": ref} | about(present_run(dashboard, ref))
 
 
 def exact_points(dashboard: Dashboard, call: Call) -> dict[str, Any]:
     """Return the points of a metric nearest to an x."""
-    run = dashboard.run(call.path["ref"])
+    run = present_run(dashboard, call.path["ref"])
     limit = call.whole("limit", 100, 1, points.MAX_POINTS)
     try:
         return points.points(run, _key(call), call.query.get("x", "step"), call.number("around"), limit)
@@ -38,7 +52,7 @@ def exact_points(dashboard: Dashboard, call: Call) -> dict[str, Any]:
 
 def texts(dashboard: Dashboard, call: Call) -> dict[str, Any]:
     """Return a page of a text series."""
-    run = dashboard.run(call.path["ref"])
+    run = present_run(dashboard, call.path["ref"])
     start = call.number("start")
     if start is not None and not math.isfinite(start):
         raise ApiError(400, "parameter", f"start must be a step, not {start}")
@@ -59,7 +73,7 @@ def texts(dashboard: Dashboard, call: Call) -> dict[str, Any]:
 
 def histograms_over_steps(dashboard: Dashboard, call: Call) -> dict[str, Any]:
     """Return a series of histograms."""
-    run = dashboard.run(call.path["ref"])
+    run = present_run(dashboard, call.path["ref"])
     return histograms(run.store(), _key(call), call.whole("count", 400, 1, MAX_COLUMNS))
 
 
@@ -75,7 +89,7 @@ def _key(call: Call) -> str:
 
 def files(dashboard: Dashboard, call: Call) -> dict[str, Any]:
     """Return the list of a run's files."""
-    listing = listed(dashboard.run(call.path["ref"]))
+    listing = listed(present_run(dashboard, call.path["ref"]))
     return {"files": [file._asdict() for file in listing.files], "left_out": listing.left_out}
 
 
@@ -85,7 +99,7 @@ def file(dashboard: Dashboard, call: Call) -> Download:
     if not number.isdecimal():
         raise ApiError(400, "parameter", f"a file is named by its number in the list of files, not {number!r}")
     try:
-        opened = open_file(dashboard.run(call.path["ref"]), int(number), call.query.get("name"))
+        opened = open_file(present_run(dashboard, call.path["ref"]), int(number), call.query.get("name"))
     except FileNotListedError as error:
         raise ApiError(404, "file", str(error)) from None
     try:
@@ -118,7 +132,7 @@ def start_check(dashboard: Dashboard, call: Call) -> dict[str, Any]:
     """Start to check the log and the store of a run; return the progress."""
     ref = call.path["ref"]
     try:
-        directory = dashboard.run(ref).dir
+        directory = present_run(dashboard, ref).dir
     except TrackerError as error:
         raise ApiError(422, "server", f"{error}; only logs on this machine can be checked") from None
     try:

@@ -101,7 +101,8 @@ def points(run: StoredRun, key: str, x: str = "step", around: float | None = Non
         ``steps``, ``times``, ``labels``, ``values``: lists of one length.
 
     Raises:
-        ValueError: `x` is something else, or `around` is NaN. sidecar.protocol.errors.StoreError: the store cannot be read.
+        ValueError: `x` is something else, or `around` is NaN. sidecar.protocol.errors.StoreError: the store cannot be
+            read.
     """
     if x not in ("step", "relative", "time"):
         raise ValueError(f"x must be 'step', 'relative' or 'time', not {x!r}")
@@ -110,7 +111,7 @@ def points(run: StoredRun, key: str, x: str = "step", around: float | None = Non
     limit = max(1, min(limit, MAX_POINTS))
     window = _Window(run.store(), key)
     if around is None or x == "step":
-        center = int(min(max(run.step or 0 if around is None else around, MIN_STEP), MAX_STEP))
+        center = min(max(run.step or 0 if around is None else around, MIN_STEP), MAX_STEP)
         return _columns(_nearest_steps(run, window, center, limit))
     when = around + (run.start_time or 0.0) if x == "relative" else around
     low, high = window.steps_at(when)
@@ -118,7 +119,7 @@ def points(run: StoredRun, key: str, x: str = "step", around: float | None = Non
     return _columns(nearest)
 
 
-def _nearest_steps(run: StoredRun, window: _Window, center: int, limit: int) -> list[Point]:
+def _nearest_steps(run: StoredRun, window: _Window, center: float, limit: int) -> list[Point]:
     """Return the `limit` points whose steps are nearest to `center`.
 
     The range of steps that is read grows until it holds enough of them, so that most of the run is not read.
@@ -126,7 +127,7 @@ def _nearest_steps(run: StoredRun, window: _Window, center: int, limit: int) -> 
     spacing = abs(run.step or 0) / max(1, run.records)
     reach = max(1, int(limit * spacing))
     while True:
-        low, high = max(MIN_STEP, center - reach), min(MAX_STEP, center + reach)
+        low, high = max(MIN_STEP, math.ceil(center - reach)), min(MAX_STEP, math.floor(center + reach))
         nearest = heapq.nsmallest(limit, window.points(low, high), key=lambda point: abs(point.step - center))
         if len(nearest) == limit or (low == MIN_STEP and high == MAX_STEP):
             return nearest
