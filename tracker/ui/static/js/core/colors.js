@@ -13,14 +13,25 @@ export { SERIES_DARK, SERIES_LIGHT };
 
 /** Slots of the selected runs; kept while a run stays selected, so that hiding one changes no other. @type {Map<string, number>} */
 let slots = new Map();
+/** @type {string[]} */
+let slotsOf = [];
 
 const assigned = computed(() => {
-  slots = assign(view.value.runs, slots);
+  if (slotsOf === view.value.runs) return slots;
+  slotsOf = view.value.runs;
+  const next = assign(slotsOf, slots);
+  if (next.size !== slots.size || [...next].some(([ref, slot]) => slots.get(ref) !== slot)) slots = next;
   return slots;
 }, [view]);
 
+/** Colours that people chose, as one text: tells whether any changed. */
+const custom = computed(() => {
+  const { refs, columns } = runs.value;
+  return (columns.get("color") ?? []).flatMap((color, row) => (color === null ? [] : [`${refs[row]}=${color}`])).join();
+}, [runs]);
+
 /** Changes when any colour may have changed. */
-export const palette = computed(() => ({ theme: theme.value, slots: assigned.value, custom: runs.value.columns.get("color") }), [theme, assigned, runs]);
+export const palette = computed(() => `${theme.value} ${custom.value} ${[...assigned.value].map(([ref, slot]) => `${ref}=${slot}`).join()}`, [theme, assigned, custom]);
 
 /**
  * The line of a run: the same on every page.
@@ -31,17 +42,17 @@ export function colorOf(ref) {
   const colors = theme.value === "dark" ? SERIES_DARK : SERIES_LIGHT;
   const slot = assigned.value.get(ref) ?? home(ref);
   const dash = DASHES[Math.floor(slot / colors.length) % DASHES.length] ?? [];
-  const custom = valueOf(ref, "color");
-  const css = typeof custom === "string" && /^#[0-9a-f]{6}$/i.test(custom) ? custom : slotColor(custom, colors);
+  const own = valueOf(ref, "color");
+  const css = typeof own === "string" && /^#[0-9a-f]{6}$/i.test(own) ? own : slotColor(own, colors);
   return { css: css ?? /** @type {string} */ (colors[slot % colors.length]), dash };
 }
 
 /**
  * An edit may name a colour of the palette, so that it fits both themes: "series-3".
- * @param {any} custom
+ * @param {any} name
  * @param {readonly string[]} colors
  */
-function slotColor(custom, colors) {
-  const match = typeof custom === "string" ? /^series-(\d+)$/.exec(custom) : null;
+function slotColor(name, colors) {
+  const match = typeof name === "string" ? /^series-(\d+)$/.exec(name) : null;
   return match ? (colors[Number(match[1]) - 1] ?? null) : null;
 }

@@ -44,6 +44,8 @@ export function startKeys() {
     if (typing(event.target) && !name.startsWith("Ctrl+")) return;
     // What is typed in a field is undone by the browser.
     if (typing(event.target) && /^Ctrl\+[zy]$/i.test(name)) return;
+    // A button that has the focus is pressed by these; they must not do something else besides.
+    if ((name === "Enter" || name === "Space") && pressable(event.target)) return;
     if (document.querySelector("dialog[open]") && !name.startsWith("Ctrl+")) return;
     const binding = activeBindings().findLast((one) => one.key === name);
     if (!binding) return;
@@ -71,6 +73,11 @@ export function typing(target) {
   if (!(target instanceof HTMLElement)) return false;
   if (target.isContentEditable || target instanceof HTMLTextAreaElement || target instanceof HTMLSelectElement) return true;
   return target instanceof HTMLInputElement && !["checkbox", "radio", "button", "range", "color"].includes(target.type);
+}
+
+/** @param {EventTarget | null} target */
+function pressable(target) {
+  return target instanceof Element && target.closest("button, a[href], input, summary, [role=button], [role=tab], [role=menuitem], [role=option]") !== null;
 }
 
 const MAC = /Mac|iPhone|iPad/.test(navigator.platform);

@@ -50,6 +50,9 @@ import { view } from "./state.js";
 /** Columns that every page needs. */
 const BASE = ["id", "name", "project", "group", "tags", "notes", "state", "step", "start_time", "end_time", "duration", "color"];
 
+/** When more runs changed than this, all are loaded again. */
+const MANY = 400;
+
 export const runs = signal(/** @type {RunTable} */ ({ refs: [], index: new Map(), columns: new Map(), loaded: false }));
 
 /** @type {import("./signal.js").Signal<Meta | null>} */
@@ -233,7 +236,7 @@ export async function poll() {
   if (!answer) return false;
   const now = meta.peek();
   if (now && (answer.indexing || now.indexing)) meta.value = { ...now, indexing: answer.indexing ?? null };
-  if (answer.all) {
+  if (answer.all || answer.changed.length > MANY) {
     await reloadRuns();
     return true;
   }

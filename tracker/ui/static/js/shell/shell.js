@@ -23,7 +23,7 @@ export function mountShell(body) {
   const table = h("section", { class: "side", "aria-label": "Runs" });
   const divider = h("div", { class: "divider" });
   const charts = h("section", { class: "charts", "aria-label": "Charts" });
-  const split = h("main", { class: "split", id: "split" }, table, divider, charts);
+  const split = h("main", { class: "split", id: "split" }, h("h1", { class: "sr" }, "Runs and their charts"), table, divider, charts);
   const page = h("main", { class: "page", id: "page" });
   body.append(header, bar, split, page);
   mountHeader(header);

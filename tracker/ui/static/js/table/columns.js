@@ -3,7 +3,7 @@
  */
 import { api } from "../core/api.js";
 import { ago, count, duration, exact, moment, number } from "../core/format.js";
-import { columnInfos, runs } from "../core/runs.js";
+import { changed, columnInfos, loadColumnInfos, meta, runs } from "../core/runs.js";
 import { signal } from "../core/signal.js";
 import { view } from "../core/state.js";
 
@@ -21,13 +21,16 @@ import { view } from "../core/state.js";
 const FIELDS = {
   name: { label: "Run", kind: "name", width: 176 }, id: { label: "ID", kind: "value", width: 96 }, project: { label: "Project", kind: "value", width: 96 },
   group: { label: "Group", kind: "value", width: 96 }, job_type: { label: "Job type", kind: "value", width: 90 }, tags: { label: "Tags", kind: "tags", width: 150 },
-  notes: { label: "Notes", kind: "value", width: 200 }, state: { label: "State", kind: "state", width: 92 }, step: { label: "Step", kind: "count", width: 78 },
+  notes: { label: "Notes", kind: "value", width: 200 }, state: { label: "State", kind: "state", width: 96 }, step: { label: "Step", kind: "count", width: 78 },
   start_time: { label: "Started", kind: "moment", width: 92 }, end_time: { label: "Ended", kind: "moment", width: 92 },
   duration: { label: "Duration", kind: "duration", width: 78 }, points: { label: "Points", kind: "count", width: 78 }, color: { label: "Colour", kind: "value", width: 80 },
   reason: { label: "Reason", kind: "value", width: 180 },
 };
 const NUMBER_WIDTH = 84;
 const TEXT_WIDTH = 92;
+/** Widest that a label alone makes a column, and how wide a character of it is, about. */
+const WIDEST = 132;
+const CHARACTER = 6.4;
 /** More for the deltas to the baseline. */
 const DELTA_WIDTH = 60;
 /** More for the deviation in the rows of groups. */
@@ -60,7 +63,7 @@ export function shownColumns() {
     const field = FIELDS[name];
     const numeric = field ? ["count", "duration"].includes(field.kind) : isNumeric(name);
     const label = field?.label ?? /** @type {string} */ (labels[at]);
-    const standard = (field?.width ?? (numeric ? NUMBER_WIDTH : TEXT_WIDTH)) + extra(name, numeric);
+    const standard = (field?.width ?? Math.max(numeric ? NUMBER_WIDTH : TEXT_WIDTH, Math.min(label.length * CHARACTER + 26, WIDEST))) + extra(name, numeric);
     const own = Number(view.value.widths[name]);
     return { name, label, title: field?.label ?? name, width: own >= NARROWEST ? own : standard, numeric, kind: field?.kind ?? "value" };
   });
@@ -140,6 +143,36 @@ export function exactText(column, value) {
   if (column.kind === "moment") return moment(value);
   if (column.kind === "duration") return `${duration(value)} (${exact(value)} s)`;
   return typeof value === "object" ? (Array.isArray(value) ? value.join(", ") : JSON.stringify(value)) : exact(value);
+}
+
+/** Least time between looks at which columns there are, in milliseconds. */
+const AGAIN = 5000;
+
+/**
+ * Keep the names of columns up to date while runs change. The default columns stay as they are once they show metrics: a
+ * new metric moves nothing.
+ * @returns {() => void} ends it
+ */
+export function watchColumns() {
+  let last = 0;
+  let running = false;
+  const look = async () => {
+    if (running || !runs.peek().loaded || Date.now() - last < AGAIN) return;
+    running = true;
+    try {
+      await loadColumnInfos();
+      const isIndexing = Boolean(meta.peek()?.indexing);
+      if (isIndexing || !standardColumns.peek().some((name) => name.startsWith("summary."))) await suggestColumns();
+    } catch {
+      // The next change tries again.
+    } finally {
+      running = false;
+      last = Date.now();
+    }
+  };
+  const ends = [changed.subscribe(() => void look()), runs.subscribe(() => { if (last === 0) void look(); })];
+  void look();
+  return () => ends.forEach((end) => end());
 }
 
 /** Runs looked at to find what differs, and columns of config looked at. */

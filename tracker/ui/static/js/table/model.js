@@ -31,6 +31,9 @@ export const arrangement = signal(/** @type {Arrangement} */ ({ entries: [], ref
 /** Keys of folded groups. */
 export const foldedGroups = signal(/** @type {Set<string>} */ (new Set()));
 
+/** Fields of the view that this depends on. @type {(keyof import("../core/address.js").View)[]} */
+const FIELDS = ["sort", "filters", "group", "project", "chosen"];
+
 /** @type {string[]} refs in order */
 let order = [];
 let settings = "";
@@ -40,7 +43,13 @@ let planned = false;
 /** Compute it now and whenever something changes. */
 export function startModel() {
   runs.subscribe(plan);
-  view.subscribe(plan);
+  let before = view.peek();
+  view.subscribe(() => {
+    const now = view.peek();
+    // Zooming and the like change the view many times a second, and nothing here.
+    if (FIELDS.some((name) => now[name] !== before[name])) plan();
+    before = now;
+  });
   queryResult.subscribe(plan);
   foldedGroups.subscribe(plan);
   plan();

@@ -4,12 +4,12 @@
 import { palette } from "../core/colors.js";
 import { h, replace } from "../core/dom.js";
 import { plural, whole } from "../core/format.js";
-import { columnInfos, ensureColumns, highlighted, loadColumnInfos, matching, runs } from "../core/runs.js";
+import { columnInfos, ensureColumns, highlighted, matching, runs } from "../core/runs.js";
 import { queryResult } from "../core/query.js";
 import { view } from "../core/state.js";
 import { current, bindTable, fallbackAnchor, open, openRowMenu, openSelectMenu, toggle } from "./actions.js";
 import { cellTitle, fillCard, fillCell, fillGroupCell, setLink } from "./cells.js";
-import { shownColumns, standardColumns, suggestColumns } from "./columns.js";
+import { shownColumns, standardColumns, watchColumns } from "./columns.js";
 import { editField } from "./editing.js";
 import { Grid } from "./grid.js";
 import { fillHeader } from "./header.js";
@@ -288,15 +288,12 @@ export function mountTable(node) {
   ];
   narrow.addEventListener("change", showView);
   showView();
-  const first = runs.subscribe(() => {
-    if (!runs.value.loaded) return;
-    first();
-    void loadColumnInfos().then(suggestColumns).catch(() => undefined);
-  });
+  const endWatch = watchColumns();
 
   return () => {
     ends.forEach((end) => end());
     endEmpty();
+    endWatch();
     clearInterval(clock);
     narrow.removeEventListener("change", showView);
     grid.release();
