@@ -71,7 +71,21 @@ test("outliers left out of the range are marks at the edge, with the value in wo
   assert.match(svgOf(made), />50<\/text>/);
 });
 
-test("usual noise makes no needles", () => {
+test("usual noise makes no needles, also where buckets hold one or two values each", () => {
+  let seed = 1;
+  const random = () => (seed = (seed * 16807) % 2147483647) / 2147483647;
+  const noise = () => random() + random() + random() + random() - 2;
+  const series = buckets("pairs", () => 0);
+  for (let i = 0; i < 400; i++) {
+    const pair = i % 3 ? [noise(), noise()] : [noise()];
+    series.n[i] = pair.length;
+    series.low[i] = Math.min(...pair);
+    series.high[i] = Math.max(...pair);
+    series.mean[i] = pair.reduce((a, b) => a + b) / pair.length;
+  }
+  assert.ok(picture([line(series)]).shapes[0].needles.count <= 2);
+  series.high[200] = 40;
+  assert.equal(picture([line(series)]).shapes[0].needles.count, 1);
   assert.equal(picture([line(buckets("a", (x) => x))]).shapes[0].needles.count, 0);
 });
 

@@ -34,6 +34,11 @@ const X_LABELS = 17;
 const RIGHT = 8;
 const TOP = 8;
 const MOST_Y_TICKS = 6;
+const MOST_X_TICKS = 12;
+/** Least distance of ticks of the x axis, in CSS pixels. */
+const LEAST_DISTANCE = 40;
+/** Least space between their labels. */
+const LABEL_GAP = 16;
 /** Least width of the labels of the y axis, so that most panels' plots line up. */
 const GUTTER = 34;
 
@@ -53,13 +58,29 @@ export function layoutAxes(xAxis, yAxis, width, height, below, measure) {
   const widest = Math.max(0, ...yTicks.labels.map((text) => measure(text, LABEL_SIZE)));
   const left = Math.min(Math.max(GUTTER, Math.ceil(widest) + 8), Math.max(GUTTER, width / 2));
   const plot = { left, top: TOP, right: Math.max(left + 20, width - RIGHT), bottom };
-  const mostX = Math.max(2, Math.floor((plot.right - plot.left) / (xAxis.kind === "number" ? 62 : 56)));
   return {
     width, height, plot, yTicks,
     x: createScale(xAxis.log ? "log" : "linear", xAxis.range[0], xAxis.range[1], plot.left, plot.right),
     y: createScale(yAxis.log ? "log" : "linear", yAxis.range[0], yAxis.range[1], plot.bottom, plot.top),
-    xTicks: ticksFor(xAxis.kind, xAxis.log, xAxis.range[0], xAxis.range[1], mostX),
+    xTicks: ticksThatFit(xAxis, plot.right - plot.left, measure),
   };
+}
+
+/**
+ * As many ticks as there is room for their labels.
+ * @param {AxisSetting} axis
+ * @param {number} length
+ * @param {(text: string, size: number) => number} measure
+ */
+function ticksThatFit({ kind, log, range }, length, measure) {
+  let most = Math.min(MOST_X_TICKS, Math.max(2, Math.floor(length / LEAST_DISTANCE)));
+  for (;;) {
+    const ticks = ticksFor(kind, log, range[0], range[1], most);
+    const widest = Math.max(0, ...ticks.labels.map((text) => measure(text, LABEL_SIZE)));
+    const room = length / Math.max(1, ticks.values.length);
+    if (most <= 2 || room >= widest + LABEL_GAP) return ticks;
+    most = Math.min(most, ticks.values.length) - 1;
+  }
 }
 
 /**

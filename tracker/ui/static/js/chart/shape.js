@@ -29,6 +29,8 @@ import { mergeColumns, visibleRange } from "./series.js";
 
 /** A bucket is a needle where its spread is this many times the median one. */
 const NEEDLE_FACTOR = 2.5;
+/** Nor is it one below this many times the usual step of the mean from one bucket to the next: with few values in each bucket, that is noise. */
+const NEEDLE_STEPS = 6;
 /** Least length of a needle beyond the usual spread, in CSS pixels. */
 const NEEDLE_LENGTH = 3;
 /** Buckets on each side that a single needle must exceed. */
@@ -86,7 +88,7 @@ export function shapeOf(line, whole, smooth, x, y, pixel, banded) {
   const tops = band ? Float32Array.from(highs, (_, i) => y.at(trace.high[first + i])) : highs;
   const bottoms = band ? Float32Array.from(lows, (_, i) => ending(y.at(trace.low[first + i]), tops[i], floor)) : lows;
   const edge = y.kind === "log" ? floor : Infinity;
-  const needles = findNeedles({ xs, ys, lows: bottoms, highs: tops, first, smoothed: raws !== null, floor: edge, local: banded });
+  const needles = findNeedles({ xs, ys, means: raws ?? ys, lows: bottoms, highs: tops, first, smoothed: raws !== null, floor: edge, local: banded });
   return { line, trace, smoothed, first, count, xs, ys, raws, lows, highs, breaks, partial, needles };
 }
 
@@ -130,6 +132,7 @@ function none() {
  * @param {object} data
  * @param {Float32Array} data.xs
  * @param {Float32Array} data.ys
+ * @param {Float32Array} data.means
  * @param {Float32Array} data.lows
  * @param {Float32Array} data.highs
  * @param {number} data.first
@@ -138,7 +141,7 @@ function none() {
  * @param {boolean} data.local Only buckets that also exceed those beside them.
  * @returns {Needles}
  */
-function findNeedles({ xs, ys, lows, highs, first, smoothed, floor, local }) {
+function findNeedles({ xs, ys, means, lows, highs, first, smoothed, floor, local }) {
   const count = xs.length;
   const heights = new Float32Array(count);
   for (let i = 0; i < count; i++) heights[i] = spread(i);
@@ -146,7 +149,7 @@ function findNeedles({ xs, ys, lows, highs, first, smoothed, floor, local }) {
   const filled = sorted.length;
   if (!filled) return none();
   const usual = sorted[filled >> 1];
-  const least = Math.max(usual * NEEDLE_FACTOR, usual + NEEDLE_LENGTH);
+  const least = Math.max(usual * NEEDLE_FACTOR, usual + NEEDLE_LENGTH, NEEDLE_STEPS * usualStep(means));
   if (sorted[filled - 1] <= least) return none();
   /** @type {number[]} */
   const index = [];
@@ -169,6 +172,15 @@ function findNeedles({ xs, ys, lows, highs, first, smoothed, floor, local }) {
     if (!smoothed) return lows[i] - highs[i];
     return Math.max(lows[i], ys[i]) - Math.min(highs[i], ys[i]);
   }
+}
+
+/**
+ * Median distance of an entry to the one before.
+ * @param {Float32Array} means
+ */
+function usualStep(means) {
+  const steps = means.map((y, i) => (i ? Math.abs(y - means[i - 1]) : NaN)).filter((step) => step === step).sort();
+  return steps.length ? steps[steps.length >> 1] : 0;
 }
 
 /**
