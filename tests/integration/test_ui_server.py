@@ -126,6 +126,26 @@ def test_columns_of_runs(serve: Serve, root: Path) -> None:
     assert bad.status_code == 400 and "no column 'colour'" in bad.json()["error"]["message"]
 
 
+def test_queries(serve: Serve, root: Path) -> None:
+    for number in range(3):
+        build(root, f"run{number}", rows=number + 1, tags=["a"] if number else [])
+    served = serve("--dir", root)
+
+    def found(query: str) -> list[str]:
+        refs: list[str] = served.get("runs", params={"columns": "", "query": query}).json()["refs"]
+        return refs
+
+    assert found("summary.loss < 0.5") == ["run2"]
+    assert sorted(found('tags has a and state == "finished"')) == ["run1", "run2"]
+    assert found("run1") == ["run1"] and found("nothing") == []
+    bad = served.get("runs", params={"query": "state == "})
+    assert bad.status_code == 422 and bad.json()["error"]["code"] == "query" and bad.json()["error"]["position"] >= 0
+    begin = time.monotonic()
+    slow = served.get("runs", params={"query": "name =~ '(a+)+$' or name =~ '(n|n)*x'"})
+    assert slow.status_code in (200, 422) and time.monotonic() - begin < TIMEOUT
+    assert served.get("meta").status_code == 200
+
+
 def test_numbers_that_json_does_not_have(serve: Serve, root: Path) -> None:
     built = RunBuilder(root, "run")
     built.row(0, a=math.nan, b=math.inf, c=-math.inf, d=2**60)

@@ -10,11 +10,12 @@ from typing import Any
 
 from sidecar import __version__
 from sidecar.protocol.errors import SidecarError, reason
-from tracker.errors import TrackerError
+from tracker.errors import QueryError, TrackerError
 from tracker.reading.api import StoredRun
 from tracker.reading.conditions import MISSING
 from tracker.reading.filters import lookup
 from tracker.reading.metrics import direction
+from tracker.reading.query import select
 from tracker.ui.errors import ApiError
 from tracker.ui.routes import Call, Route
 from tracker.ui.state import Dashboard, Row
@@ -141,8 +142,11 @@ def runs(dashboard: Dashboard, call: Call) -> dict[str, Any]:
 def _matching(rows: list[Row], query: str) -> list[Row]:
     if not query:
         return rows
-    wanted = query.lower()
-    return [row for row in rows if wanted in row.run.name.lower() or wanted in row.run.id]
+    try:
+        chosen = {id(run) for run in select(query, [row.run for row in rows])}
+    except QueryError as error:
+        raise ApiError(422, "query", str(error), position=error.position) from error
+    return [row for row in rows if id(row.run) in chosen]
 
 
 def columns(dashboard: Dashboard, call: Call) -> list[dict[str, Any]]:
