@@ -193,7 +193,13 @@ def test_a_host_header_must_be_there_once(served: ServedDashboard) -> None:
 def test_large_and_broken_bodies_are_refused(served: ServedDashboard) -> None:
     headers = {"Origin": served.origin, "Content-Type": "application/json"}
     url = f"{served.origin}{API}series"
-    cases: list[tuple[bytes, int]] = [(b"[" * 100_000, 400), (b"{", 400), (b"\xff", 400), (b'{"panels": 1}', 400)]
+    cases: list[tuple[bytes, int]] = [
+        (b"[" * 100_000, 400),
+        (b"{", 400),
+        (b"\xff", 400),
+        (b'{"runs": ["\\ud800"]}', 400),
+        (b'{"panels": 1}', 400),
+    ]
     for content, status in cases:
         answer = served.browser.post(url, data=content, headers=headers, timeout=TIMEOUT)
         assert answer.status_code == status, content[:20]
@@ -212,6 +218,7 @@ def test_large_and_broken_bodies_are_refused(served: ServedDashboard) -> None:
         {"panels": [{"key": "loss", "runs": [str(i) for i in range(20_001)], "count": 1}]},
         {"panels": [1]},
         {"panels": [{"key": "loss", "runs": ["run"], "count": 1}], "low": "x"},
+        {"panels": [{"key": "loss", "runs": ["run"], "count": 1}], "low": 10**400},
         {"panels": [{"key": "loss", "runs": ["run"], "count": 1}], "low": 2, "high": 1},
         {"panels": [{"key": "loss", "runs": ["run"], "count": 1}], "low": -2, "high": -1, "log_x": True},
         {"panels": [{"key": "loss", "runs": ["run"], "count": 1}], "x": 5},

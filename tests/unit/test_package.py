@@ -225,3 +225,13 @@ def test_the_metadata_of_the_package() -> None:
     for line in (REPOSITORY / "MANIFEST.in").read_text().splitlines():
         command, name = line.split(maxsplit=1)
         assert command not in ("include", "graft") or (REPOSITORY / name).exists(), line
+
+
+def test_a_wheel_has_every_file_of_the_page() -> None:
+    config = ConfigParser()
+    config.read(REPOSITORY / "setup.cfg")
+    patterns = config["options.package_data"]["tracker"].split(", ")
+    package = REPOSITORY / "tracker"
+    packed = {path for pattern in patterns for path in package.glob(pattern) if path.is_file()}
+    page = {path for path in (package / "ui" / "static").rglob("*") if path.is_file()}
+    assert page and page <= packed and package / "ui" / "API.md" in packed

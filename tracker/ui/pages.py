@@ -52,9 +52,12 @@ async def body_of(request: Request) -> Any:
         if len(content) > MAX_BODY_BYTES:
             raise ApiError(413, "size", f"the body must have at most {MAX_BODY_BYTES:,} bytes")
     try:
-        return json.loads(bytes(content))
+        body = json.loads(bytes(content))
+        if b"\\ud" in content.lower():
+            json.dumps(body, ensure_ascii=False).encode()  # half of a surrogate pair is no text
     except (ValueError, RecursionError):
         raise ApiError(400, "body", "the body is not valid JSON") from None
+    return body
 
 
 def login(security: Security, guesses: Guesses) -> Any:

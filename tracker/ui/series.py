@@ -65,9 +65,12 @@ def _real(body: dict[str, Any], name: str) -> float | None:
     value = body.get(name)
     if value is None:
         return None
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise ApiError(400, "body", f"{name} must be a finite number or null, not {value!r}")
-    return float(value)
+    try:
+        if not isinstance(value, bool) and isinstance(value, int | float) and math.isfinite(value):
+            return float(value)
+    except OverflowError:
+        value = "an integer that is too large"
+    raise ApiError(400, "body", f"{name} must be a finite number or null, not {value!r}")
 
 
 def read_axis(body: dict[str, Any]) -> Axis:

@@ -1,0 +1,105 @@
+"""Dashboard: rows, changes, cursors, runs that age."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from pathlib import Path
+
+import pytest
+
+from sidecar.protocol.errors import StoreError
+from tests.unit.run_builder import RunBuilder
+from tracker.reading.api import Api
+from tracker.ui import state
+from tracker.ui.errors import ApiError
+from tracker.ui.state import Changes, Dashboard
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Look at the runs whenever asked."""
+    monkeypatch.setattr(state, "REFRESH_SECONDS", 0.0)
+
+
+def refs(changes: Changes) -> tuple[list[str], list[str], bool]:
+    return sorted(changes.changed), sorted(changes.removed), changes.all
+
+
+def test_changes(tmp_path: Path) -> None:
+    RunBuilder(tmp_path, "a").finish()
+    dashboard = Dashboard([Api(tmp_path)])
+    dashboard.refresh()
+    first = dashboard.cursor
+    assert refs(dashboard.changes(first)) == ([], [], False)
+    RunBuilder(tmp_path, "b").finish()
+    second = dashboard.changes(first)
+    assert refs(second) == (["b"], [], False)
+    shutil.rmtree(tmp_path / "runs" / "b")
+    assert refs(dashboard.changes(second.cursor)) == ([], ["b"], False)
+    assert refs(dashboard.changes(first)) == ([], ["b"], False)
+    assert dashboard.changes("").all and dashboard.changes("other-1").all and dashboard.changes("-").all
+    with pytest.raises(ApiError) as gone:
+        dashboard.run("b")
+    assert gone.value.status == 410
+    for unknown in ("c", "1~a", "~a", "x~a", "../a", "", "a/b"):
+        with pytest.raises(ApiError) as missing:
+            dashboard.run(unknown)
+        assert missing.value.status == 404
+    RunBuilder(tmp_path, "b").finish()
+    assert refs(dashboard.changes(second.cursor)) == (["b"], [], False) and dashboard.run("b").id == "b"
+    dashboard.close()
+
+
+def test_many_changes_are_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(state, "MAX_CHANGES", 2)
+    dashboard = Dashboard([Api(tmp_path)])
+    dashboard.refresh()
+    cursor = dashboard.cursor
+    for id in ("a", "b", "c"):
+        RunBuilder(tmp_path, id).finish()
+    assert dashboard.changes(cursor).all
+    dashboard.close()
+
+
+def test_a_run_that_stalls_has_changed(tmp_path: Path) -> None:
+    built = RunBuilder(tmp_path, "run", start_time=time.time() - 100)
+    built.row(0, loss=1)
+    built.store()
+    dashboard = Dashboard([Api(tmp_path, stalled_after=100.0)])
+    with built.held():
+        dashboard.refresh()
+        cursor, row = dashboard.cursor, dashboard.row("run")
+        assert row.run.state == "running"
+        row.run._stalled_after = 0.0
+        assert refs(dashboard.changes(cursor)) == (["run"], [], False)
+        assert dashboard.row("run") is not row, "cells of the state are read again"
+    built.log.close()
+    dashboard.close()
+
+
+def test_a_place_that_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    RunBuilder(tmp_path / "b", "run").finish()
+    broken, other = Api(tmp_path / "a"), Api(tmp_path / "b")
+
+    def fail() -> set[str]:
+        raise StoreError("the server is gone")
+
+    monkeypatch.setattr(broken.catalog(), "refresh", fail)
+    dashboard = Dashboard([broken, other])
+    dashboard.refresh()
+    assert [place.error for place in dashboard.places] == ["the server is gone", ""]
+    assert [row.ref for row in dashboard.rows()] == ["1~run"]
+    dashboard.close()
+
+
+def test_the_first_look_does_not_hold_up_answers(tmp_path: Path) -> None:
+    RunBuilder(tmp_path, "run").finish()
+    dashboard = Dashboard([Api(tmp_path)])
+    before = dashboard.indexing
+    assert before == {"done": 0, "total": 0} and dashboard.changes("").all
+    dashboard.start()
+    dashboard.refresh()
+    after = dashboard.indexing
+    assert after is None and [row.ref for row in dashboard.rows()] == ["run"]
+    dashboard.close()
