@@ -11,7 +11,7 @@ from array import array
 from collections.abc import Iterator, Sequence
 from itertools import repeat
 from operator import lt
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from sidecar.projections.store.blocks import Block
 from tracker.reading.reader import RunReader
@@ -20,6 +20,7 @@ CLEAR = 0.01
 """A difference is clear if it is larger than this share of the range of both curves."""
 
 _NUMBERS = (int, float)
+_RANGE_BUCKETS = 64
 
 
 class Part(NamedTuple):
@@ -97,16 +98,13 @@ def _first_difference(ours: Sequence[float], theirs: Sequence[float]) -> int:
 
 
 def _range(readers: Sequence[RunReader], key: str) -> tuple[float | None, float | None]:
+    """Return the smallest and the largest finite value, from the readers' buckets: few values are read."""
     low, high = math.inf, -math.inf
     for reader in readers:
-        for block in reader.columns([key]):
-            if key not in block.columns:
-                continue
-            values: Sequence[Any] = block.columns[key][1]
-            if not (isinstance(values, array) and math.isfinite(sum(values))):
-                values = [value for value in values if type(value) in _NUMBERS and math.isfinite(value)]
-            if values:
-                low, high = min(low, min(values)), max(high, max(values))
+        for found in reader.buckets([key], count=_RANGE_BUCKETS):
+            for least, greatest, count in zip(found.low, found.high, found.n, strict=True):
+                if count:
+                    low, high = min(low, least), max(high, greatest)
     return (low, high) if low <= high else (None, None)
 
 

@@ -112,20 +112,19 @@ def points(run: StoredRun, key: str, x: str = "step", around: float | None = Non
     window = _Window(run.store(), key)
     if around is None or x == "step":
         center = min(max(run.step or 0 if around is None else around, MIN_STEP), MAX_STEP)
-        return _columns(_nearest_steps(run, window, center, limit))
+        return _columns(_nearest_steps(window, center, limit))
     when = around + (run.start_time or 0.0) if x == "relative" else around
     low, high = window.steps_at(when)
     nearest = heapq.nsmallest(limit, window.points(low, high), key=lambda point: abs(point.time - when))
     return _columns(nearest)
 
 
-def _nearest_steps(run: StoredRun, window: _Window, center: float, limit: int) -> list[Point]:
+def _nearest_steps(window: _Window, center: float, limit: int) -> list[Point]:
     """Return the `limit` points whose steps are nearest to `center`.
 
     The range of steps that is read grows until it holds enough of them, so that most of the run is not read.
     """
-    spacing = abs(run.step or 0) / max(1, run.records)
-    reach = max(1, int(limit * spacing))
+    reach = limit
     while True:
         low, high = max(MIN_STEP, math.ceil(center - reach)), min(MAX_STEP, math.floor(center + reach))
         nearest = heapq.nsmallest(limit, window.points(low, high), key=lambda point: abs(point.step - center))

@@ -77,7 +77,7 @@ function linearTicks(low, high, most, whole) {
   const round = power * (/** @type {number} */ ([1, 2, 5, 10].find((factor) => (high - low) / (factor * power) <= most) ?? 10));
   const step = whole ? Math.max(1, round) : round;
   const ticks = [];
-  for (let at = Math.ceil(low / step); at * step <= high && ticks.length < 50; at += 1) ticks.push(at * step);
+  for (let at = Math.ceil(low / step); at * step <= high && ticks.length < 50; at += 1) ticks.push(at * step + 0);
   return { ticks, step };
 }
 

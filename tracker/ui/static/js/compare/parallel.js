@@ -19,6 +19,8 @@ const BOTTOM = 18;
 const SIDE = 70;
 /** Narrowest distance between two axes; more of them scroll. */
 const LEAST = 96;
+/** Number of runs from which they are coloured by their result. */
+const MANY_RUNS = 12;
 
 /** @typedef {import("./columns.js").Column} Column */
 
@@ -54,8 +56,10 @@ export function mountParallel(node, { answer }) {
     const asked = option("axes");
     axes = (asked ? asked.split("\n") : defaultAxes(columns)).filter((id) => columns.some((column) => column.id === id));
     const shown = axes.map((id) => /** @type {Column} */ (columns.find((column) => column.id === id)));
-    const color = columns.find((column) => column.id === option("pc"));
-    fillSelect(pickColor, columns, color?.id ?? "", "by run");
+    // Of many runs, colours of their own say nothing; the result does.
+    const result = table.runs.length > MANY_RUNS ? [...shown].reverse().find((column) => column.goal) : undefined;
+    const color = option("pc") === "run" ? undefined : (columns.find((column) => column.id === option("pc")) ?? result);
+    fillSelect(pickColor, columns, color?.id ?? "run", "by run", "run");
     if (shown.length < 2) {
       replace(frame, h("div", { class: "empty" }, h("strong", null, columns.length < 2 ? "Too little differs between these runs" : "Choose two or more axes"), columns.length < 2 ? h("p", null, "Parallel coordinates need at least two keys with different values.") : null));
       keep.hidden = reset.hidden = true;

@@ -185,13 +185,14 @@ function exactText(value) {
  * @param {Column[]} columns
  * @param {string} chosen
  * @param {string} [none] label of an option for nothing
+ * @param {string} [noneValue] its value
  */
-export function fillSelect(select, columns, chosen, none) {
+export function fillSelect(select, columns, chosen, none, noneValue = "") {
   const list = columns.map((column) => column.id).join("\n");
   if (select.dataset.list !== list) {
     select.dataset.list = list;
     const groups = [...new Set(columns.map((column) => column.group))];
-    replace(select, none === undefined ? null : h("option", { value: "" }, none), groups.map((group) => h("optgroup", { label: group },
+    replace(select, none === undefined ? null : h("option", { value: noneValue }, none), groups.map((group) => h("optgroup", { label: group },
       columns.filter((column) => column.group === group).map((column) => h("option", { value: column.id }, shorten(column.label, [], 48))))));
   }
   select.value = chosen;

@@ -70,8 +70,8 @@ export function mountHeader(node, data, move) {
   return () => ends.forEach((end) => end());
 }
 
-/** @param {string} ref */
-function toggleSelected(ref) {
+/** @param {string} ref selects the run, or takes it out of the selection */
+export function toggleSelected(ref) {
   const { runs } = view.peek();
   change({ runs: runs.includes(ref) ? runs.filter((one) => one !== ref) : [...runs, ref], chosen: true });
 }

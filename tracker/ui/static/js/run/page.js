@@ -8,7 +8,7 @@ import { matching, runs, selection } from "../core/runs.js";
 import { arrangement } from "../table/model.js";
 import { change, view } from "../core/state.js";
 import { RunData } from "./data.js";
-import { mountHeader } from "./header.js";
+import { mountHeader, toggleSelected } from "./header.js";
 import { registerTabs } from "./tabs.js";
 
 registerTabs();
@@ -110,6 +110,8 @@ export function mountRun(node, ref) {
     }),
     bind("j", "Next run", () => move(1), { page: "run" }),
     bind("k", "Previous run", () => move(-1), { page: "run" }),
+    bind("Space", "Show it in charts and in compare, or not", () => toggleSelected(ref), { page: "run" }),
+    bind("c", "Compare the selected runs", () => change({ page: "compare" }), { page: "run" }),
     bind("Escape", "Back to the runs", () => change({ page: "runs" }), { page: "run" }),
     bind("[", "Previous tab", () => step(list, -1), { page: "run" }),
     bind("]", "Next tab", () => step(list, 1), { page: "run" }),
