@@ -232,6 +232,32 @@ def test_a_tap_shows_values(scratch: Open) -> None:
     page.locator(".chart-values", has_text="step 2").wait_for()
 
 
+def test_a_list_of_values_with_details_and_long_names_fits_a_phone(scratch: Open) -> None:
+    page = scratch(2, has_touch=True)
+    page.set_viewport_size({"width": 360, "height": 700})
+    page.evaluate(
+        """() => {
+            const style = document.createElement('style');
+            style.textContent = '.host { width: 320px }';
+            document.head.append(style);
+            const lines = runs(6).map((line, i) => ({ ...line, label: `${'the-same-start-'.repeat(12)}${i}` }));
+            add('a', lines, { smooth: 30000 });
+        }"""
+    )
+    _frame(page)
+    page.touchscreen.tap(*_place(page, "a", 500_000, 0.1))
+    page.locator(".chart-values-row.nearest").wait_for()
+    left, right, inner = page.evaluate(
+        """() => {
+            const list = document.querySelector('.chart-values'), box = list.getBoundingClientRect();
+            return [box.left, box.right, list.scrollWidth - list.clientWidth];
+        }"""
+    )
+    assert left >= 0 and right <= 360 and inner <= 0
+    names = page.locator(".chart-values-label").all_text_contents()
+    assert len(set(names)) == 6 and all(len(name) <= 32 for name in names)
+
+
 def test_pictures_have_title_legend_and_axis_name(scratch: Open) -> None:
     page = scratch()
     svg, size, type_ = page.evaluate(

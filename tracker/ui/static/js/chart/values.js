@@ -17,6 +17,10 @@
  * @property {number} height
  */
 
+import { shorten } from "../core/format.js";
+
+/** Maximum length of a name in the list; of longer ones the part that differs is kept. */
+const NAME_LENGTH = 32;
 /** Distance between the cursor and the list. */
 const GAP = 14;
 
@@ -136,12 +140,13 @@ function fill(box, head, rows, foot) {
     return node;
   };
   const children = [];
+  const labels = rows.map((row) => row.label);
   if (head) children.push(part("chart-values-head", head));
   for (const row of rows) {
     const node = part(row.nearest ? "chart-values-row nearest" : "chart-values-row", "");
     const swatch = part(row.dashed ? "chart-values-swatch dashed" : "chart-values-swatch", "");
     swatch.style.borderTopColor = row.color;
-    const label = part("chart-values-label", row.label);
+    const label = part("chart-values-label", shorten(row.label, labels, NAME_LENGTH));
     label.dir = "auto";
     node.append(swatch, label, part("chart-values-value", row.value), part("chart-values-detail", row.detail));
     children.push(node);
