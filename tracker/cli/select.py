@@ -18,8 +18,9 @@ WHERE_HELP = """\
 A condition is a field, one of = != < <= > >= ~ (a regular expression), and a value; quote it for the shell. Several are
 joined by "and", "or", "not" and parentheses; --where may be repeated. Also: FIELD in [a, b], tags has baseline, FIELD
 exists; a word alone is looked for in id, name, tags, notes and group. Fields: id, name, project, group, job_type, tags,
-notes, state, step, start_time, end_time, duration, points, exit_code, and any key of the config or the summary: lr, or
-config.lr where both have it. Times are dates (2026-05-01) or ages (7d: seven days ago); a duration is 90s or 1h30m."""
+notes, state, step, start_time, end_time, duration, points, exit_code, reason, and any key of the config or the summary:
+lr, or config.lr where both have it. Times are dates (2026-05-01) or ages (7d: seven days ago); a duration is 90s or
+1h30m."""
 
 
 def add_selection(parser: argparse.ArgumentParser) -> None:

@@ -32,10 +32,11 @@ FIELDS = (
     "duration",
     "points",
     "exit_code",
+    "reason",
 )
 """Fields of a run that a filter or an order may name, besides ``config.<key>`` and ``summary.<key>``."""
 
-TEXT_FIELDS = frozenset({"id", "name", "project", "group", "job_type", "tags", "notes", "state"})
+TEXT_FIELDS = frozenset({"id", "name", "project", "group", "job_type", "tags", "notes", "state", "reason"})
 TIME_FIELDS = frozenset({"start_time", "end_time"})
 
 SYNONYMS = {"display_name": "name", "displayName": "name", "jobType": "job_type", "created_at": "start_time"}
