@@ -71,7 +71,8 @@ class Api:
         Args:
             project: only this project's.
             filters: only those that pass, such as ``{"state": "finished", "config.lr": 0.1, "summary.loss":
-                {"$lt": 0.5}, "tags": "baseline"}``; operators: ``$eq $ne $lt $lte $gt $gte $in $nin $regex $and $or``.
+                {"$lt": 0.5}, "tags": "baseline"}``; operators: ``$eq $ne $lt $lte $gt $gte $in $nin $regex $contains
+                $exists``, and ``$and $or $not $search`` in place of a field.
             order: a field with ``+`` or ``-`` before it, such as ``"+summary.loss"``; None for ``"-start_time"``.
             deleted: return the runs that were deleted, and can be brought back, instead of the others.
 

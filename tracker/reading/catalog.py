@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import logging
 import os
 import threading
 import time
@@ -16,12 +17,16 @@ from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Protocol
 
+from sidecar.projections.run_state import RunState
+from sidecar.protocol.errors import reason
 from sidecar.protocol.layout import RUNS_NAME
 from sidecar.protocol.limits import valid_name
 from tracker.reading.catalog_file import CatalogFile
 from tracker.reading.catalog_row import CatalogRow, CatalogRun, make_row
 from tracker.reading.run_files import JOURNAL, LOCKED, WINDOWS, Look, is_settled, look
 from tracker.reading.stored_run import StoredRun
+
+_log = logging.getLogger("tracker")
 
 QUIET_SECONDS = 10.0
 """Time without a change after which the row of a running run is kept in the file as well, in seconds."""
@@ -290,9 +295,15 @@ class DirectoryCatalog:
 
     def _read(self, id: str, seen: Look) -> None:
         """Read a run, whose files looked so before."""
+        settled = is_settled(seen.changed)  # then what is read now has all changes that bear this time
         run = StoredRun(self._runs / id, self._stalled_after)
-        row = make_row(id, seen, run.snapshot())
-        entry = _Entry(row, seen, run if row is None else None, settled=is_settled(seen.changed), saved=False)
+        try:
+            state = run.snapshot()
+        except Exception as error:  # whatever is wrong with one run, the others are shown
+            _log.debug("run %s cannot be read", id, exc_info=True)
+            state = RunState().to_map() | {"state": "unreadable", "reason": reason(error)}
+        row = make_row(id, seen, state)
+        entry = _Entry(row, seen, run if row is None else None, settled=settled, saved=False)
         previous = self._entries.get(id)
         self._entries[id] = entry
         if previous is not None and row is not None and row.is_same_state(previous.row):

@@ -389,6 +389,18 @@ def test_runs_that_cannot_be_read_are_tried_again(root: Path) -> None:
     assert [run.state for run in api.runs(order="+id")] == ["finished"] * 3
 
 
+def test_a_run_that_breaks_its_reader_hides_no_other(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def read_or_raise(run: StoredRun) -> dict[str, Any]:
+        if run.id == "run00001":
+            raise KeyError("start_given")
+        return read_state(run.dir)
+
+    monkeypatch.setattr(StoredRun, "_read_state", read_or_raise)
+    runs = Api(root).runs(order="+id")
+    assert [run.state for run in runs] == ["finished", "unreadable", "finished"]
+    assert "start_given" in str(runs[1].reason)
+
+
 def test_a_running_run_is_stalled_when_its_time_has_come(root: Path) -> None:
     run = RunBuilder(root, "live0000", start_time=time.time() - 50)
     run.row(0, None, loss=1)
