@@ -20,7 +20,7 @@ MAX_PART_BYTES = 64 * 1024
 """Maximum size of a packed part of a row, in bytes; a run whose config or summary is larger is read where it is."""
 
 TEXTS = ("name", "project", "group", "job_type", "state")
-NUMBERS = ("step", "start_time", "end_time", "last_time", "records", "points")
+NUMBERS = ("step", "start_time", "end_time", "last_time", "records", "points", "deleted")
 PARTS = ("about", "config", "summary", "rest")
 COLUMNS = ("id", "directory", "content", "flags", "changed", *TEXTS, *NUMBERS, *PARTS)
 """Columns of the catalog: the id, `run_files.Look`, fields of the state, and its other parts, packed."""
@@ -152,7 +152,7 @@ def make_row(id: str, files: Look, state: Mapping[str, Any]) -> CatalogRow | Non
         state: its state, as `RunState.to_map` returns it.
     """
     texts = [state.get(name) for name in TEXTS]
-    numbers = [state.get(name) for name in NUMBERS]
+    numbers = [int(value) if type(value) is bool else value for value in map(state.get, NUMBERS)]
     if not all(text is None or type(text) is str for text in texts) or type(state.get("state")) is not str:
         return None
     if not all(number is None or _is_kept(number) for number in numbers):
