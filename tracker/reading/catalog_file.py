@@ -93,7 +93,7 @@ class CatalogFile:
         return self._path
 
     def load(self, ids: Collection[str]) -> tuple[dict[str, CatalogRow], set[str]]:
-        """Return id -> row of those runs that have a valid one, and the other ids in the file.
+        """Return id -> row of those runs that have a valid one, and ids in the file that are not among them.
 
         Args:
             ids: the runs that there are: whatever else is in the file, it takes no memory.
@@ -104,9 +104,12 @@ class CatalogFile:
                     continue
                 with _opened(path) as connection:
                     rows = connection.execute(f"SELECT {', '.join(_NAMES)} FROM run WHERE {_VALID}")
-                    found = {row[0]: CatalogRow(row) for row in rows if row[0] in ids}
-                    others = connection.execute(f"SELECT substr(id, 1, 200) FROM run LIMIT {len(ids) + _MOST_OTHERS}")
-                    gone = {id for (id,) in others if id not in ids}
+                    found, gone = {}, set()
+                    for row in rows:
+                        if row[0] in ids:
+                            found[row[0]] = CatalogRow(row)
+                        elif len(gone) < _MOST_OTHERS:
+                            gone.add(row[0])
                 self._path = path
                 return found, gone
             except _NotACatalogError as error:
