@@ -62,7 +62,7 @@ class Pattern:
             if not isinstance(pattern, str):
                 raise TypeError("it must be a text")
         except (re.error, TypeError, ValueError, OverflowError, RecursionError) as error:
-            raise FilterError(f"$regex takes a regular expression, not {pattern!r}: {error}") from error
+            raise FilterError(f"{pattern!r} is not a valid regular expression: {error}") from error
         self._text = pattern
         self._search = compiled.search
         self._repeats = _repeats(pattern)
