@@ -104,7 +104,8 @@ class CatalogFile:
                     continue
                 with _opened(path) as connection:
                     rows = connection.execute(f"SELECT {', '.join(_NAMES)} FROM run WHERE {_VALID}")
-                    found, gone = {}, set()
+                    found: dict[str, CatalogRow] = {}
+                    gone: set[str] = set()
                     for row in rows:
                         if row[0] in ids:
                             found[row[0]] = CatalogRow(row)

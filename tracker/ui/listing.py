@@ -123,7 +123,7 @@ def runs(dashboard: Dashboard, call: Call) -> dict[str, Any]:
     if "refs" in call.query:
         wanted = set(call.names("refs"))
         rows = [row for row in rows if row.ref in wanted]
-    rows = _matching(rows, call.query.get("query", "").strip())
+    rows = matching(rows, call.query.get("query", "").strip())
     start_time = reader_of("start_time")
     rows.sort(key=lambda row: (row.cell("start_time", start_time) or 0.0, row.ref), reverse=True)
     columns = {
@@ -139,7 +139,7 @@ def runs(dashboard: Dashboard, call: Call) -> dict[str, Any]:
     }
 
 
-def _matching(rows: list[Row], query: str) -> list[Row]:
+def matching(rows: list[Row], query: str) -> list[Row]:
     if not query:
         return rows
     try:
