@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 from sidecar.projections.store.blocks import Block
 from sidecar.projections.store.buckets import DEFAULT_COUNT, Buckets
+from sidecar.projections.store.cache import BucketCache
 
 
 class RunReader(Protocol):
@@ -50,6 +51,7 @@ class RunReader(Protocol):
         count: int = DEFAULT_COUNT,
         *,
         log_x: bool = False,
+        cache: BucketCache | None = None,
     ) -> Iterator[Buckets]:
         """Yield the buckets of each key and writer: by key as given, then by writer in order of the first row.
 
@@ -59,6 +61,7 @@ class RunReader(Protocol):
             low, high: the range of x, both ends included; None for the series' own.
             count: maximum number of buckets.
             log_x: whether buckets have equal ratios of x instead of equal widths.
+            cache: of what was read before, for a process that reads often; a server's reader does not use it.
 
         Raises:
             ValueError: an invalid range or count.

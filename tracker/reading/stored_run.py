@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, overload
 
 from sidecar.projections.store.buckets import DEFAULT_COUNT, Buckets
+from sidecar.projections.store.reader import StoreReader
 from sidecar.projections.store.rows import columns_for, history, rows
 from sidecar.protocol.layout import FILES_NAME, LOG_NAME, STORE_NAME
 from sidecar.protocol.limits import PART_PREFIX
@@ -258,7 +259,8 @@ class StoredRun:
 
         Args:
             keys: only these metrics, and only rows that have one of them; None for all.
-            samples: at most this many rows, with each metric's smallest and largest values kept; None for every row.
+            samples: at most this many rows: `x` is divided into intervals of equal width, and of each the rows with
+                the smallest and the largest value of each metric are returned. None for every row.
             x: what `samples` is spread over: ``"step"``, ``"time"``, or a metric.
             pandas: True for a `pandas.DataFrame`; else plain lists.
 
@@ -278,7 +280,11 @@ class StoredRun:
             raise TypeError(f"x must be 'step', 'time' or a metric's name, not {x!r}")
         store = self.store()
         self._check_logged(store, [*(keys or ()), *(() if x in ("step", "time") else (x,))])
-        columns = history(store.columns(columns_for(keys, x)), keys, samples, x)
+        columns = None
+        if samples is not None and isinstance(store, StoreReader):
+            columns = store.sampled(store.keys() if keys is None else keys, samples, x)
+        if columns is None:
+            columns = history(store.columns(columns_for(keys, x)), keys, samples, x)
         if not _has_labels(store):
             del columns["_label"]
         if not pandas:

@@ -119,6 +119,15 @@ def decode_ints(data: bytes, count: int) -> array[int]:
     return numbers if code == "q" else array("q", numbers)
 
 
+def decode_steps(data: bytes, count: int) -> Sequence[int]:
+    """Return the same as `decode_ints`; an ascending progression as a range, which takes no memory."""
+    if data[:1] == b"r" and len(data) == 1 + _RANGE.size:
+        first, stride = _RANGE.unpack(data[1:])
+        if stride > 0:
+            return range(first, first + stride * count, stride)
+    return decode_ints(data, count)
+
+
 def encode_floats(numbers: Iterable[float]) -> bytes:
     return _to_bytes(numbers if isinstance(numbers, array) else array("d", numbers))
 
@@ -211,6 +220,8 @@ def _position(rows: Sequence[int], row: int) -> int:
 
 def ascending(numbers: Sequence[Any]) -> bool:
     """Return whether no number is smaller than the one before it."""
+    if isinstance(numbers, range):
+        return numbers.step > 0
     return not any(map(lt, islice(numbers, 1, None), numbers))
 
 

@@ -141,7 +141,7 @@ def _float(value: float) -> float:
 
 def last_of_each(steps: Sequence[int]) -> Sequence[int] | None:
     """Return the indexes of the points that count, in the order of steps; None for all, as they are."""
-    if all(map(lt, steps, islice(steps, 1, None))):
+    if isinstance(steps, range) or all(map(lt, steps, islice(steps, 1, None))):
         return None
     last = {step: i for i, step in enumerate(steps)}
     return [last[step] for step in sorted(last)]

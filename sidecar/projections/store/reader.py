@@ -26,6 +26,7 @@ from sidecar.projections.store.blocks import (
 from sidecar.projections.store.buckets import DEFAULT_COUNT, Buckets, Grid, buckets, checked_grid, keys_to_read
 from sidecar.projections.store.cache import BucketCache
 from sidecar.projections.store.database import BUSY_SECONDS, Database, StoreDamagedError, open_to_read
+from sidecar.projections.store.sampling import UnorderedError, sample
 from sidecar.projections.store.series import SeriesReader, series_buckets
 from sidecar.protocol.codec import unpack
 from sidecar.protocol.errors import RecordError
@@ -129,6 +130,20 @@ class StoreReader:
                 with database.transaction():
                     found = list(_series(database, key, x, grid, cache))
                 yield from found
+
+    def sampled(self, keys: Iterable[str], samples: int, x: str) -> dict[str, list[Any]] | None:
+        """Return at most `samples` rows as `rows.history` does, without reading all of them.
+
+        Returns:
+            the columns; None if the run is short, or cannot be sampled in this way: `rows.history` can do it.
+        """
+        if x not in ("step", "time"):
+            return None
+        with open_to_read(self.path, self._busy_seconds) as database, _damage(self.path), database.transaction():
+            labels = {client: one["name"] for client, one in read_state(database).get("writers", {}).items()}
+            with contextlib.suppress(UnorderedError):
+                return sample(database, list(dict.fromkeys(keys)), samples, x, labels)
+        return None
 
     def close(self) -> None:
         """Do nothing: no file is open between calls. It lets a reader be used in a ``with`` statement."""

@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import math
 from array import array
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from operator import sub
+from typing import NamedTuple
 
-from sidecar.projections.store.blocks import ascending, decode_column, decode_floats, decode_ints
+from sidecar.projections.store.blocks import ascending, decode_column, decode_floats, decode_steps
 from sidecar.projections.store.buckets import SMALLEST, Buckets, Grid, bucketed
 from sidecar.projections.store.cache import BucketCache
 from sidecar.projections.store.database import Database
@@ -34,6 +36,25 @@ _RAW = -1
 
 Intervals = list[tuple[int, int]] | None
 """Ranges of steps, both ends included, ascending; None for all."""
+
+
+class Wanted(NamedTuple):
+    """What is to be read of a series.
+
+    Attributes:
+        low, high: the range of x; no piece reaches beyond it.
+        width: maximum width of a piece that is not a point: a difference of x, or of its logarithm.
+        log: whether `width` is that of the logarithm; if so, `low` must be positive.
+        coarsest: coarsest level of the pyramid to use.
+        bad_apart: whether what has NaN or infinities in it is read point by point.
+    """
+
+    low: float
+    high: float
+    width: float
+    log: bool = False
+    coarsest: int = TOP_LEVEL
+    bad_apart: bool = False
 
 
 class _Points:
@@ -98,16 +119,11 @@ class SeriesReader:
             ends += [min(xs), max(xs)]
         return (min(ends), max(ends)) if ends else None
 
-    def read(self, low: float, high: float, width: float, log: bool) -> Line:
-        """Return the pieces in a range of x.
-
-        Args:
-            low, high: the range; no piece reaches beyond it.
-            width: maximum width of a piece that is not a point: a difference of x, or of its logarithm.
-            log: whether `width` is that of the logarithm; if so, `low` must be positive.
-        """
+    def read(self, wanted: Wanted) -> Line:
+        """Return the pieces in a range of x, by step."""
+        low, high = wanted.low, wanted.high
         line = Line()
-        self._descend(line, low, high, width, log)
+        self._descend(line, wanted)
         points = (
             self._all_points()
             if self._points is not None
@@ -184,7 +200,8 @@ class SeriesReader:
 
     # From coarse to fine
 
-    def _descend(self, line: Line, low: float, high: float, width: float, log: bool) -> None:
+    def _descend(self, line: Line, wanted: Wanted) -> None:
+        low, high = wanted.low, wanted.high
         work: list[tuple[Row, Intervals]] = [(row, None) for row in self._rows]
         for level in range(TOP_LEVEL, -1, -1):
             finer: list[tuple[Row, Intervals]] = []
@@ -192,10 +209,10 @@ class SeriesReader:
                 first, last = self._x_of(row)
                 if last < low or first > high:
                     continue
-                if _width(first, last, log) / row.pieces > width:
+                if level > wanted.coarsest or _width(first, last, wanted.log) / row.pieces > wanted.width:
                     finer.append((row, steps))
                     continue
-                wide = self._take(line, row, steps, low, high, width, log)
+                wide = self._take(line, row, steps, wanted)
                 if wide:
                     finer.append((row, wide))
             work = [one for one in work if one[0].level != level]
@@ -206,26 +223,35 @@ class SeriesReader:
                 for row, steps in finer:
                     self._add_points(line, _between(self._read_points([row]), steps), low, high)
 
-    def _take(
-        self, line: Line, row: Row, steps: Intervals, low: float, high: float, width: float, log: bool
-    ) -> Intervals:
+    def _take(self, line: Line, row: Row, steps: Intervals, wanted: Wanted) -> Intervals:
         """Add the pieces of a row that fit; return the ranges of steps of those that do not."""
+        low, high, width, log = wanted[:4]
         pieces = self._pieces(row)
+        bad_apart = wanted.bad_apart and any(pieces.figures.bad)
         firsts, lasts = self._ends(pieces)
-        inside = steps is None and not log and low <= min(firsts) and max(lasts) <= high
+        inside = steps is None and not log and not bad_apart and low <= min(firsts) and max(lasts) <= high
         if inside and max(map(sub, lasts, firsts)) <= width:
             line.add(pieces.step_first, firsts, lasts, pieces.figures)
             line.whole = False
             return None
         fitting: list[int] = []
         wide: list[tuple[int, int]] = []
+        ends = 0  # number of the piece after the last wide one
         for i, (first, last) in enumerate(zip(firsts, lasts, strict=True)):
             if last < low or first > high or (steps is not None and not _holds(steps, pieces.step_first[i])):
                 continue
-            if low <= first and last <= high and _width(first, last, log) <= width:
+            if bad_apart and pieces.figures.bad[i]:
+                fits = False
+            else:
+                fits = low <= first and last <= high and _width(first, last, log) <= width
+            if fits:
                 fitting.append(i)
+            elif wide and ends == i:
+                wide[-1] = (wide[-1][0], pieces.step_last[i])
+                ends = i + 1
             else:
                 wide.append((pieces.step_first[i], pieces.step_last[i]))
+                ends = i + 1
         if fitting:
             figures = [[column[i] for i in fitting] for column in pieces.figures]
             line.add(
@@ -281,7 +307,7 @@ class SeriesReader:
                 (self._key, self._writer, block.first),
             )[0]
             rows, values = numbers_of(*decode_column(type_, present, data, count))
-            all_steps = decode_ints(steps, count)
+            all_steps = decode_steps(steps, count)
             points.values.extend(values)
             points.steps.extend(all_steps if rows is None else [all_steps[row] for row in rows])
             if self._timed:
@@ -302,6 +328,10 @@ class SeriesReader:
         if low <= min(xs) and max(xs) <= high:
             line.add_points(points.steps, xs, points.values)
             return
+        if ascending(xs):
+            start, end = bisect_left(xs, low), bisect_right(xs, high)
+            line.add_points(points.steps[start:end], xs[start:end], points.values[start:end])
+            return
         inside = [i for i, x in enumerate(xs) if low <= x <= high]
         chosen = points.chosen(inside)
         line.add_points(chosen.steps, [xs[i] for i in inside], chosen.values)
@@ -315,12 +345,12 @@ def series_buckets(series: SeriesReader, key: str, writer: str, label: str | Non
         low, high = first if low is None else low, last if high is None else high
     line = Line()
     if grid.log and low <= 0:
-        low = min(series.read(SMALLEST, math.inf, math.inf, log=False).x_first, default=math.nan)
+        low = min(series.read(Wanted(SMALLEST, math.inf, math.inf)).x_first, default=math.nan)
     if low <= high:
         width = math.log(high / low) / grid.count if grid.log else high / grid.count - low / grid.count
-        line = series.read(low, high, width, grid.log)
+        line = series.read(Wanted(low, high, width, grid.log))
         if not line.whole and sum(line.n) + sum(line.bad) <= grid.count:
-            line = series.read(low, high, -1.0, grid.log)
+            line = series.read(Wanted(low, high, -1.0, grid.log))
     return bucketed(key, writer, label, line, series.total, grid)
 
 
@@ -361,9 +391,16 @@ def _within(rows: Sequence[Row], intervals: Intervals) -> list[tuple[Row, Interv
 
 
 def _between(points: _Points, intervals: Intervals) -> _Points:
+    """Return the points, which are in the order of steps, whose steps are in the intervals."""
     if intervals is None:
         return points
-    return points.chosen([i for i, step in enumerate(points.steps) if _holds(intervals, step)])
+    result = _Points()
+    for low, high in intervals:
+        start, end = bisect_left(points.steps, low), bisect_right(points.steps, high)
+        result.steps.extend(points.steps[start:end])
+        result.times.extend(points.times[start:end])
+        result.values.extend(points.values[start:end])
+    return result
 
 
-__all__ = ["SeriesReader", "series_buckets"]
+__all__ = ["SeriesReader", "Wanted", "series_buckets"]

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 from sidecar.projections.store.blocks import Block, evenly
 from sidecar.projections.store.buckets import DEFAULT_COUNT, Buckets, buckets, checked_grid, keys_to_read
+from sidecar.projections.store.cache import BucketCache
 from sidecar.protocol.codec import unpack
 from sidecar.protocol.errors import RecordError, StoreError
 from sidecar.protocol.limits import MAX_STEP, MIN_STEP
@@ -236,8 +237,9 @@ class ClickhouseReader:
         count: int = DEFAULT_COUNT,
         *,
         log_x: bool = False,
+        cache: BucketCache | None = None,
     ) -> Iterator[Buckets]:
-        """Yield the buckets of each key and writer, as `StoreReader.buckets` does."""
+        """Yield the buckets of each key and writer, as `StoreReader.buckets` does; `cache` is not used."""
         grid = checked_grid(low, high, count, log_x)
         wanted = list(dict.fromkeys(keys))
         start_time = self.state()["start_time"] if x == "relative" else None

@@ -113,7 +113,7 @@ POINTS = st.builds(
     st.tuples(st.none() | st.integers(-5, 20), st.none() | st.integers(20, 60)),
     st.integers(1, 12),
 )
-@settings(max_examples=300)
+@settings(max_examples=120)
 def test_buckets_are_those_of_the_points(
     batches: list[list[Point]], x: str, ends: tuple[float | None, float | None], count: int
 ) -> None:
@@ -232,3 +232,43 @@ def test_zero_and_less_have_no_place_on_a_logarithmic_axis(tmp_path: Path) -> No
 def test_invalid_ranges(low: float, high: float, count: int, log_x: bool, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         checked_grid(low, high, count, log_x)
+
+
+def test_one_value_of_many_is_seen_at_any_zoom(tmp_path: Path) -> None:
+    """At the real size of blocks; a zoom ends in the points."""
+    points = [Point("a", step, step / 10, {"y": math.sin(step / 1000)}) for step in range(200_000)]
+    points[123_456].data["y"] = 77.0
+    reader = write(tmp_path / "s.db", [points[at : at + 9000] for at in range(0, 200_000, 9000)])
+    low, high = 0.0, 199_999.0
+    while high - low > 100:
+        for count in (1, 37, 400, 4000):
+            for x, scale in (("step", 1.0), ("time", 0.1)):
+                (series,) = reader.buckets(["y"], x, low * scale, high * scale, count)
+                assert max(series.high) == 77.0
+                at = series.high.index(77.0)
+                assert series.x_first[at] <= 123_456 * scale <= series.x_last[at]
+                assert sum(series.n) == sum(low * scale <= step * scale <= high * scale for step in _steps(low, high))
+        low, high = low + (123_456 - low) * 0.6, high - (high - 123_456) * 0.6
+    (series,) = reader.buckets(["y"], low=low, high=high)
+    assert series.raw and series.last[series.x_first.index(123_456.0)] == 77.0
+
+
+def _steps(low: float, high: float) -> range:
+    return range(math.floor(low), math.ceil(high) + 1)
+
+
+def test_an_older_store_is_read_and_continued(tmp_path: Path) -> None:
+    """Without the table, its blocks are read point by point; blocks that are filled from then on have pieces."""
+    path = tmp_path / "s.db"
+    points = [Point("a", step, step, {"y": float(step % 1000)}) for step in range(40_000)]
+    write(path, [points[:15_000]])
+    with contextlib.closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("DROP TABLE pyramid")
+        connection.execute("DELETE FROM meta WHERE name = 'pyramid'")
+    (before,) = StoreReader(path).buckets(["y"], count=50)
+    check(before, [(p.time, p.data["y"]) for p in points[:15_000]], None, None, 50)
+    reader = write(path, [points[15_000:]])
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("SELECT min(first), max(end) FROM pyramid").fetchall() == [(8192, 32_768)]
+    (after,) = reader.buckets(["y"], count=50)
+    check(after, [(p.time, p.data["y"]) for p in points], None, None, 50)

@@ -1,0 +1,119 @@
+"""Samples of a long history: real rows, at most as many as asked for, with the extremes of each metric."""
+
+from __future__ import annotations
+
+import math
+import tempfile
+import tracemalloc
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from sidecar.projections.store import pyramid, sampling, writer
+from sidecar.projections.store.reader import StoreReader
+from sidecar.projections.store.writer import StoreWriter
+from sidecar.protocol.records import Record
+
+KEYS = ["y", "z", "t"]
+
+
+@pytest.fixture
+def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Blocks and pieces of a few rows, so that small stores have pyramids and are sampled by them."""
+    monkeypatch.setattr(writer, "BLOCK_ROWS", 8)
+    monkeypatch.setattr(sampling, "MIN_ROWS", 0)
+    for name, value in (("PIECE_VALUES", 2), ("FAN_OUT", 2), ("ROW_PIECES", 4), ("MIN_VALUES", 3)):
+        monkeypatch.setattr(pyramid, name, value)
+
+
+def store_of(path: Path, records: list[Record], batch: int) -> StoreReader:
+    with StoreWriter(path) as store:
+        for at in range(0, len(records), batch):
+            store.add(records[at : at + batch], store.checkpoint + 1)
+            store.commit()
+    return StoreReader(path)
+
+
+def log(client: str, step: int, time: float, data: dict[str, Any]) -> Record:
+    return Record("log", "r", client, 1, time, {"step": step, "data": data})
+
+
+RECORDS = st.lists(
+    st.tuples(
+        st.sampled_from("aaab"),
+        st.sampled_from([0, 1, 1, 1, 3]),
+        st.dictionaries(
+            st.sampled_from(KEYS),
+            st.floats(-100, 100) | st.sampled_from([math.nan, math.inf, -math.inf, 3, True]),
+            min_size=1,
+        ),
+    ),
+    min_size=1,
+    max_size=120,
+)
+
+
+@pytest.mark.usefixtures("tiny")
+@given(RECORDS, st.integers(5, 40), st.integers(6, 60), st.sampled_from(["step", "time"]))
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_samples_are_rows_with_the_extremes(raw: list[Any], batch: int, samples: int, x: str) -> None:
+    records, step = [], 0
+    rows: dict[tuple[int, str], dict[str, Any]] = {}
+    for number, (client, stride, data) in enumerate(raw):
+        step += stride
+        data = {key: ("text" if key == "t" else 1) if value is True else value for key, value in data.items()}
+        if "t" in data and "t" in rows.get((step, client), {}):
+            del data["t"]  # text and numbers at one step: all rows are read
+        records.append(log(client, step, float(number), data))
+        rows.setdefault((step, client), {}).update(data)
+    with tempfile.TemporaryDirectory() as directory:
+        found = store_of(Path(directory) / "s.db", records, batch).sampled(KEYS, samples, x)
+    assert found is not None
+    order = list(dict.fromkeys(record.client for record in records))
+    labels = {client: None if client == order[0] else client for client in order}
+    sampled = list(zip(*(found[name] for name in ("_step", "_label", *KEYS)), strict=True))
+    assert len(sampled) <= samples
+    x_name = "_step" if x == "step" else "_timestamp"
+    assert len({one[:2] for one in sampled}) == len(sampled)
+    assert found[x_name] == sorted(found[x_name])
+    real = {(at, labels[client]): tuple(repr(row.get(key)) for key in KEYS) for (at, client), row in rows.items()}
+    for at, label, *values in sampled:
+        assert real[at, label] == tuple(map(repr, values))
+    for position, key in enumerate(KEYS):
+        present = [value for row in rows.values() if (value := row.get(key)) is not None]
+        numbers = [value for value in present if type(value) in (int, float) and value == value]
+        kept = [one[2 + position] for one in sampled if one[2 + position] is not None]
+        assert bool(kept) == bool(present)
+        if numbers:
+            found_numbers = [value for value in kept if type(value) in (int, float) and value == value]
+            assert (min(found_numbers), max(found_numbers)) == (min(numbers), max(numbers))
+
+
+@pytest.mark.usefixtures("tiny")
+def test_steps_that_decrease_are_left_to_the_reading_of_all_rows(tmp_path: Path) -> None:
+    records = [log("a", step % 20, float(step), {"y": float(step)}) for step in range(100)]
+    assert store_of(tmp_path / "s.db", records, 30).sampled(["y"], 10, "step") is None
+
+
+def test_a_short_run_too(tmp_path: Path) -> None:
+    reader = store_of(tmp_path / "s.db", [log("a", step, step, {"y": step}) for step in range(100)], 50)
+    assert reader.sampled(["y"], 10, "step") is None and reader.sampled(["y"], 10, "y") is None
+
+
+def test_a_spike_is_kept_and_memory_is_bounded(tmp_path: Path) -> None:
+    """At the real size of blocks: one value of 200,000 differs."""
+    records = [log("a", step, step / 10, {"y": math.sin(step), "z": float(step)}) for step in range(200_000)]
+    records[123_456].body["data"]["y"] = 77.0
+    reader = store_of(tmp_path / "s.db", records, 10_000)
+    tracemalloc.start()
+    found = reader.sampled(["y", "z"], 400, "step")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert found is not None and len(found["y"]) <= 400
+    place = found["y"].index(77.0)
+    assert (found["_step"][place], found["_timestamp"][place], found["z"][place]) == (123_456, 12_345.6, 123_456.0)
+    assert found["_step"][0] == 0 and found["_step"][-1] == 199_999
+    assert peak < 4_000_000
