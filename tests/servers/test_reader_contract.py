@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from sidecar.projections.store.buckets import Buckets
 from sidecar.protocol.errors import StoreError
 from sidecar.sinks.clickhouse.sink import ClickhouseSink
 from tests.servers import clickhouse_server
@@ -291,6 +292,44 @@ def test_both_return_the_same_rows_between_bounds(both: Callable[[str], Iterator
             keys = None if selected is None else [key for key in selected if key in local.keys()]  # noqa: SIM118
             ours, theirs = (list(run.scan_history(keys, low, high)) for run in (local, remote))
             assert exact(ours) == exact(theirs), (low, high, keys)
+
+
+@pytest.mark.parametrize("x", ["step", "relative", "time", "x", "loss"])
+@pytest.mark.parametrize("id", ["plain001", "types001", "many0001", "late0001", "mixed001", "long0001", "empty001"])
+def test_both_return_the_same_buckets(both: Callable[[str], Iterator[StoredRun]], id: str, x: str) -> None:
+    local, remote = both(id)
+    keys = local.keys()
+    if x in ("x", "loss") and x not in keys:
+        return
+    for low, high, count, log_x in [
+        (None, None, 400, False), (None, None, 7, False), (10, 60, 8, False), (None, 50, 8, False),
+        (100, None, 8, False), (None, None, 5, True), (3, 5000, 400, True), (10**6, 10**7, 8, False),
+    ]:  # fmt: skip
+        ours, theirs = (list(run.buckets(keys, x, low, high, count, log_x)) for run in (local, remote))
+        assert [(one.key, one.writer, one.label, one.total, one.raw) for one in ours] == [
+            (one.key, one.writer, one.label, one.total, one.raw) for one in theirs
+        ]
+        for one, other in zip(ours, theirs, strict=True):
+            if one.raw:
+                assert repr(one) == repr(other)
+                continue
+            assert (sum(one.n), sum(one.bad)) == (sum(other.n), sum(other.bad))
+            assert abs(len(one.n) - len(other.n)) <= 1
+            assert _range(one) == _range(other)
+            assert _weighted(one) == pytest.approx(_weighted(other), rel=1e-9, abs=1e-9, nan_ok=True)
+
+
+def _range(series: Buckets) -> tuple[float, ...]:
+    filled = [i for i, n in enumerate(series.n) if n]
+    ends = (min(series.x_first), max(series.x_last))
+    if not filled:
+        return ends
+    return (*ends, min(series.low[i] for i in filled), max(series.high[i] for i in filled))
+
+
+def _weighted(series: Buckets) -> float:
+    scale = 2.0**64  # the sum of values may be too large
+    return sum(mean / scale * n for mean, n in zip(series.mean, series.n, strict=True) if n) / max(1, sum(series.n))
 
 
 def test_blocks_are_in_order_and_of_bounded_size(api: Api) -> None:

@@ -16,12 +16,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from sidecar.projections.store.blocks import Block, evenly
-from sidecar.projections.store.buckets import DEFAULT_COUNT, Buckets, buckets, checked_grid, keys_to_read
+from sidecar.projections.store.buckets import DEFAULT_COUNT, Buckets, Grid, buckets, checked_grid, keys_to_read
 from sidecar.projections.store.cache import BucketCache
 from sidecar.protocol.codec import unpack
 from sidecar.protocol.errors import RecordError, StoreError
 from sidecar.protocol.limits import MAX_STEP, MIN_STEP
 from sidecar.protocol.sink_address import parse_sink
+from sidecar.sinks.clickhouse.buckets import Source, read_buckets
 from sidecar.sinks.clickhouse.client import Clickhouse
 from sidecar.sinks.clickhouse.points import SERIES_SQL, Series, decode_one, join_series, read_series
 from sidecar.sinks.clickhouse.schema import POINTS, RUNS, quoted
@@ -242,8 +243,23 @@ class ClickhouseReader:
         """Yield the buckets of each key and writer, as `StoreReader.buckets` does; `cache` is not used."""
         grid = checked_grid(low, high, count, log_x)
         wanted = list(dict.fromkeys(keys))
-        start_time = self.state()["start_time"] if x == "relative" else None
-        return buckets(self.columns(keys_to_read(wanted, x)), wanted, x, grid, start_time)
+        if x not in ("step", "relative", "time"):
+            return buckets(self.columns(keys_to_read(wanted, x)), wanted, x, grid, None)
+        return self._buckets(wanted, x, grid)
+
+    def _buckets(self, keys: list[str], x: str, grid: Grid) -> Iterator[Buckets]:
+        if not keys:
+            return
+        checkpoint, state = self.moment()
+        where = f"{self._mine} AND position <= {checkpoint}"
+        ordinals = self._ordinals(where, set(state["writers"]) | {""})
+        labels = {
+            client: state["writers"].get(client, {}).get("name")
+            for client in sorted(ordinals, key=ordinals.__getitem__)
+        }
+        origin = float(state["start_time"] or 0.0) if x == "relative" else 0.0
+        source = Source(self._store.answer, self._store.table(POINTS), f"{where}{_keys_condition(keys)}", origin)
+        yield from read_buckets(source, keys, x, grid, labels)
 
     def arrived(self, after: int, until: int, keys: Iterable[str] | None = None) -> Iterator[Arrived]:
         """Yield the ``log`` records between two checkpoints, in the order of the log.

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from tests.tools.benchmarks import (
     calls,
+    charts,
     disk,
     lag,
     link,
@@ -45,6 +46,7 @@ MEASURES: dict[str, tuple[str, Callable[[Options], list[Row]]]] = {
     "sinks": ("run.log while an MLflow server is down, slow or failing", sink_calls.measure),
     "clickhouse": ("a log to ClickHouse, beside bare inserts, and reading a history", sink_clickhouse.measure),
     "history": ("reading 100,000 points", disk.measure_history),
+    "charts": ("buckets and samples of 1,000,000 points", charts.measure),
     "listing": ("listing and filtering 10,000 runs, with the catalog and without", listing.measure),
 }
 
