@@ -227,7 +227,7 @@ class _Writer:
             )
             for index in _indexes(values, choice.value, place):
                 step = steps[index if rows is None else rows[index]]
-                if choice.value is None or self._row(step)[1][choice.key] == choice.value:
+                if choice.value is None or self._is_last(at, index, choice):
                     return step
         raise UnorderedError  # an integer that is no float64, for example
 
@@ -240,6 +240,33 @@ class _Writer:
 
     def _row(self, step: int) -> tuple[float, dict[str, Any]]:
         """Return time and values of all rows with a step; of several values of a key, the last."""
+        at = self._first_block(step)
+        content = self._content(at)
+        start, end = bisect_left(content.steps, step), bisect_right(content.steps, step)
+        if end - start == 1 and (end < len(content.steps) or not self._continues(at, step)):
+            row = {key: values[start] for key, (rows, values) in content.columns.items() if rows is None}
+            for key, (rows, values) in content.columns.items():
+                if rows is not None:
+                    place = bisect_left(rows, start)
+                    if place < len(rows) and rows[place] == start:
+                        row[key] = values[place]
+            return content.times[start], row
+        return self._joined_row(step)
+
+    def _continues(self, at: int, step: int) -> bool:
+        """Return whether the block after block `at` has a step, too."""
+        return at + 1 < len(self._blocks) and self._blocks[at + 1].step_min <= step
+
+    def _is_last(self, at: int, index: int, choice: _Choice) -> bool:
+        """Return whether the value at `index` of the key's column in block `at` is the last of its step."""
+        steps, _, columns = self._content(at)
+        rows, _ = columns[choice.key]
+        row = index if rows is None else rows[index]
+        if row + 1 < len(steps) and steps[row + 1] > steps[row]:
+            return True
+        return bool(self._joined_row(steps[row])[1][choice.key] == choice.value)
+
+    def _joined_row(self, step: int) -> tuple[float, dict[str, Any]]:
         row: dict[str, Any] = {}
         time = 0.0
         for at in range(self._first_block(step), len(self._blocks)):
