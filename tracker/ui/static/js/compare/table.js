@@ -120,7 +120,7 @@ export function mountDifferences(node, { answer }) {
       const change_ = section.id === "summary" && index !== baseline && deltas.checked ? delta(row.values[index], row.values[baseline], row.goal) : null;
       const content = section.id === "run" && row.key === "state" ? stateMark(cell.text) : cell.text;
       return h("td", { class: [index === baseline ? "baseline" : "", best ? "best" : "", cell.missing ? "missing" : ""].join(" ").trim(), title: cell.title + (best ? "\nthe best" : ""), data: { run: run.ref } },
-        h("span", { class: "value" }, content, best ? h("span", { class: "best-mark", "aria-label": "best" }, "★") : null),
+        h("span", { class: "value" }, content, best ? h("span", { class: "best-mark", role: "img", "aria-label": "best" }, "★") : null),
         change_ ? h("span", { class: `compare-delta ${change_.verdict}`, title: change_.verdict === "unknown" ? "define_metric(goal=…) says whether more is better" : change_.verdict }, deltaText(change_)) : null);
     }));
   };

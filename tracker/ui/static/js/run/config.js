@@ -69,8 +69,8 @@ export function mountConfig(node, data) {
     const value = valueText(row.value);
     return h("div", { class: "tree-row", role: "row" },
       h("span", { role: "cell", class: "tree-key", style: indent, title: row.key }, keyText(row.name)),
-      h("button", { role: "cell", type: "button", class: `tree-value kind-${kindOf(row.value)}`, title: `${value.slice(0, 2000)}\n(a click copies it)`, "aria-label": `${row.key}: ${value.slice(0, 200)}. Copy`,
-        on: { click: () => void copyText(typeof row.value === "string" ? row.value : value, row.key) } }, value.length > 400 ? `${value.slice(0, 400)}…` : value));
+      h("span", { role: "cell" }, h("button", { type: "button", class: `tree-value kind-${kindOf(row.value)}`, title: `${value.slice(0, 2000)}\n(a click copies it)`, "aria-label": `${row.key}: ${value.slice(0, 200)}. Copy`,
+        on: { click: () => void copyText(typeof row.value === "string" ? row.value : value, row.key) } }, value.length > 400 ? `${value.slice(0, 400)}…` : value)));
   };
 
   const update = () => {

@@ -28,6 +28,8 @@ export function mountHeader(node, data, move) {
     label: "Name", class: "run-name", empty: "Unnamed", editable: canWrite,
     save: (text) => edit([ref], { name: text }, "rename"),
   });
+  name.node.setAttribute("role", "heading");
+  name.node.setAttribute("aria-level", "1");
   const notes = inlineText({
     label: "Notes", class: "run-notes", empty: "Add notes", multiline: true, editable: canWrite,
     save: (text) => edit([ref], { notes: text }, "notes"),
