@@ -7,6 +7,8 @@ to, projected and released by the Editor, so that no client waits for it. Knows 
 from __future__ import annotations
 
 import logging
+import math
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +16,7 @@ from typing import NamedTuple
 
 from sidecar.log.reader import LogReader
 from sidecar.pipeline.held_run import HeldRun
-from sidecar.pipeline.messages import Append, Edited, Emit, Question, WriterItem
+from sidecar.pipeline.messages import Append, Done, Edited, Emit, Question, WriterItem
 from sidecar.pipeline.run_sinks import noted_sinks
 from sidecar.pipeline.sessions import Sessions
 from sidecar.projections.replay import replay
@@ -36,6 +38,10 @@ _log = logging.getLogger("sidecar")
 MAX_PENDING = 1000
 """Maximum number of edits that wait for the Editor; further ones are refused, to be sent again."""
 
+STORE_SECONDS = 1.0
+"""Maximum time that the answer to a durable edit waits for the store of a run that is being written, in seconds."""
+
+_WAIT_SECONDS = 0.1
 _IDLE_SECONDS = 1.0
 
 Answer = Callable[[RefusedError | None, str | None], None]
@@ -48,6 +54,33 @@ class Edit(NamedTuple):
     run: str
     body: Body
     answer: Answer
+
+
+class _Waiting:
+    """The answer to an edit of a run that is held: it waits for the log, and then a while for the store.
+
+    Attributes:
+        due: when to answer at the latest, in monotonic seconds; not before the edit is durable.
+        answered: whether it was answered.
+    """
+
+    def __init__(self, answer: Answer) -> None:
+        self._answer = answer
+        self._lock = threading.Lock()
+        self.due = math.inf
+        self.answered = False
+
+    def durable(self) -> None:
+        """Note that the edit is durable. On the WriterThread."""
+        self.due = time.monotonic() + STORE_SECONDS
+
+    def stored(self, state: dict[str, object]) -> None:
+        """Answer, unless that was done. On any thread."""
+        with self._lock:
+            answered, self.answered = self.answered, True
+        if not answered:
+            error = state.get("error")
+            self._answer(None, None if error is None else str(error))
 
 
 class Editing:
@@ -65,6 +98,7 @@ class Editing:
         self._sessions = sessions
         self._to_writer = to_writer
         self._to_editor = to_editor
+        self._waiting: list[_Waiting] = []
 
     def edit(self, run_id: str, body: Body, answer: Answer) -> None:
         """Append an edit to a run, and answer when it is durable and can be read.
@@ -92,13 +126,19 @@ class Editing:
             return
         if run.closing:
             raise RefusedError("closing", f"run {run_id!r} is being closed; try again")
+        waiting = _Waiting(answer)
         self._to_writer(Append(run, _framed(run, body), ()))
+        self._to_writer(Done(waiting.durable))
+        self._to_writer(Question(run, None, "state", waiting.stored))
+        self._waiting.append(waiting)
 
-        def then(state: dict[str, object]) -> None:
-            error = state.get("error")
-            answer(None, None if error is None else str(error))
-
-        self._to_writer(Question(run, None, "state", then))
+    def idle(self, now: float) -> float:
+        """Answer edits that are durable and whose run's store is far behind; return when to be called again."""
+        for waiting in self._waiting:
+            if now >= waiting.due:
+                waiting.stored({"error": "the store is behind the log; it will show the edit when it has caught up"})
+        self._waiting = [waiting for waiting in self._waiting if not waiting.answered]
+        return _WAIT_SECONDS if self._waiting else _IDLE_SECONDS
 
 
 class Editor:
@@ -173,17 +213,18 @@ def _check_log(run_id: str, directory: Path) -> None:
     """
     log, store = directory / LOG_NAME, directory / STORE_NAME
     try:
+        checkpoint = StoreReader(store).checkpoint() if store.exists() else 0  # first: the log may be growing
+    except StoreError:
+        checkpoint = 0  # it is rebuilt
+    try:
         with LogReader(log) as reader:
             size = reader.size()
-        checkpoint = StoreReader(store).checkpoint() if store.exists() else 0
     except FileNotFoundError as error:
         if store.exists():
             raise RefusedError("storage", f"run {run_id!r} has no log, so it cannot be edited") from error
         raise RefusedError("missing", f"run {run_id!r} does not exist") from error
     except (OSError, LogFormatError) as error:
         raise RefusedError("storage", f"run {run_id!r} cannot be edited: {error}") from error
-    except StoreError:
-        return  # it is rebuilt
     if checkpoint > size:
         raise RefusedError(
             "storage", f"run {run_id!r} cannot be edited: its log has lost records that its store holds; see 'verify'"

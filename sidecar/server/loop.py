@@ -312,7 +312,7 @@ class Server:
             now = time.monotonic()
             if not self._reading:  # then no client can be considered silent
                 self._sessions.all_seen(now)
-            wait = self._handler.idle(now)
+            wait = min(self._handler.idle(now), self._editing.idle(now))
             if self._results.send_unsent(now):
                 wait = min(wait, RETRY_SECONDS)
             for key in self._watch.gone():

@@ -9,7 +9,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from tracker.cli.common import Commands, UsageError, api_of, key_list, print_json, say, seconds, whole_number
-from tracker.cli.select import WHERE_HELP, add_selection, nothing_selected, selected
+from tracker.cli.select import WHERE_HELP, add_deleted, add_selection, nothing_selected, selected
 from tracker.cli.table import Column, screen_width, short_heads, table, table_width
 from tracker.reading.curves import read_curves
 from tracker.reading.metrics import short
@@ -48,6 +48,7 @@ def add(commands: Commands) -> None:
     """Add the command."""
     parser = commands.add("ls", run, about=_ABOUT, examples=_EXAMPLES, json_data=True)
     add_selection(parser)
+    add_deleted(parser)
     parser.add_argument(
         "-o", "--order", metavar="FIELD", help="sort by FIELD, ascending, or -FIELD, descending (default: -start_time)"
     )

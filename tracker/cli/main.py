@@ -33,6 +33,7 @@ COMMANDS: dict[str, tuple[Command, ...]] = {
     ),
     "change runs": (
         Command("log", "Log metrics to a run."),
+        Command("edit", "Rename, tag, note, group, color or delete runs, and undo it."),
         Command("rm", "Remove runs for good: log, store and files."),
     ),
     "keep them in order": (

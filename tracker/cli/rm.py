@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from sidecar.protocol.layout import is_held
 from tracker.cli.common import RUN_HELP, CommandError, Commands, UsageError, directory_api_of, directory_bytes, say
-from tracker.cli.select import WHERE_HELP, add_selection, is_selected, nothing_selected, selected
+from tracker.cli.select import WHERE_HELP, add_deleted, add_selection, is_selected, nothing_selected, selected
 from tracker.cli.table import Column, table
 from tracker.reading.references import LAST
 from tracker.terminal.style import Style
@@ -28,7 +28,8 @@ Lists the runs and their size, and asks before it removes them. With --yes, a pr
 _EXAMPLES = """\
   tracker rm 7f3k2m9q
   tracker rm --yes 7f3k2m9q 9q2m7f3k
-  tracker rm --where state=failed --where 'start_time<30d'"""
+  tracker rm --where state=failed --where 'start_time<30d'
+  tracker rm --deleted                                       what 'tracker edit --delete' hid"""
 
 _LISTED = 20
 """Runs that are listed before the question, at most."""
@@ -39,6 +40,7 @@ def add(commands: Commands) -> None:
     parser = commands.add("rm", run, about=_ABOUT, examples=_EXAMPLES)
     parser.add_argument("run_refs", metavar="RUN", nargs="*", help=RUN_HELP)
     add_selection(parser)
+    add_deleted(parser)
     parser.add_argument("-y", "--yes", action="store_true", help="do not ask for confirmation")
     parser.add_argument(
         "--force", action="store_true", help="remove runs that are still written to, too; what they log next is lost"
@@ -74,7 +76,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _chosen(api: Api, args: argparse.Namespace) -> list[StoredRun]:
     if bool(args.run_refs) == is_selected(args):
-        raise UsageError("give either RUN or --where and --project; nothing was removed")
+        raise UsageError("give either RUN or --where, --project and --deleted; nothing was removed")
     if is_selected(args):
         return list(selected(api, args))
     runs = {run.id: run for run in (_named(api, str(ref), whole=args.yes) for ref in args.run_refs)}

@@ -31,20 +31,28 @@ def add_selection(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_deleted(parser: argparse.ArgumentParser) -> None:
+    """Add ``--deleted``."""
+    parser.add_argument(
+        "--deleted", action="store_true", help="the runs that 'tracker edit --delete' hid, instead of the others"
+    )
+
+
 def is_selected(args: argparse.Namespace) -> bool:
     """Whether the command line narrows the runs down."""
-    return bool(args.where or args.project)
+    return bool(args.where or args.project or getattr(args, "deleted", False))
 
 
 def selected(api: Api, args: argparse.Namespace, order: str | None = None) -> Runs:
-    """Return the runs that ``--project`` and ``--where`` select.
+    """Return the runs that ``--project``, ``--where`` and ``--deleted`` select.
 
     Raises:
         UsageError: a condition or an order that is not valid.
     """
     conditions = [read_condition(text) for text in args.where]
+    deleted = getattr(args, "deleted", False)
     try:
-        runs = api.runs(args.project, {"$and": conditions} if conditions else None, order)
+        runs = api.runs(args.project, {"$and": conditions} if conditions else None, order, deleted=deleted)
         len(runs)  # compares the values, and so finds conditions that do not fit them
     except ValueError as error:
         raise UsageError(str(error)) from error
@@ -53,6 +61,8 @@ def selected(api: Api, args: argparse.Namespace, order: str | None = None) -> Ru
 
 def nothing_selected(api: Api, args: argparse.Namespace) -> str:
     """Return the message for an empty list of runs."""
+    if getattr(args, "deleted", False) and not (args.where or args.project):
+        return f"no deleted runs in {api.place}"
     if is_selected(args):
         return f"no runs match ({len(api.runs())} in {api.place})"
     return f"no runs in {api.place}{kept_elsewhere(api.place)}"

@@ -41,6 +41,8 @@ _TYPES: Mapping[str, Mapping[str, type]] = {
         "reason": str,
         "metrics": dict,
         "losses": dict,
+        "color": str,
+        "edits": dict,
     },
     "rest": {"traceback": str, "writers": dict},
 }

@@ -74,6 +74,15 @@ def edit_run(run: EditableRun, changes: Mapping[str, Any]) -> None:
         raise error
 
 
+def close_editors() -> None:
+    """End the sidecars that this process launched for edits; they end with it in any case."""
+    with _lock:
+        editors = list(_editors.values())
+        _editors.clear()
+    for editor in editors:
+        editor.close()
+
+
 def checked_changes(changes: Mapping[str, Any]) -> dict[str, Any]:
     """Return changes as plain data.
 

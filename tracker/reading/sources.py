@@ -48,10 +48,10 @@ class Source(Protocol):
         """Return the runs of a project, or all."""
 
     def names(self, project: str | None = None) -> dict[str, str]:
-        """Return id -> name of the runs of a project, or of all."""
+        """Return id -> name of the runs of a project, or of all, without deleted ones as far as that is known."""
 
     def newest(self, project: str | None = None) -> StoredRun | None:
-        """Return the run that was started last, of a project or of all."""
+        """Return the run that was started last and is not deleted, of a project or of all."""
 
     def close(self) -> None:
         """Close connections; they are opened again on demand."""
@@ -99,7 +99,7 @@ class DirectorySource:
         return [run for run in runs if project is None or run.project == project]
 
     def names(self, project: str | None = None) -> dict[str, str]:
-        return {run.id: run.name for run in self.runs(project)}
+        return {run.id: run.name for run in self.runs(project) if not run.deleted}
 
     def newest(self, project: str | None = None) -> StoredRun | None:
         self._check()
@@ -162,7 +162,8 @@ class ServerSource:
         return self._store.names() if project is None else {run.id: run.name for run in self.runs(project)}
 
     def newest(self, project: str | None = None) -> StoredRun | None:
-        return max(self.runs(project), key=lambda run: (run.start_time or 0.0, run.id), default=None)
+        runs = [run for run in self.runs(project) if not run.deleted]
+        return max(runs, key=lambda run: (run.start_time or 0.0, run.id), default=None)
 
     def close(self) -> None:
         self._store.close()
@@ -183,7 +184,7 @@ def _store_at(address: str) -> ClickhouseStore:
 def by_start(
     changed: Iterable[tuple[float, Key]], fetch: Callable[[Key], StoredRun], project: str | None = None
 ) -> Iterator[StoredRun]:
-    """Yield runs by their start, the last first.
+    """Yield runs that are not deleted by their start, the last first.
 
     Reads a run only when one that was written to earlier cannot come before it: nothing starts after its last change.
 
@@ -197,7 +198,7 @@ def by_start(
     while remaining or read:
         while remaining and (not read or remaining[-1][0] >= read[-1][0]):
             run = fetch(remaining.pop()[1])
-            if project is None or run.project == project:
+            if (project is None or run.project == project) and not run.deleted:
                 insort(read, (run.start_time or 0.0, run.id, run), key=lambda entry: entry[:2])
         if read:
             yield read.pop()[2]

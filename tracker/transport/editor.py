@@ -91,6 +91,11 @@ class Editor:
                 self._edit(edits_of_round, results, deadline)
         return results
 
+    def close(self, timeout: float = 10.0) -> None:
+        """End the sidecar that was launched for edits, if one was; the next edit launches another."""
+        if self._pid == os.getpid():
+            self._launcher.close(Deadline(timeout))
+
     def _edit(self, edits: list[_Pending], results: list[TrackerError | None], deadline: Deadline) -> None:
         """Have edits of different runs appended."""
         while edits:

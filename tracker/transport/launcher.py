@@ -64,6 +64,7 @@ class Launcher:
         self._process: _Launched | None = None
         self._known: Connection | None = None
         self._starting: _Starting | None = None
+        self._file_name = ""
 
     def begin(self) -> None:
         """Start a sidecar's process if one is needed, without waiting for it.
@@ -122,6 +123,7 @@ class Launcher:
             starting, self._starting = self._starting, None
             _wait_until_ready(starting, deadline)
             self._process = starting.process
+            self._file_name = starting.file.name
             self._known = read_connection(starting.file)
             os.environ[LAUNCHED_VARIABLE] = str(starting.file)
             return self._known
@@ -143,6 +145,20 @@ class Launcher:
             return None
         here = connection.machine_id == machine_id()  # a sidecar on another machine cannot be reached by its file
         return connection if here and process_lives(connection) else None
+
+    def close(self, deadline: Deadline) -> None:
+        """End the sidecar that this process launched, when all that it was given is done. May be called twice."""
+        with self._lock:
+            process, self._process = self._process, None
+            if process is None:
+                return
+            if self._known is not None and os.environ.get(LAUNCHED_VARIABLE, "").endswith(f"/{self._file_name}"):
+                del os.environ[LAUNCHED_VARIABLE]
+            process.terminate()
+            try:
+                process.wait(deadline.left())
+            except subprocess.TimeoutExpired:
+                return  # it ends later, like one whose parent is gone
 
     def reset_in_child(self) -> None:
         """In a forked child: forget the sidecar's process, which is not a child of its own."""

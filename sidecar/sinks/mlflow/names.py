@@ -163,6 +163,8 @@ def about(state: RunState) -> dict[str, str]:
         "project": state.about["project"],
         "group": state.about["group"],
         "job_type": state.about["job_type"],
+        "color": state.edits.get("color"),
+        "deleted": state.edits.get("deleted") or None,
         "host": first and first.about["host"],
         "python": first and first.about["python"],
         "state": state.state,

@@ -15,7 +15,8 @@ How a run is mapped (https://mlflow.org/docs/latest/api_reference/rest-api.html)
 - The config's values are params, nested keys joined with dots. MLflow never changes a param: a value that changes stays
   as it was in the param, and its newest value is in the tag ``config.<key>`` ("(deleted)" if the key is gone).
 - Tags are tags with the value "true", notes are the run's description. Group, job type, end state, losses and other
-  attributes are tags ``tracker.…``; summary values that were set by hand or by definition are tags ``summary.<key>``. A
+  attributes are tags ``tracker.…``; summary values that were set by hand or by definition are tags ``summary.<key>``.
+  What a user edited is sent like the rest, a color and a deletion as ``tracker.color`` and ``tracker.deleted``. A
   name or a description that was changed in MLflow stays until it changes here.
 - Strings, histograms and other objects cannot be metrics: they are lines of JSON in the artifact
   ``tracker/values.jsonl``, which is sent when the run ends, and before that whenever the log has grown by a quarter.
@@ -249,6 +250,10 @@ class MlflowSink:
 
     def _send_config(self, batch: Batch, state: RunState) -> None:
         changes = [record.body for record in batch.records if record.kind == "config"]
+        edited = self._edited(batch, "config")
+        if edited:
+            config = state.config
+            changes.append({"set": {key: config[key] for key in edited if key in config}, "delete": edited})
         if not changes and not self._compare:
             return
         update = ConfigUpdate.of(state.config, changes)
@@ -257,6 +262,18 @@ class MlflowSink:
         missing = {name: value for name, value in params.values.items() if name not in self._params}
         self._send_pairs("params", missing, self._params)
         self._send_texts(update.tags(self._params, self._tags))
+
+    def _edited(self, batch: Batch, part: str) -> list[str]:
+        """Return all keys of the config or the summary that were ever edited, if the batch has edits.
+
+        One that takes an earlier edit back does not name what it changes.
+        """
+        edits = [record.body for record in batch.records if record.kind == "edit"]
+        if not edits:
+            return []
+        known: dict[str, list[str]] = self._memory.setdefault("edited", {})
+        known[part] = sorted({*known.get(part, ()), *(key for body in edits for key in body.get(part, {}))})
+        return known[part]
 
     def _send_tags(self, batch: Batch, state: RunState) -> None:
         texts = about(state)
@@ -290,6 +307,7 @@ class MlflowSink:
             if record.kind == "summary":
                 keys.update(record.body.get("set", {}))
                 keys.update(key for key in record.body.get("delete", ()) if type(key) is str)
+        keys.update(self._edited(batch, "summary"))
         if state.state != "running":
             defined = state.summary.aggregates
             keys.update(
