@@ -80,7 +80,7 @@ class ControlChannel:
         self._cut = 0
 
     def ask_all(
-        self, requests: Iterable[Record], patience: float, at_once: int = 32
+        self, requests: Iterable[Record], patience: float, at_once: int = 64
     ) -> Iterator[tuple[Record, Record]]:
         """Send requests, several before the first is answered; yield each with its answer, in the order of answers.
 
