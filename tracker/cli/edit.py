@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from sidecar.protocol.bodies import COLORS
 from tracker.cli.common import RUN_HELP, CommandError, Commands, UsageError, directory_api_of, print_json, say
-from tracker.cli.select import read_value
+from tracker.reading.query import read_value
 from tracker.terminal.text import counted
 
 if TYPE_CHECKING:
