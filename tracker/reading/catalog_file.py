@@ -24,7 +24,7 @@ _log = logging.getLogger("tracker")
 CATALOG_NAME = "catalog.db"
 """Name of the catalog in a root directory."""
 
-FORMAT = 2
+FORMAT = 1
 """Version of the table; a catalog of a newer version is left alone."""
 
 _MOST_OTHERS = 10_000
