@@ -60,8 +60,10 @@ def compare(runs: Mapping[str, StoredRun], baseline: str, *, everything: bool = 
     summaries = side_by_side([_flat(run.summary) for run in some])
     environments = side_by_side([_environment(run) for run in some])
     wanted = [key for key, values in configs.items() if everything or differs(values)]
-    # What most runs have comes first, so that it is what `MAX_KEYS` leaves.
-    shown = sorted(summaries, key=lambda key: sum(value is MISSING for value in summaries[key]))
+    definitions = list({repr(run.metrics): run.metrics for run in some}.values())
+    toward = {key: next(filter(None, (direction(one, key) for one in definitions)), 0) for key in summaries}
+    # What most runs have comes first, so that it is what `MAX_KEYS` leaves; then what has a goal.
+    shown = sorted(summaries, key=lambda key: (sum(value is MISSING for value in summaries[key]), not toward[key]))
     position = list(runs).index(baseline)
     answer = {
         "baseline": baseline,
@@ -69,7 +71,7 @@ def compare(runs: Mapping[str, StoredRun], baseline: str, *, everything: bool = 
         "runs": [{"ref": ref, **_about(run)} for ref, run in runs.items()],
         "config": [_row(key, configs[key]) for key in wanted[:MAX_KEYS]],
         "environment": [_row(key, values) for key, values in environments.items() if everything or differs(values)],
-        "summary": [_summary_row(some, key, summaries[key]) for key in shown[:MAX_KEYS]],
+        "summary": [_summary_row(definitions, key, summaries[key], toward[key]) for key in shown[:MAX_KEYS]],
         "counts": {"config": len(configs), "environment": len(environments), "summary": len(summaries)},
         "shared": shared(summaries, position),
         "left_out": max(0, len(wanted) - MAX_KEYS) + max(0, len(shown) - MAX_KEYS),
@@ -140,9 +142,8 @@ def _row(key: str, values: Side) -> dict[str, Any]:
     return row | {"differs": differs(values)} | ({"missing": missing} if missing else {})
 
 
-def _summary_row(runs: Sequence[StoredRun], key: str, values: Side) -> dict[str, Any]:
-    toward = next(filter(None, (direction(run.metrics, key) for run in runs)), 0)
-    kinds = {aggregate(run.metrics, key) for run in runs} - {""}
+def _summary_row(definitions: Sequence[Mapping[str, Any]], key: str, values: Side, toward: int) -> dict[str, Any]:
+    kinds = {aggregate(one, key) for one in definitions} - {""}
     row = _row(key, [_media_name(value) for value in values])
     return row | {
         "goal": GOALS[toward],

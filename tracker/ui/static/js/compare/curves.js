@@ -4,9 +4,10 @@
 import { api } from "../core/api.js";
 import { h, replace } from "../core/dom.js";
 import { number, plural, whole } from "../core/format.js";
+import { openMenu } from "../core/menu.js";
 import { change, view } from "../core/state.js";
 import { copyText } from "../run/copy.js";
-import { csv, markdown } from "./copy.js";
+import { csv, escapeMarkdown, latex, markdown } from "./copy.js";
 import { sentence } from "./delta.js";
 import { option, setOption } from "./options.js";
 import { ordered, summaryOf, zoomAround } from "./splits.js";
@@ -28,9 +29,8 @@ export function mountCurves(node, { answer }) {
   const note = h("p", { class: "muted" });
   const table = h("table", { class: "plain-table curves-table" }, h("thead", null, h("tr", null,
     ["Metric", "First difference", "Clear difference", "Values there", "Compared"].map((name, at) => h("th", { scope: "col", class: at === 1 || at === 2 || at === 4 ? "num" : "" }, name)), h("th", { scope: "col" }, h("span", { class: "sr" }, "Chart")))), body);
-  const copy = h("button", { type: "button", on: { click: () => copyList() } }, "Copy as Markdown");
-  const copyCsv = h("button", { type: "button", on: { click: () => copyList(true) } }, "Copy as CSV");
-  replace(node, words, h("div", { class: "compare-tools" }, h("span", null, base, " and "), pick, progress, h("span", { class: "grow" }), copy, copyCsv),
+  const copy = h("button", { type: "button", "aria-haspopup": "menu", on: { click: () => openCopy() } }, "Copy ▾");
+  replace(node, words, h("div", { class: "compare-tools" }, h("span", null, base, " and "), pick, progress, h("span", { class: "grow" }), copy),
     h("div", { class: "card" }, h("div", { class: "scroll-x" }, table)), note);
   /** @type {Curve[]} */
   let curves = [];
@@ -116,7 +116,7 @@ export function mountCurves(node, { answer }) {
     const sorted = ordered(curves);
     words.textContent = summaryOf(sorted, done);
     if (data.runs.length === 2 && done) words.textContent = `${sentence(data.config, baseline?.name ?? "", other.name)} ${words.textContent}`;
-    copy.disabled = copyCsv.disabled = !curves.length;
+    copy.disabled = !curves.length;
     replace(body, sorted.map((curve) => {
       const at = curve.clear ?? curve.exact;
       const step = (/** @type {Split | null} */ split) => (split ? whole(split.step) : "");
@@ -136,15 +136,20 @@ export function mountCurves(node, { answer }) {
     change({ page: "charts", runs: [...new Set([baseline, other.ref, ...view.peek().runs])], chosen: true, x: "step", full: curve.key, zoom: at ? zoomAround(at.step, last) : null });
   };
 
-  const copyList = (asCsv = false) => {
+  const openCopy = () => {
     const table_ = {
+      caption: words.textContent ?? "",
       head: ["metric", "first difference (step)", "clear difference (step)", "baseline", "value", "steps compared"],
       rows: ordered(curves).map((curve) => {
         const at = curve.clear ?? curve.exact;
         return [curve.key, curve.exact ? String(curve.exact.step) : "", curve.clear ? String(curve.clear.step) : "", at ? String(at.baseline) : "", at ? String(at.value) : "", String(curve.common)];
       }),
     };
-    void copyText(asCsv ? csv(table_) : markdown(table_), asCsv ? "the list as CSV" : "the list as Markdown");
+    openMenu(copy, [
+      { label: "As Markdown", run: () => void copyText(`${escapeMarkdown(table_.caption)}\n\n${markdown(table_)}`, "the list as Markdown") },
+      { label: "As LaTeX", run: () => void copyText(latex(table_), "the list as LaTeX") },
+      { label: "As CSV", run: () => void copyText(csv(table_), "the list as CSV") },
+    ], { label: "Copy the list" });
   };
 
   show();

@@ -2,6 +2,11 @@
  * Differences of values from a baseline, and which of them are better. Pure functions.
  */
 
+import { shorten } from "../core/format.js";
+
+/** Longest name of a run in a sentence. */
+const LONGEST_NAME = 48;
+
 /**
  * @typedef {object} Delta
  * @property {number} absolute value − baseline
@@ -131,6 +136,7 @@ export function searchRows(rows, search) {
  * @returns {string}
  */
 export function sentence(config, one, other) {
+  [one, other] = [shorten(one, [other], LONGEST_NAME), shorten(other, [one], LONGEST_NAME)];
   const differing = config.filter((row) => row.differs);
   if (!differing.length) return `${one} and ${other} have the same configuration.`;
   const named = differing.slice(0, 3).map((row) => `${row.key} (${short(row, 0)} and ${short(row, 1)})`);

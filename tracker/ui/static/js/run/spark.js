@@ -91,7 +91,7 @@ export function sparkline(lines, color, label) {
   }
   for (const line of lines) {
     const shape = paths(line, { x: [first, last], y: [stats.low, stats.high] }, { width: WIDTH, height: HEIGHT });
-    if (shape.band) host.append(svg("path", { d: shape.band, fill: color, "fill-opacity": "0.22" }));
+    if (shape.band) host.append(svg("path", { d: shape.band, fill: color, "fill-opacity": "0.22", stroke: color, "stroke-opacity": "0.55", "stroke-width": "0.7", "vector-effect": "non-scaling-stroke" }));
     host.append(svg("path", { d: shape.line, fill: "none", stroke: color, "stroke-width": "1.2", "stroke-linejoin": "round", "stroke-linecap": "round", "vector-effect": "non-scaling-stroke" }));
   }
   return host;
