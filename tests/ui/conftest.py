@@ -46,24 +46,6 @@ def serve(tmp_path: Path) -> Iterator[Serve]:
         yield start
 
 
-@pytest.fixture(scope="session")
-def shared(tmp_path_factory: pytest.TempPathFactory, temporary: Path) -> Iterator[Callable[[str], Dashboard]]:
-    """Dashboards that only look, on roots made once: see `_MAKERS`."""
-    started: dict[str, Dashboard] = {}
-    top = tmp_path_factory.mktemp("roots")
-    with ExitStack() as stack:
-
-        def get(name: str) -> Dashboard:
-            if name not in started:
-                root = top / name
-                _MAKERS[name](root)
-                started[name] = stack.enter_context(dashboard(root, log=top / f"{name}.log"))
-            return started[name]
-
-        yield get
-        shutil.rmtree(top, ignore_errors=True)
-
-
 def make_varied(root: Path) -> Path:
     make_root(root)
     make_runs.varied(root, time.time())
@@ -84,12 +66,36 @@ def make_million(root: Path) -> Path:
     return make_ten(root, points=1_000_000, runs=2, keys=6)
 
 
-_MAKERS: dict[str, Callable[[Path], Path]] = {
-    "varied": make_varied,
-    "ten": make_ten,
-    "many": make_many,
-    "million": make_million,
-}
+def _shared(make: Callable[[Path], Path], factory: pytest.TempPathFactory) -> Iterator[Dashboard]:
+    top = factory.mktemp("root")
+    with dashboard(make(top / "root"), log=top / "ui.log") as started:
+        yield started
+    shutil.rmtree(top, ignore_errors=True)
+
+
+# Session fixtures, so that they start before a test looks for what it leaves behind. They are only looked at.
+@pytest.fixture(scope="session")
+def varied_ui(temporary: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dashboard]:
+    """A dashboard on runs that have everything a run can have."""
+    yield from _shared(make_varied, tmp_path_factory)
+
+
+@pytest.fixture(scope="session")
+def ten_ui(temporary: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dashboard]:
+    """A dashboard on 10 runs of 20 metrics, 100,000 points each."""
+    yield from _shared(make_ten, tmp_path_factory)
+
+
+@pytest.fixture(scope="session")
+def many_ui(temporary: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dashboard]:
+    """A dashboard on 10,000 small runs."""
+    yield from _shared(make_many, tmp_path_factory)
+
+
+@pytest.fixture(scope="session")
+def million_ui(temporary: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dashboard]:
+    """A dashboard on 2 runs of 6 metrics, 1,000,000 points each."""
+    yield from _shared(make_million, tmp_path_factory)
 
 
 @pytest.fixture

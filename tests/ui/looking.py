@@ -36,7 +36,7 @@ host => {
 
 def panel(page: Page, title: str) -> Locator:
     """Return the chart of a metric, drawn; `title` is the whole key."""
-    chart = page.get_by_role("img", name=re.compile(rf"^{re.escape(title)}\\.")).first
+    chart = page.get_by_role("img", name=re.compile(rf"^{re.escape(title)}\.")).first
     expect(chart).to_be_visible(timeout=WAIT)
     return chart
 

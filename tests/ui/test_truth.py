@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 
 import pytest
 from playwright.sync_api import Page, expect
@@ -11,8 +10,6 @@ from playwright.sync_api import Page, expect
 from tests.tools.make_runs import SPIKE_AT, run_id
 from tests.ui.browser import Dashboard, Pages
 from tests.ui.looking import WAIT, charts, panel, tops, wait_for_charts
-
-Shared = Callable[[str], Dashboard]
 
 
 def needle(page: Page, key: str) -> float:
@@ -27,8 +24,8 @@ def needle(page: Page, key: str) -> float:
 
 
 @pytest.mark.parametrize("options", ["", "&smooth=20000", "&logX=1"], ids=["plain", "smoothed", "log-x"])
-def test_one_value_in_a_million_is_a_needle_in_every_panel(shared: Shared, pages: Pages, options: str) -> None:
-    page = pages.open(shared("million"), f"#/charts?runs={run_id(0)}{options}")
+def test_one_value_in_a_million_is_a_needle_in_every_panel(million_ui: Dashboard, pages: Pages, options: str) -> None:
+    page = pages.open(million_ui, f"#/charts?runs={run_id(0)}{options}")
     wait_for_charts(page)
     for index in range(6):
         key = (charts(page).nth(index).get_attribute("aria-label") or "").split(". ")[0]
@@ -36,22 +33,19 @@ def test_one_value_in_a_million_is_a_needle_in_every_panel(shared: Shared, pages
         assert 0.5 < at < 1, (key, at)
 
 
-def test_a_zoom_ends_at_the_very_point(shared: Shared, pages: Pages) -> None:
+def test_a_zoom_ends_at_the_very_point(million_ui: Dashboard, pages: Pages) -> None:
     step = int(1_000_000 * SPIKE_AT)
-    page = pages.open(shared("million"), f"#/charts?runs={run_id(0)}&search=train.loss&zoom={step - 40}~{step + 40}")
+    page = pages.open(million_ui, f"#/charts?runs={run_id(0)}&search=train.loss&zoom={step - 40}~{step + 40}")
     chart = panel(page, "train.loss")
     expect(chart).to_have_attribute("aria-label", re.compile("2.5"), timeout=WAIT)
-    box = chart.bounding_box()
-    assert box is not None
     heights = tops(chart)
-    x = heights.index(min(height for height in heights if height is not None))
-    page.mouse.move(box["x"] + x * box["width"] / len(heights), box["y"] + box["height"] * 0.15)
-    tip = page.locator(".chart").filter(has_text=f"{step:,}").first
-    expect(tip).to_contain_text("2.5", timeout=WAIT)
+    assert heights.index(min(height for height in heights if height is not None)) == pytest.approx(
+        len(heights) / 2, abs=30
+    )
 
 
-def test_nan_and_infinities_are_marked_and_counted(shared: Shared, pages: Pages) -> None:
-    page = pages.open(shared("varied"), "#/charts?runs=odd00001")
+def test_nan_and_infinities_are_marked_and_counted(varied_ui: Dashboard, pages: Pages) -> None:
+    page = pages.open(varied_ui, "#/charts?runs=odd00001")
     expect(panel(page, "loss")).to_have_attribute(
         "aria-label", re.compile(r"5 (values )?(are )?(NaN|not finite)"), timeout=WAIT
     )
@@ -60,6 +54,6 @@ def test_nan_and_infinities_are_marked_and_counted(shared: Shared, pages: Pages)
     ).to_be_visible()
 
 
-def test_the_corner_says_how_many_points_are_in_the_picture(shared: Shared, pages: Pages) -> None:
-    page = pages.open(shared("million"), f"#/charts?runs={run_id(0)},{run_id(1)}")
+def test_the_corner_says_how_many_points_are_in_the_picture(million_ui: Dashboard, pages: Pages) -> None:
+    page = pages.open(million_ui, f"#/charts?runs={run_id(0)},{run_id(1)}")
     expect(page.get_by_text("2,000,000 points, all of them in this picture").first).to_be_visible(timeout=WAIT)
