@@ -59,7 +59,7 @@ def run(args: argparse.Namespace) -> int:
     apis = _apis(args)
     token = dashboards.read_token() if args.auth is None else _secret(args.auth)
     as_usual = args.port is None and args.auth is None and args.frontend is None and args.host == "127.0.0.1"
-    other = dashboards.showing(serving.place_names(apis)) if as_usual else None
+    other = dashboards.showing(serving.place_names(apis), usual=True) if as_usual else None
     if other is not None:
         say(f"tracker ui: already running (process {other.pid})")
         _show(serving.with_token(other.address, token), args, other.port)
@@ -73,7 +73,8 @@ def run(args: argparse.Namespace) -> int:
     if not is_loopback(args.host):
         say("tracker ui: warning: without TLS, the token and the data can be read on the way; use a proxy with TLS")
     _show(address if args.auth else serving.with_token(address, token), args, port)
-    serving.serve(bound, apis, token, args.host, args.frontend)
+    usual = args.auth is None and args.frontend is None
+    serving.serve(bound, apis, token, args.host, args.frontend, usual=usual)
     return 0
 
 

@@ -36,6 +36,7 @@ class RunningDashboard(NamedTuple):
         address: such as ``"http://127.0.0.1:7117/"``.
         port: the port it listens on.
         places: the root directories, absolute, and the addresses of servers that it shows, in order.
+        usual: whether it serves our page, and opens with this user's token.
     """
 
     pid: int
@@ -44,6 +45,7 @@ class RunningDashboard(NamedTuple):
     address: str
     port: int
     places: tuple[str, ...]
+    usual: bool = True
 
     def url(self, run: str = "", root: str = "") -> str:
         """Return the address of a run below `root`, one of `places`; without one, that of the dashboard."""
@@ -59,10 +61,10 @@ def state_directory() -> Path:
     return (Path(base) if os.path.isabs(base) else Path.home() / ".local" / "state") / "tracker"
 
 
-def register(address: str, port: int, places: Sequence[str]) -> Path | None:
+def register(address: str, port: int, places: Sequence[str], *, usual: bool = True) -> Path | None:
     """Note that this process is a dashboard; return the file to remove at its end, None if it cannot be written."""
     pid = os.getpid()
-    entry = RunningDashboard(pid, _started(pid), machine_id(), address, port, tuple(places))
+    entry = RunningDashboard(pid, _started(pid), machine_id(), address, port, tuple(places), usual)
     path = state_directory() / _DIRECTORY_NAME / f"{pid}-{port}.json"
     try:
         _make_private(path.parent)
@@ -86,10 +88,11 @@ def running() -> Iterator[RunningDashboard]:
                     path.unlink()
 
 
-def showing(places: Sequence[str]) -> RunningDashboard | None:
-    """Return a running dashboard that shows all of `places`; None if there is none."""
+def showing(places: Sequence[str], *, usual: bool = False) -> RunningDashboard | None:
+    """Return a running dashboard that shows all of `places`, a usual one if asked for; None if there is none."""
     wanted = set(places)
-    return next((one for one in running() if wanted <= set(one.places)), None)
+    found = (one for one in running() if wanted <= set(one.places) and (one.usual or not usual))
+    return next(found, None)
 
 
 def run_url(root: Path, run: str) -> str | None:

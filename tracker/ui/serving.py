@@ -118,7 +118,15 @@ def place_names(apis: Sequence[Api]) -> list[str]:
     return [api.place if "://" in api.place else os.path.realpath(api.place) for api in apis]
 
 
-def serve(bound: socket.socket, apis: Sequence[Api], token: str, host: str, frontend: Path | None = None) -> None:
+def serve(
+    bound: socket.socket,
+    apis: Sequence[Api],
+    token: str,
+    host: str,
+    frontend: Path | None = None,
+    *,
+    usual: bool = True,
+) -> None:
     """Serve until the process is told to stop.
 
     Args:
@@ -127,6 +135,7 @@ def serve(bound: socket.socket, apis: Sequence[Api], token: str, host: str, fron
         token: what a user must know.
         host: the host that it listens on, as given.
         frontend: a directory with somebody else's page.
+        usual: whether it serves our page, and `token` is this user's.
     """
     import uvicorn
 
@@ -151,7 +160,7 @@ def serve(bound: socket.socket, apis: Sequence[Api], token: str, host: str, fron
         proxy_headers=False,
         timeout_graceful_shutdown=GRACE_SECONDS,
     )
-    registered = dashboards.register(address_of(host, port), port, place_names(apis))
+    registered = dashboards.register(address_of(host, port), port, place_names(apis), usual=usual)
     # uvicorn handles the signal, then raises it again for the handler that was there before.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     try:

@@ -63,7 +63,10 @@ def test_the_register(tmp_path: Path, state: Path) -> None:
     assert dashboards.run_url(tmp_path / "link", "run") == "http://127.0.0.1:7117/#/run/1~run"
     assert dashboards.run_url(other, "run") == "http://127.0.0.1:7117/#/run/run"
     assert dashboards.run_url(tmp_path, "run") is None
+    assert dashboards.showing([str(root)], usual=True) is not None
     entry = json.loads(path.read_text())
+    path.write_text(json.dumps(entry | {"usual": False}))
+    assert dashboards.showing([str(root)], usual=True) is None and dashboards.showing([str(root)]) is not None
     for change in ({"started": "1"}, {"machine_id": "another"}, {"places": 5}, {"pid": "x"}, {"address": None}):
         path.write_text(json.dumps(entry | change))
         assert list(dashboards.running()) == [], change
