@@ -6,7 +6,7 @@ import { typing } from "../core/keys.js";
 import { change, redo, undo, view } from "../core/state.js";
 import { bucketCount, describePoints, describeSmoothing, labelOfX, nextX } from "./axis.js";
 import { openDownloads } from "./downloads.js";
-import { icon } from "./icons.js";
+import { icon, lineSample } from "./icons.js";
 import { countPoints, makeLines, valueAt } from "./lines.js";
 import { chartOptions, ownFrame, toggled } from "./settings.js";
 
@@ -43,7 +43,7 @@ export class FullScreen {
    * @param {boolean} restyle
    */
   update(redraw, restyle) {
-    const { full } = view.peek();
+    const full = this.page.visible ? view.peek().full : "";
     if (full && !this.dialog) this.open();
     else if (!full && this.dialog) this.close();
     if (!full) return;
@@ -117,7 +117,7 @@ export class FullScreen {
       this.chart = new Chart(this.plot, {
         onHover: (run, x) => {
           this.cursor = x;
-          this.page.setHighlight(run);
+          this.page.links.setHighlight(run);
           this.showValues();
         },
         onZoom: (range, { axis }) => this.page.zoom(this.key, axis === "x" ? { x: range } : { y: range }),
@@ -138,8 +138,8 @@ export class FullScreen {
   showLegend() {
     const rows = this.lines.map((line) => h("button", {
       class: "legend-row", type: "button", title: line.label, data: { run: line.run },
-      on: { pointerenter: () => this.page.setHighlight(line.run), pointerleave: () => this.page.setHighlight(null), focus: () => this.page.setHighlight(line.run) },
-    }, swatch(line), h("span", { class: "legend-name" }, line.label), h("span", { class: "legend-value" })));
+      on: { pointerenter: () => this.page.links.setHighlight(line.run), pointerleave: () => this.page.links.setHighlight(null), focus: () => this.page.links.setHighlight(line.run) },
+    }, lineSample(line), h("span", { class: "legend-name" }, line.label), h("span", { class: "legend-value" })));
     replace(this.legend, h("div", { class: "legend-head" }), ...rows);
     this.showValues();
   }
@@ -220,9 +220,4 @@ export class FullScreen {
  */
 function tool(name, label, click) {
   return h("button", { class: "panel-tool", type: "button", title: label, "aria-label": label.replace(/ \(.*\)$/, ""), on: { click } }, icon(name));
-}
-
-/** @param {import("../chart/series.js").Line} line */
-function swatch(line) {
-  return h("span", { class: "legend-line", style: { "border-top": `2px ${line.dash?.length ? "dashed" : "solid"} ${line.color}` } });
 }

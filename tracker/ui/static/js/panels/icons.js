@@ -22,3 +22,13 @@ export function icon(name) {
   return svg("svg", { class: "icon", viewBox: "0 0 16 16", width: "16", height: "16", "aria-hidden": "true" },
     svg("path", { d: PATHS[name], fill: "none", stroke: "currentColor", "stroke-width": "1.4", "stroke-linecap": "round", "stroke-linejoin": "round" }));
 }
+
+/**
+ * A piece of a line as it is drawn in the chart, for legends.
+ * @param {{color: string, dash?: number[]}} line
+ * @returns {SVGSVGElement}
+ */
+export function lineSample({ color, dash }) {
+  return svg("svg", { class: "line-sample", viewBox: "0 0 20 4", width: "20", height: "4", "aria-hidden": "true" },
+    svg("line", { x1: "0", x2: "20", y1: "2", y2: "2", stroke: color, "stroke-width": "2", "stroke-dasharray": dash?.length ? dash.join(" ") : null }));
+}

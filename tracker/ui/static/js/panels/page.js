@@ -2,33 +2,37 @@
  * The charts of the selected runs: toolbar, sections, panels. Connects the view, the runs and the loader to the panels; the parts know nothing of each other.
  */
 import { h, replace } from "../core/dom.js";
-import { whole } from "../core/format.js";
+import { addSource } from "../core/palette.js";
 import { panelKind } from "../core/registry.js";
-import { changed, columnInfos, ensureColumns, highlighted, runAt, runs as runTable, selection, valueOf } from "../core/runs.js";
+import { changed, columnInfos, highlighted, runAt, runs as runTable, selection } from "../core/runs.js";
 import { colorOf, palette } from "../core/colors.js";
 import { api, connection } from "../core/api.js";
 import { change, view } from "../core/state.js";
 import { bucketCount } from "./axis.js";
+import { followZoom } from "./follow.js";
 import { FullScreen } from "./full.js";
 import { Grid, panelId } from "./grid.js";
-import { differingFields, groupRuns, seedFolding } from "./groups.js";
+import { Grouping } from "./grouping.js";
 import { bindKeys } from "./keys.js";
 import { KindPanel } from "./kindpanel.js";
+import { registerKinds } from "./kinds.js";
+import { Links } from "./links.js";
 import { Loader } from "./loader.js";
 import { Metrics } from "./metrics.js";
+import { Notice } from "./notice.js";
 import { Panel } from "./panel.js";
-import { describeCount, parseSearch } from "./search.js";
+import { describeCount, parseSearch, rankKeys } from "./search.js";
 import { PINNED, groupKeys, moveBefore, splitKey } from "./sections.js";
-import { chartOptions, followed, frameOf, isLog, ownFrame, toggled } from "./settings.js";
+import { chartOptions, frameOf, isLog, ownFrame, toggled } from "./settings.js";
 import { openDownloads } from "./downloads.js";
 import { Toolbar } from "./toolbar.js";
 
 /** Maximum number of runs drawn in a panel; the page says when there are more. */
 export const MAX_DRAWN = 200;
-/** Maximum number of config columns loaded to see in what runs differ. */
-const MAX_FIELDS = 60;
 /** Time without another zoom before finer data is asked for, in seconds. */
 const ZOOM_DELAY = 0.08;
+
+registerKinds();
 
 /**
  * Show charts in `node`.
@@ -57,11 +61,7 @@ export class ChartsPage {
     });
     /** @type {string[]} */
     this.drawn = [];
-    /** @type {import("./groups.js").Group[]} */
-    this.groups = [];
-    /** @type {string[]} */
-    this.fields = [];
-    this.seedsFolded = false;
+    this.grouping = new Grouping();
     /** @type {Map<string, [number, number]>} zooms of single panels, while they are not linked */
     this.ownZooms = new Map();
     /** @type {import("./panel.js").Panel | null} panel under the pointer or with the focus */
@@ -72,17 +72,13 @@ export class ChartsPage {
     this.shownLines = "";
     this.shownSections = "";
     this.scheduled = false;
-    this.cursorX = /** @type {number | null} */ (null);
-    /** @type {Panel | null} */
-    this.cursorPanel = null;
     /** @type {import("./sections.js").Section[]} */
     this.sections = [];
     this.nested = view.peek().nested;
+    /** Whether runs changed while the charts were hidden. */
+    this.missed = false;
     /** Number of metrics that match the search. */
     this.found = 0;
-    this.noticed = "";
-    /** @type {string | null} */
-    this.raised = null;
     /** @type {ReturnType<typeof setTimeout> | undefined} */
     this.resizing = undefined;
     /** @type {import("./panel.js").PanelContext | undefined} */
@@ -90,14 +86,15 @@ export class ChartsPage {
     this.grid = new Grid({ makePanel: (section, key) => this.makePanel(section, key), toggleSection: (section) => change({ folded: toggled(view.peek().folded, section) }) });
     this.toolbar = new Toolbar({
       stepMetrics: () => this.stepMetrics(), numberKeys: () => this.metrics.keys.peek().filter((one) => one.kind === "number" || !one.kind).map((one) => one.key),
-      configFields: () => this.fields, foldsSeeds: () => this.seedsFolded, span: () => (this.range ? this.range[1] - this.range[0] : 1000),
+      configFields: () => this.grouping.fields, foldsSeeds: () => this.grouping.foldsSeeds, span: () => (this.range ? this.range[1] - this.range[0] : 1000),
       manyWriters: () => true,
     });
-    this.notice = h("div", { class: "panels-notice", role: "status", hidden: true });
-    this.scroll = h("div", { class: "panels-scroll" }, this.notice, this.grid.element);
+    this.notice = new Notice();
+    this.scroll = h("div", { class: "panels-scroll" }, this.notice.element, this.grid.element);
     this.element = h("div", { class: "panels-page" }, this.toolbar.element, this.scroll);
     replace(node, this.element);
     this.full = new FullScreen(this);
+    this.links = new Links(() => [...this.mountedPanels(), this.full], () => this.grouping.groups);
     this.narrow = matchMedia("(max-width: 700px)");
     this.observeScroll = () => this.grid.observe(this.narrow.matches ? null : this.scroll);
     this.observeScroll();
@@ -108,9 +105,10 @@ export class ChartsPage {
     this.ends = [
       ...[view, selection, runTable, palette, columnInfos, this.metrics.keys, this.metrics.loading, this.metrics.error].map((one) => one.subscribe(wake)),
       changed.subscribe((refs) => this.runsChanged(refs)),
-      highlighted.subscribe(() => this.showHighlight()),
+      highlighted.subscribe(() => this.links.show()),
       connection.subscribe(({ ok }) => ok && this.loader.failure && this.loader.retry()),
       bindKeys(this),
+      addSource((text) => this.findMetrics(text)),
     ];
     this.update();
   }
@@ -132,8 +130,24 @@ export class ChartsPage {
     this.scheduled = true;
     requestAnimationFrame(() => {
       this.scheduled = false;
-      if (this.element.isConnected) this.update();
+      if (this.visible) this.update();
     });
+  }
+
+  /** Whether the charts are on the page that is shown; another page of the dashboard may hide them. */
+  get visible() {
+    return this.element.isConnected && this.element.checkVisibility();
+  }
+
+  /**
+   * Metrics for the palette: they open in full screen.
+   * @param {string} text
+   * @returns {import("../core/palette.js").Command[]}
+   */
+  findMetrics(text) {
+    if (!text || !this.visible) return [];
+    const keys = this.metrics.keys.peek().filter((one) => !one.kind || one.kind === "number").map((one) => one.key);
+    return rankKeys(keys, text, 20).map((key) => ({ kind: "Metric", label: key, run: () => change({ full: key }) }));
   }
 
   /** Bring everything in line with the view and the runs; what does not differ is left alone. */
@@ -145,10 +159,10 @@ export class ChartsPage {
       this.range = null;
     }
     this.metrics.select(this.drawn);
-    this.updateGroups();
+    this.grouping.update(this.drawn);
     const folded = ["smooth", "smoothKind", "logX", "band"].map((name) => /** @type {any} */ (view.value)[name]);
     // Lines of a group are made again where these differ; others are only drawn again, which the options say.
-    const lines = JSON.stringify([this.groups, this.drawn.map((ref) => [colorOf(ref), runAt(ref)?.name]), folded]);
+    const lines = JSON.stringify([this.grouping.groups, this.drawn.map((ref) => [colorOf(ref), runAt(ref)?.name]), folded]);
     const options = JSON.stringify([["logX", "logY", "logPanels", "smooth", "smoothKind", "band", "outliers", "zoom", "yZoom", "linked", "writers", "pins"].map((name) => /** @type {any} */ (view.value)[name]), [...this.ownZooms]]);
     const zoomed = this.shownOptions !== "" && options !== this.shownOptions;
     this.loader.setFrame(frameOf(view.value), zoomed ? ZOOM_DELAY : 0);
@@ -169,21 +183,11 @@ export class ChartsPage {
     for (const panel of this.grid.mounted) if (panel instanceof KindPanel) panel.draw();
     this.full.update(redraw, restyle);
     this.toolbar.update();
-    this.updateNotice(chosen.length);
-    this.showHighlight();
-  }
-
-  updateGroups() {
-    const { group, seeds } = view.value;
-    if (this.drawn.length > 1) {
-      const names = columnInfos.value.filter((one) => one.kind === "config").slice(0, MAX_FIELDS).map((one) => one.name);
-      if (names.length) void ensureColumns([...names, ...group]).catch(() => {});
-      this.fields = differingFields(this.drawn, names, valueOf);
-    } else this.fields = [];
-    const folding = seedFolding(this.drawn, this.fields, valueOf);
-    this.seedsFolded = folding !== null;
-    const by = group.length ? group : seeds ? folding : null;
-    this.groups = groupRuns(this.drawn, by, valueOf, (ref) => runAt(ref)?.name ?? ref);
+    this.notice.show({
+      chosen: chosen.length, drawn: this.drawn.length, runs: runTable.value.refs.length, loading: this.metrics.loading.value || !runTable.value.loaded,
+      error: this.metrics.error.value, metrics: this.metrics.keys.value.length, found: this.found, search: view.value.search,
+    });
+    this.links.show();
   }
 
   updateSections() {
@@ -206,24 +210,6 @@ export class ChartsPage {
     this.grid.show(this.sections);
     this.toolbar.setCount(names.length ? describeCount(found.length, names.length) : "", matcher.error);
     this.found = found.length;
-  }
-
-  /** @param {number} chosen number of selected runs */
-  updateNotice(chosen) {
-    const { loading, error, keys } = this.metrics;
-    /** @type {(string | Node)[]} */
-    let content = [];
-    if (!chosen) content = runTable.value.loaded && runTable.value.refs.length ? [h("strong", null, "No runs selected"), "Select runs in the table to see their charts."] : [];
-    else if (error.value && !keys.value.length) content = [h("strong", null, "The metrics could not be loaded"), error.value];
-    else if (!keys.value.length) content = loading.value ? [] : ["No metrics yet. They appear here within two seconds of ", h("code", null, "run.log"), "."];
-    else if (!this.found) content = [h("strong", null, "No metrics match"), h("span", null, h("code", null, view.value.search)), h("button", { type: "button", on: { click: () => change({ search: "" }, { undo: false }) } }, "Clear the search")];
-    else if (chosen > this.drawn.length) content = [`Charts show the first ${whole(this.drawn.length)} of ${whole(chosen)} selected runs. Select fewer to see the others.`];
-    const key = content.map((part) => (typeof part === "string" ? part : part.textContent)).join("|");
-    if (key === this.noticed) return;
-    this.noticed = key;
-    this.notice.classList.toggle("empty", !this.found || !chosen);
-    this.notice.hidden = !content.length;
-    replace(this.notice, ...content);
   }
 
   /** @returns {Panel[]} */
@@ -250,13 +236,14 @@ export class ChartsPage {
       options: (key) => chartOptions(view.peek(), key, this.ownZooms.get(key)),
       mounted: (panel) => this.want(panel),
       unmounted: (panel) => this.loader.drop(panel.id),
-      cursor: (panel, x) => this.setCursor(panel, x),
-      highlight: (run) => this.setHighlight(run),
+      cursor: (panel, x) => this.links.setCursor(panel, x),
+      highlight: (run) => this.links.setHighlight(run),
       zoom: (panel, range) => this.zoom(panel.key, range),
       tool: (panel, tool, button) => this.tool(panel, tool, button),
       dropped: (panel, from) => this.move(from, panel.key),
       current: (panel) => (this.current = panel ?? this.current),
       runCount: () => this.drawn.length,
+      legend: () => this.fixed !== null,
       state: (panel) => this.stateOf(panel.key),
       retry: () => this.loader.retry(),
     };
@@ -265,7 +252,7 @@ export class ChartsPage {
 
   lineContext() {
     const { band, logX, smooth, smoothKind, writers } = view.peek();
-    return { groups: this.groups, colorOf, apart: writers === "apart", band, logX, smooth, smoothKind };
+    return { groups: this.grouping.groups, colorOf, apart: writers === "apart", band, logX, smooth, smoothKind };
   }
 
   /** @param {string} key */
@@ -300,49 +287,21 @@ export class ChartsPage {
 
   /** @param {Set<string>} refs */
   runsChanged(refs) {
+    if (!this.visible) {
+      this.missed = true;
+      return;
+    }
     const shown = this.drawn.filter((ref) => refs.has(ref));
     if (!shown.length) return;
     this.loader.refresh(shown);
     this.metrics.changed();
-    const { follow, zoom, x } = view.peek();
-    if (!follow || !zoom) return;
-    const ends = this.drawn.map((ref) => endOf(ref, x)).filter((end) => end !== null);
-    const next = ends.length ? followed(zoom, Math.max(...ends)) : null;
+    const next = followZoom(view.peek(), this.drawn);
     if (next) change({ zoom: next }, { undo: false, replace: true });
-  }
-
-  /**
-   * @param {Panel | null} panel
-   * @param {number | null} x
-   */
-  setCursor(panel, x) {
-    if (this.cursorX === x && this.cursorPanel === panel) return;
-    this.cursorX = x;
-    this.cursorPanel = panel;
-    if (!view.peek().linked) return;
-    requestAnimationFrame(() => {
-      for (const other of this.mountedPanels()) if (other !== this.cursorPanel) other.chart?.setCursor(this.cursorX);
-    });
-  }
-
-  /** @param {string | null} run */
-  setHighlight(run) {
-    highlighted.value = run;
   }
 
   /** @param {string} key */
   openFull(key) {
     if (key) change({ full: key });
-  }
-
-  showHighlight() {
-    const run = highlighted.peek();
-    const group = run === null ? undefined : this.groups.find((one) => one.runs.includes(run));
-    const line = group ? group.runs[0] : null;
-    if (line === this.raised) return;
-    this.raised = line;
-    for (const panel of this.mountedPanels()) panel.chart?.highlight(line);
-    this.full.highlight(line);
   }
 
   /**
@@ -408,24 +367,17 @@ export class ChartsPage {
 
   /** The width changed: charts follow at once, other buckets are asked for when it rests. */
   resized() {
+    if (!this.visible) return;
     clearTimeout(this.resizing);
+    if (this.missed) {
+      this.missed = false;
+      this.loader.refresh(this.drawn);
+      this.metrics.changed();
+    }
+    this.wake();
     for (const panel of this.mountedPanels()) panel.chart?.resize();
     this.resizing = setTimeout(() => {
       for (const panel of this.mountedPanels()) this.want(panel);
     }, 150);
   }
-}
-
-/**
- * The newest x of a run, as far as the table knows it.
- * @param {string} ref
- * @param {string} x
- * @returns {number | null}
- */
-function endOf(ref, x) {
-  const run = runAt(ref);
-  if (!run) return null;
-  if (x === "step") return run.step;
-  if (x === "relative") return run.duration;
-  return x === "time" && run.start_time !== null && run.duration !== null ? run.start_time + run.duration : null;
 }

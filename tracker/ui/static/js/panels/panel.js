@@ -5,7 +5,7 @@ import { Chart } from "../chart/chart.js";
 import { h } from "../core/dom.js";
 import { exact, plural } from "../core/format.js";
 import { describePoints } from "./axis.js";
-import { icon } from "./icons.js";
+import { icon, lineSample } from "./icons.js";
 import { countPoints, makeLines } from "./lines.js";
 
 /**
@@ -26,12 +26,15 @@ import { countPoints, makeLines } from "./lines.js";
  * @property {(panel: Panel | null) => void} current the panel under the pointer or with the focus
  * @property {() => number} runCount number of selected runs
  * @property {(panel: Panel) => {zoomed: boolean, log: boolean, pinned: boolean}} state
+ * @property {() => boolean} legend whether lines are named in the panel, because no table beside it does
  * @property {() => void} retry
  */
 
 /** Tools in the order of their buttons: id, label. */
 const TOOLS = [["reset", "Reset zoom (0)"], ["log", "Logarithmic y axis (y)"], ["pin", "Pin on top (p)"], ["download", "Download (e)"], ["full", "Full screen (f)"]];
 
+/** Maximum number of lines that are named below a chart. */
+const MOST_NAMED = 8;
 /** Stands for the parts of a panel that has not been built. */
 const PLACEHOLDER = h("div");
 
@@ -188,8 +191,10 @@ export class Panel {
     }
     if (answer.errors.length) marks.push(`${plural(answer.errors.length, "run")} could not be read`);
     else if (answer.failure) marks.push("could not be updated");
+    const named = this.context.legend() && this.lines.length > 1 && this.lines.length <= MOST_NAMED;
     this.foot.replaceChildren(
-      h("span", { class: "panel-points", title: left }, left),
+      named ? h("span", { class: "panel-legend", title: left }, ...this.lines.map((line) => h("span", { class: "panel-line", title: line.label }, lineSample(line), line.label.replace(/^.* · /, ""))))
+        : h("span", { class: "panel-points", title: left }, left),
       ...(marks.length ? [h("span", { class: "panel-marks", title: answer.errors.map((error) => error.message).concat(answer.failure || []).join("\n") || marks.join(" · ") }, marks.join(" · "))] : []),
     );
   }
