@@ -2,7 +2,6 @@
  * The charts of the selected runs: toolbar, sections, panels. Connects the view, the runs and the loader to the panels; the parts know nothing of each other.
  */
 import { h, replace } from "../core/dom.js";
-import { addSource } from "../core/palette.js";
 import { panelKind } from "../core/registry.js";
 import { changed, columnInfos, highlighted, runAt, runs as runTable, selection } from "../core/runs.js";
 import { colorOf, palette } from "../core/colors.js";
@@ -21,7 +20,7 @@ import { Loader } from "./loader.js";
 import { Metrics } from "./metrics.js";
 import { Notice } from "./notice.js";
 import { Panel } from "./panel.js";
-import { describeCount, parseSearch, rankKeys } from "./search.js";
+import { describeCount, parseSearch } from "./search.js";
 import { PINNED, groupKeys, moveBefore, splitKey } from "./sections.js";
 import { chartOptions, frameOf, isLog, ownFrame, toggled } from "./settings.js";
 import { openDownloads } from "./downloads.js";
@@ -108,7 +107,6 @@ export class ChartsPage {
       highlighted.subscribe(() => this.links.show()),
       connection.subscribe(({ ok }) => ok && this.loader.failure && this.loader.retry()),
       bindKeys(this),
-      addSource((text) => this.findMetrics(text)),
     ];
     this.update();
   }
@@ -137,17 +135,6 @@ export class ChartsPage {
   /** Whether the charts are on the page that is shown; another page of the dashboard may hide them. */
   get visible() {
     return this.element.isConnected && this.element.checkVisibility();
-  }
-
-  /**
-   * Metrics for the palette: they open in full screen.
-   * @param {string} text
-   * @returns {import("../core/palette.js").Command[]}
-   */
-  findMetrics(text) {
-    if (!text || !this.visible) return [];
-    const keys = this.metrics.keys.peek().filter((one) => !one.kind || one.kind === "number").map((one) => one.key);
-    return rankKeys(keys, text, 20).map((key) => ({ kind: "Metric", label: key, run: () => change({ full: key }) }));
   }
 
   /** Bring everything in line with the view and the runs; what does not differ is left alone. */
