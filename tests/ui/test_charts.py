@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,10 +10,8 @@ from playwright.sync_api import Page, expect
 
 from sidecar.protocol.layout import make_root
 from tests.tools.make_runs import Maker
-from tests.ui.browser import Dashboard, Pages
+from tests.ui.browser import Pages
 from tests.ui.conftest import Serve
-
-Shared = Callable[[str], Dashboard]
 
 START = 1_700_000_000.0
 MOST_CANVASES = 60
@@ -46,7 +43,8 @@ def root(tmp_path: Path) -> Path:
     top = tmp_path / "root"
     make_root(top)
     for name, rate, seed in (("a", 0.1, 1), ("b", 0.1, 2), ("c", 0.5, 1)):
-        maker = Maker(top, f"run-{name}", START, project="charts", name=name, config={"lr": rate, "seed": seed})
+        maker = Maker(top, f"run-{name}", START, project="charts", name=name)
+        maker.write("config", None, set={"lr": rate, "seed": seed})
         for step in range(200):
             values = {
                 "train/loss": rate / (step + 1) + seed / 100,
@@ -158,8 +156,8 @@ def test_a_hovered_line_is_highlighted_in_the_table(root: Path, serve: Serve, pa
     expect(page.locator(".chart canvas.chart-cover")).to_have_count(4)
 
 
-def test_two_thousand_metrics_take_few_canvases(shared: Shared, pages: Pages) -> None:
-    page = pages.open(shared("varied"), "#/charts?runs=manykeys&size=s")
+def test_two_thousand_metrics_take_few_canvases(varied: Path, serve: Serve, pages: Pages) -> None:
+    page = pages.open(serve(varied), "#/charts?runs=manykeys&size=s")
     expect(page.locator(".panels-count")).to_have_text("2,000 metrics")
     page.locator(".panel canvas").first.wait_for()
     page.locator(".panels-scroll").hover()

@@ -5,7 +5,7 @@ import { h, replace } from "../core/dom.js";
 import { plural, tick } from "../core/format.js";
 import { addPanelKind } from "../core/registry.js";
 import { changed, ensureColumns, runAt, runs as runTable, valueOf } from "../core/runs.js";
-import { densities, valueRange } from "../run/heatmap.js";
+import { densities, valueRange } from "../run/density.js";
 
 /** Maximum number of runs whose texts are shown in a panel. */
 const MOST_TEXTS = 20;
@@ -49,7 +49,7 @@ function mountHistogram(node, { key, runs }) {
   const canvas = h("canvas", { class: "kind-canvas", role: "img", "aria-label": `Histograms of ${key} over steps` });
   const foot = h("div", { class: "panel-foot" });
   replace(node, h("div", { class: "kind-histogram" }, canvas), foot);
-  /** @type {import("../run/heatmap.js").Histograms | null} */
+  /** @type {import("../run/density.js").Histograms | null} */
   let data = null;
   let shown = "";
   let ended = false;
@@ -90,7 +90,7 @@ function swatch(ref) {
 
 /**
  * @param {HTMLCanvasElement} canvas
- * @param {import("../run/heatmap.js").Histograms} data
+ * @param {import("../run/density.js").Histograms} data
  */
 function drawHeatmap(canvas, data) {
   const width = canvas.clientWidth, height = canvas.clientHeight, ratio = devicePixelRatio || 1;
