@@ -23,7 +23,7 @@ def hash_of(page: Page) -> str:
 
 
 def titles(page: Page) -> list[str]:
-    return page.locator(".panel").evaluate_all("nodes => nodes.map(node => node.getAttribute('aria-label'))")
+    return [str(panel.get_attribute("aria-label")) for panel in page.locator(".panel").all()]
 
 
 def drag(page: Page, panel: int, start: float, end: float) -> None:
