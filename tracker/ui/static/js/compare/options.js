@@ -3,6 +3,9 @@
  */
 import { change, view } from "../core/state.js";
 
+/** Options whose change is not worth undoing: the part that is shown, what is typed. */
+const PASSING = new Set(["part", "find"]);
+
 /**
  * Set an option of the page in the address; "" takes it out.
  * @param {string} name
@@ -10,7 +13,7 @@ import { change, view } from "../core/state.js";
  */
 export function setOption(name, value) {
   const { [name]: _, ...rest } = view.peek().options;
-  change({ options: value ? { ...rest, [name]: value } : rest }, { undo: false });
+  change({ options: value ? { ...rest, [name]: value } : rest }, { undo: !PASSING.has(name) });
 }
 
 /**

@@ -21,6 +21,7 @@ const LABELS = {
   smooth: "smoothing", smoothKind: "smoothing", band: "band", outliers: "outliers", zoom: "zoom", yZoom: "zoom",
   writers: "writers", search: "search", folded: "folded sections", order: "order of panels", size: "size of panels",
   fold: "folded table", split: "width of the table", theme: "theme", project: "project",
+  options: "settings of the page",
 };
 
 const history = new History();
