@@ -131,7 +131,8 @@ async function send(url, init) {
   if (token && init.method) headers["X-Tracker-Token"] = token;
   let response;
   try {
-    response = await fetch(url, { ...init, headers, credentials: "same-origin" });
+    // An edit outlives the page that is closed right behind it.
+    response = await fetch(url, { ...init, headers, credentials: "same-origin", keepalive: url.endsWith("/edits") });
   } catch (error) {
     if (/** @type {any} */ (error)?.name === "AbortError") throw error;
     lost();

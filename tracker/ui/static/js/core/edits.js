@@ -2,7 +2,7 @@
  * Edits of runs: shown at once, sent to the server, undone with `z` or by the button of the message.
  */
 import { api } from "./api.js";
-import { drop, patch, refresh, runAt, valueOf, writable } from "./runs.js";
+import { drop, meta, patch, refresh, runAt, valueOf, writable } from "./runs.js";
 import { forget, record } from "./state.js";
 import { toast } from "./toast.js";
 
@@ -55,7 +55,7 @@ async function apply(after, before, label) {
 async function send(next, previous) {
   for (const [ref, fields] of next) patch(ref, fields);
   try {
-    const { results } = await api.post("edits", { edits: [...next].map(([run, set]) => ({ run, set })) });
+    const { results } = await post({ edits: [...next].map(([run, set]) => ({ run, set })) });
     const failed = results.filter((/** @type {any} */ one) => !one.ok);
     for (const one of failed) patch(one.run, previous.get(one.run) ?? {});
     if (failed.length) toast(failed[0].error ?? "The edit was refused.", { kind: "error" });
@@ -90,7 +90,7 @@ async function restore(refs) {
  */
 async function sendDelete(refs, gone) {
   try {
-    const { results } = await api.post("edits", { edits: refs.map((run) => ({ run, delete: gone })) });
+    const { results } = await post({ edits: refs.map((run) => ({ run, delete: gone })) });
     const failed = results.find((/** @type {any} */ one) => !one.ok);
     if (failed) toast(failed.error ?? "The run was not deleted.", { kind: "error" });
     return !failed;
@@ -98,4 +98,21 @@ async function sendDelete(refs, gone) {
     toast(`${gone ? "The run was not deleted" : "The run was not brought back"}: ${/** @type {Error} */ (error).message}`, { kind: "error" });
     return false;
   }
+}
+
+/**
+ * Edits need the token of `GET meta`: one that is made before it is here waits for it.
+ * @param {any} body
+ * @returns {Promise<any>}
+ */
+async function post(body) {
+  if (!meta.peek()) {
+    await new Promise((done) => {
+      const end = meta.subscribe(() => {
+        end();
+        done(null);
+      });
+    });
+  }
+  return api.post("edits", body);
 }

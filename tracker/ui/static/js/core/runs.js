@@ -52,6 +52,8 @@ const BASE = ["id", "name", "project", "group", "tags", "notes", "state", "step"
 
 /** When more runs changed than this, all are loaded again. */
 const MANY = 400;
+/** Runs named in one request. */
+const AT_ONCE = 200;
 
 export const runs = signal(/** @type {RunTable} */ ({ refs: [], index: new Map(), columns: new Map(), loaded: false }));
 
@@ -207,7 +209,11 @@ export async function reloadRuns() {
     cursor = answer.cursor;
     const columns = new Map(names.map((name) => [name, decodeColumn(answer.columns[name] ?? { values: [] })]));
     for (const name of names) if (!asked.has(name)) asked.set(name, Promise.resolve());
+    // Columns that were loaded while this was awaited belong to the old rows.
+    const late = [...runs.peek().columns.keys()].filter((name) => !columns.has(name));
     runs.value = { refs: answer.refs, index: indexed(answer.refs), columns, loaded: true };
+    for (const name of late) asked.delete(name);
+    if (late.length) void ensureColumns(late).catch(() => undefined);
     trouble.value = null;
     changed.value = new Set(answer.refs);
   } catch (error) {
@@ -253,28 +259,31 @@ export async function poll() {
  */
 export async function refresh(refs) {
   const names = [...asked.keys()];
+  /** @type {any[]} */
+  const answers = [];
+  for (let from = 0; from < refs.length; from += AT_ONCE) {
+    answers.push(await api.get("runs", { columns: names.join(","), refs: refs.slice(from, from + AT_ONCE).join(",") }));
+  }
+  // Only now: columns may have been loaded, and runs edited, while the answers were awaited.
   const before = runs.peek();
-  const fresh = new Map(before.columns);
   const all = [...before.refs];
   const index = new Map(before.index);
-  for (let from = 0; from < refs.length; from += 200) {
-    const answer = await api.get("runs", { columns: names.join(","), refs: refs.slice(from, from + 200).join(",") });
-    for (const ref of answer.refs) {
-      if (!index.has(ref)) {
-        index.set(ref, all.length);
-        all.push(ref);
-      }
-    }
-    for (const name of names) {
-      if (!answer.columns[name]) continue;
-      const values = from ? (fresh.get(name) ?? []) : [...(fresh.get(name) ?? [])];
-      const got = decodeColumn(answer.columns[name]);
-      answer.refs.forEach((/** @type {string} */ ref, /** @type {number} */ at) => (values[/** @type {number} */ (index.get(ref))] = got[at]));
-      for (let row = 0; row < all.length; row += 1) if (values[row] === undefined) values[row] = null;
-      fresh.set(name, values);
-    }
+  for (const ref of answers.flatMap((answer) => answer.refs)) {
+    if (index.has(ref)) continue;
+    index.set(ref, all.length);
+    all.push(ref);
   }
-  runs.value = { refs: all, index, columns: fresh, loaded: true };
+  const columns = new Map([...before.columns].map(([name, values]) => {
+    const next = [...values];
+    while (next.length < all.length) next.push(null);
+    for (const answer of answers) {
+      if (!answer.columns[name]) continue;
+      const got = decodeColumn(answer.columns[name]);
+      answer.refs.forEach((/** @type {string} */ ref, /** @type {number} */ at) => (next[/** @type {number} */ (index.get(ref))] = got[at]));
+    }
+    return [name, next];
+  }));
+  runs.value = { refs: all, index, columns, loaded: true };
 }
 
 /**
@@ -308,8 +317,9 @@ export function patch(ref, fields) {
   runs.value = { ...before, columns };
 }
 
-/** Whether runs can be edited: the place of `ref` says so. @param {string} ref */
+/** Whether runs can be edited: the place of `ref` says so. Until that is known, the server has the last word. @param {string} ref */
 export function writable(ref) {
+  if (meta.value === null) return !api.saved;
   const mark = ref.indexOf("~");
   const place = mark > 0 ? Number(ref.slice(0, mark)) : 0;
   return !api.saved && (meta.value?.places[place]?.writable ?? false);

@@ -14,6 +14,9 @@ export { parse, serialize, DEFAULTS };
 /** Changes of these make an entry in the browser's history, so that Back leads there; undo does not reverse them. */
 const PLACES = ["page", "ref", "tab", "full"];
 
+/** Fields that change in many small steps, by typing or dragging: steps in quick succession are undone together. */
+const GRADUAL = ["query", "search", "widths", "split", "fold", "smooth", "zoom", "yZoom"];
+
 /** What a change of a field is called when it is undone. @type {Record<string, string>} */
 const LABELS = {
   runs: "selection", columns: "columns", widths: "column widths", sort: "sort order", filters: "filters", group: "grouping", seeds: "grouping", nested: "sections",
@@ -58,7 +61,7 @@ export function change(patch, { undo: canUndo = true, replace = false } = {}) {
   const moved = names.some((name) => PLACES.includes(name));
   if (canUndo && names.some((name) => !PLACES.includes(name))) {
     record({
-      label: label(names), merge: `view:${names.join()}`,
+      label: label(names), merge: names.every((name) => GRADUAL.includes(name)) ? `view:${names.join()}` : undefined,
       undo: () => put(without(previous, PLACES), false), redo: () => put(without(changed, PLACES), false),
     });
   }

@@ -21,7 +21,7 @@ import { view } from "../core/state.js";
 const FIELDS = {
   name: { label: "Run", kind: "name", width: 176 }, id: { label: "ID", kind: "value", width: 96 }, project: { label: "Project", kind: "value", width: 96 },
   group: { label: "Group", kind: "value", width: 96 }, job_type: { label: "Job type", kind: "value", width: 90 }, tags: { label: "Tags", kind: "tags", width: 150 },
-  notes: { label: "Notes", kind: "value", width: 200 }, state: { label: "State", kind: "state", width: 96 }, step: { label: "Step", kind: "count", width: 78 },
+  notes: { label: "Notes", kind: "value", width: 200 }, state: { label: "State", kind: "state", width: 104 }, step: { label: "Step", kind: "count", width: 78 },
   start_time: { label: "Started", kind: "moment", width: 92 }, end_time: { label: "Ended", kind: "moment", width: 92 },
   duration: { label: "Duration", kind: "duration", width: 78 }, points: { label: "Points", kind: "count", width: 78 }, color: { label: "Colour", kind: "value", width: 80 },
   reason: { label: "Reason", kind: "value", width: 180 },
@@ -146,7 +146,7 @@ export function exactText(column, value) {
 }
 
 /** Least time between looks at which columns there are, in milliseconds. */
-const AGAIN = 5000;
+const AGAIN = 2000;
 
 /**
  * Keep the names of columns up to date while runs change. The default columns stay as they are once they show metrics: a
@@ -156,8 +156,17 @@ const AGAIN = 5000;
 export function watchColumns() {
   let last = 0;
   let running = false;
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  let timer;
   const look = async () => {
-    if (running || !runs.peek().loaded || Date.now() - last < AGAIN) return;
+    clearTimeout(timer);
+    if (!runs.peek().loaded) return;
+    const wait = last + AGAIN - Date.now();
+    if (running || wait > 0) {
+      // A change that comes too soon is looked at later, not never.
+      timer = setTimeout(look, Math.max(wait, 100));
+      return;
+    }
     running = true;
     try {
       await loadColumnInfos();
@@ -172,7 +181,10 @@ export function watchColumns() {
   };
   const ends = [changed.subscribe(() => void look()), runs.subscribe(() => { if (last === 0) void look(); })];
   void look();
-  return () => ends.forEach((end) => end());
+  return () => {
+    clearTimeout(timer);
+    ends.forEach((end) => end());
+  };
 }
 
 /** Runs looked at to find what differs, and columns of config looked at. */
@@ -207,7 +219,8 @@ export async function suggestColumns() {
   for (const one of summaries) {
     const last = one.name.replace(/^.*[./]/, "");
     const base = STATISTIC.test(last) ? one.name.slice(0, -last.length - 1) : one.name;
-    if (!pool.has(base) || one.name === base) pool.set(base, one);
+    const before = pool.get(base);
+    if (!before || one.name === base || (last === "last" && before.name !== base)) pool.set(base, one);
   }
   const often = Math.max(0, ...summaries.map((one) => one.runs)) / 4;
   const weight = (/** @type {import("../core/runs.js").ColumnInfo} */ one) => (one.goal ? 2 : 0) + (RESULT.test(one.name) ? 1 : SETTING.test(one.name) ? -1 : 0);

@@ -1,0 +1,208 @@
+"""The table of runs: selection, order, columns, filters, groups, edits, and ten thousand rows."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Locator, Page, expect
+
+from tests.support import TIMEOUT
+from tests.ui.browser import Dashboard, Pages
+
+Serve = Callable[..., Dashboard]
+Shared = Callable[[str], Dashboard]
+
+_UNCOVERED = """table => {
+    const box = table.getBoundingClientRect();
+    const top = table.querySelector(".thead").getBoundingClientRect().bottom;
+    const rows = [...table.querySelectorAll(".rows .tr")].filter(row => !row.hidden && row.textContent.trim());
+    const seen = rows.map(row => row.getBoundingClientRect()).filter(row => row.bottom > top && row.top < box.bottom);
+    const covered = seen.reduce((sum, row) => sum + Math.min(row.bottom, box.bottom) - Math.max(row.top, top), 0);
+    return box.bottom - top - covered;
+}"""
+"""Height of the table in which no row is seen, in pixels."""
+
+
+def row(page: Page, name: str) -> Locator:
+    return page.locator(".rows .tr").filter(has=page.get_by_title(name, exact=True))
+
+
+def names(page: Page) -> list[str]:
+    """Return the names of the runs in the order in which they are seen."""
+    found: list[str] = page.locator(".rows").evaluate(
+        """rows => [...rows.querySelectorAll(".tr")].filter(row => !row.hidden && row.querySelector("a.name"))
+            .sort((a, b) => a.getBoundingClientRect().top - b.getBoundingClientRect().top)
+            .map(row => row.querySelector("a.name").title)"""
+    )
+    return found
+
+
+@pytest.fixture
+def page(varied: Path, serve: Serve, pages: Pages) -> Page:
+    """The runs of a root with all that runs can have, in a window where no column is out of view."""
+    opened = pages.open(serve(varied), "#/runs?split=1500", size=(2200, 900))
+    expect(opened.locator(".th", has_text="seed")).to_be_visible(timeout=TIMEOUT * 1000)
+    return opened
+
+
+def test_the_newest_ten_runs_are_selected_at_first(page: Page) -> None:
+    expect(page.locator(".table-foot")).to_contain_text(re.compile(r"^\d+ runs, 10 selected"))
+    assert page.locator(".rows .tr.on").count() == 10
+    assert "runs=" not in page.url
+
+
+def test_runs_are_selected_by_click_range_and_key_and_it_is_undone(page: Page) -> None:
+    foot = page.locator(".table-foot")
+    first = page.locator(".rows .swatch").first
+    first.click()
+    expect(foot).to_contain_text("9 selected")
+    row(page, "lr=0.1 seed=3").locator(".swatch").click()
+    expect(foot).to_contain_text("10 selected")
+    row(page, "lr=0.1 seed=1").locator(".swatch").click(modifiers=["Shift"])
+    expect(foot).to_contain_text("14 selected")
+    page.keyboard.press("z")
+    expect(foot).to_contain_text("10 selected")
+    page.keyboard.press("Z")
+    expect(foot).to_contain_text("14 selected")
+    page.keyboard.press("j")
+    page.keyboard.press(" ")
+    expect(foot).to_contain_text(re.compile("1[35] selected"))
+    chosen = foot.inner_text()
+    page.reload()
+    expect(foot).to_have_text(chosen.replace("\n", ""))
+
+
+def test_sorting_by_one_and_two_columns_is_in_the_address(page: Page) -> None:
+    page.locator(".th", has_text="seed").locator(".label").click()
+    expect(page.locator(".th", has_text="seed")).to_have_attribute("aria-sort", "descending")
+    page.locator(".th[data-column='config.lr'] .label").click(modifiers=["Shift"])
+    page.locator(".th[data-column='config.lr'] .label").click(modifiers=["Shift"])
+    expect(page).to_have_url(re.compile("sort=-config.seed,config.lr"))
+    order = [name for name in names(page) if "seed=" in name]
+    assert order[:3] == ["lr=0.01 seed=4", "lr=0.1 seed=4", "lr=0.01 seed=3"]
+    page.reload()
+    expect(page.locator(".rows a.name").first).to_be_visible()
+    expect(page.locator(".th", has_text="seed")).to_have_attribute("aria-sort", "descending")
+    expect(page.locator("#row-0 a.name")).to_have_attribute("title", "lr=0.01 seed=4")
+
+
+def test_columns_are_moved_by_drag_resized_hidden_and_chosen(page: Page) -> None:
+    moved = page.locator(".th[data-column='config.seed']")
+    state = page.locator(".th[data-column='state']")
+    moved.locator(".label").hover()
+    page.mouse.down()
+    box = state.bounding_box()
+    assert box is not None
+    page.mouse.move(box["x"] + 5, box["y"] + 10, steps=3)
+    page.mouse.up()
+    expect(page.locator(".th").nth(1)).to_have_attribute("data-column", "config.seed")
+    edge = page.locator(".th").nth(1).locator(".edge").bounding_box()
+    assert edge is not None
+    page.mouse.move(edge["x"] + 4, edge["y"] + 4)
+    page.mouse.down()
+    page.mouse.move(edge["x"] + 54, edge["y"] + 4, steps=3)
+    page.mouse.up()
+    expect(page).to_have_url(re.compile(r"widths=config\.seed:1\d\d"))
+    page.get_by_label("Choose columns").click()
+    page.get_by_label("Search columns").fill("job")
+    page.locator(".picker label", has_text="Job type").locator("input").check()
+    page.keyboard.press("Escape")
+    expect(page.locator(".th[data-column='job_type']")).to_be_attached()
+    page.reload()
+    expect(page.locator(".th").nth(1)).to_have_attribute("data-column", "config.seed")
+    expect(page.locator(".th[data-column='job_type']")).to_be_attached()
+
+
+def test_a_filter_of_a_column_lists_its_values_with_counts(page: Page) -> None:
+    page.locator(".th[data-column='state']").hover()
+    page.locator(".th[data-column='state'] .more").click()
+    page.get_by_role("menuitem", name="Filter…").click()
+    page.locator(".filter-list label", has_text="failed").locator("input").check()
+    expect(page.locator(".table-foot")).to_contain_text("1 matches")
+    expect(page.locator(".rows .tr:not([hidden])")).to_have_count(1)
+    page.get_by_role("button", name="Clear").click()
+    expect(page.locator(".table-foot")).not_to_contain_text("match")
+
+
+def test_groups_show_how_many_they_are_and_mean_and_deviation(page: Page) -> None:
+    page.locator(".th[data-column='config.lr']").click(button="right")
+    page.get_by_role("menuitem", name="Group by it").click()
+    group = page.locator(".tr.group", has_text="lr = 0.1")
+    expect(group).to_contain_text("5 runs")
+    expect(group).to_contain_text("±")
+    group.click()
+    expect(group.locator(".twist")).to_have_attribute("aria-expanded", "false")
+    expect(row(page, "lr=0.1 seed=2")).to_be_hidden()
+
+
+def test_a_baseline_is_pinned_and_differences_are_coloured_by_the_goal(page: Page) -> None:
+    row(page, "lr=0.1 seed=0").click(button="right")
+    page.get_by_role("menuitem", name="Pin as baseline").click()
+    expect(page.locator(".pinned a.name")).to_have_attribute("title", "lr=0.1 seed=0")
+    expect(row(page, "lr=0.01 seed=0").first.locator(".delta").first).to_be_visible()
+    page.keyboard.press("b")
+    expect(page.locator(".pinned .tr")).to_have_count(0)
+
+
+def test_a_query_without_results_says_so(page: Page) -> None:
+    total = re.match(r"\d+", page.locator(".table-foot").inner_text())
+    assert total is not None
+    page.keyboard.press("/")
+    page.keyboard.type("config.lr > 99")
+    expect(page.locator(".table-empty")).to_contain_text(f"No runs match config.lr > 99 ({total.group()} in all).")
+    page.get_by_role("button", name="Clear the query").click()
+    expect(page.locator(".table-empty")).to_be_hidden()
+
+
+@pytest.fixture
+def editable(varied: Path, serve: Serve, pages: Pages) -> Page:
+    opened = pages.open(serve(varied))
+    expect(opened.locator(".rows a.name").first).to_be_visible()
+    return opened
+
+
+def test_a_run_is_renamed_in_place_and_it_is_undone(editable: Page) -> None:
+    page = editable
+    row(page, "no metrics").locator(".td.state").click()
+    page.keyboard.press("F2")
+    page.keyboard.type("a better name")
+    with page.expect_response("**/edits"):
+        page.keyboard.press("Enter")
+    expect(row(page, "a better name")).to_be_visible()
+    page.keyboard.press("F2")
+    page.keyboard.type("never mind")
+    page.keyboard.press("Escape")
+    expect(row(page, "a better name")).to_be_visible()
+    page.reload()
+    expect(row(page, "a better name")).to_be_visible()
+
+
+def test_a_deleted_run_comes_back(editable: Page) -> None:
+    page = editable
+    total = page.locator(".table-foot").inner_text().split(" ", 1)[0]
+    row(page, "no metrics").click(button="right")
+    page.get_by_role("menuitem", name="Delete").click()
+    expect(row(page, "no metrics")).to_be_hidden()
+    page.locator(".toast").get_by_role("button", name="Undo").click()
+    expect(row(page, "no metrics")).to_be_visible()
+    expect(page.locator(".table-foot")).to_contain_text(f"{total} runs")
+
+
+def test_ten_thousand_rows_are_never_blank(shared: Shared, pages: Pages) -> None:
+    page = pages.open(shared("many"))
+    table = page.locator(".runs-table")
+    expect(page.locator(".table-foot")).to_contain_text("10,000 runs")
+    assert page.locator(".rows .tr").count() < 80
+    uncovered: list[float] = []
+    for top in (0, 130, 5000, 269_000, 100, 10**7):
+        measured: Any = table.evaluate(
+            f"async table => {{ table.scrollTop = {top}; await new Promise(requestAnimationFrame);"
+            f" await new Promise(done => setTimeout(done)); return ({_UNCOVERED})(table); }}"
+        )
+        uncovered.append(measured)
+    assert max(uncovered) < 30
+    expect(page.locator("#row-9999")).to_be_visible()
