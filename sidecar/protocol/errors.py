@@ -35,7 +35,8 @@ class RefusedError(SidecarError):
 
     Attributes:
         code: ``"protocol"``, ``"run"``, ``"client"``, ``"exists"``, ``"missing"``, ``"elsewhere"``, ``"storage"``,
-            ``"closing"``, ``"key"``, ``"sinks"``; or that of a `RecordError`, if the request is not valid.
+            ``"closing"``, ``"key"``, ``"sinks"``, ``"reads"``, ``"arguments"``; or that of a `RecordError`, if the
+            request is not valid.
         where: the connection file of the sidecar that holds the run, for ``"elsewhere"``; else None.
     """
 
@@ -72,6 +73,10 @@ class LogFormatError(SidecarError):
 
 class StoreError(SidecarError):
     """The embedded store cannot be read or written; ``tracker rebuild`` rebuilds it from the log."""
+
+
+class UnreachableStoreError(StoreError):
+    """The server that runs are read from cannot be reached, or is busy; retrying later may help."""
 
 
 class ConnectionFileError(SidecarError):

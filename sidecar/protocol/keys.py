@@ -2,7 +2,7 @@
 
 A key is 32 bytes, written as 40 characters of Z85 (https://rfc.zeromq.org/spec/32/). A key file is JSON with
 ``public_key`` and, owner-only, ``secret_key``. A list of clients is a text file with a public key as the first word of
-each line; the rest of a line is a comment.
+each line, and its role as the second, if it has one (`ROLES`); the rest of a line is a comment.
 """
 
 from __future__ import annotations
@@ -14,6 +14,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from sidecar.protocol.errors import KeyFileError
+
+READER, WRITER = "reader", "writer"
+ROLES = (READER, WRITER)
+"""What a client may do: a reader looks at runs, a writer also writes to them and edits them. Default: writer."""
 
 _DIGITS = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ.-:+=^!/*?&<>()[]{}@%$#"
 _KEY = re.compile(f"[{re.escape(_DIGITS)}]{{40}}")
@@ -101,8 +105,8 @@ def read_key_pair(path: str | os.PathLike[str]) -> KeyPair:
     return pair
 
 
-def read_clients(path: str | os.PathLike[str]) -> frozenset[str]:
-    """Return the public keys in a list of clients.
+def read_clients(path: str | os.PathLike[str]) -> dict[str, str]:
+    """Return the public keys in a list of clients, each with its role.
 
     Raises:
         KeyFileError: it cannot be read, or a line is neither a key nor a comment (``#``) nor empty.
@@ -111,14 +115,14 @@ def read_clients(path: str | os.PathLike[str]) -> frozenset[str]:
         lines = Path(path).read_text().splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise KeyFileError(f"list of clients {path}: {error}") from error
-    keys = set()
+    keys = {}
     for number, line in enumerate(lines, 1):
-        first, *_ = line.split() or [""]
+        first, second, *_ = [*line.split(), "", ""]
         if valid_key(first):
-            keys.add(first)
+            keys[first] = second if second in ROLES else WRITER
         elif first and not first.startswith("#"):
             raise KeyFileError(f"{path}, line {number}: a public key must be 40 characters of Z85, not {first!r}")
-    return frozenset(keys)
+    return keys
 
 
 def _read(path: Path) -> dict[str, str]:

@@ -63,6 +63,7 @@ END_STATES = ("finished", "failed", "preempted", "killed", "crashed")
 
 ASKS = ("flush", "state", "progress")
 RESUMES = ("allow", "must", "never")
+READS = ("versions", "states", "state", "keys", "columns", "buckets", "arrived", "files", "file")
 
 _STR = (str,)
 _INT = (int,)
@@ -305,6 +306,24 @@ KINDS: Mapping[str, Kind] = {
         "the edit is durable",
         {"error": Field((str, _NONE), "why it cannot be read from the store yet")},
     ),
+    "read": Kind(
+        "control",
+        "asks for a page of what a run has, or all runs, see PROTOCOL.md",
+        {
+            "id": Field(_INT, "number of the read, chosen by the client, new for each read", required=True),
+            "what": Field(_STR, "what to read; omitted to ask for the next page", choices=READS),
+            "args": Field(_MAP, "arguments of what is read"),
+            "close": Field(_BOOL, "whether no more pages are needed"),
+        },
+    ),
+    "page": Kind(
+        "control",
+        "a page of a read",
+        {
+            "data": Field(_BYTES, "at most 1 MiB of the values, see PROTOCOL.md", required=True),
+            "more": Field(_BOOL, "whether there is another page", required=True),
+        },
+    ),
     "status": Kind("control", "asks for the sidecar's status; answered by the same kind, see PROTOCOL.md", {}),
     "stop": Kind("control", "asks the sidecar to drain and exit; answered at once by the same kind", {}),
 }
@@ -322,6 +341,6 @@ def uses(projection: str, kind: str) -> bool:
 
 
 __all__ = [
-    "ASKS", "END_STATES", "GOALS", "KINDS", "RELAY", "RESUMES", "SUMMARIES",
+    "ASKS", "END_STATES", "GOALS", "KINDS", "READS", "RELAY", "RESUMES", "SUMMARIES",
     "Body", "Field", "Kind", "Record", "kinds_of", "uses",
 ]  # fmt: skip

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from sidecar.protocol.channels import Gate
 from sidecar.protocol.errors import KeyFileError
-from sidecar.protocol.keys import KeyPair, read_clients
+from sidecar.protocol.keys import READER, WRITER, KeyPair, read_clients
 
 _log = logging.getLogger("sidecar")
 
@@ -40,6 +40,10 @@ class OpenAccess:
     def open(self) -> Gate | None:
         """Return None: there is no handshake to answer."""
         return None
+
+    def may_write(self, key: str) -> bool:
+        """Whether the client with a public key may write to runs and edit them; every client may read."""
+        return True
 
     def failed(self, refusal: str) -> None:
         """Count a failed handshake."""
@@ -72,7 +76,7 @@ class CurveAccess(OpenAccess):
         self.keys: KeyPair = keys
         self._path = clients
         self._stamp: tuple[int, ...] | None = None
-        self._listed: frozenset[str] = frozenset()
+        self._listed: dict[str, str] = {}
         self._gate: Gate | None = None
         self._logged: dict[str, float] = {}
         if clients is not None:
@@ -100,9 +104,16 @@ class CurveAccess(OpenAccess):
         self._stamp = stamp
         try:
             self._listed = read_clients(path)
-            _log.info("the list of clients was read again: %d keys", len(self._listed))
+            readers = list(self._listed.values()).count(READER)
+            _log.info("the list of clients was read again: %d keys, %d of them readers", len(self._listed), readers)
         except KeyFileError as error:
             _log.error("the list of clients cannot be read, so the previous one is kept: %s", error)
+
+    def may_write(self, key: str) -> bool:
+        if self._path is None or key == self.keys.public:
+            return True
+        self._read_again(self._path)
+        return self._listed.get(key) == WRITER
 
     def failed(self, refusal: str) -> None:
         """Count a failed handshake. Refused keys are logged already.

@@ -23,11 +23,12 @@ from sidecar.protocol.errors import ChannelError, RecordError, RefusedError
 from sidecar.protocol.records import KINDS, Body, Record
 from sidecar.server.access import OpenAccess
 from sidecar.server.endpoints import Endpoints
+from sidecar.server.reading import Reading
 from sidecar.server.results import ResultSockets
 
 _log = logging.getLogger("sidecar")
 
-_REQUESTS = ("attach", "change", "status", "stop")
+_REQUESTS = ("attach", "change", "read", "status", "stop")
 
 
 class _Request(NamedTuple):
@@ -54,6 +55,7 @@ class ControlSocket:
         access: which clients may connect.
         sessions: attaches clients.
         editing: takes edits.
+        reading: takes reads.
         results: the clients' result sockets.
         call: queues a call of a function on the HandlerThread.
         status: returns the answer to ``status``.
@@ -68,6 +70,7 @@ class ControlSocket:
         access: OpenAccess,
         sessions: Sessions,
         editing: Editing,
+        reading: Reading,
         results: ResultSockets,
         call: Callable[[Callable[[], None]], None],
         status: Callable[[], Body],
@@ -79,6 +82,7 @@ class ControlSocket:
         self._access = access
         self._sessions = sessions
         self._editing = editing
+        self._reading = reading
         self._results = results
         self._call = call
         self._status = status
@@ -86,6 +90,7 @@ class ControlSocket:
         self._routes: dict[str, Callable[[_Request], None]] = {
             "attach": self._on_attach,
             "change": self._on_change,
+            "read": self._on_read,
             "status": self._on_status,
             "stop": self._on_stop,
         }
@@ -136,7 +141,18 @@ class ControlSocket:
 
     # -- attach -------------------------------------------------------------------------------------------------
 
+    def _refuses_to_write(self, request: _Request) -> bool:
+        """Refuse the request of a client that may only read; return whether that was so."""
+        writes = self._access.may_write(request.key)
+        if not writes:
+            role = "its role in the list of clients is 'reader'"
+            self._refuse(request, "key", f"the key {request.key} may read runs, not write to them: {role}")
+        return not writes
+
     def _on_attach(self, request: _Request) -> None:
+        if self._refuses_to_write(request):
+            return
+
         def answer(session: Session, state: Body) -> None:
             self._call(lambda: self._answer_attach(request, session, state))
 
@@ -175,6 +191,9 @@ class ControlSocket:
     # -- change -------------------------------------------------------------------------------------------------
 
     def _on_change(self, request: _Request) -> None:
+        if self._refuses_to_write(request):
+            return
+
         def answer(refused: RefusedError | None, error: str | None) -> None:
             self._call(lambda: self._answer_change(request, refused, error))
 
@@ -190,6 +209,24 @@ class ControlSocket:
             self._refuse_for(request, refused)
         else:
             self._answer(request, "changed", {"error": error})
+
+    # -- read ---------------------------------------------------------------------------------------------------
+
+    def _on_read(self, request: _Request) -> None:
+        def answer(refused: RefusedError | None, body: Body) -> None:
+            if refused is not None:
+                self._call(lambda: self._refuse_for(request, refused))
+                return
+            page = encode(request.record._replace(kind="page", time=time.time(), body=body))  # on the ReaderThread
+            self._call(lambda: self._send_page([*request.envelope, page]))
+
+        try:
+            self._reading.read(request.envelope[0], request.record.run, request.record.body, answer)
+        except RefusedError as error:
+            self._refuse_for(request, error)
+
+    def _send_page(self, parts: list[bytes]) -> None:
+        self._channel.send_parts(parts)
 
 
 def read_request(payload: bytes) -> Record:

@@ -53,7 +53,9 @@ from sidecar.server.call_queue import CallQueue
 from sidecar.server.control import ControlSocket
 from sidecar.server.endpoints import Endpoints
 from sidecar.server.process_watch import ProcessWatch
+from sidecar.server.reading import Reading
 from sidecar.server.results import RETRY_SECONDS, ResultSockets
+from sidecar.server.run_reads import RunReads
 from sidecar.server.status import Status
 from sidecar.sinks.senders import SinkSenders
 
@@ -133,6 +135,7 @@ class Server:
         editor = Editor(root, str(connection_file), self._emit, sync=sync)
         self._editor_thread: StageThread[Edit] = StageThread("EditorThread", editor)
         self._editing = Editing(self._sessions, self._to_writer, self._editor_thread.put)
+        self._run_reading = Reading(RunReads(root).values)
         self._handler = Handler(self._sessions, self._intake, self._to_writer)
         self._thread = threading.Thread(target=self._run, name="HandlerThread", daemon=True)
         self._calls = CallQueue()
@@ -261,6 +264,7 @@ class Server:
             self._access,
             self._sessions,
             self._editing,
+            self._run_reading,
             self._results,
             self.call,
             self.status,
@@ -312,7 +316,7 @@ class Server:
             now = time.monotonic()
             if not self._reading:  # then no client can be considered silent
                 self._sessions.all_seen(now)
-            wait = min(self._handler.idle(now), self._editing.idle(now))
+            wait = min(self._handler.idle(now), self._editing.idle(now), self._run_reading.idle(now))
             if self._results.send_unsent(now):
                 wait = min(wait, RETRY_SECONDS)
             for key in self._watch.gone():
@@ -339,6 +343,7 @@ class Server:
     def _shut_down(self, deadline: Deadline) -> None:
         """Stop in order: no new records, then the logs, the stores, the sinks; the sockets are closed last."""
         self._handler.close(deadline)
+        self._run_reading.close()
         self._connection_file.unlink(missing_ok=True)
         self._editor_thread.close(deadline)
         self._writer_thread.close(deadline)

@@ -256,7 +256,7 @@ class Poller:
         Raises:
             StoreError: the server's answer cannot be used, or it no longer has the run.
         """
-        from sidecar.sinks.clickhouse.reader import UnreachableStoreError
+        from sidecar.protocol.errors import UnreachableStoreError
 
         warned = False
         while self._state.state == "running":

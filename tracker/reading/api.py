@@ -24,8 +24,9 @@ class Api:
 
     Args:
         dir: the root directory, which holds ``runs/``; or the address of a ClickHouse server that runs were sent to,
-            ``clickhouse+http://host:8123/database``; None for ``TRACKER_DIR``, else the nearest ``.tracker`` in this
-            directory or one above it.
+            ``clickhouse+http://host:8123/database``, or of a sidecar that keeps runs, ``sidecar+tcp://host:5757``
+            (``?key=FILE`` or the setting ``sidecar_key`` is its public key, if it encrypts); None for ``TRACKER_DIR``,
+            else the nearest ``.tracker`` in this directory or one above it.
         stalled_after: seconds without a record after which a running run is ``"stalled"``; None for the setting.
 
     Attributes:

@@ -5,14 +5,28 @@ Used on any thread. Knows the server only through its reader.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from tracker.errors import TrackerError
+from tracker.reading.reader import RunReader
 from tracker.reading.stored_run import StoredFile, StoredRun
 
-if TYPE_CHECKING:
-    from sidecar.sinks.clickhouse.reader import ClickhouseReader
+
+class RemoteReader(RunReader, Protocol):
+    """Reads one run from a server or from a sidecar. What it cannot reach is an `UnreachableStoreError`."""
+
+    id: str
+
+    def moment(self) -> tuple[int, dict[str, Any]]:
+        """Return the log offset up to which the run can be read, and its state there."""
+
+    def find(self) -> dict[str, Any] | None:
+        """Return the run's state; None if there is no such run."""
+
+    def arrived(self, after: int, until: int, keys: Iterable[str] | None = None) -> Iterator[Any]:
+        """Yield the ``log`` records between two offsets: ``position``, ``client``, ``step``, ``time``, ``data``."""
 
 
 class RemoteRun(StoredRun):
@@ -26,7 +40,7 @@ class RemoteRun(StoredRun):
     """
 
     def __init__(
-        self, reader: ClickhouseReader, address: str, stalled_after: float, state: dict[str, Any] | None = None
+        self, reader: RemoteReader, address: str, stalled_after: float, state: dict[str, Any] | None = None
     ) -> None:
         self._stalled_after = stalled_after
         self._reader = reader
@@ -61,7 +75,7 @@ class RemoteRun(StoredRun):
         """Return an empty list: files are not sent to the server."""
         return []
 
-    def store(self) -> ClickhouseReader:
+    def store(self) -> RemoteReader:
         """Return the server's reader."""
         return self._reader
 

@@ -1,4 +1,4 @@
-"""ServerCatalog: what the runs of a ClickHouse database are; see `catalog.Catalog`.
+"""ServerCatalog: what the runs of a server are, a ClickHouse database or a sidecar; see `catalog.Catalog`.
 
 Used on any thread. Knows the server only through its reader.
 """
@@ -6,31 +6,51 @@ Used on any thread. Knows the server only through its reader.
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
 
-from tracker.reading.remote_run import RemoteRun
+from tracker.reading.remote_run import RemoteReader
+from tracker.reading.sidecar_run import remote_run
 from tracker.reading.stored_run import StoredRun
-
-if TYPE_CHECKING:
-    from sidecar.sinks.clickhouse.reader import ClickhouseStore
 
 _MOST_NAMED = 200
 """Maximum number of changed runs that are asked for by their ids; if more changed, all are read."""
 
 
+class ServerStore(Protocol):
+    """The runs of a server. Its methods raise `sidecar.protocol.errors.StoreError`."""
+
+    address: str
+
+    def versions(self) -> Mapping[str, Any]:
+        """Return id -> version of every run; a version changes whenever the content of the run does."""
+
+    def runs(self, project: str | None = None, ids: Sequence[str] | None = None) -> list[tuple[str, dict[str, Any]]]:
+        """Return id and state of every run, or of those of a project, or of some."""
+
+    def names(self) -> dict[str, str]:
+        """Return id -> name of every run."""
+
+    def run(self, id: str) -> RemoteReader:
+        """Return the reader of a run, which need not exist."""
+
+    def close(self) -> None:
+        """Close the connection; it is opened again on demand."""
+
+
 class ServerCatalog:
-    """The catalog of a ClickHouse database, in memory.
+    """The catalog of a server, in memory.
 
     Args:
-        store: the database.
+        store: its runs.
         stalled_after: see `StoredRun`.
     """
 
-    def __init__(self, store: ClickhouseStore, stalled_after: float) -> None:
+    def __init__(self, store: ServerStore, stalled_after: float) -> None:
         self._store = store
         self._stalled_after = stalled_after
         self._lock = threading.Lock()
-        self._versions: dict[str, int] = {}
+        self._versions: dict[str, Any] = {}
         self._runs: dict[str, StoredRun] = {}
 
     @property
@@ -45,7 +65,7 @@ class ServerCatalog:
             sidecar.protocol.errors.StoreError: the server cannot be read from.
         """
         with self._lock:
-            versions = self._store.versions()
+            versions = dict(self._store.versions())
             changed = {id for id, version in versions.items() if self._versions.get(id) != version}
             removed = self._versions.keys() - versions.keys()
             runs = {id: run for id, run in self._runs.items() if id not in removed}
@@ -53,7 +73,7 @@ class ServerCatalog:
                 named = sorted(changed) if len(changed) <= _MOST_NAMED else None
                 for id, state in self._store.runs(ids=named):
                     if id in changed:
-                        runs[id] = RemoteRun(self._store.run(id), self._store.address, self._stalled_after, state)
+                        runs[id] = remote_run(self._store.run(id), self._store.address, self._stalled_after, state)
             self._versions, self._runs = versions, runs
             return changed | removed
 

@@ -10,20 +10,17 @@ import os
 from bisect import insort
 from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 from sidecar.protocol.errors import SidecarError
 from sidecar.protocol.layout import LOG_NAME, RUNS_NAME, STORE_NAME
 from sidecar.protocol.limits import valid_name
 from tracker.errors import RootNotFoundError, TrackerError
 from tracker.reading.catalog import Catalog, DirectoryCatalog
-from tracker.reading.remote_run import RemoteRun
-from tracker.reading.server_catalog import ServerCatalog
+from tracker.reading.server_catalog import ServerCatalog, ServerStore
+from tracker.reading.sidecar_run import remote_run
 from tracker.reading.stored_run import StoredRun
 from tracker.terminal.progress import Progress
-
-if TYPE_CHECKING:
-    from sidecar.sinks.clickhouse.reader import ClickhouseStore
 
 _log = logging.getLogger("tracker")
 
@@ -124,10 +121,10 @@ class DirectorySource:
 
 
 class ServerSource:
-    """The runs of a ClickHouse database.
+    """The runs of a ClickHouse database, or of a sidecar.
 
     Args:
-        address: ``clickhouse+http://host:8123/database``.
+        address: ``clickhouse+http://host:8123/database`` or ``sidecar+tcp://host:5757``.
         stalled_after: see `StoredRun`.
 
     Raises:
@@ -150,11 +147,11 @@ class ServerSource:
     def run(self, id: str) -> StoredRun | None:
         reader = self._store.run(id)
         state = reader.find()
-        return None if state is None else RemoteRun(reader, self.place, self._stalled_after, state)
+        return None if state is None else remote_run(reader, self.place, self._stalled_after, state)
 
     def runs(self, project: str | None = None) -> list[StoredRun]:
         return [
-            RemoteRun(self._store.run(id), self.place, self._stalled_after, state)
+            remote_run(self._store.run(id), self.place, self._stalled_after, state)
             for id, state in self._store.runs(project)
         ]
 
@@ -169,12 +166,16 @@ class ServerSource:
         self._store.close()
 
 
-def _store_at(address: str) -> ClickhouseStore:
-    if not address.startswith("clickhouse+"):
-        kind = address.partition("://")[0]
+def _store_at(address: str) -> ServerStore:
+    kind = address.partition("+")[0]
+    if kind == "sidecar":
+        from tracker.reading.sidecar_store import SidecarStore
+
+        return SidecarStore(address)
+    if kind != "clickhouse":
         raise ValueError(
-            f"Api reads a directory, or clickhouse+http://host:8123/database, and cannot read from {kind}:// "
-            "addresses; to read the runs of a sidecar, give its directory, on its machine"
+            "Api reads a directory, clickhouse+http://host:8123/database or sidecar+tcp://host:5757, and cannot read "
+            f"from {address.partition('://')[0]}:// addresses"
         )
     from sidecar.sinks.clickhouse.reader import ClickhouseStore
 

@@ -19,7 +19,7 @@ from sidecar.projections.store.blocks import Block, evenly
 from sidecar.projections.store.buckets import DEFAULT_COUNT, Buckets, Grid, buckets, checked_grid, keys_to_read
 from sidecar.projections.store.cache import BucketCache
 from sidecar.protocol.codec import unpack
-from sidecar.protocol.errors import RecordError, StoreError
+from sidecar.protocol.errors import RecordError, StoreError, UnreachableStoreError
 from sidecar.protocol.limits import MAX_STEP, MIN_STEP
 from sidecar.protocol.sink_address import parse_sink
 from sidecar.sinks.clickhouse.buckets import Source, read_buckets
@@ -53,10 +53,6 @@ _TIMEOUT_SECONDS = 300.0
 _MAX_NAMED_BYTES = 150_000
 """Maximum size of a list of keys in a query, whose own maximum is 256 KiB; for longer ones all keys are read, and those
 that are not wanted are dropped here."""
-
-
-class UnreachableStoreError(StoreError):
-    """The server cannot be reached, or is busy; retrying later may help."""
 
 
 class Arrived(NamedTuple):

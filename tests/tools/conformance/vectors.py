@@ -63,6 +63,8 @@ _BY_KIND: dict[str, dict[str, Any]] = {
     "summary": {"set": {"best": 0.97}},
     "edit": {"color": "#00aaff", "config": {"lr": 0.1}, "summary": {"best": 0.97}, "undo": False},
     "change": {"edit": {"id": "k3v8", "name": "baseline", "by": "ann"}},
+    "read": {"what": "buckets", "args": {"keys": ["loss"], "count": 400}, "close": False},
+    "page": {"data": b"\x00\x00\x00\x01\x90"},
     "exit": {"state": "finished", "exit_code": 0},
     "answer": {
         "state": {"id": _RUN, "state": "finished", "summary": {"best": 0.97}},

@@ -478,12 +478,12 @@ def test_draining(stages: Stages) -> None:
 
 @pytest.mark.parametrize("kind", sorted(KINDS))
 def test_the_control_socket_takes_only_its_own_kinds(kind: str) -> None:
-    if KINDS[kind].way == "control" and kind in ("attach", "change", "status", "stop"):
-        bodies: dict[str, dict[str, Any]] = {"attach": {"protocol": 1}, "change": {"edit": {}}}
+    if KINDS[kind].way == "control" and kind in ("attach", "change", "read", "status", "stop"):
+        bodies: dict[str, dict[str, Any]] = {"attach": {"protocol": 1}, "change": {"edit": {}}, "read": {"id": 1}}
         body = bodies.get(kind, {})
         assert read_request(encode(Record(kind, "", "", 0, 1.0, body))).kind == kind
     elif KINDS[kind].way != "control":
-        with pytest.raises(RecordError, match="attach, change, status, stop"):
+        with pytest.raises(RecordError, match="attach, change, read, status, stop"):
             read_request(encode(Record(kind, "", "", 0, 1.0, {})))
 
 

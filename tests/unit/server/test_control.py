@@ -16,7 +16,9 @@ from sidecar.protocol.records import Body, Record
 from sidecar.server.access import OpenAccess
 from sidecar.server.control import ControlSocket, read_request
 from sidecar.server.endpoints import Endpoints
+from sidecar.server.reading import Reading
 from sidecar.server.results import ResultSockets
+from sidecar.server.run_reads import RunReads
 from tests.support import wait_until
 from tests.unit.pipeline.stages import Stages
 
@@ -39,6 +41,7 @@ class Control:
             OpenAccess(),
             self.stages.sessions,
             self.stages.editing,
+            Reading(RunReads(root).values),
             self.results,
             self.calls.append,
             lambda: {"clients": 7},
