@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from tracker.reading.remote_run import RemoteReader, RemoteRun
-from tracker.reading.sidecar_store import SidecarReader
+from tracker.reading.sidecar_store import FileInfo, SidecarReader
 from tracker.reading.stored_run import StoredFile
 
 
@@ -48,6 +49,22 @@ class SidecarRun(RemoteRun):
             file.reader = self._reader
             files.append(file)
         return files
+
+    def listed(self) -> list[FileInfo]:
+        """Return name, size and time of change of its files, by name."""
+        return self._reader.files()
+
+    def fetch(self, name: str) -> BinaryIO:
+        """Return the content of a file, in a file that has no name on this machine and vanishes when it is closed."""
+        file: BinaryIO = tempfile.TemporaryFile()  # noqa: SIM115
+        try:
+            for chunk in self._reader.file(name):
+                file.write(chunk)
+            file.seek(0)
+        except BaseException:
+            file.close()
+            raise
+        return file
 
 
 def remote_run(reader: RemoteReader, address: str, stalled_after: float, state: dict[str, Any] | None) -> RemoteRun:

@@ -14,6 +14,7 @@ from typing import BinaryIO, NamedTuple
 from sidecar.protocol.layout import FILES_NAME
 from sidecar.protocol.limits import PART_PREFIX
 from tracker.errors import TrackerError
+from tracker.reading.sidecar_run import SidecarRun
 from tracker.reading.stored_run import StoredRun
 
 MAX_FILES = 10_000
@@ -64,7 +65,10 @@ class OpenFile(NamedTuple):
 
 
 def listed(run: StoredRun) -> Listing:
-    """Return the files of a run in the order of their names; empty for a run on a server."""
+    """Return the files of a run in the order of their names; empty for a run on a server other than a sidecar."""
+    if isinstance(run, SidecarRun):
+        there = run.listed()[:MAX_FILES]
+        return Listing([ListedFile(number, *file) for number, file in enumerate(there)], 0)
     try:
         top = os.open(run.dir / FILES_NAME, _DIRECTORY)
     except (OSError, TrackerError):
@@ -121,6 +125,9 @@ def open_file(run: StoredRun, number: int, name: str | None = None) -> OpenFile:
         if same is None:
             raise FileNotListedError(f"run {run.id!r} has no file {name!r} any more; load the list again")
         chosen = same
+    if isinstance(run, SidecarRun):
+        fetched = run.fetch(chosen.name)
+        return OpenFile(fetched, chosen.name, os.fstat(fetched.fileno()).st_size, _media_type(fetched))
     *directories, last = chosen.name.split("/")
     at = os.open(run.dir / FILES_NAME, _DIRECTORY)
     try:

@@ -22,7 +22,7 @@ from tracker.reading.conditions import MISSING
 from tracker.ui.errors import ApiError
 
 REFRESH_SECONDS = 0.9
-"""Least time between two looks at the runs of a directory, in seconds, whatever the number of tabs."""
+"""Least time between two looks at the runs of a directory or a sidecar, in seconds, whatever the number of tabs."""
 
 SERVER_REFRESH_SECONDS = 4.9
 """Least time between two looks at a server's runs, in seconds."""
@@ -127,7 +127,7 @@ class Place:
         """Look for changes; return the ids of the runs that changed, appeared or vanished."""
         if now < self._next:
             return set()
-        self._next = now + (REFRESH_SECONDS if self.kind == "directory" else SERVER_REFRESH_SECONDS)
+        self._next = now + (SERVER_REFRESH_SECONDS if self.kind == "clickhouse" else REFRESH_SECONDS)
         try:
             changed = self._catalog.refresh()
             self.error = ""

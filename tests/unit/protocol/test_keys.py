@@ -134,6 +134,13 @@ def test_a_list_of_clients(tmp_path: Path) -> None:
     assert read_clients(path) == {}
 
 
+def test_the_roles_in_a_list_of_clients(tmp_path: Path) -> None:
+    path = tmp_path / "clients.txt"
+    path.write_text(f"{'a' * 40}\n{'b' * 40} reader the wall\n{'c' * 40} writer\n{'d' * 40} anna, a reader\n")
+    roles = {"a" * 40: "writer", "b" * 40: "reader", "c" * 40: "writer", "d" * 40: "writer"}
+    assert read_clients(path) == roles
+
+
 def test_an_invalid_list_of_clients(tmp_path: Path) -> None:
     path = tmp_path / "clients.txt"
     path.write_text(f"{'a' * 40}\nanna {'b' * 40}\n")
