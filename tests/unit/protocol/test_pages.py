@@ -33,7 +33,9 @@ def test_no_values_are_one_empty_page() -> None:
     assert read([b""]) == []
 
 
-@pytest.mark.parametrize("bad", [b"\x00\x00\x00\x01\xc1", b"\x00\x00\x00\x02\x01\x01", b"\x00\x00\x00\x09\x01", b"\x00"])
+@pytest.mark.parametrize(
+    "bad", [b"\x00\x00\x00\x01\xc1", b"\x00\x00\x00\x02\x01\x01", b"\x00\x00\x00\x09\x01", b"\x00"]
+)
 def test_what_is_not_a_page_is_an_error(bad: bytes) -> None:
     with pytest.raises(RecordError):
         read([bad])
