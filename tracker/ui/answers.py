@@ -12,6 +12,7 @@ from starlette.responses import Response, StreamingResponse
 from sidecar.protocol.plain import json_default, json_value
 from tracker.ui.errors import ApiError
 from tracker.ui.routes import JSON_TYPE, Binary, Call, Download, Stream
+from tracker.ui.security import DOWNLOAD_HEADERS, FRAME_HEADERS
 
 MIN_GZIP_BYTES = 1_000
 """Minimum size of JSON that is compressed; the numbers of series, which hardly get smaller, never are."""
@@ -30,8 +31,8 @@ def to_response(answer: Any, call: Call) -> Response:
             answer.parts, media_type=answer.media_type, headers=_FRESH | _attachment(answer.file_name)
         )
     if isinstance(answer, Download):
-        headers = _FRESH | _attachment(answer.file_name)
-        headers |= {"Content-Security-Policy": "sandbox", "Accept-Ranges": "bytes"}
+        kind = FRAME_HEADERS if answer.framed else DOWNLOAD_HEADERS | _attachment(answer.file_name)
+        headers = _FRESH | kind | {"Accept-Ranges": "bytes"}
         start, end = answer.range or (0, answer.size)
         headers["Content-Length"] = str(end - start)
         if answer.range is not None:

@@ -52,7 +52,10 @@ Endpoint = Callable[[Request], Awaitable[Response]]
 
 
 class Headers:
-    """Adds the security headers to every answer, and refuses requests to a name that is not this server's."""
+    """Adds the security headers that an answer does not set itself.
+
+    It refuses requests to a name that is not this server's.
+    """
 
     def __init__(self, app: ASGIApp, security: Security, policy: str) -> None:
         self._app = app
@@ -68,7 +71,9 @@ class Headers:
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                message["headers"] = [*message.get("headers", []), *self._headers]
+                own = message.get("headers", [])
+                names = {name.lower() for name, _ in own}
+                message["headers"] = [*own, *(header for header in self._headers if header[0] not in names)]
             await send(message)
 
         hosts = [value.decode("latin-1") for name, value in scope["headers"] if name == b"host"]

@@ -13,7 +13,7 @@ from tracker.ui import points
 from tracker.ui.about import about
 from tracker.ui.checking import BusyError, Checks
 from tracker.ui.errors import ApiError
-from tracker.ui.files import FileNotListedError, OpenFile, RangeError, byte_range, listed, open_file
+from tracker.ui.files import FRAME_TYPES, FileNotListedError, OpenFile, RangeError, byte_range, listed, open_file
 from tracker.ui.histograms import MAX_COLUMNS, histograms
 from tracker.ui.routes import Call, Download, Route
 from tracker.ui.state import Dashboard
@@ -94,14 +94,8 @@ def files(dashboard: Dashboard, call: Call) -> dict[str, Any]:
 
 
 def file(dashboard: Dashboard, call: Call) -> Download:
-    """Return a file of a run."""
-    number = call.path["number"]
-    if not number.isdecimal():
-        raise ApiError(400, "parameter", f"a file is named by its number in the list of files, not {number!r}")
-    try:
-        opened = open_file(present_run(dashboard, call.path["ref"]), int(number), call.query.get("name"))
-    except FileNotListedError as error:
-        raise ApiError(404, "file", str(error)) from None
+    """Return a file of a run, to be downloaded."""
+    opened = _opened(dashboard, call)
     try:
         part = byte_range(call.headers.get("range"), opened.size)
     except RangeError as error:
@@ -110,6 +104,31 @@ def file(dashboard: Dashboard, call: Call) -> Download:
     start, end = part or (0, opened.size)
     name = opened.name.rpartition("/")[2]
     return Download(_content(opened, start, end), name, opened.media_type, opened.size, part)
+
+
+def frame(dashboard: Dashboard, call: Call) -> Download:
+    """Return a file of HTML or SVG, to be shown in a sandboxed frame of the page."""
+    # Browsers tell over TLS and on loopback; the sandbox in the answer's policy holds where they do not.
+    if call.headers.get("sec-fetch-dest", "iframe") != "iframe":
+        raise ApiError(403, "frame", "this file is only shown inside the run's page; download it to open it elsewhere")
+    opened = _opened(dashboard, call)
+    name = opened.name.rpartition("/")[2]
+    media_type = FRAME_TYPES.get(name.rpartition(".")[2].lower())
+    if media_type is None:
+        opened.file.close()
+        raise ApiError(415, "type", f"only HTML and SVG are shown in a frame, not {name!r}")
+    return Download(_content(opened, 0, opened.size), name, media_type, opened.size, None, framed=True)
+
+
+def _opened(dashboard: Dashboard, call: Call) -> OpenFile:
+    """Return the file that a request names, open."""
+    number = call.path["number"]
+    if not number.isdecimal():
+        raise ApiError(400, "parameter", f"a file is named by its number in the list of files, not {number!r}")
+    try:
+        return open_file(present_run(dashboard, call.path["ref"]), int(number), call.query.get("name"))
+    except FileNotListedError as error:
+        raise ApiError(404, "file", str(error)) from None
 
 
 def _content(opened: OpenFile, start: int, end: int) -> Iterator[bytes]:
@@ -160,6 +179,7 @@ ROUTES = (
     Route("GET", "runs/{ref}/histograms", histograms_over_steps, heavy=True),
     Route("GET", "runs/{ref}/files", files),
     Route("GET", "runs/{ref}/files/{number}", file),
+    Route("GET", "runs/{ref}/frames/{number}", frame),
     Route("GET", "runs/{ref}/check", check_progress),
     Route("POST", "runs/{ref}/check", start_check, writes=True),
 )

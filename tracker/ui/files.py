@@ -27,6 +27,9 @@ _HEAD_BYTES = 16
 _IMAGES = ((b"\x89PNG\r\n\x1a\n", "image/png"), (b"\xff\xd8\xff", "image/jpeg"), (b"GIF8", "image/gif"))
 """First bytes of the images that a browser may show inside the page: none of these formats can hold a script."""
 
+FRAME_TYPES = {"html": "text/html; charset=utf-8", "htm": "text/html; charset=utf-8", "svg": "image/svg+xml"}
+"""End of a file's name -> media type, for files that may hold scripts: shown only in a sandboxed frame."""
+
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC  # O_NONBLOCK: do not wait for a named pipe
 
@@ -175,6 +178,7 @@ def byte_range(header: str | None, size: int) -> tuple[int, int] | None:
 
 
 __all__ = [
+    "FRAME_TYPES",
     "FileNotListedError",
     "ListedFile",
     "Listing",

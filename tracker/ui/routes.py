@@ -110,7 +110,7 @@ class Stream(NamedTuple):
 
 
 class Download(NamedTuple):
-    """An answer that is a file, or a part of one: sent as an attachment.
+    """An answer that is a file, or a part of one: sent as an attachment, or to be shown in a sandboxed frame.
 
     Attributes:
         parts: the content, or the part of it that was asked for.
@@ -118,6 +118,7 @@ class Download(NamedTuple):
         media_type: its media type.
         size: the size of the whole file, in bytes.
         range: the first byte and the end of the part; None for the whole file.
+        framed: whether it is shown in a frame.
     """
 
     parts: Iterator[bytes]
@@ -125,6 +126,7 @@ class Download(NamedTuple):
     media_type: str
     size: int
     range: tuple[int, int] | None
+    framed: bool = False
 
 
 Answer: TypeAlias = Any

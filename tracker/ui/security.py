@@ -14,13 +14,31 @@ from typing import NamedTuple
 
 CONTENT_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; font-src 'self'; "
-    "connect-src 'self'; manifest-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    "connect-src 'self'; frame-src 'self'; manifest-src 'self'; base-uri 'none'; form-action 'none'; "
+    "frame-ancestors 'none'"
 )
+"""The policy of our own page. Of what is here, only answers with `FRAME_HEADERS` can be framed: a frame that navigates
+itself gets no further than those."""
+
 FRONTEND_POLICY = (
     "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; object-src 'none'; "
     "base-uri 'self'; form-action 'self'; frame-ancestors 'none'"
 )
 """The policy for somebody else's page: everything from here, nothing from elsewhere."""
+
+DOWNLOAD_HEADERS = {"Content-Security-Policy": "sandbox; default-src 'none'; frame-ancestors 'none'"}
+"""Headers of a file that is downloaded."""
+
+FRAME_HEADERS = {
+    "Content-Security-Policy": (
+        "sandbox allow-scripts; default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; "
+        "img-src data: blob:; font-src data:; media-src data: blob:; base-uri 'none'; form-action 'none'; "
+        "frame-ancestors 'self'"
+    ),
+    "X-Frame-Options": "SAMEORIGIN",
+}
+"""Headers of logged HTML and SVG in a frame. Its scripts run in an origin of their own, also where somebody opens the
+address in a tab: without cookies, storage, network, forms, pop-ups, or a way to the page around it."""
 
 HEADERS = {
     "X-Content-Type-Options": "nosniff",
@@ -29,7 +47,7 @@ HEADERS = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
 }
-"""Headers of every answer, besides ``Content-Security-Policy``."""
+"""Headers of every answer, besides ``Content-Security-Policy``, unless the answer has its own."""
 
 MAX_BODY_BYTES = 8 * 2**20
 """Maximum size of a request's body."""
