@@ -19,7 +19,7 @@ from tracker.reading.reader import RunReader
 CLEAR = 0.01
 """A difference is clear if it is larger than this share of the range of both curves."""
 
-_NUMBERS = (int, float)
+_NUMBERS = (int, float, bool)
 _RANGE_BUCKETS = 64
 
 

@@ -30,7 +30,7 @@ class Buckets(NamedTuple):
     """A series, or the part of it between two values of x, in buckets that ascend in x; empty ones are left out.
 
     The range is cut into intervals of equal width, or of equal ratio on a logarithmic axis. All arrays have the same
-    length. Values are float64, so integers beyond 2**53 are rounded.
+    length. Values are float64, so integers beyond 2**53 are rounded; booleans are 0 and 1.
 
     Attributes:
         key: the metric.

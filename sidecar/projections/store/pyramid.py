@@ -77,7 +77,7 @@ CREATE TABLE pyramid (
 MIN_VALUES = 512
 """Minimum number of values of a key in a block for pieces of it: fewer are read as fast themselves."""
 
-_NUMBERS = {float, int}
+_NUMBERS = {float, int, bool}
 
 
 class Pieces(NamedTuple):
@@ -122,7 +122,7 @@ ROW_COLUMNS = "level, first, end, pieces, total, step_first, step_last, time_fir
 
 
 def numbers_of(rows: Sequence[int] | None, values: Values) -> tuple[Sequence[int] | None, Sequence[float]]:
-    """Return the values of a column that are numbers, as floats, and their rows."""
+    """Return the values of a column that are numbers, as floats, and their rows; booleans are 0 and 1."""
     if isinstance(values, array):
         return rows, values if values.typecode == "d" else array("d", values)
     if not set(map(type, values)) <= _NUMBERS:

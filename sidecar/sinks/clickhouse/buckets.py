@@ -89,7 +89,7 @@ def _points(source: Source, x: str) -> str:
 
 
 def _numeric() -> str:
-    return f"toInt8(kind) IN ({', '.join(str(KINDS[kind]) for kind in ('float', 'int', 'uint'))})"
+    return f"toInt8(kind) IN ({', '.join(str(KINDS[kind]) for kind in ('float', 'int', 'uint', 'bool'))})"
 
 
 def _inside(grid: Grid) -> str:

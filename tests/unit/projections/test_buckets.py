@@ -47,7 +47,7 @@ def series_of(points: Sequence[Point], key: str, client: str) -> dict[int, tuple
     return {
         p.step: (p.time, float(p.data[key]))
         for p in points
-        if p.client == client and type(p.data.get(key)) in (int, float)
+        if p.client == client and type(p.data.get(key)) in (int, float, bool)
     }
 
 
@@ -125,7 +125,7 @@ def test_buckets_are_those_of_the_points(
     expected = [(key, client) for key in ("loss", "acc") for client in order if series_of(points, key, client)]
     assert [(one.key, one.writer) for one in found] == expected
     for one in found:
-        numbers = [p for p in points if p.client == one.writer and type(p.data.get(one.key)) in (int, float)]
+        numbers = [p for p in points if p.client == one.writer and type(p.data.get(one.key)) in (int, float, bool)]
         assert one.total == len(numbers)
         check(one, plain_points(points, one.key, one.writer, x), low, high, count)
 
@@ -272,3 +272,13 @@ def test_an_older_store_is_read_and_continued(tmp_path: Path) -> None:
         assert connection.execute("SELECT min(first), max(end) FROM pyramid").fetchall() == [(8192, 32_768)]
     (after,) = reader.buckets(["y"], count=50)
     check(after, [(p.time, p.data["y"]) for p in points], None, None, 50)
+
+
+def test_booleans_are_zeros_and_ones(tmp_path: Path) -> None:
+    """Also those of full blocks, which have pieces."""
+    points = [Point("a", step, float(step), {"passed": step % 4 == 0}) for step in range(20_000)]
+    with contextlib.closing(write(tmp_path / "store.db", [points])) as reader:
+        (one,) = reader.buckets(["passed"], count=10)
+        assert one.total == 20_000 and set(one.mean) == {0.25} and set(one.low) == {0.0} and set(one.high) == {1.0}
+        (few,) = reader.buckets(["passed"], low=0, high=4, count=10)
+        assert list(few.mean) == [1.0, 0.0, 0.0, 0.0, 1.0] and few.raw

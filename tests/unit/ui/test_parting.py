@@ -92,7 +92,7 @@ def test_other_values_and_unknown_metrics(make: Make, tmp_path: Path) -> None:
         builder.row(step, None, x=value)
     builder.finish()
     mixed = Api(tmp_path).run("mixed001").store()
-    assert [tuple(part.values) for part in parts(mixed.columns(["x"]), "x")] == [(1.0, 2.0**64, 2.5)]
+    assert [tuple(part.values) for part in parts(mixed.columns(["x"]), "x")] == [(1.0, 2.0**64, 2.5, 1.0)]
     assert parting(mixed, make([(0, 1.0)]), "nope") == Parting(None, None, 0, None, None)
 
 
