@@ -145,11 +145,12 @@ class RunState:
     def apply(self, record: Record) -> None:
         """Take one record that was checked; its kind may be unknown."""
         kind, _, client, seq, time, body = record
-        if kind == "edit":
-            self._on_edit(record)
-            return
-        if kind == "run" and self.last_time is not None and body.get("parent") == RELAY:
-            time = self.last_time  # a relay begins when it has something to relay: the run itself does not move
+        if kind != "log":
+            if kind == "edit":
+                self._on_edit(record)
+                return
+            if kind == "run" and self.last_time is not None and body.get("parent") == RELAY:
+                time = self.last_time  # a relay begins when it has something to relay: the run itself does not move
         if self.last_time is None:
             self.id = record.run
             if self.start_time is None:
@@ -176,13 +177,14 @@ class RunState:
             self.step = step
         if writer is not None and (writer.step is None or step > writer.step):
             writer.step = step
-        if self._covered:
+        covered = self._covered
+        if covered:
             self._uncover(record)
         if self.summary.plain:
             self.summary.values.update(data)
         else:
             self.summary.log(data)
-        if self._covered or self.edits.values:
+        if covered:
             self._cover(record)
         for route in self._routes.get("log", ()):
             route(record)
