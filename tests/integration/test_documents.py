@@ -22,6 +22,7 @@ COMING_FROM = sorted((REPOSITORY / "examples" / "coming-from").glob("*.md"))
 DOCUMENTS = [README, GUIDE, OPERATING, *COMING_FROM]
 
 MAX_README_BYTES = 12_000
+MAX_PICTURE_BYTES = 150_000
 HERE = {"TRACKER_DIR": None, "TRACKER_SILENT": None, "COLUMNS": "80"}
 """The environment in which a script keeps its runs in its working directory, and prints what a user sees."""
 
@@ -76,6 +77,13 @@ def test_the_size_and_the_set_up_blocks_of_the_readme() -> None:
     assert re.findall(r"^<!-- set-up: (.*) -->\n```sh\n", text, re.MULTILINE) == ["quickstart", "tests"]
 
 
+def test_the_pictures_of_the_readme() -> None:
+    paths = re.findall(r"[\w./-]+\.png", README.read_text())
+    assert len(paths) == 3
+    for path in (REPOSITORY / path for path in paths):
+        assert path.read_bytes().startswith(b"\x89PNG") and path.stat().st_size <= MAX_PICTURE_BYTES, path
+
+
 def anchors(document: Path) -> set[str]:
     """Return what links to headings of a document name, as GitHub makes it."""
     headings = re.findall(r"^#+ (.*)$", document.read_text(), re.MULTILINE)
@@ -84,8 +92,8 @@ def anchors(document: Path) -> set[str]:
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: f"{path.parent.name}/{path.name}")
 def test_the_links_lead_somewhere(document: Path) -> None:
-    links = re.findall(r"\]\(([^)]+)\)", document.read_text())
-    for link in (link for link in links if "://" not in link):
+    links = re.findall(r"\]\(([^)]+)\)|\bsrc(?:set)?=\"([^\"]+)\"", document.read_text())
+    for link in (link for pair in links for link in pair if link and "://" not in link):
         path, _, anchor = link.partition("#")
         target = (document.parent / path).resolve() if path else document
         assert target.exists(), link

@@ -56,4 +56,4 @@ def test_nan_and_infinities_are_marked_and_counted(varied_ui: Dashboard, pages: 
 
 def test_the_corner_says_how_many_points_are_in_the_picture(million_ui: Dashboard, pages: Pages) -> None:
     page = pages.open(million_ui, f"#/charts?runs={run_id(0)},{run_id(1)}")
-    expect(page.get_by_text("2,000,000 points, all of them in this picture").first).to_be_visible(timeout=WAIT)
+    expect(page.get_by_text("2,000,000 points, all drawn").first).to_be_visible(timeout=WAIT)

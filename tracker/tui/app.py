@@ -200,7 +200,7 @@ class Top(App[None]):
     CSS = """
     Screen { background: ansi_default; color: ansi_default; }
     #header, #message { height: 1; width: 100%; background: ansi_default; }
-    #runs { width: 44; height: 100%; background: ansi_default; scrollbar-size: 1 1; }
+    #runs { width: 44; height: 1fr; background: ansi_default; scrollbar-size: 1 1; }
     #charts { width: 1fr; height: 100%; padding: 0 0 0 2; background: ansi_default; scrollbar-size: 1 1; }
     #side { width: 46; height: 100%; }
     #config { height: auto; max-height: 40%; border-top: ascii ansi_bright_black; background: ansi_default; }

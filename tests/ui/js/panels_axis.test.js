@@ -38,7 +38,7 @@ test("buckets: at most one for each pixel", () => {
 });
 
 test("the corner of a panel", () => {
-  assert.equal(describePoints(1_000_000, false), "1,000,000 points, all of them in this picture");
+  assert.equal(describePoints(1_000_000, false), "1,000,000 points, all drawn");
   assert.equal(describePoints(120, true), "120 points");
   assert.equal(describePoints(1, true), "1 point");
 });

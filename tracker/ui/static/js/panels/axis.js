@@ -124,5 +124,5 @@ export function describePoints(points, raw) {
   if (points === 0) return "";
   const total = points.toLocaleString("en-US");
   if (points === 1) return "1 point";
-  return raw || points < MANY ? `${total} points` : `${total} points, all of them in this picture`;
+  return raw || points < MANY ? `${total} points` : `${total} points, all drawn`;
 }
