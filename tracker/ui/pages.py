@@ -103,12 +103,18 @@ def own_page(security: Security, guesses: Guesses) -> list[Route]:
         return Response(content, media_type=_HTML, headers={"Cache-Control": "no-cache"})
 
     async def file(request: Request) -> Response:
-        content = await anyio.to_thread.run_sync(static.read, request.path_params["name"])
+        name = request.path_params["name"]
+        content = await anyio.to_thread.run_sync(static.content, name)
         if content is None:
             return error_response(ApiError(404, "file", "there is no such file"))
         current = request.path_params["digest"] == static.digest
         headers = {"Cache-Control": _FOR_EVER if current else "no-store"}
-        return Response(content, media_type=media_type(request.path_params["name"]), headers=headers)
+        packed = content.gzip if "gzip" in request.headers.get("accept-encoding", "") else None
+        if content.gzip is not None:
+            headers["Vary"] = "Accept-Encoding"
+        if packed is not None:
+            headers["Content-Encoding"] = "gzip"
+        return Response(content.plain if packed is None else packed, media_type=media_type(name), headers=headers)
 
     return [Route("/", page), Route("/static/{digest}/{name:path}", file)]
 

@@ -11,7 +11,7 @@ from tracker.ui.static import STATIC, StaticFiles, media_type
 
 def test_the_page_and_its_modules(tmp_path: Path) -> None:
     (tmp_path / "js").mkdir()
-    (tmp_path / "js" / "main.js").write_text("import './a.js'")
+    (tmp_path / "js" / "main.js").write_text("import './a.js'")  # with quotes that keep modules from being joined
     (tmp_path / "js" / "a.js").write_text("1")
     (tmp_path / "index.html").write_text(
         '<a href="#/runs"><link href="static/css/a.css"><!-- modulepreload --><script src="static/js/main.js">'

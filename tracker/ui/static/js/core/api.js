@@ -1,15 +1,13 @@
 /**
  * Requests to the server, and whether it answers. In a saved file, answers come from the data in the file.
  */
+import { address, take } from "./ahead.js";
 import { decodeSeries } from "./decode.js";
 import { loadSaved } from "./saved.js";
 import { signal } from "./signal.js";
 
 /** @typedef {import("./decode.js").Series} Series */
 /** @typedef {import("./decode.js").SeriesAnswer} SeriesAnswer */
-
-/** Base of all requests; the page may lie under a prefix. */
-const BASE = new URL("api/v1/", location.href.replace(/[?#].*$/, "").replace(/[^/]*$/, ""));
 
 /** A request that was answered with an error, or not at all (`code` "unreachable"). */
 export class ApiError extends Error {
@@ -43,7 +41,7 @@ export function setToken(value) {
 }
 
 /**
- * @typedef {Record<string, string | number | boolean | null | undefined>} Params null and undefined are left out
+ * @typedef {import("./ahead.js").Params} Params
  * @typedef {{signal?: AbortSignal}} Options
  */
 
@@ -111,11 +109,7 @@ export const api = {
    * @returns {string}
    */
   url(path, params = {}) {
-    const url = new URL(path, BASE);
-    for (const [name, value] of Object.entries(params)) {
-      if (value !== null && value !== undefined) url.searchParams.set(name, String(value));
-    }
-    return url.href;
+    return address(path, params);
   },
 };
 
@@ -132,7 +126,7 @@ async function send(url, init) {
   let response;
   try {
     // An edit outlives the page that is closed right behind it.
-    response = await fetch(url, { ...init, headers, credentials: "same-origin", keepalive: url.endsWith("/edits") });
+    response = (!init.method && await take(url)) || await fetch(url, { ...init, headers, credentials: "same-origin", keepalive: url.endsWith("/edits") });
   } catch (error) {
     if (/** @type {any} */ (error)?.name === "AbortError") throw error;
     lost();

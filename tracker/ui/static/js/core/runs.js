@@ -2,6 +2,7 @@
  * The runs, in columns, as the server has them; which of them are selected; which one is pointed at.
  * Loads what is asked for and keeps it up to date. Does not know how runs are shown.
  */
+import { BASE_COLUMNS } from "./ahead.js";
 import { api, setToken } from "./api.js";
 import { decodeColumn } from "./decode.js";
 import { computed, signal } from "./signal.js";
@@ -46,9 +47,6 @@ import { view } from "./state.js";
  * @property {boolean} numeric
  * @property {string | null} goal "maximize", "minimize" or null
  */
-
-/** Columns that every page needs. */
-const BASE = ["id", "name", "project", "group", "tags", "notes", "state", "step", "start_time", "end_time", "duration", "color"];
 
 /** When more runs changed than this, all are loaded again. */
 const MANY = 400;
@@ -193,7 +191,7 @@ function indexed(refs) {
 export async function startRuns(more) {
   const named = api.get("meta").then((answer) => takeMeta(answer));
   try {
-    await Promise.all([named, ensureColumns([...new Set([...BASE, ...more])])]);
+    await Promise.all([named, ensureColumns([...new Set([...BASE_COLUMNS, ...more])])]);
     trouble.value = null;
   } catch (error) {
     trouble.value = /** @type {Error} */ (error);
@@ -202,7 +200,7 @@ export async function startRuns(more) {
 
 /** Load again what failed at the start, or everything after the server came back. */
 export async function reloadRuns() {
-  const names = asked.size ? [...asked.keys()] : BASE;
+  const names = asked.size ? [...asked.keys()] : BASE_COLUMNS;
   try {
     takeMeta(await api.get("meta"));
     const answer = await api.get("runs", { columns: names.join(",") });
