@@ -172,7 +172,7 @@ class Problems:
         if not self._page.is_closed():
             self.seen += [f"policy: {text}" for text in self._page.evaluate("window.violations || []")]
         unexpected = [text for text in self.seen if not any(re.search(one, text) for one in self.expected)]
-        assert unexpected == []
+        assert not unexpected, "\n".join(unexpected)
 
 
 class Pages:

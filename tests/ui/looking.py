@@ -7,17 +7,24 @@ from typing import Any
 
 from playwright.sync_api import Locator, Page, expect
 
-from tests.support import TIMEOUT
+from tests.support import TIMEOUT, wait_until
 
 WAIT = TIMEOUT * 1000
 """Maximum wait, in milliseconds."""
 
-_INK = """
-host => {
+_PIXELS = """
     const canvas = host.querySelector("canvas");
-    const context = canvas.getContext("2d");
     const { width, height } = canvas;
-    const data = context.getImageData(0, 0, width, height).data;
+    const copy = new OffscreenCanvas(width, height).getContext("2d", { willReadFrequently: true });
+    copy.drawImage(canvas, 0, 0);
+    const data = copy.getImageData(0, 0, width, height).data;
+"""
+"""Reads a copy, so that reading does not change how the page draws."""
+
+_INK = (
+    "host => {"
+    + _PIXELS
+    + """
     const tops = [];
     for (let x = 0; x < width; x++) {
         let top = null;
@@ -32,6 +39,31 @@ host => {
     return { width, height, tops };
 }
 """
+)
+
+_STROKES = (
+    "host => {"
+    + _PIXELS
+    + """
+    const strokes = [];
+    for (let x = 0; x < width; x++) {
+        let length = 0, longest = 0, top = 0;
+        for (let y = 0; y <= height; y++) {
+            const at = 4 * (y * width + x);
+            const [red, green, blue, alpha] = [data[at], data[at + 1], data[at + 2], data[at + 3]];
+            if (y < height && Math.max(red, green, blue) - Math.min(red, green, blue) > 40 && alpha > 100) length++;
+            else {
+                if (length > longest) [longest, top] = [length, y - length];
+                length = 0;
+            }
+        }
+        if (longest > 12) strokes.push([x, top, longest, width]);
+    }
+    return strokes;
+}
+"""
+)
+"""For each column with a stroke of more than 12 pixels: the column, its top, its length, the width of the canvas."""
 
 
 def panel(page: Page, title: str) -> Locator:
@@ -46,6 +78,18 @@ def tops(chart: Locator) -> list[float | None]:
     lower; None for a column without any."""
     ink: dict[str, Any] = chart.evaluate(_INK)
     return [None if top is None else top / ink["height"] for top in ink["tops"]]
+
+
+def needle(chart: Locator) -> float:
+    """Return where the one needle of a chart is that reaches highest, as a part of the canvas's width; fail if there is
+    none. A needle is a stroke that is longer than letters are high."""
+    wait_until(lambda: chart.evaluate(_STROKES), "a stroke that stands out")
+    strokes: list[list[int]] = chart.evaluate(_STROKES)
+    highest = min(top for _, top, _, _ in strokes)
+    found = [x for x, top, _, _ in strokes if top <= highest + 3]
+    assert max(found) - min(found) < 10, f"strokes of the same height at {found}"
+    x, _, _, width = next(stroke for stroke in strokes if stroke[1] == highest)
+    return x / width
 
 
 def charts(page: Page) -> Locator:

@@ -63,6 +63,14 @@ test("one value in a million is a needle to its full height: alone, among 100 ru
   }
 });
 
+test("a needle upwards stands out where all buckets reach far down, as they do near 0 on a log axis", () => {
+  const series = buckets("a", () => 0.1, 200);
+  for (let i = 0; i < 400; i++) series.low[i] = 10 ** (-3 - (i % 7) / 2);
+  series.high[200] = 2.5;
+  const { needles } = picture([line(series)], { logY: true }).shapes[0];
+  assert.deepEqual([...needles.index.subarray(0, needles.count)], [200]);
+});
+
 test("outliers left out of the range are marks at the edge, with the value in words", () => {
   const made = picture([line(buckets("a", () => 1, 137))], { outliers: true });
   assert.ok(made.y.high < 10);

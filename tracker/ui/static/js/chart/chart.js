@@ -18,7 +18,7 @@ import { lowerBound, traceOf } from "./series.js";
 import { theme } from "./theme.js";
 import { hideValues, say, showValues } from "./values.js";
 import { pointAt, REACH } from "./pointing.js";
-import { placeText, valueText } from "./words.js";
+import { placeText, readingText } from "./words.js";
 
 /**
  * @typedef {import("./series.js").Line} Line
@@ -339,7 +339,7 @@ export class Chart {
     const i = Math.min(Math.max(at - shape.first, 0), shape.count - 1);
     this.pointer = [Math.min(Math.max(shape.xs[i], plot.left), plot.right), Number.isNaN(shape.ys[i]) ? plot.bottom : shape.ys[i]];
     const k = shape.first + i;
-    say(`${shape.line.label}, ${placeText(options.xKind, options.xLabel, shape.trace.x0[k], shape.trace.x1[k])}: ${valueText((shape.smoothed ?? shape.trace.mean)[k])}`);
+    say(`${shape.line.label}, ${placeText(options.xKind, options.xLabel, shape.trace.x0[k], shape.trace.x1[k])}: ${readingText(shape, k)}`);
     this.refreshOver();
   }
 }

@@ -143,19 +143,12 @@ function none() {
  */
 function findNeedles({ xs, ys, means, lows, highs, first, smoothed, floor, local }) {
   const count = xs.length;
-  const heights = new Float32Array(count);
-  for (let i = 0; i < count; i++) heights[i] = spread(i);
-  const sorted = heights.filter((height) => height === height).sort();
-  const filled = sorted.length;
-  if (!filled) return none();
-  const usual = sorted[filled >> 1];
-  const least = Math.max(usual * NEEDLE_FACTOR, usual + NEEDLE_LENGTH, NEEDLE_STEPS * usualStep(means));
-  if (sorted[filled - 1] <= least) return none();
-  /** @type {number[]} */
-  const index = [];
-  for (let i = 0; i < count; i++) {
-    if (heights[i] > least && !(local && heights[i] < NEEDLE_FACTOR * medianAround(heights, i))) index.push(i);
-  }
+  const step = usualStep(means);
+  // Each end also by itself: where one end of all buckets is far off, as it is near 0 on a log axis, the other still counts.
+  const lists = [spread, (/** @type {number} */ i) => ys[i] - highs[i], (/** @type {number} */ i) => (lows[i] >= floor ? 0 : lows[i] - ys[i])]
+    .map((measure) => standing(Float32Array.from(xs, (_, i) => measure(i)), step, local));
+  const index = [...new Set(lists.flat())].sort((a, b) => a - b);
+  if (!index.length) return none();
   return {
     count: index.length,
     xs: Float32Array.from(index, (i) => xs[i]),
@@ -172,6 +165,27 @@ function findNeedles({ xs, ys, means, lows, highs, first, smoothed, floor, local
     if (!smoothed) return lows[i] - highs[i];
     return Math.max(lows[i], ys[i]) - Math.min(highs[i], ys[i]);
   }
+}
+
+/**
+ * Entries that are far above the usual one.
+ * @param {Float32Array} heights
+ * @param {number} step Usual distance of means.
+ * @param {boolean} local Only those that also exceed those beside them.
+ * @returns {number[]}
+ */
+function standing(heights, step, local) {
+  const sorted = heights.filter((height) => height === height).sort();
+  if (!sorted.length) return [];
+  const usual = sorted[sorted.length >> 1];
+  const least = Math.max(usual * NEEDLE_FACTOR, usual + NEEDLE_LENGTH, NEEDLE_STEPS * step);
+  if (sorted[sorted.length - 1] <= least) return [];
+  /** @type {number[]} */
+  const index = [];
+  heights.forEach((height, i) => {
+    if (height > least && !(local && height < NEEDLE_FACTOR * medianAround(heights, i))) index.push(i);
+  });
+  return index;
 }
 
 /**

@@ -71,6 +71,22 @@ export function placeText(kind, name, x0, x1) {
 }
 
 /**
+ * A bucket or point of a line, as it is told to screen readers.
+ * @param {import("./shape.js").Shape} shape
+ * @param {number} k Index in the shape's trace.
+ * @returns {string} `2.5`, `smoothed 0.41, 2.5` or, of a bucket, `mean 0.41, 0.2 to 2.5`.
+ */
+export function readingText({ trace, smoothed }, k) {
+  if (trace.codes?.[k]) return ["", "NaN", "+Inf", "−Inf"][trace.codes[k]];
+  const bad = trace.bad[k] > 0 ? `${trace.bad[k].toLocaleString("en-US")} NaN or infinite` : "";
+  if (!(trace.n[k] > 0)) return bad;
+  const parts = smoothed ? [`smoothed ${valueText(smoothed[k])}`] : [];
+  if (trace.low[k] === trace.high[k]) parts.push(valueText(trace.mean[k]));
+  else parts.push(`mean ${valueText(trace.mean[k])}`, `${valueText(trace.low[k])} to ${valueText(trace.high[k])}`);
+  return parts.concat(bad || []).join(", ");
+}
+
+/**
  * @param {import("./strip.js").Mark} mark
  * @param {import("./ticks.js").AxisKind} kind
  * @param {string} name

@@ -1,6 +1,7 @@
 /**
  * The x axis and the smoothing of the charts page in words and numbers: choices, units, the slider's scale. Pure functions.
  */
+import { count, plural } from "../core/format.js";
 
 /** Choices of x that every run has. */
 export const X_CHOICES = [
@@ -118,10 +119,15 @@ const MANY = 10_000;
  * What a panel says about its points.
  * @param {number} points
  * @param {boolean} raw whether each is drawn by itself
+ * @param {number | null} [inRange] about how many of them are in the range of a zoom; null: all
  * @returns {string}
  */
-export function describePoints(points, raw) {
+export function describePoints(points, raw, inRange = null) {
   if (points === 0) return "";
+  if (inRange !== null && inRange < points) {
+    const part = raw ? plural(inRange, "point") : `${count(inRange)} points`;
+    return `${part} in this range${raw || inRange < MANY ? "" : ", all of them in this picture"}`;
+  }
   const total = points.toLocaleString("en-US");
   if (points === 1) return "1 point";
   return raw || points < MANY ? `${total} points` : `${total} points, all drawn`;

@@ -126,10 +126,10 @@ export class FullScreen {
     this.lines = makeLines(answer.series, this.page.lineContext());
     this.chart.setOptions(chartOptions(view.peek(), this.key, this.page.ownZooms.get(this.key)));
     this.chart.setData(this.lines);
-    const { points, raw, nan } = countPoints(answer.series);
+    const { points, inRange, raw, nan } = countPoints(answer.series, this.chart.options.xRange);
     const { x, smooth, smoothKind } = view.peek();
     this.foot.textContent = [
-      describePoints(points, raw), nan ? `${exact(nan)} ${raw ? "NaN" : "not finite"}` : "", `x: ${labelOfX(x).toLowerCase()}`, smooth > 0 ? `smoothing: ${describeSmoothing(smooth, smoothKind, x)}` : "",
+      describePoints(points, raw, inRange), nan ? `${exact(nan)} ${raw ? "NaN" : "not finite"}` : "", `x: ${labelOfX(x).toLowerCase()}`, smooth > 0 ? `smoothing: ${describeSmoothing(smooth, smoothKind, x)}` : "",
     ].filter(Boolean).join(" · ");
     this.showLegend();
     if (this.asTable) this.showTable();

@@ -93,15 +93,20 @@ function folded(group, runs, { colorOf, band, logX, smooth, smoothKind }) {
 /**
  * What a panel's foot says: points, values that are not finite.
  * @param {Series[]} series
- * @returns {{points: number, raw: boolean, nan: number, infinite: number, finite: boolean}}
+ * @param {[number, number] | null} [range] of x, where it is zoomed
+ * @returns {{points: number, inRange: number | null, raw: boolean, nan: number, infinite: number, finite: boolean}}
+ *   `points`: of whole series; `inRange`: about how many of them are in the range; the others: of the range
  */
-export function countPoints(series) {
-  let points = 0, nan = 0, infinite = 0, finite = false, raw = true;
+export function countPoints(series, range = null) {
+  let points = 0, inRange = 0, nan = 0, infinite = 0, finite = false, raw = true;
   for (const one of series) {
     points += one.total;
     if (!one.raw || one.x0.length < one.total) raw = raw && one.raw;
     for (let i = 0; i < one.bad.length; i++) {
+      const middle = (one.x0[i] + one.x1[i]) / 2;
+      if (range && !(middle >= range[0] && middle <= range[1])) continue;
       const bad = one.bad[i];
+      inRange += one.raw ? 1 : one.n[i] + bad;
       if (!bad) finite = true;
       else if (!one.raw) {
         nan += bad;
@@ -110,7 +115,7 @@ export function countPoints(series) {
       else infinite += 1;
     }
   }
-  return { points, raw, nan, infinite, finite };
+  return { points, inRange: range && inRange, raw, nan, infinite, finite };
 }
 
 /**

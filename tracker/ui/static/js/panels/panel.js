@@ -139,7 +139,7 @@ export class Panel {
       this.showEmpty(answer);
       return;
     }
-    const counted = countPoints(answer.series);
+    const counted = countPoints(answer.series, this.context.options(this.key).xRange);
     this.plot.classList.remove("loading");
     if (!this.chart) {
       this.plot.replaceChildren();
@@ -182,9 +182,9 @@ export class Panel {
    */
   describe(answer, counted) {
     const total = this.context.runCount(), present = new Set(answer.series.map((one) => one.run)).size + answer.pending;
-    const left = [describePoints(counted.points, counted.raw), total > 1 && present < total ? `${present} of ${plural(total, "run")}` : ""].filter(Boolean).join(" · ");
+    const left = [describePoints(counted.points, counted.raw, counted.inRange), total > 1 && present < total ? `${present} of ${plural(total, "run")}` : ""].filter(Boolean).join(" · ");
     const marks = [];
-    if (!counted.finite) marks.push(counted.infinite ? "only NaN and infinite values" : "only NaN");
+    if (!counted.finite && counted.inRange !== 0) marks.push(counted.infinite ? "only NaN and infinite values" : "only NaN");
     else if (counted.nan || counted.infinite) {
       if (counted.nan) marks.push(`${exact(counted.nan)} ${counted.raw ? "NaN" : "not finite"}`);
       if (counted.infinite) marks.push(`${exact(counted.infinite)} ±Inf`);
