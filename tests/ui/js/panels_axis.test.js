@@ -41,7 +41,7 @@ test("the corner of a panel", () => {
   assert.equal(describePoints(1_000_000, false), "1,000,000 points, all drawn");
   assert.equal(describePoints(120, true), "120 points");
   assert.equal(describePoints(1, true), "1 point");
-  assert.equal(describePoints(1_000_000, false, 81_234), "81.2k points in this range, all of them in this picture");
+  assert.equal(describePoints(1_000_000, false, 81_234), "81.2k points in this range, all drawn");
   assert.equal(describePoints(1_000_000, true, 57), "57 points in this range");
-  assert.equal(describePoints(1_000_000, false, 1_000_000), "1,000,000 points, all of them in this picture");
+  assert.equal(describePoints(1_000_000, false, 1_000_000), "1,000,000 points, all drawn");
 });

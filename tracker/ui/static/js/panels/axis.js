@@ -126,7 +126,7 @@ export function describePoints(points, raw, inRange = null) {
   if (points === 0) return "";
   if (inRange !== null && inRange < points) {
     const part = raw ? plural(inRange, "point") : `${count(inRange)} points`;
-    return `${part} in this range${raw || inRange < MANY ? "" : ", all of them in this picture"}`;
+    return `${part} in this range${raw || inRange < MANY ? "" : ", all drawn"}`;
   }
   const total = points.toLocaleString("en-US");
   if (points === 1) return "1 point";
