@@ -129,6 +129,7 @@ class Editing:
             self._to_editor(Edit(run_id, body, answer))
             return
         if run.closing:
+            run.awaited = True
             raise RefusedError("closing", f"run {run_id!r} is being closed; try again")
         waiting = _Waiting(answer)
         self._to_writer(Append(run, _framed(run, body), ()))

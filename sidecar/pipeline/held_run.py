@@ -91,6 +91,7 @@ class HeldRun:
         sessions: the sessions of attached and expected clients, by client id.
         clients: the ledger of each client that ever wrote to the run or attached to it, by client id.
         closing: whether the run is being closed; no client can attach then.
+        awaited: whether something waits for the run's release; what the next owner can do as well is then left to it.
         keys: the metric keys that were checked.
         losses: records without a client that were refused, by reason, since the run began.
         losses_changed: whether `losses` has grown since the run was opened.
@@ -110,6 +111,7 @@ class HeldRun:
             for client, writer in state.writers.items()
         }
         self.closing = False
+        self.awaited = False
         self.keys: set[str] = set()
         self.losses = state.losses.by("", "sidecar")
         self.losses_changed = False

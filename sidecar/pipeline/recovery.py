@@ -58,6 +58,7 @@ def _recover(root: Path, run_id: str) -> None:
     try:
         sink = StoreSink(run.directory)
         replay(run.log.path, sink.checkpoint, sink)
+        sink.make_pieces()
         sink.close()
         clean = not run.open_clients
     finally:

@@ -1,6 +1,7 @@
 """Sender: reads each run's log from its checkpoint and feeds a sink. Runs on the SenderThread.
 
-Knows nothing of sockets or clients. What a sink cannot take now stays in the log and is retried.
+Knows nothing of sockets or clients. What a sink cannot take now stays in the log and is retried. When nothing waits to
+be fed, and when a run is closed, stores get the pieces that charts are read from, a few at a time.
 """
 
 from __future__ import annotations
@@ -35,6 +36,12 @@ _SLICE_BYTES = 1 << 17
 _YIELD_FACTOR = 4.0
 """While the log is under pressure, the Sender pauses this many times as long as its last slice took."""
 
+_PIECES_SECONDS = 0.01
+"""Length of a turn in which a store's pieces are made, in seconds."""
+
+_LAST_PIECES_SECONDS = 30.0
+"""Maximum time that a run which is being closed is held for its pieces, in seconds; the next owner makes the rest."""
+
 _CLOSE_SECONDS = 0.05
 """Maximum interval between two turns while the Sender closes, in seconds."""
 
@@ -49,6 +56,9 @@ class _Feed:
         closing: set when the run is to be released then.
         error: why the sink failed last, or None.
         failures: number of failures in a row.
+        pieces_at: when pieces were made last, in monotonic seconds.
+        pieces_failed: whether pieces could not be made; they are tried again when the sink is opened the next time.
+        release_at: when to release the run at the latest, in monotonic seconds; None while it is not fed to its end.
     """
 
     def __init__(self, run: HeldRun) -> None:
@@ -61,6 +71,19 @@ class _Feed:
         self.closing: Closing | None = None
         self.error: str | None = None
         self.failures = 0
+        self.pieces_at = 0.0
+        self.pieces_failed = False
+        self.release_at: float | None = None
+
+    @property
+    def calm(self) -> bool:
+        """Whether few records wait for the sink, or cannot be handed to it now."""
+        return self.reader is None or self.wanted - self.reader.offset < _SLICE_BYTES
+
+    @property
+    def lacks_pieces(self) -> bool:
+        """Whether pieces can be made."""
+        return self.sink is not None and self.sink.pieces_pending and not self.pieces_failed
 
     @property
     def urgent(self) -> bool:
@@ -133,9 +156,12 @@ class Sender:
         return {name: self._progress(feed) for name, feed in list(self._feeds.items())}
 
     def idle(self, now: float) -> float:
-        """Feed the sinks that are due, each a slice, so that no run waits for another's backlog."""
+        """Feed the sinks that are due, each a slice, so that no run waits for another's backlog; else make pieces."""
         wait = COMMIT_SECONDS
+        self._release_closed()
         for feed in list(self._feeds.values()):
+            if feed.release_at is not None:
+                continue
             if feed.due > now and not (feed.urgent and feed.failures == 0):
                 wait = min(wait, feed.due - now)
                 continue
@@ -152,7 +178,34 @@ class Sender:
                 wait = min(wait, pause)
             elif feed.error is None:
                 feed.due = now + COMMIT_SECONDS
+        if wait > 0.0 and self._make_pieces():
+            return 0.0
         return max(0.0, wait)
+
+    def _make_pieces(self) -> bool:
+        """Make pieces of one run, if no records wait; return whether there is more to make."""
+        lacking = [feed for feed in self._feeds.values() if feed.lacks_pieces]
+        if not lacking or self._pressed() or not all(feed.calm for feed in self._feeds.values()):
+            return False
+        feed = min(lacking, key=lambda feed: feed.pieces_at)
+        feed.pieces_at = time.monotonic()
+        try:
+            assert feed.sink is not None
+            feed.sink.make_pieces(_PIECES_SECONDS)
+        except Exception as error:  # charts are read without them, only more slowly
+            feed.pieces_failed = True
+            _log.warning("run %s: pieces for charts are not made: %s", feed.run.id, error)
+        self._release_closed()
+        return any(feed.lacks_pieces for feed in lacking if feed.run.id in self._feeds)
+
+    def _release_closed(self) -> None:
+        """Release the runs that were fed to their end, unless pieces are still to be made and there is time."""
+        now = time.monotonic()
+        for feed in list(self._feeds.values()):
+            if feed.release_at is None:
+                continue
+            if not feed.lacks_pieces or feed.run.awaited or now >= feed.release_at:
+                self._release(feed, clean=True)
 
     def _feed(self, feed: _Feed) -> bool:
         """Hand the sink a slice of the log; at its end, commit and answer. Return whether there is more."""
@@ -172,7 +225,8 @@ class Sender:
             question.answer({"state": feed.sink.state(), "sinks": self._all_progress(feed)})
         feed.questions.clear()
         if feed.closing is not None:
-            self._release(feed, clean=True)
+            feed.release_at = time.monotonic() + _LAST_PIECES_SECONDS
+            self._release_closed()
         return False
 
     def _failed(self, feed: _Feed, error: Exception, now: float) -> None:
@@ -194,6 +248,7 @@ class Sender:
     def _close_sink(feed: _Feed) -> None:
         sink, feed.sink = feed.sink, None
         reader, feed.reader = feed.reader, None
+        feed.pieces_failed = False
         if reader is not None:
             reader.close()
         if sink is not None:
@@ -210,6 +265,8 @@ class Sender:
 
     def close(self, deadline: Deadline) -> None:
         """Feed what is in the logs; what the deadline cuts off stays there for the next sidecar that opens the run."""
+        for feed in self._feeds.values():
+            feed.run.awaited = True
         while self._feeds and not deadline.over():
             wait = self.idle(time.monotonic())
             for feed in list(self._feeds.values()):

@@ -208,6 +208,7 @@ class Sessions:
         run = self.runs.get(run_id)
         if run is not None:
             if run.closing:
+                run.awaited = True
                 raise RefusedError("closing", f"run {run_id!r} is being closed; try again")
             _check_resume(run, body, opened=False)
             return run
@@ -376,6 +377,7 @@ class Sessions:
         """Attach no more clients, and close all runs; they stay open elsewhere, since nothing says that they ended."""
         self.draining = True
         for run in list(self.runs.values()):
+            run.awaited = True
             if not run.closing:
                 self._close_run(run, ended=False)
 

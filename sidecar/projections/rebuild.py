@@ -14,7 +14,8 @@ from typing import Any
 from sidecar.log.verify import LogCheck, Report, check_log
 from sidecar.projections.registry import RunProjections
 from sidecar.projections.replay import Replayed, replay
-from sidecar.projections.store.database import SIDE_FILES, delete, set_aside
+from sidecar.projections.store.database import SIDE_FILES, delete, open_to_read, set_aside
+from sidecar.projections.store.pyramid_check import PyramidCheck
 from sidecar.projections.store.reader import StoreReader
 from sidecar.projections.store.writer import StoreWriter
 from sidecar.protocol.atomic import publish
@@ -95,7 +96,9 @@ def _rebuild(run_directory: Path, log: Path, report: Report | None) -> Rebuilt:
 def _project(log: Path, store: Path, report: Report | None) -> Replayed:
     """Apply all of `log` to a new store, and to the other projections in the run's directory."""
     with StoreWriter(store) as writer:
-        return replay(log, 0, RunProjections(log.parent), writer, report=report)
+        replayed = replay(log, 0, RunProjections(log.parent), writer, report=report)
+        writer.make_pieces()
+        return replayed
 
 
 def _counts(store: Path) -> tuple[int, int]:
@@ -163,6 +166,9 @@ class Verified:
 def verify(run_directory: Path, report: Report | None = None) -> Verified:
     """Check a run: the checksums and numbers of its log, and that its store holds what the log does. Changes nothing.
 
+    The pieces that charts are read from are made again from the stored values, and compared; missing ones are no
+    problem, since values are read then.
+
     While a sidecar holds the run, its store may be behind its log; that is a note, not a problem.
     """
     live = is_held(run_directory) is not None
@@ -184,6 +190,11 @@ def _check_store(path: Path) -> StoreCheck:
             check.records += len(block.steps)
             check.points += sum(len(values) for _, values in block.columns.values())
         check.checkpoint = checkpoint
+        with open_to_read(path) as database:
+            wrong = list(PyramidCheck(database).problems())
+        if wrong:
+            more = f" ({len(wrong)} such rows in all)" if len(wrong) > 1 else ""
+            check.problems.append(f"{wrong[0]}{more}; 'rebuild' makes them again")
     except StoreError as error:
         check.problems.append(str(error))
     return check

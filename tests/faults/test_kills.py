@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
+import sqlite3
 from pathlib import Path
 
 import pytest
 
+from sidecar.projections.rebuild import verify
+from sidecar.projections.store.reader import StoreReader
 from sidecar.protocol.connection import process_lives, read_connection
 from sidecar.protocol.errors import ConnectionFileError
 from sidecar.protocol.layout import needs_recovery
@@ -259,3 +263,49 @@ def test_files_of_dead_sidecars_are_removed_in_the_end(
     closed(root / "runs" / "run")
     wait_until(lambda: not list((root / "sidecars").glob("*.json")), "connection files of dead sidecars are removed")
     wait_until(lambda: set(temporary.glob("tracker-*")) <= before, "sockets of dead sidecars are removed")
+
+
+PIECES = """
+import sys, tracker
+run = tracker.init(id="run")
+keys = [f"k{number}" for number in range(100)]
+for step in range(2 * 8192 + 100):
+    run.log({key: float(step % (7 + number)) for number, key in enumerate(keys)})
+print("logged", flush=True)
+input()
+run.log({"after": 1.0})
+run.finish()
+print("finished", flush=True)
+input()
+"""
+
+
+def pieces(directory: Path) -> int:
+    """Return the number of columns of full blocks that have pieces for charts."""
+    if not (directory / "store.db").exists():
+        return 0
+    with contextlib.closing(sqlite3.connect(f"file:{directory / 'store.db'}?mode=ro", uri=True)) as connection:
+        try:
+            return int(connection.execute("SELECT count(*) FROM pyramid WHERE level = 0").fetchone()[0])
+        except sqlite3.OperationalError:  # it is being created
+            return 0
+
+
+def test_pieces_appear_after_a_burst_and_a_kill_between_them_loses_nothing(scripts: Scripts, root: Path) -> None:
+    directory = root / "runs" / "run"
+    script = scripts.start(PIECES)
+    assert script.read_line() == "logged"
+    wait_until(lambda: pieces(directory) > 0, "the first pieces are made, without a further record")
+    os.kill(sidecar_pid(root), signal.SIGKILL)
+    made = pieces(directory)
+    found = [list(one.high) for one in StoreReader(directory / "store.db").buckets(["k0", "k93"], count=100)]
+    script.send_line()
+    assert script.read_line() == "finished"
+    wait_until(lambda: pieces(directory) == 2 * 100, "the pieces of all blocks are made")
+    script.send_line()
+    script.wait()
+    assert len(closed(directory).rows) == 2 * 8192 + 100 + 1
+    assert made <= 2 * 100
+    again = StoreReader(directory / "store.db").buckets(["k0", "k93"], count=100)
+    assert [max(highs) for highs in found] == [max(one.high) for one in again] == [6.0, 99.0]
+    assert verify(directory).problems == []

@@ -114,6 +114,7 @@ class Maker:
         self.close()
         with StoreWriter(self.dir / STORE_NAME) as writer:
             replay(self.dir / LOG_NAME, writer.checkpoint, writer)
+            writer.make_pieces()
 
     def close(self) -> None:
         self._flush()
@@ -200,6 +201,7 @@ def long_run(root: Path, run: int, keys: list[str], points: int, start: float, p
                 stored = writer._stored_of(maker.client)
                 writer._append(stored, (array("q", steps[part].tobytes()), _floats(times[part]), block))
                 writer._database.run("UPDATE writer SET rows = ? WHERE id = ?", (stored.rows, stored.number))
+        writer.make_pieces()
 
 
 class _Without:

@@ -66,6 +66,7 @@ class RunBuilder:
         """Apply new records of the log to the store."""
         with StoreWriter(self.store_path) as writer:
             replay(self.log_path, writer.checkpoint, writer)
+            writer.make_pieces()
         return self
 
     def damage(self, start: int, end: int) -> None:

@@ -1,8 +1,10 @@
 """Pyramid: pieces of each series of numbers in several sizes, so that a chart of any width reads few of them.
 
-Derived from the blocks, and optional: a store without it gives the same buckets, only more slowly. Made by the store's
-writer when a block is full. The finest pieces, of level 0, have 64 values, those of each further level 16 times more.
-A row of the table ``pyramid`` holds up to 128 neighbouring pieces of one level::
+Derived from the blocks, and optional: a store without it gives the same buckets, only more slowly. Made by
+`PyramidWriter` from blocks that are full and committed, as time allows; what has no pieces yet is read point by point.
+
+The finest pieces, of level 0, have 64 values, those of each further level 16 times more. A row of the table ``pyramid``
+holds up to 128 neighbouring pieces of one level::
 
     level 0    pieces of      64 values, one row for each full block
     level 1    pieces of   1,024 values, up to    16 blocks in a row
@@ -23,15 +25,13 @@ from __future__ import annotations
 
 import math
 from array import array
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import islice
 from operator import le, lt
 from typing import NamedTuple
 
 from sidecar.projections.store.blocks import (
-    Column,
     Values,
-    ascending,
     decode_floats,
     decode_ints,
     encode_floats,
@@ -46,9 +46,6 @@ PIECE_VALUES = 64
 
 FAN_OUT = 16
 """Number of pieces that make a piece of the next level."""
-
-ROW_PIECES = 128
-"""Maximum number of pieces in a row of the table."""
 
 TOP_LEVEL = 3
 """The coarsest level."""
@@ -73,9 +70,6 @@ CREATE TABLE pyramid (
     PRIMARY KEY (key, writer, level, first)
 ) WITHOUT ROWID
 """
-
-MIN_VALUES = 512
-"""Minimum number of values of a key in a block for pieces of it: fewer are read as fast themselves."""
 
 _NUMBERS = {float, int, bool}
 
@@ -247,77 +241,12 @@ def ensure_pyramid(database: Database) -> None:
         return
     with database.transaction(write=True):
         database.run("DROP TABLE IF EXISTS pyramid")
+        database.run("DELETE FROM meta WHERE name LIKE 'pyramid %'")
         database.run(TABLE)
         database.run("INSERT OR REPLACE INTO meta VALUES ('pyramid', ?)", (FORMAT,))
 
 
-class PyramidWriter:
-    """Adds full blocks to the pyramid, inside a transaction of the store's writer.
-
-    Args:
-        database: the store's.
-    """
-
-    def __init__(self, database: Database) -> None:
-        self._database = database
-
-    def add(
-        self,
-        writer: int,
-        first: int,
-        steps: Sequence[int],
-        times: Sequence[float],
-        columns: Mapping[str, Column],
-        ids: Mapping[str, int],
-    ) -> None:
-        """Add the pieces of a full block, whose rows of the writer begin with `first`."""
-        whole, in_time = last_of_each(steps), ascending(times)
-        for key, column in columns.items():
-            rows, values = numbers_of(*column)
-            count = len(values)
-            if count < MIN_VALUES:
-                continue
-            order: Sequence[int] | None
-            if rows is None:
-                own_steps, own_times, order = steps, times, whole
-            else:
-                own_steps, own_times = [steps[row] for row in rows], [times[row] for row in rows]
-                order = None if whole is None else last_of_each(own_steps)
-            if order is not None:
-                own_steps, own_times = [own_steps[i] for i in order], [own_times[i] for i in order]
-                values = [values[i] for i in order]
-            own_in_time = in_time if own_times is times else ascending(own_times)
-            pieces = pieces_of(own_steps, own_times, values, own_in_time)
-            row = _row(0, first, first + len(steps), count, pieces)
-            self._put(ids[key], writer, row, pieces)
-            self._continue(ids[key], writer, 1, row, coarser(pieces))
-
-    def _continue(self, key: int, writer: int, level: int, row: Row, pieces: Pieces) -> None:
-        """Add pieces to the last row of a level, or begin another one."""
-        found = self._database.run(
-            f"SELECT {ROW_COLUMNS}, data FROM pyramid WHERE key = ? AND writer = ? AND level = ?"
-            " ORDER BY first DESC LIMIT 1",
-            (key, writer, level),
-        )
-        if found:
-            last, before = Row(*found[0][:-1]), decode_pieces(found[0][-1], found[0][3])
-            follows = last.end == row.first and last.step_last < row.step_first
-            if follows and last.pieces + len(pieces.step_first) <= ROW_PIECES:
-                both = joined(before, pieces)
-                self._put(key, writer, _row(level, last.first, row.end, last.values + row.values, both), both)
-                return
-            if level < TOP_LEVEL:
-                self._continue(key, writer, level + 1, last, coarser(before))
-        self._put(key, writer, _row(level, row.first, row.end, row.values, pieces), pieces)
-
-    def _put(self, key: int, writer: int, row: Row, pieces: Pieces) -> None:
-        self._database.run(
-            f"INSERT OR REPLACE INTO pyramid (key, writer, {ROW_COLUMNS}, data) VALUES ({', '.join('?' * 12)})",
-            (key, writer, *row, encode_pieces(pieces)),
-        )
-
-
-def _row(level: int, first: int, end: int, values: int, pieces: Pieces) -> Row:
+def row_of(level: int, first: int, end: int, values: int, pieces: Pieces) -> Row:
     in_time = _in_time(pieces)
     return Row(
         level,
@@ -336,13 +265,15 @@ __all__ = [
     "ROW_COLUMNS",
     "TOP_LEVEL",
     "Pieces",
-    "PyramidWriter",
     "Row",
     "coarser",
     "decode_pieces",
+    "encode_pieces",
     "ensure_pyramid",
     "has_pyramid",
+    "joined",
     "last_of_each",
     "numbers_of",
     "pieces_of",
+    "row_of",
 ]

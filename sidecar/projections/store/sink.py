@@ -60,6 +60,22 @@ class StoreSink:
         self._others.commit()
         return self._store.commit()
 
+    @property
+    def pieces_pending(self) -> bool:
+        """Whether what is committed may lack pieces for charts."""
+        return self._store.pieces_pending
+
+    def make_pieces(self, seconds: float | None = None) -> bool:
+        """Make pieces for charts from what is committed; return whether there may be more to make.
+
+        Args:
+            seconds: how long, approximately; None: until all are made.
+
+        Raises:
+            StoreError: they could not be written. Nothing else is affected.
+        """
+        return self._store.make_pieces(seconds)
+
     def state(self) -> dict[str, Any]:
         """Return the run's state with everything applied."""
         return self._store.state.to_map()

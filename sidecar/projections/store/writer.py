@@ -31,7 +31,8 @@ from sidecar.projections.store.blocks import (
     typed,
 )
 from sidecar.projections.store.database import StoreDamagedError, delete, open_to_write
-from sidecar.projections.store.pyramid import PyramidWriter, ensure_pyramid
+from sidecar.projections.store.pyramid import ensure_pyramid
+from sidecar.projections.store.pyramid_writer import PyramidWriter
 from sidecar.protocol.codec import pack, unpack
 from sidecar.protocol.errors import RecordError
 from sidecar.protocol.records import Record
@@ -126,13 +127,13 @@ class StoreWriter:
     def __init__(self, path: str | PathLike[str]) -> None:
         self.path = Path(path)
         self._database = open_to_write(self.path)
-        self._pyramid = PyramidWriter(self._database)
         self._buffers: dict[str, _Buffer] = {}
         self._pending_rows = 0
         self._keys: dict[str, int] = {}
         self._stored: dict[str, _Stored] = {}
         try:
             ensure_pyramid(self._database)
+            self._pyramid = PyramidWriter(self._database, BLOCK_ROWS)
             self._load()
         except BaseException:
             self._database.close()
@@ -287,7 +288,7 @@ class StoreWriter:
         if count < BLOCK_ROWS:
             stored.tail.append((block, count))
         else:
-            self._pyramid.add(stored.number, first, steps, times, columns, self._keys)
+            self._pyramid.note(stored.number)
 
     def _take(self, block: int) -> _Part:
         """Remove a block from the file, and return its content."""
@@ -328,6 +329,28 @@ class StoreWriter:
             highest = max(known.values(), default=0)
             known.update(self._database.run("SELECT name, id FROM key WHERE id > ?", (highest,)))
         return known
+
+    @property
+    def pieces_pending(self) -> bool:
+        """Whether full blocks in the file may have no pieces yet; see `pyramid`."""
+        return self._pyramid.pending
+
+    def make_pieces(self, seconds: float | None = None) -> bool:
+        """Make pieces of full blocks in the file that have none; what is pending stays so.
+
+        Args:
+            seconds: how long, approximately; None: until all are made.
+
+        Returns:
+            whether there may be more to make.
+
+        Raises:
+            StoreError: they could not be written. Nothing else is affected.
+        """
+        try:
+            return self._pyramid.make(seconds)
+        except (ValueError, TypeError, RecordError) as error:
+            raise StoreDamagedError(f"the store {self.path} is damaged: {error}") from error
 
     def close(self) -> None:
         """Close the file without a commit, as a single file unless a reader prevents that."""

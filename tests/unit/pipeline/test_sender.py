@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import sqlite3
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -9,8 +11,10 @@ from typing import Any
 import pytest
 
 from sidecar.log.reader import Batch
+from sidecar.pipeline import sender
 from sidecar.projections.store.sink import StoreSink
-from sidecar.protocol.errors import StoreError
+from sidecar.protocol.deadline import Deadline
+from sidecar.protocol.errors import RefusedError, StoreError
 from sidecar.protocol.records import Record
 from tests.support import ReadBack
 from tests.unit.pipeline.stages import Stages, log, message
@@ -187,3 +191,145 @@ def test_a_large_log_is_fed_in_slices_so_that_no_run_waits_for_another(stages: S
     assert len(ReadBack(stages.root / "runs" / "small").rows) == 1
     assert stages.sender.backlog()["large"]["store"]["behind_bytes"]
     stages.send()
+
+
+BLOCK = 8192
+
+
+@pytest.fixture
+def slow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A turn makes the pieces of one column."""
+    monkeypatch.setattr(sender, "_PIECES_SECONDS", 0.0)
+
+
+def pieces(run_directory: Path) -> int:
+    """Return the number of rows of the pyramid's finest level."""
+    with contextlib.closing(sqlite3.connect(run_directory / "store.db")) as connection:
+        return int(connection.execute("SELECT count(*) FROM pyramid WHERE level = 0").fetchone()[0])
+
+
+def fill(stages: Stages, run: str, client: str, first: int, count: int, keys: int = 1) -> None:
+    """Log rows, and write them to the log."""
+    data = {f"k{number}": float(number) for number in range(keys)}
+    for start in range(first, first + count, 1024):
+        stages.handler.process(
+            message(*(log(run, client, seq, **data) for seq in range(start, min(start + 1024, first + count))))
+        )
+    stages.write()
+
+
+def take(stages: Stages) -> None:
+    """Hand the Sender its items, without letting it do anything."""
+    while stages.to_sender:
+        stages.sender.process(stages.to_sender.popleft())
+
+
+def test_pieces_are_made_without_a_further_record_when_nothing_waits(stages: Stages, slow: None) -> None:
+    directory = stages.root / "runs" / "run"
+    stages.attach("run", "a")
+    fill(stages, "run", "a", 1, 2 * BLOCK + 10, keys=2)
+    take(stages)
+    stages.later(0.5)
+    behind: object = 1
+    while behind:
+        made = pieces(directory) if (directory / "store.db").exists() else 0
+        assert made == 0, "records come first"
+        assert stages.sender.idle(stages.now) == 0.0
+        behind = stages.sender.backlog()["run"]["store"]["behind_bytes"]
+    assert pieces(directory) < 2 * 2, "a turn is short"
+    while stages.sender.idle(stages.now) == 0.0:
+        continue
+    assert pieces(directory) == 2 * 2
+
+
+def test_an_answer_does_not_wait_for_pieces_nor_does_a_run_that_is_awaited(stages: Stages, slow: None) -> None:
+    directory = stages.root / "runs" / "run"
+    session, _ = stages.attach("run", "a")
+    fill(stages, "run", "a", 1, 4 * BLOCK, keys=4)
+    stages.handler.process(
+        message(
+            Record("exit", "run", "a", 4 * BLOCK + 1, 1.0, {"state": "finished"}),
+            Record("request", "run", "a", 0, 1.0, {"id": 1, "ask": "state"}),
+        )
+    )
+    stages.write()
+    stages.sessions.detach(session)
+    stages.write()
+    take(stages)
+    while not stages.told("answer"):
+        stages.later(0.0)
+        stages.sender.idle(stages.now)
+    made = pieces(directory)
+    assert made < 4 * 4 and not stages.closed
+    with pytest.raises(RefusedError, match="being closed"):
+        stages.attach("run", "b", resume="allow")
+    stages.later(0.0)
+    stages.sender.idle(stages.now)
+    assert [run.id for run in stages.closed] == ["run"]
+    assert pieces(directory) == made
+    assert not (directory / "lock").exists()
+    stages.attach("run", "b", resume="allow")
+    stages.step()
+    assert pieces(directory) == 4 * 4, "the next owner makes the rest"
+
+
+def test_a_run_that_is_closed_is_released_when_its_pieces_are_made(stages: Stages) -> None:
+    session, _ = stages.attach("run", "a")
+    fill(stages, "run", "a", 1, 2 * BLOCK, keys=3)
+    exited = Record("exit", "run", "a", 2 * BLOCK + 1, 1.0, {"state": "finished"})
+    stages.handler.process(message(exited))
+    stages.write()
+    stages.sessions.detach(session)
+    stages.write()
+    stages.send()
+    assert [run.id for run in stages.closed] == ["run"]
+    assert pieces(stages.root / "runs" / "run") == 2 * 3
+    assert [path.name for path in (stages.root / "runs" / "run").iterdir() if path.name.startswith("store")] == [
+        "store.db"
+    ]
+
+
+def test_a_sidecar_that_stops_leaves_pieces_to_the_next(stages: Stages, slow: None) -> None:
+    session, _ = stages.attach("run", "a")
+    fill(stages, "run", "a", 1, 4 * BLOCK, keys=3)
+    stages.sessions.detach(session)
+    stages.write()
+    take(stages)
+    stages.sender.close(Deadline(30.0))
+    assert [run.id for run in stages.closed] == ["run"]
+    assert pieces(stages.root / "runs" / "run") < 4 * 3
+    assert len(ReadBack(stages.root / "runs" / "run").check().rows) == 4 * BLOCK
+
+
+def test_pieces_that_cannot_be_made_harm_nothing(stages: Stages, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(store: StoreSink, seconds: float | None = None) -> bool:
+        raise StoreError("the disk is full")
+
+    monkeypatch.setattr(StoreSink, "make_pieces", fail)
+    session, _ = stages.attach("run", "a")
+    fill(stages, "run", "a", 1, BLOCK + 1)
+    (found,) = ask(stages, 1, "state")()
+    assert found["state"]["records"] == BLOCK + 1
+    assert stages.sender.backlog()["run"]["store"] == {"behind_bytes": 0, "error": None}
+    stages.handler.process(message(Record("exit", "run", "a", BLOCK + 2, 1.0, {"state": "finished"})))
+    stages.sessions.detach(session)
+    stages.step()
+    assert [run.id for run in stages.closed] == ["run"]
+    assert not (stages.root / "runs" / "run" / "lock").exists()
+
+
+def test_a_run_whose_sink_fails_does_not_keep_another_from_its_pieces(stages: Stages, trouble: Trouble) -> None:
+    stages.attach("run", "a")
+    stages.handler.process(message(log("run", "a", 1)))
+    stages.step()
+    trouble.at = "send"
+    fill(stages, "run", "a", 2, 3000)
+    stages.step()
+    trouble.at = None
+    stages.attach("other", "b")
+    fill(stages, "other", "b", 1, BLOCK)
+    take(stages)
+    stages.later(0.5)
+    while stages.sender.idle(stages.now) == 0.0:
+        continue
+    assert pieces(stages.root / "runs" / "other") == 1

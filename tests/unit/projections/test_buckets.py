@@ -14,11 +14,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sidecar.projections.store import pyramid, writer
+from sidecar.projections.store import pyramid, pyramid_writer, writer
 from sidecar.projections.store.buckets import Buckets, checked_grid
 from sidecar.projections.store.cache import BucketCache
 from sidecar.projections.store.reader import StoreReader
 from sidecar.projections.store.writer import StoreWriter
+from sidecar.protocol.errors import StoreError
 from sidecar.protocol.records import Record
 
 CACHE = BucketCache()
@@ -32,13 +33,20 @@ class Point(NamedTuple):
     data: dict[str, Any]
 
 
-def write(path: Path, batches: Sequence[Sequence[Point]]) -> StoreReader:
-    """Return the reader of a store to which these points were added, with a commit per batch."""
+def write(path: Path, batches: Sequence[Sequence[Point]], turns: Sequence[int] = (1000,)) -> StoreReader:
+    """Return the reader of a store to which these points were added, with a commit per batch.
+
+    Args:
+        turns: how many columns get pieces after each batch, again and again.
+    """
     with StoreWriter(path) as store:
-        for batch in batches:
+        for number, batch in enumerate(batches):
             records = [Record("log", "r", p.client, 1, p.time, {"step": p.step, "data": p.data}) for p in batch]
             store.add(records, store.checkpoint + len(batch))
             store.commit()
+            for _ in range(turns[number % len(turns)]):
+                if not store.make_pieces(0.0):
+                    break
     return StoreReader(path)
 
 
@@ -134,8 +142,13 @@ def test_buckets_are_those_of_the_points(
 def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
     """Blocks and pieces of a few rows, so that small stores have pyramids of all levels."""
     monkeypatch.setattr(writer, "BLOCK_ROWS", 8)
-    for name, value in (("PIECE_VALUES", 2), ("FAN_OUT", 2), ("ROW_PIECES", 4), ("MIN_VALUES", 3)):
-        monkeypatch.setattr(pyramid, name, value)
+    for module, name, value in (
+        (pyramid, "PIECE_VALUES", 2),
+        (pyramid, "FAN_OUT", 2),
+        (pyramid_writer, "ROW_PIECES", 4),
+        (pyramid_writer, "MIN_VALUES", 3),
+    ):
+        monkeypatch.setattr(module, name, value)
 
 
 PARTS = st.lists(
@@ -176,16 +189,23 @@ def points_of(parts: Any) -> list[Point]:
     st.tuples(st.none() | st.integers(-20, 200), st.none() | st.integers(201, 400)),
     st.sampled_from([1, 3, 10, 40]),
     st.booleans(),
+    st.lists(st.sampled_from([0, 1, 2, 5, 1000]), min_size=1, max_size=4),
 )
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_pyramids_change_nothing(
-    parts: Any, batch: int, x: str, ends: tuple[int | None, int | None], count: int, log_x: bool
+    parts: Any,
+    batch: int,
+    x: str,
+    ends: tuple[int | None, int | None],
+    count: int,
+    log_x: bool,
+    turns: list[int],
 ) -> None:
     points = points_of(parts)
     low, high = ends
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory) / "s.db"
-        reader = write(path, [points[at : at + batch] for at in range(0, len(points), batch)])
+        reader = write(path, [points[at : at + batch] for at in range(0, len(points), batch)], turns)
         found = list(reader.buckets(["y", "z", "w"], x, low, high, count, log_x=log_x, cache=CACHE))
         again = list(reader.buckets(["y", "z", "w"], x, low, high, count, log_x=log_x, cache=CACHE))
         with contextlib.closing(sqlite3.connect(path)) as connection, connection:
@@ -258,20 +278,82 @@ def _steps(low: float, high: float) -> range:
 
 
 def test_an_older_store_is_read_and_continued(tmp_path: Path) -> None:
-    """Without the table, its blocks are read point by point; blocks that are filled from then on have pieces."""
+    """Without the table, its blocks are read point by point; the next writer makes the pieces of all."""
     path = tmp_path / "s.db"
     points = [Point("a", step, step, {"y": float(step % 1000)}) for step in range(40_000)]
     write(path, [points[:15_000]])
     with contextlib.closing(sqlite3.connect(path)) as connection, connection:
         connection.execute("DROP TABLE pyramid")
-        connection.execute("DELETE FROM meta WHERE name = 'pyramid'")
+        connection.execute("DELETE FROM meta WHERE name LIKE 'pyramid%'")
     (before,) = StoreReader(path).buckets(["y"], count=50)
     check(before, [(p.time, p.data["y"]) for p in points[:15_000]], None, None, 50)
     reader = write(path, [points[15_000:]])
-    with contextlib.closing(sqlite3.connect(path)) as connection:
-        assert connection.execute("SELECT min(first), max(end) FROM pyramid").fetchall() == [(8192, 32_768)]
+    assert _covered(path) == [(0, 32_768)]
     (after,) = reader.buckets(["y"], count=50)
     check(after, [(p.time, p.data["y"]) for p in points], None, None, 50)
+
+
+def _covered(path: Path) -> list[tuple[int, int]]:
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        return connection.execute("SELECT min(first), max(end) FROM pyramid").fetchall()
+
+
+def test_a_pyramid_without_its_entry_is_made_again(tmp_path: Path) -> None:
+    path = tmp_path / "s.db"
+    points = [Point("a", step, step, {"y": float(step % 1000)}) for step in range(40_000)]
+    write(path, [points])
+    rows = _pyramid(path)
+    assert len(rows) == 4 + 1
+    with contextlib.closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("DELETE FROM meta WHERE name LIKE 'pyramid %'")
+    with StoreWriter(path) as store:
+        assert store.pieces_pending
+        assert not store.make_pieces()
+    with StoreWriter(path) as store:
+        assert store.pieces_pending, "only a turn finds out that all are made"
+    assert _pyramid(path) == rows
+
+
+def _pyramid(path: Path) -> list[Any]:
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        return connection.execute("SELECT * FROM pyramid ORDER BY key, writer, level, first").fetchall()
+
+
+def test_pieces_are_made_in_turns_after_the_commit(tmp_path: Path) -> None:
+    """A turn ends with a column; the next writer continues where the last one stopped."""
+    path = tmp_path / "s.db"
+    points = [Point("a", step, step, {f"k{i}": float(step % (7 + i)) for i in range(3)}) for step in range(17_000)]
+    write(path, [points], turns=[0])
+    assert _pyramid(path) == []
+    version = StoreReader(path).version()
+    for columns in range(1, 7):
+        with StoreWriter(path) as store:
+            assert store.make_pieces(0.0)
+        assert len([row for row in _pyramid(path) if row[2] == 0]) == columns
+        for one in StoreReader(path).buckets(["k0", "k1", "k2"], count=50):
+            check(one, [(p.time, p.data[one.key]) for p in points], None, None, 50)
+    with StoreWriter(path) as store:
+        assert not store.make_pieces(0.0)
+    with StoreWriter(path) as store:
+        assert store.pieces_pending and not store.make_pieces(0.0)
+    assert StoreReader(path).version() == version, "what the store holds is the same"
+    write(other := tmp_path / "other.db", [points])
+    assert _pyramid(path) == _pyramid(other)
+
+
+def test_pieces_that_cannot_be_written_are_made_later(tmp_path: Path) -> None:
+    path = tmp_path / "s.db"
+    points = [Point("a", step, step, {"y": float(step)}) for step in range(10_000)]
+    write(path, [points], turns=[0])
+    with StoreWriter(path) as store:
+        with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as connection:
+            connection.execute("CREATE TRIGGER t BEFORE INSERT ON pyramid BEGIN SELECT RAISE(ABORT, 'no'); END")
+            with pytest.raises(StoreError, match="no"):
+                store.make_pieces()
+            assert store.pieces_pending and _pyramid(path) == []
+            connection.execute("DROP TRIGGER t")
+        assert not store.make_pieces()
+    assert _covered(path) == [(0, 8192)]
 
 
 def test_booleans_are_zeros_and_ones(tmp_path: Path) -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import sqlite3
 from pathlib import Path
 
 import pytest
 
 from sidecar.projections.rebuild import RunHeldError, hold, rebuild, verify
+from sidecar.projections.store import pyramid, pyramid_writer, writer
 from sidecar.projections.store.reader import StoreReader
 from sidecar.projections.store.writer import StoreWriter
 from sidecar.protocol.errors import StoreError
@@ -80,10 +83,45 @@ def test_a_store_with_content_other_than_its_log_is_a_problem(tmp_path: Path) ->
     other.finish()
     end = run.log_path.stat().st_size
     other.store_path.replace(run.store_path)
-    with StoreWriter(run.store_path) as writer:
-        writer.add([], end)
-        writer.commit()
+    with StoreWriter(run.store_path) as store:
+        store.add([], end)
+        store.commit()
     assert any("holds 99 records with 99 values, the log 100 with 200" in line for line in verify(run.dir).problems)
+
+
+@pytest.fixture
+def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Blocks and pieces of a few rows, so that a small store has a pyramid of all levels."""
+    monkeypatch.setattr(writer, "BLOCK_ROWS", 8)
+    monkeypatch.setattr(pyramid, "PIECE_VALUES", 2)
+    monkeypatch.setattr(pyramid, "FAN_OUT", 2)
+    monkeypatch.setattr(pyramid_writer, "ROW_PIECES", 4)
+    monkeypatch.setattr(pyramid_writer, "MIN_VALUES", 3)
+
+
+@pytest.mark.parametrize("level", [0, 1, 2, 3])
+@pytest.mark.parametrize("harm", ["data = ?1", "total = 7", "step_last = 9000", "end = end + 1", "data = x'00'"])
+def test_wrong_pieces_are_a_problem(tmp_path: Path, tiny: None, level: int, harm: str) -> None:
+    run = finished_run(tmp_path, 400)
+    with contextlib.closing(sqlite3.connect(run.store_path)) as connection, connection:
+        assert verify(run.dir).problems == []
+        (other,) = connection.execute("SELECT data FROM pyramid WHERE level = ? AND first > 0", (level,)).fetchone()
+        harm = harm.replace("?1", f"x'{other.hex()}'")
+        assert connection.execute(f"UPDATE pyramid SET {harm} WHERE level = ? AND first = 0", (level,)).rowcount == 1
+    (problem,) = verify(run.dir).problems
+    assert problem.startswith("store: pieces of level") and "'loss'" in problem and "'rebuild'" in problem
+    rebuild(run.dir)
+    assert verify(run.dir).problems == []
+
+
+def test_pieces_of_values_that_do_not_exist_are_a_problem_and_missing_ones_are_not(tmp_path: Path) -> None:
+    run = finished_run(tmp_path, 8192 + 10)
+    with contextlib.closing(sqlite3.connect(run.store_path)) as connection, connection:
+        connection.execute("UPDATE pyramid SET first = first + 1, end = end + 1")
+    assert "pieces of level 0" in verify(run.dir).problems[0]
+    with contextlib.closing(sqlite3.connect(run.store_path)) as connection, connection:
+        connection.execute("DELETE FROM pyramid")
+    assert verify(run.dir).problems == []
 
 
 def test_progress_is_reported(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sidecar.projections.store import pyramid, sampling, writer
+from sidecar.projections.store import pyramid, pyramid_writer, sampling, writer
 from sidecar.projections.store.reader import StoreReader
 from sidecar.projections.store.writer import StoreWriter
 from sidecar.protocol.records import Record
@@ -25,8 +25,13 @@ def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
     """Blocks and pieces of a few rows, so that small stores have pyramids and are sampled by them."""
     monkeypatch.setattr(writer, "BLOCK_ROWS", 8)
     monkeypatch.setattr(sampling, "MIN_ROWS", 0)
-    for name, value in (("PIECE_VALUES", 2), ("FAN_OUT", 2), ("ROW_PIECES", 4), ("MIN_VALUES", 3)):
-        monkeypatch.setattr(pyramid, name, value)
+    for module, name, value in (
+        (pyramid, "PIECE_VALUES", 2),
+        (pyramid, "FAN_OUT", 2),
+        (pyramid_writer, "ROW_PIECES", 4),
+        (pyramid_writer, "MIN_VALUES", 3),
+    ):
+        monkeypatch.setattr(module, name, value)
 
 
 def store_of(path: Path, records: list[Record], batch: int) -> StoreReader:
@@ -34,6 +39,7 @@ def store_of(path: Path, records: list[Record], batch: int) -> StoreReader:
         for at in range(0, len(records), batch):
             store.add(records[at : at + batch], store.checkpoint + 1)
             store.commit()
+        store.make_pieces()
     return StoreReader(path)
 
 
