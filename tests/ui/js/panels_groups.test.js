@@ -27,8 +27,8 @@ test("runs that differ only in their seed are folded, others are not", () => {
 
 test("runs are grouped by fields, in the order of each group's first run", () => {
   assert.deepEqual(groupRuns(["c", "a", "b"], ["config.lr"], valueOf, nameOf), [
-    { id: "group:number:0.3", label: "lr 0.3", runs: ["c"] },
-    { id: "group:number:0.1", label: "lr 0.1", runs: ["a", "b"] },
+    { id: "group:[0.3]", label: "lr 0.3", runs: ["c"] },
+    { id: "group:[0.1]", label: "lr 0.1", runs: ["a", "b"] },
   ]);
   assert.deepEqual(groupRuns(["a", "b"], null, valueOf, nameOf).map((group) => group.id), ["a", "b"]);
   assert.equal(groupRuns(["a", "b"], ["config.depth"], valueOf, nameOf)[0].label, "depth not set");

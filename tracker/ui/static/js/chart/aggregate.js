@@ -222,7 +222,7 @@ function addRow(result, i, all, smoothed) {
 
 /**
  * A line for a group of runs.
- * @param {Pick<Line, "id" | "run" | "label" | "color" | "dash" | "raised">} line
+ * @param {Pick<Line, "id" | "run" | "label" | "color" | "dash" | "raised" | "names">} line
  * @param {Series[][]} runs The series of each run.
  * @param {GroupOptions} options
  * @returns {Line}

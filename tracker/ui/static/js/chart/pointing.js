@@ -27,6 +27,8 @@ import { markText, placeText, resolutionOf, valueText } from "./words.js";
 export const REACH = 48;
 /** Maximum number of values in the list at the cursor. */
 const MOST_ROWS = 8;
+/** Maximum number of a group's runs that are named below it. */
+const MOST_NAMES = 6;
 
 /**
  * @param {Picture} picture
@@ -54,11 +56,22 @@ export function pointAt(picture, [px, py]) {
     list: {
       head: placeText(options.xKind, options.xLabel, trace.x0[main.index], trace.x1[main.index]),
       rows: readings.map((one) => rowOf(one, one.shape === shape, options, resolutionOf(picture.y))),
-      foot: hidden ? `${hidden} more` : "",
+      foot: [hidden ? `${hidden} more` : "", shape ? membersOf(shape.line) : ""].filter(Boolean).join("\n"),
       at: [at, py],
       covered: (box) => covered(main.shape, box),
     },
   };
+}
+
+/**
+ * The runs of a group: `lr 0.1: amber-fern, calm-dune and 3 more`.
+ * @param {import("./series.js").Line} line
+ * @returns {string} empty for a run
+ */
+function membersOf({ label, names }) {
+  if (!names?.length) return "";
+  const more = names.length - MOST_NAMES;
+  return `${label}: ${names.slice(0, MOST_NAMES).join(", ")}${more > 0 ? ` and ${more} more` : ""}`;
 }
 
 /**

@@ -34,7 +34,8 @@
  * @property {Band | null} [band] Drawn in place of the minimum and maximum.
  * @property {boolean} [raised] Drawn last and wider.
  * @property {Numbers | null} [runs] For a group: runs that count in each bucket.
- * @property {number} [members] For a group: its runs.
+ * @property {number} [members] For a group: the number of its runs.
+ * @property {string[]} [names] For a group: the names of its runs.
  *
  * @typedef {object} Trace A series with every array present.
  * @property {number} count

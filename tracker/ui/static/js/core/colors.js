@@ -2,7 +2,8 @@
  * Colours of runs: by a hash of the id, shifted only where two selected runs would have the same. Beyond ten, dashes.
  */
 import { runs, valueOf } from "./runs.js";
-import { computed } from "./signal.js";
+import { isGroup } from "./groupkey.js";
+import { computed, signal } from "./signal.js";
 import { view } from "./state.js";
 import { theme } from "./theme.js";
 import { SERIES_DARK, SERIES_LIGHT, assign, home, DASHES } from "./palette10.js";
@@ -30,19 +31,35 @@ const custom = computed(() => {
   return (columns.get("color") ?? []).flatMap((color, row) => (color === null ? [] : [`${refs[row]}=${color}`])).join();
 }, [runs]);
 
-/** Changes when any colour may have changed. */
-export const palette = computed(() => `${theme.value} ${custom.value} ${[...assigned.value].map(([ref, slot]) => `${ref}=${slot}`).join()}`, [theme, assigned, custom]);
+/** Slots of the groups that charts show. @type {import("./signal.js").Signal<Map<string, number>>} */
+const groups = signal(/** @type {Map<string, number>} */ (new Map()));
 
 /**
- * The line of a run: the same on every page.
- * @param {string} ref
+ * Tell which groups charts show, so that no two have one colour. A group that stays keeps its own.
+ * @param {string[]} ids
+ */
+export function showGroups(ids) {
+  const before = groups.peek();
+  if (ids.length === before.size && ids.every((id) => before.has(id))) return;
+  groups.value = assign(ids, before);
+}
+
+/** @param {Map<string, number>} slotted */
+const asText = (slotted) => [...slotted].map(([id, slot]) => `${id}=${slot}`).join();
+
+/** Changes when any colour may have changed. */
+export const palette = computed(() => `${theme.value} ${custom.value} ${asText(assigned.value)} ${asText(groups.value)}`, [theme, assigned, custom, groups]);
+
+/**
+ * The line of a run or a group: the same on every page.
+ * @param {string} ref a run, or the id of a group
  * @returns {LineStyle}
  */
 export function colorOf(ref) {
   const colors = theme.value === "dark" ? SERIES_DARK : SERIES_LIGHT;
-  const slot = assigned.value.get(ref) ?? home(ref);
+  const slot = (isGroup(ref) ? groups : assigned).value.get(ref) ?? home(ref);
   const dash = DASHES[Math.floor(slot / colors.length) % DASHES.length] ?? [];
-  const own = valueOf(ref, "color");
+  const own = isGroup(ref) ? null : valueOf(ref, "color");
   const css = typeof own === "string" && /^#[0-9a-f]{6}$/i.test(own) ? own : slotColor(own, colors);
   return { css: css ?? /** @type {string} */ (colors[slot % colors.length]), dash };
 }

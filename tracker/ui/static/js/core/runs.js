@@ -64,7 +64,7 @@ export const columnInfos = signal(/** @type {ColumnInfo[]} */ ([]));
 /** Refs that changed at the last poll. */
 export const changed = signal(/** @type {Set<string>} */ (new Set()));
 
-/** The run under the pointer, in the table, a chart or a legend: the one to be highlighted everywhere. */
+/** The run, or the id of the group, under the pointer, in the table, a chart or a legend: the one to be highlighted everywhere. */
 export const highlighted = signal(/** @type {string | null} */ (null));
 
 /** Refs that pass the query and the filters; null when there are neither. Kept by the table. */

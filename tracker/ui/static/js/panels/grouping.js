@@ -1,4 +1,6 @@
 /** Which of the drawn runs are one line: as the view says, or because they differ only in their seed. */
+import { showGroups } from "../core/colors.js";
+import { isGroup } from "../core/groupkey.js";
 import { columnInfos, ensureColumns, runAt, valueOf } from "../core/runs.js";
 import { view } from "../core/state.js";
 import { differingFields, groupRuns, seedFolding } from "./groups.js";
@@ -29,5 +31,6 @@ export class Grouping {
     const folding = seedFolding(drawn, this.fields, valueOf);
     this.foldsSeeds = folding !== null;
     this.groups = groupRuns(drawn, group.length ? group : seeds ? folding : null, valueOf, (ref) => runAt(ref)?.name ?? ref);
+    showGroups(this.groups.map((one) => one.id).filter(isGroup));
   }
 }

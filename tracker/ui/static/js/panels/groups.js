@@ -4,9 +4,11 @@
  * `view.group` names the fields by which runs are grouped ("config.lr"). Empty: runs that differ only in their seed are folded; ["none"]: every run is a line of its own.
  */
 
+import { groupId } from "../core/groupkey.js";
+
 /**
  * @typedef {object} Group
- * @property {string} id id of the line: the ref of its only run, or "group:" and the values
+ * @property {string} id id of the line: the ref of its only run, or that of the group
  * @property {string} label
  * @property {string[]} runs
  */
@@ -68,8 +70,7 @@ export function groupRuns(runs, by, valueOf, nameOf) {
   /** @type {Map<string, Group>} */
   const groups = new Map();
   for (const run of runs) {
-    const values = by.map((field) => canonical(valueOf(run, field)));
-    const id = `group:${values.join("\n")}`;
+    const id = groupId(by.map((field) => valueOf(run, field)));
     const group = groups.get(id);
     if (group) group.runs.push(run);
     else groups.set(id, { id, label: labelOf(by, run, valueOf), runs: [run] });

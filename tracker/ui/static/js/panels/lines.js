@@ -11,7 +11,8 @@ import { groupLine } from "../chart/aggregate.js";
  *
  * @typedef {object} LineContext
  * @property {Group[]} groups
- * @property {(ref: string) => {css: string, dash: number[]}} colorOf
+ * @property {(id: string) => {css: string, dash: number[]}} colorOf of a run or a group
+ * @property {(ref: string) => string} nameOf
  * @property {boolean} apart whether writers of a run are lines of their own
  * @property {string} band "minmax", "std", "sem", "ci95" or "none"
  * @property {boolean} logX
@@ -55,14 +56,14 @@ const WRITER_DASHES = [[], [6, 3], [2, 2], [8, 3, 2, 3]];
  * @returns {Line[]}
  */
 function runLines(group, run, series, context) {
-  const { css, dash } = context.colorOf(run);
-  if (series.length === 1) return [{ id: run, run, label: group.label, color: css, dash, series: series[0] }];
+  const { css, dash } = context.colorOf(group.id);
+  if (series.length === 1) return [{ id: group.id, run: group.id, label: group.label, color: css, dash, series: series[0] }];
   if (!context.apart) {
-    const { members, runs, ...line } = folded(group, [series], { ...context, band: context.band === "none" ? "none" : "minmax" });
+    const { members, runs, names, ...line } = folded(group, [series], { ...context, band: context.band === "none" ? "none" : "minmax" });
     return [line];
   }
   return series.map((one, i) => ({
-    id: `${run}\n${one.writer}`, run, label: `${group.label} · ${one.label ?? `writer ${i + 1}`}`, color: css, dash: WRITER_DASHES[i % WRITER_DASHES.length], series: one,
+    id: `${run}\n${one.writer}`, run: group.id, label: `${group.label} · ${one.label ?? `writer ${i + 1}`}`, color: css, dash: WRITER_DASHES[i % WRITER_DASHES.length], series: one,
   }));
 }
 
@@ -76,8 +77,8 @@ const MOST_INTERVALS = 4000;
  * @param {LineContext} context
  * @returns {Line}
  */
-function folded(group, runs, { colorOf, band, logX, smooth, smoothKind }) {
-  const { css, dash } = colorOf(group.runs[0]);
+function folded(group, runs, { colorOf, nameOf, band, logX, smooth, smoothKind }) {
+  const { css, dash } = colorOf(group.id);
   let low = Infinity, high = -Infinity, count = 1;
   for (const { x0, x1 } of runs.flat()) {
     if (!x0.length) continue;
@@ -86,7 +87,7 @@ function folded(group, runs, { colorOf, band, logX, smooth, smoothKind }) {
     count = Math.max(count, x0.length);
   }
   const grid = { low, high, count: Math.min(count, MOST_INTERVALS), logX };
-  const line = { id: group.id, run: group.runs[0], label: group.label, color: css, dash };
+  const line = { id: group.id, run: group.id, label: group.label, color: css, dash, names: group.runs.map(nameOf) };
   return groupLine(line, runs, { grid, band: /** @type {any} */ (band), smooth, smoothKind: /** @type {any} */ (smoothKind) });
 }
 

@@ -48,8 +48,8 @@ export class Links {
   /** Raise the highlighted run in every chart: its line, or that of its group. */
   show() {
     const run = highlighted.peek();
-    const group = run === null ? undefined : this.groups().find((one) => one.runs.includes(run));
-    const line = group ? group.runs[0] : null;
+    const group = run === null ? undefined : this.groups().find((one) => one.id === run || one.runs.includes(run));
+    const line = group ? group.id : null;
     for (const one of this.charts()) {
       if (one.highlight) one.highlight(line);
       else one.chart?.highlight(line);

@@ -149,7 +149,7 @@ export class ChartsPage {
     this.grouping.update(this.drawn);
     const folded = ["smooth", "smoothKind", "logX", "band"].map((name) => /** @type {any} */ (view.value)[name]);
     // Lines of a group are made again where these differ; others are only drawn again, which the options say.
-    const lines = JSON.stringify([this.grouping.groups, this.drawn.map((ref) => [colorOf(ref), runAt(ref)?.name]), folded]);
+    const lines = JSON.stringify([this.grouping.groups, this.grouping.groups.map((group) => colorOf(group.id)), this.drawn.map((ref) => runAt(ref)?.name), folded]);
     const options = JSON.stringify([["logX", "logY", "logPanels", "smooth", "smoothKind", "band", "outliers", "zoom", "yZoom", "linked", "writers", "pins"].map((name) => /** @type {any} */ (view.value)[name]), [...this.ownZooms]]);
     const zoomed = this.shownOptions !== "" && options !== this.shownOptions;
     this.loader.setFrame(frameOf(view.value), zoomed ? ZOOM_DELAY : 0);
@@ -239,7 +239,7 @@ export class ChartsPage {
 
   lineContext() {
     const { band, logX, smooth, smoothKind, writers } = view.peek();
-    return { groups: this.grouping.groups, colorOf, apart: writers === "apart", band, logX, smooth, smoothKind };
+    return { groups: this.grouping.groups, colorOf, nameOf: (/** @type {string} */ ref) => runAt(ref)?.name ?? ref, apart: writers === "apart", band, logX, smooth, smoothKind };
   }
 
   /** @param {string} key */

@@ -1,6 +1,7 @@
 /**
  * Filter, order and group rows of a table in columns. Pure; rows are numbers.
  */
+import { groupId } from "../core/groupkey.js";
 import { passes } from "./conditions.js";
 
 /**
@@ -187,7 +188,7 @@ export function groupRows(rows, columns, by) {
   const groups = new Map();
   for (const row of rows) {
     const values = parts.map((column) => column[row] ?? null);
-    const key = JSON.stringify(values.map((value) => (typeof value === "number" && !Number.isFinite(value) ? String(value) : value)));
+    const key = groupId(values);
     const group = groups.get(key);
     if (group) group.rows.push(row);
     else groups.set(key, { key, values, rows: [row] });

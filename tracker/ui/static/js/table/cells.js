@@ -108,9 +108,7 @@ const nameParts = new WeakMap();
 function partsOf(cell) {
   const before = nameParts.get(cell);
   if (before && before.link.parentElement === cell) return before;
-  const dash = svg("line", { x1: "1", y1: "7", x2: "13", y2: "7", class: "swatch-dash" });
-  const swatch = h("button", { class: "swatch", type: "button", tabindex: "-1", role: "checkbox" });
-  swatch.append(svg("svg", { viewBox: "0 0 14 14", width: "14", height: "14", "aria-hidden": "true" }, svg("rect", { x: "1", y: "1", width: "12", height: "12", rx: "3", class: "swatch-box" }), dash));
+  const { swatch, dash } = makeSwatch();
   const text = h("bdi", null);
   const parts = {
     swatch, dash, sign: h("span", { class: "sign", role: "img" }), link: h("a", { class: "name", tabindex: "-1", draggable: "false" }, text), text,
@@ -119,6 +117,29 @@ function partsOf(cell) {
   replace(cell, swatch, parts.sign, parts.link, parts.pin, parts.more);
   nameParts.set(cell, parts);
   return parts;
+}
+
+/** @returns {{swatch: HTMLElement, dash: SVGLineElement}} */
+function makeSwatch() {
+  const dash = svg("line", { x1: "1", y1: "7", x2: "13", y2: "7", class: "swatch-dash" });
+  const swatch = h("button", { class: "swatch", type: "button", tabindex: "-1", role: "checkbox" });
+  swatch.append(svg("svg", { viewBox: "0 0 14 14", width: "14", height: "14", "aria-hidden": "true" }, svg("rect", { x: "1", y: "1", width: "12", height: "12", rx: "3", class: "swatch-box" }), dash));
+  return { swatch, dash };
+}
+
+/**
+ * @param {{swatch: HTMLElement, dash: SVGLineElement}} parts
+ * @param {import("../core/colors.js").LineStyle} style
+ * @param {boolean | "mixed"} on
+ * @param {string} name what is shown in charts
+ */
+function paintSwatch({ swatch, dash: line }, { css, dash }, on, name) {
+  swatch.className = `swatch${on ? " on" : ""}${dash.length ? " dashed" : ""}`;
+  swatch.style.setProperty("--run", css);
+  swatch.setAttribute("aria-checked", String(on));
+  swatch.setAttribute("aria-label", `Show ${name} in charts`);
+  swatch.title = on === true ? "Shown in charts; click to hide" : on ? "Partly shown in charts; click to show all" : "Click to show in charts";
+  if (dash.length) line.setAttribute("stroke-dasharray", dash.map((n) => n * 0.6).join(" "));
 }
 
 /** The address of a run's page, made once for each view: its parts before and behind the ref. */
@@ -148,13 +169,7 @@ function fillName(cell, column, ref, isSelected, withState) {
   const room = Math.max(8, Math.floor((column.width - (withState ? 58 : 38) - (isBaseline ? 18 : 0)) / CHARACTER));
   if (!differs(cell, `name|${ref}|${name}|${state}|${css}|${dash}|${isSelected}|${withState}|${isBaseline}|${room}`)) return;
   const parts = partsOf(cell);
-  const { swatch } = parts;
-  swatch.className = `swatch${isSelected ? " on" : ""}${dash.length ? " dashed" : ""}`;
-  swatch.style.setProperty("--run", css);
-  swatch.setAttribute("aria-checked", String(isSelected));
-  swatch.setAttribute("aria-label", `Show ${name} in charts`);
-  swatch.title = isSelected ? "Shown in charts; click to hide" : "Click to show in charts";
-  if (dash.length) parts.dash.setAttribute("stroke-dasharray", dash.map((n) => n * 0.6).join(" "));
+  paintSwatch(parts, { css, dash }, isSelected, name);
   parts.sign.hidden = !withState;
   if (withState) {
     parts.sign.className = `sign ${state}`;
@@ -209,10 +224,13 @@ export function fillGroupCell(cell, column, entry, selected) {
   if (column.kind === "name") {
     const names = view.peek().group;
     const label = group.values.map((value, at) => `${columnLabel(names[at] ?? "").replace(/^(config|summary)\./, "")} = ${value === null ? "none" : cellText({ ...column, kind: "value" }, value)}`).join(", ");
-    if (!differs(cell, `group|${label}|${folded}|${group.rows.length}|${selected}`)) return;
+    const style = colorOf(group.key);
+    if (!differs(cell, `group|${label}|${folded}|${group.rows.length}|${selected}|${style.css}|${style.dash}`)) return;
     cell.title = label;
+    const parts = makeSwatch();
+    paintSwatch(parts, style, selected === group.rows.length || (selected > 0 && "mixed"), label);
     replace(cell, h("button", { class: "twist", type: "button", tabindex: "-1", "aria-expanded": String(!folded), "aria-label": folded ? "Unfold the group" : "Fold the group" }, folded ? "▸" : "▾"),
-      h("span", { class: "group-label" }, h("bdi", null, label)), h("span", { class: "muted count" }, selected ? `${selected} of ${plural(group.rows.length, "run")}` : plural(group.rows.length, "run")));
+      parts.swatch, h("span", { class: "group-label" }, h("bdi", null, label)), h("span", { class: "muted count" }, selected ? `${selected} of ${plural(group.rows.length, "run")}` : plural(group.rows.length, "run")));
     return;
   }
   const values = runs.peek().columns.get(column.name) ?? [];

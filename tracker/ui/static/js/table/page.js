@@ -50,7 +50,7 @@ export function mountTable(node) {
   const isFolded = () => view.value.fold || view.value.page === "charts";
   const cellColumns = () => (isCards() || isFolded() ? columns.slice(0, 1) : columns);
   const entries = () => arrangement.value.entries;
-  const keyOf = (/** @type {Entry} */ entry) => (entry.kind === "run" ? entry.ref : `\u0000${entry.key}`);
+  const idOf = (/** @type {Entry} */ entry) => (entry.kind === "run" ? entry.ref : entry.key);
 
   /** @returns {RowNode} */
   const make = () => {
@@ -66,7 +66,7 @@ export function mountTable(node) {
     node.id = id;
     const isRun = entry.kind === "run";
     const on = isRun && chosen.has(entry.ref);
-    node.className = `tr${isRun ? "" : " group"}${on ? " on" : ""}${isRun && entry.ref === current.value ? " current" : ""}${isRun && entry.ref === highlighted.value ? " hot" : ""}`;
+    node.className = `tr${isRun ? "" : " group"}${on ? " on" : ""}${isRun && entry.ref === current.value ? " current" : ""}${idOf(entry) === highlighted.value ? " hot" : ""}`;
     node.setAttribute("aria-selected", String(on));
     const withState = !shown.some((column) => column.kind === "state");
     shown.forEach((column, at) => {
@@ -152,7 +152,7 @@ export function mountTable(node) {
 
   const showData = () => {
     const { cause: now } = arrangement.value;
-    const keys = entries().map(keyOf);
+    const keys = entries().map(idOf);
     const moved = keys.length !== keysBefore.length || keys.some((key, at) => key !== keysBefore[at]);
     if (now !== cause) {
       cause = now;
@@ -195,7 +195,7 @@ export function mountTable(node) {
     const target = /** @type {Element} */ (event.target);
     if (!entry) return;
     if (entry.kind === "group") {
-      if (event.altKey || event.ctrlKey || event.metaKey) {
+      if (target.closest(".swatch") || event.altKey || event.ctrlKey || event.metaKey) {
         const refs = entry.group.rows.map((row) => /** @type {string} */ (runs.value.refs[row]));
         setSelected(refs, !refs.every((ref) => chosen.has(ref)));
       } else toggleGroup(entry.key);
@@ -235,7 +235,7 @@ export function mountTable(node) {
   scroller.addEventListener("pointerover", (event) => {
     if (event.pointerType === "touch") return;
     const entry = entryAt(event.target);
-    highlighted.value = entry?.kind === "run" ? entry.ref : null;
+    highlighted.value = entry ? idOf(entry) : null;
     if (entry?.kind !== "run" || !(event.target instanceof Element)) return;
     // What is only needed under the pointer is not made for each row that scrolls by.
     const link = event.target.closest("a.name");
@@ -270,7 +270,7 @@ export function mountTable(node) {
     for (const row of grid.shown) {
       const entry = entries()[row.index];
       const ref = entry?.kind === "run" ? entry.ref : null;
-      row.node.classList.toggle("hot", ref !== null && ref === highlighted.value);
+      row.node.classList.toggle("hot", entry !== undefined && idOf(entry) === highlighted.value);
       row.node.classList.toggle("current", ref !== null && ref === current.value);
     }
     const index = entries().findIndex((entry) => entry.kind === "run" && entry.ref === current.value);
