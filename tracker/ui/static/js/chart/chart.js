@@ -15,6 +15,7 @@ import { DEFAULTS, makePicture } from "./picture.js";
 import { ordered, panRange, zoomRange } from "./scale.js";
 import { describe, rowsOf } from "./describe.js";
 import { lowerBound, traceOf } from "./series.js";
+import { Pin } from "./pin.js";
 import { theme } from "./theme.js";
 import { hideValues, say, showValues } from "./values.js";
 import { pointAt, REACH } from "./pointing.js";
@@ -28,7 +29,9 @@ import { placeText, readingText } from "./words.js";
  * @property {(run: string | null, x: number | null) => void} [onHover] Nearest run and x at the pointer; nulls when it leaves.
  * @property {(range: [number, number] | null, detail: {axis: "x" | "y", done: boolean}) => void} [onZoom]
  *   Range that the user asks for; null for all. `done` is false while a pan or a pinch goes on.
- * @property {(run: string, x: number) => void} [onPick] A click on a line.
+ * @property {(run: string, x: number) => void} [onPick] A click on a line. A click also pins the list of values.
+ * @property {(run: string, point: {x: number, y: number}) => void} [onMenu] A right click near a line, in pixels of the window.
+ * @property {(run: string) => string} [href] Where a name in the pinned list leads; empty for nowhere.
  */
 
 /** Buckets on each side of a mark that a click on it zooms to. */
@@ -40,9 +43,9 @@ export class Chart {
    * @param {Callbacks & Partial<Options>} [settings]
    */
   constructor(host, settings = {}) {
-    const { onHover, onZoom, onPick, ...options } = settings;
+    const { onHover, onZoom, onPick, onMenu, href, ...options } = settings;
     /** @type {Callbacks} */
-    this.callbacks = { onHover, onZoom, onPick };
+    this.callbacks = { onHover, onZoom, onPick, onMenu, href };
     /** @type {Options} */
     this.options = { ...DEFAULTS, ...options };
     /** @type {Line[]} */
@@ -59,6 +62,13 @@ export class Chart {
     this.selection = null;
     /** @type {string | null} */
     this.reported = null;
+    this.pin = new Pin({
+      href: (run) => this.callbacks.href?.(run) ?? "",
+      released: () => {
+        if (!this.pointer) this.report(null, null);
+        this.refreshOver();
+      },
+    });
     this.board = new Board(host, "chart-lines", { draw: (surface) => this.draw(surface), over: null });
     this.stopListening = this.listenTo(this.board.root);
     this.label();
@@ -115,6 +125,7 @@ export class Chart {
 
   /** Drops canvases, listeners and observers, and leaves the page. Data and options stay for `mount`. */
   release() {
+    this.pin.release();
     this.leave();
     this.stopListening();
     this.stopListening = () => {};
@@ -166,6 +177,7 @@ export class Chart {
   draw(surface) {
     this.picture = makePicture(this.lines, this.options, this.board.width, this.board.height, surface.pixel, surface.measure);
     drawPicture(surface, this.picture, theme());
+    this.pin.show(this.picture);
     this.setOver();
   }
 
@@ -181,7 +193,7 @@ export class Chart {
   }
 
   setOver() {
-    const shown = this.pointer || this.cursor !== null || this.highlighted !== null || this.selection;
+    const shown = this.pointer || this.cursor !== null || this.highlighted !== null || this.selection || this.pin.x !== null;
     this.board.painter.over = shown ? (surface) => this.drawOver(surface) : null;
   }
 
@@ -193,7 +205,7 @@ export class Chart {
     let cursor = this.cursor;
     if (this.pointer && !this.selection) ({ run, cursor } = this.point(picture, this.pointer));
     if (run === null) run = this.highlighted;
-    drawOver(surface, picture, theme(), { run, cursor, own: this.pointer !== null, selection: this.selection });
+    drawOver(surface, picture, theme(), { run, cursor, own: this.pointer !== null, selection: this.selection, pinned: this.pin.x });
   }
 
   /**
@@ -204,7 +216,7 @@ export class Chart {
   point(picture, pointer) {
     const { run, x, list } = pointAt(picture, pointer);
     this.report(run, x);
-    if (list) {
+    if (list && this.pin.x === null) {
       const origin = this.board.root.getBoundingClientRect();
       const place = /** @type {[number, number]} */ ([origin.left + list.at[0], origin.top + list.at[1]]);
       showValues(this, list.head, list.rows, list.foot, place, (box) => list.covered({ ...box, left: box.left - origin.left, top: box.top - origin.top }));
@@ -228,7 +240,8 @@ export class Chart {
     this.pointer = null;
     this.selection = null;
     hideValues(this);
-    this.report(null, null);
+    // Other charts keep the cursor that is pinned here.
+    this.report(null, this.pin.x);
     this.refreshOver();
   }
 
@@ -261,6 +274,22 @@ export class Chart {
     }
     const found = nearestShape(picture.shapes, px, py);
     if (found && found.distance <= REACH / 2) this.callbacks.onPick?.(found.shape.line.run, x.invert(px));
+    if (this.pin.x !== null) this.pin.release();
+    else {
+      hideValues(this);
+      this.pin.set(this.board.root, picture, [px, py]);
+      this.refreshOver();
+    }
+  }
+
+  /**
+   * @param {[number, number]} place
+   * @param {{x: number, y: number}} point Of the window.
+   */
+  menu(place, point) {
+    const picture = this.current();
+    const found = picture && nearestShape(picture.shapes, ...place);
+    if (found && found.distance <= REACH) this.callbacks.onMenu?.(found.shape.line.run, point);
   }
 
   /**
@@ -275,6 +304,11 @@ export class Chart {
       },
       leave: () => this.leave(),
       click: (x, y) => this.click(x, y),
+      menu: (x, y) => {
+        const { left, top } = this.board.root.getBoundingClientRect();
+        const at = x === null || y === null ? this.pointer : /** @type {[number, number]} */ ([x, y]);
+        if (at) this.menu(at, { x: left + at[0], y: top + at[1] });
+      },
       select: (from, to, vertical, done) => this.select(from, to, vertical, done),
       cancel: () => {
         this.selection = null;

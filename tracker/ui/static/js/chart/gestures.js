@@ -6,6 +6,7 @@
  * @property {(x: number, y: number) => void} hover
  * @property {() => void} leave
  * @property {(x: number, y: number) => void} click
+ * @property {(x: number | null, y: number | null) => void} menu A right click or a long press; nulls: the key for it.
  * @property {(from: [number, number], to: [number, number], vertical: boolean, done: boolean) => void} select
  * @property {() => void} cancel The selection was abandoned.
  * @property {(dx: number, dy: number, done: boolean) => void} pan Since the last call.
@@ -18,6 +19,8 @@
 const SLOP = 4;
 /** A click is one if no second follows within this time, in milliseconds. */
 const DOUBLE = 220;
+/** Time after the release of the right button in which a browser still asks for its menu, in milliseconds. */
+const RIGHT_DONE = 100;
 /** After this many milliseconds without a turn of the wheel a zoom is done. */
 const WHEEL_DONE = 160;
 
@@ -35,7 +38,8 @@ export function listen(element, events) {
   let start = [0, 0];
   let vertical = false;
   let moved = false;
-  let panned = false;
+  let pressedRight = false;
+  let menuTimer = 0;
   let wheelTimer = 0;
   let clickTimer = 0;
   const stop = new AbortController();
@@ -61,7 +65,7 @@ export function listen(element, events) {
       vertical = event.shiftKey;
     } else if (event.button === 2 || event.button === 1) mode = "pan";
     else return;
-    panned = false;
+    pressedRight = event.button === 2;
     element.setPointerCapture(event.pointerId);
     if (event.button === 1) event.preventDefault();
   }, options);
@@ -81,7 +85,6 @@ export function listen(element, events) {
     moved = true;
     if (mode === "select") events.select(start, [x, y], vertical, false);
     else if (mode === "pan" && before) {
-      panned = true;
       events.pan(x - before.x, y - before.y, false);
     }
     pointers.set(event.pointerId, { x, y });
@@ -98,7 +101,11 @@ export function listen(element, events) {
         window.clearTimeout(clickTimer);
         clickTimer = window.setTimeout(() => events.click(x, y), DOUBLE);
       }
-    } else if (was === "pan" && moved) events.pan(0, 0, true);
+    } else if (was === "pan") {
+      if (moved) events.pan(0, 0, true);
+      else if (event.button === 2) events.menu(x, y);
+      menuTimer = window.setTimeout(() => (pressedRight = false), RIGHT_DONE);
+    }
     else if (was === "pinch") events.pan(0, 0, true);
     else if (was === "touch") events.hover(x, y);
   }, options);
@@ -116,8 +123,12 @@ export function listen(element, events) {
     if (event.pointerType === "touch" && !element.contains(/** @type {Node} */ (event.target))) events.leave();
   }, options);
 
+  // Browsers ask for the menu when the button goes down or when it goes up; a drag pans, so it opens when the button goes up.
   element.addEventListener("contextmenu", (event) => {
-    if (panned) event.preventDefault();
+    event.preventDefault();
+    if (pressedRight) return;
+    if (/** @type {PointerEvent} */ (event).pointerType) events.menu(...place(event));
+    else events.menu(null, null);
   }, options);
   element.addEventListener("dblclick", () => {
     window.clearTimeout(clickTimer);
@@ -183,6 +194,7 @@ export function listen(element, events) {
   return () => {
     window.clearTimeout(wheelTimer);
     window.clearTimeout(clickTimer);
+    window.clearTimeout(menuTimer);
     stop.abort();
   };
 }

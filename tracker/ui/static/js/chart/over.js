@@ -10,6 +10,7 @@ import { resolutionOf, valueText } from "./words.js";
  * @property {string | null} run Raised run.
  * @property {number | null} cursor x of the vertical line.
  * @property {boolean} own The pointer is in this chart: its list shows the values.
+ * @property {number | null} pinned x of the cursor that stays.
  * @property {{from: number, to: number, vertical: boolean} | null} selection In pixels.
  */
 
@@ -35,6 +36,10 @@ export function drawOver(surface, picture, theme, over) {
         drawLine(surface, picture, shape, true);
       }
     });
+  }
+  if (over.pinned !== null) {
+    const at = picture.x.at(over.pinned);
+    if (at >= plot.left - 0.5 && at <= plot.right + 0.5) surface.rule(at, plot.top, at, plot.bottom, { color: theme.accent, dash: [4, 3] });
   }
   if (over.cursor !== null) drawCursor(surface, picture, theme, over, raised);
   if (over.selection) {

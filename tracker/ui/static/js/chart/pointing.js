@@ -119,7 +119,7 @@ function rowOf(reading, nearest, options, resolution) {
   if (line.runs && line.members) details.push(`${line.runs[k]} of ${line.members} runs`);
   if (!trace.codes && trace.bad[k] > 0 && trace.n[k] > 0) details.push(`${trace.bad[k].toLocaleString("en-US")} not finite`);
   if (options.logY && mean <= 0) details.push("not on the log axis");
-  return { color: line.color, dashed: Boolean(line.dash?.length), label: line.label, value, detail: details.join(" · "), nearest };
+  return { run: line.run, color: line.color, dashed: Boolean(line.dash?.length), label: line.label, value, detail: details.join(" · "), nearest };
 }
 
 /**

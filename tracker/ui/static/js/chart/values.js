@@ -1,8 +1,10 @@
 /**
- * The list of values at the cursor: one floating element for the whole page, placed so that it never covers the line it is
- * about. Text only ever as text.
+ * The list of values at the cursor: one floating element for the whole page, and one that a click has pinned, placed so that
+ * they never cover the line they are about. Text only ever as text.
  *
  * @typedef {object} Row
+ * @property {string} [run] What the line's `run` is.
+ * @property {string} [href] Where its name leads, in a pinned list.
  * @property {string} color
  * @property {boolean} dashed
  * @property {string} label
@@ -32,13 +34,31 @@ let owner = null;
 /** @returns {HTMLElement} */
 function element() {
   if (!list) {
-    list = document.createElement("div");
-    list.className = "chart-values";
+    list = makeList();
     list.setAttribute("aria-hidden", "true");
-    if ("popover" in list) list.setAttribute("popover", "manual");
     document.body.append(list);
   }
   return list;
+}
+
+/** @returns {HTMLElement} A hidden list. */
+function makeList() {
+  const box = document.createElement("div");
+  box.className = "chart-values";
+  if ("popover" in box) box.setAttribute("popover", "manual");
+  return box;
+}
+
+/**
+ * @param {HTMLElement} box
+ * @param {boolean} shown
+ */
+function reveal(box, shown) {
+  if (box.classList.contains("shown") === shown) return;
+  box.classList.toggle("shown", shown);
+  if (!("showPopover" in box) || !box.isConnected || box.matches(":popover-open") === shown) return;
+  if (shown) box.showPopover();
+  else box.hidePopover();
 }
 
 /**
@@ -54,10 +74,7 @@ export function showValues(chart, head, rows, foot, point, covered) {
   const box = element();
   owner = chart;
   fill(box, head, rows, foot);
-  if (!box.classList.contains("shown")) {
-    box.classList.add("shown");
-    if ("showPopover" in box && box.isConnected && !box.matches(":popover-open")) box.showPopover();
-  }
+  reveal(box, true);
   const place = choosePlace(box.offsetWidth, box.offsetHeight, point, [window.innerWidth, window.innerHeight], covered);
   box.style.transform = `translate(${Math.round(place.left)}px, ${Math.round(place.top)}px)`;
 }
@@ -69,8 +86,86 @@ export function showValues(chart, head, rows, foot, point, covered) {
 export function hideValues(chart) {
   if (owner !== chart || !list) return;
   owner = null;
-  list.classList.remove("shown");
-  if ("hidePopover" in list && list.matches(":popover-open")) list.hidePopover();
+  reveal(list, false);
+}
+
+/** @type {PinnedValues | null} */
+let pinned = null;
+
+function releasePinned() {
+  pinned?.onRelease();
+}
+
+/** The list that a click has pinned beside a chart; it moves with the chart, and hides while the chart is out of view. */
+export class PinnedValues {
+  /**
+   * @param {HTMLElement} anchor The chart's element.
+   * @param {() => void} onRelease The user released it, or pinned another one.
+   */
+  constructor(anchor, onRelease) {
+    /** @type {() => void} */
+    this.onRelease = onRelease;
+    releasePinned();
+    pinned = this;
+    this.anchor = anchor;
+    /** @type {[number, number]} from the anchor's corner to that of the list */
+    this.offset = [0, 0];
+    this.box = makeList();
+    this.box.classList.add("pinned");
+    this.box.setAttribute("role", "dialog");
+    this.box.setAttribute("aria-label", "Pinned values");
+    // In an open dialog, what is outside of it cannot be clicked.
+    (anchor.closest("dialog") ?? document.body).append(this.box);
+    this.stop = new AbortController();
+    const options = { signal: this.stop.signal, capture: true };
+    addEventListener("scroll", () => this.follow(), options);
+    addEventListener("resize", () => this.follow(), options);
+    addEventListener("keydown", (event) => {
+      if (event.key !== "Escape" || !this.box.classList.contains("shown")) return;
+      event.preventDefault();
+      event.stopPropagation();
+      this.onRelease();
+    }, options);
+    this.watcher = new IntersectionObserver(([entry]) => reveal(this.box, entry.isIntersecting));
+    this.watcher.observe(anchor);
+  }
+
+  /**
+   * @param {string} head
+   * @param {Row[]} rows
+   * @param {string} foot
+   * @param {[number, number]} point In the anchor.
+   * @param {(box: Box) => number} covered
+   */
+  show(head, rows, foot, [x, y], covered) {
+    const focused = this.box.contains(document.activeElement);
+    fill(this.box, head, rows, foot);
+    const release = document.createElement("button");
+    release.type = "button";
+    release.className = "chart-values-release";
+    release.textContent = "Release (Esc)";
+    release.addEventListener("click", () => this.onRelease());
+    this.box.append(release);
+    if (focused) release.focus();
+    reveal(this.box, true);
+    const { left, top } = this.anchor.getBoundingClientRect();
+    const place = choosePlace(this.box.offsetWidth, this.box.offsetHeight, [left + x, top + y], [window.innerWidth, window.innerHeight], covered);
+    this.offset = [place.left - left, place.top - top];
+    this.follow();
+  }
+
+  follow() {
+    const { left, top } = this.anchor.getBoundingClientRect();
+    this.box.style.transform = `translate(${Math.round(left + this.offset[0])}px, ${Math.round(top + this.offset[1])}px)`;
+  }
+
+  close() {
+    if (pinned === this) pinned = null;
+    this.stop.abort();
+    this.watcher.disconnect();
+    reveal(this.box, false);
+    this.box.remove();
+  }
 }
 
 /** @type {HTMLElement | null} */
@@ -146,8 +241,16 @@ function fill(box, head, rows, foot) {
     const node = part(row.nearest ? "chart-values-row nearest" : "chart-values-row", "");
     const swatch = part(row.dashed ? "chart-values-swatch dashed" : "chart-values-swatch", "");
     swatch.style.borderTopColor = row.color;
-    const label = part("chart-values-label", shorten(row.label, labels, NAME_LENGTH));
+    const text = shorten(row.label, labels, NAME_LENGTH);
+    const label = part("chart-values-label", row.href ? "" : text);
     label.dir = "auto";
+    if (row.href) {
+      const link = document.createElement("a");
+      link.href = row.href;
+      link.textContent = text;
+      link.title = row.label;
+      label.append(link);
+    }
     node.append(swatch, label, part("chart-values-value", row.value), part("chart-values-detail", row.detail));
     children.push(node);
   }

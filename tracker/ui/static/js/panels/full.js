@@ -7,6 +7,7 @@ import { change, redo, undo, view } from "../core/state.js";
 import { bucketCount, describePoints, describeSmoothing, labelOfX, nextX } from "./axis.js";
 import { openDownloads } from "./downloads.js";
 import { icon, lineSample } from "./icons.js";
+import { openLineMenu } from "./linemenu.js";
 import { countPoints, makeLines, valueAt } from "./lines.js";
 import { chartOptions, ownFrame, toggled } from "./settings.js";
 
@@ -120,6 +121,8 @@ export class FullScreen {
           this.page.links.setHighlight(run);
           this.showValues();
         },
+        onMenu: (id, point) => openLineMenu(id, point, this.page.grouping.groups, this.page.fixed === null),
+        href: (id) => this.page.hrefOf(id),
         onZoom: (range, { axis }) => this.page.zoom(this.key, axis === "x" ? { x: range } : { y: range }),
       });
     }

@@ -6,7 +6,8 @@ import { panelKind } from "../core/registry.js";
 import { changed, columnInfos, highlighted, runAt, runs as runTable, selection } from "../core/runs.js";
 import { colorOf, palette } from "../core/colors.js";
 import { api, connection } from "../core/api.js";
-import { change, view } from "../core/state.js";
+import { isGroup } from "../core/groupkey.js";
+import { change, serialize, view } from "../core/state.js";
 import { bucketCount } from "./axis.js";
 import { followZoom } from "./follow.js";
 import { FullScreen } from "./full.js";
@@ -15,6 +16,7 @@ import { Grouping } from "./grouping.js";
 import { bindKeys } from "./keys.js";
 import { KindPanel } from "./kindpanel.js";
 import { registerKinds } from "./kinds.js";
+import { openLineMenu } from "./linemenu.js";
 import { Links } from "./links.js";
 import { Loader } from "./loader.js";
 import { Metrics } from "./metrics.js";
@@ -225,6 +227,8 @@ export class ChartsPage {
       unmounted: (panel) => this.loader.drop(panel.id),
       cursor: (panel, x) => this.links.setCursor(panel, x),
       highlight: (run) => this.links.setHighlight(run),
+      href: (id) => this.hrefOf(id),
+      menu: (id, point) => openLineMenu(id, point, this.grouping.groups, this.fixed === null),
       zoom: (panel, range) => this.zoom(panel.key, range),
       tool: (panel, tool, button) => this.tool(panel, tool, button),
       dropped: (panel, from) => this.move(from, panel.key),
@@ -235,6 +239,14 @@ export class ChartsPage {
       retry: () => this.loader.retry(),
     };
     return this.context;
+  }
+
+  /**
+   * The address of a run's page; of the page of a run itself, and of a group, none.
+   * @param {string} id
+   */
+  hrefOf(id) {
+    return this.fixed || isGroup(id) ? "" : serialize({ ...view.peek(), page: "run", ref: id, tab: "", full: "" });
   }
 
   lineContext() {

@@ -20,6 +20,8 @@ import { countPoints, makeLines } from "./lines.js";
  * @property {(panel: Panel) => void} unmounted
  * @property {(panel: Panel, x: number | null) => void} cursor
  * @property {(run: string | null) => void} highlight
+ * @property {(id: string) => string} href address of a line's run; empty for none
+ * @property {(id: string, point: {x: number, y: number}) => void} menu open the menu of a line
  * @property {(panel: Panel, range: {x?: [number, number] | null, y?: [number, number] | null}) => void} zoom
  * @property {(panel: Panel, tool: string, button: HTMLElement) => void} tool
  * @property {(panel: Panel, from: string) => void} dropped another panel was dropped on this one
@@ -149,6 +151,8 @@ export class Panel {
           this.context.cursor(this, x);
           this.context.highlight(run);
         },
+        onMenu: (id, point) => this.context.menu(id, point),
+        href: (id) => this.context.href(id),
         onZoom: (range, { axis }) => this.context.zoom(this, axis === "x" ? { x: range } : { y: range }),
       });
     }
