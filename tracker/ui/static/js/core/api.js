@@ -98,8 +98,18 @@ export const api = {
    */
   async seriesAnswer(request, options = {}) {
     if (saved) return saved.series(request);
+    return decodeSeries(await api.seriesBytes(request, options));
+  },
+
+  /**
+   * `POST series` as it comes.
+   * @param {any} request
+   * @param {Options} [options]
+   * @returns {Promise<ArrayBuffer>}
+   */
+  async seriesBytes(request, options = {}) {
     const response = await send(api.url("series"), { method: "POST", body: JSON.stringify(request), signal: options.signal });
-    return decodeSeries(await response.arrayBuffer());
+    return response.arrayBuffer();
   },
 
   /**

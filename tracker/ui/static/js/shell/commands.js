@@ -7,6 +7,7 @@ import { change, view } from "../core/state.js";
 import { nextTheme } from "../core/theme.js";
 import { copyLink, redoIt, undoIt } from "./acts.js";
 import { saveView } from "./views.js";
+import { saveAsFile } from "../save/save.js";
 
 export function startCommands() {
   bind("Ctrl+k", "Find anything", () => openPalette());
@@ -26,6 +27,7 @@ export function startCommands() {
   addCommand({ label: "Compare the selected runs", keys: "3", run: () => change({ page: "compare" }) });
   addCommand({ label: "Copy the link to this view", run: () => void copyLink() });
   addCommand({ label: "Save this view…", run: saveView });
+  addCommand({ label: "Save as one HTML file", run: () => void saveAsFile() });
   addCommand({ label: "Change the theme", keys: "t", run: nextTheme });
   addCommand({ label: "Fold or unfold the table", keys: "[", run: () => change({ fold: !view.peek().fold }) });
   addCommand({ label: "Undo", keys: "z", run: undoIt });

@@ -13,6 +13,7 @@ import { nextTheme, theme } from "../core/theme.js";
 import { copyLink, redoIt, undoIt } from "./acts.js";
 import { mountQueryLine } from "./queryline.js";
 import { openViews } from "./views.js";
+import { saveAsFile } from "../save/save.js";
 
 /** @type {[string, string][]} */
 const PAGES = [["runs", "Runs"], ["charts", "Charts"], ["compare", "Compare"]];
@@ -87,6 +88,7 @@ function openMore(anchor) {
     { label: "Redo", keys: "Z", disabled: !undoable.value.redo, run: redoIt },
     "-",
     { label: "Copy link", run: () => void copyLink() },
+    { label: "Save as one HTML file", disabled: api.saved, title: "The view with its data; opens without a server", run: () => void saveAsFile() },
     { label: "Find anything…", keys: "Ctrl+K", run: openPalette },
     { label: "Keys", keys: "?", run: showKeys },
     "-",

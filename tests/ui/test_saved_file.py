@@ -1,0 +1,72 @@
+"""A view saved as one HTML file opens without a server, and shows what the page showed."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from playwright.sync_api import Browser, Page, expect
+
+from tests.tools.make_runs import run_id
+from tests.ui.browser import Dashboard, Pages
+from tests.ui.looking import WAIT, charts, rows, tops, wait_for_charts
+
+
+def save(page: Page, path: Path) -> Path:
+    """Save the view of a page, as a user does."""
+    page.get_by_role("button", name="More", exact=True).first.click()
+    with page.expect_download(timeout=2 * WAIT) as download:
+        page.get_by_role("menuitem", name="Save as one HTML file").click()
+    download.value.save_as(path)
+    return path
+
+
+def opened(browser: Browser, path: Path, problems: list[str]) -> Page:
+    """Open a file in a browser that reaches no network."""
+    context = browser.new_context(viewport={"width": 1440, "height": 900}, offline=True)
+    page = context.new_page()
+    page.on("pageerror", lambda error: problems.append(str(error)))
+    page.on("console", lambda message: problems.append(message.text) if message.type == "error" else None)
+    page.on("request", lambda request: problems.append(request.url) if request.url.startswith("http") else None)
+    page.goto(path.as_uri())
+    return page
+
+
+def test_charts_look_the_same_without_a_server(
+    million_ui: Dashboard, pages: Pages, browser: Browser, tmp_path: Path
+) -> None:
+    page = pages.open(million_ui, f"#/charts?runs={run_id(0)},{run_id(1)}&smooth=2000")
+    wait_for_charts(page)
+    path = save(page, tmp_path / "view.html")
+    problems: list[str] = []
+    alone = opened(browser, path, problems)
+    wait_for_charts(alone)
+    labels = [chart.get_attribute("aria-label") for chart in charts(page).all()]
+    assert [chart.get_attribute("aria-label") for chart in charts(alone).all()] == labels
+    before, after = tops(charts(page).first), tops(charts(alone).first)
+    assert len(before) == len(after)
+    far = [x for x, (one, other) in enumerate(zip(before, after, strict=True)) if abs((one or 1) - (other or 1)) > 0.05]
+    assert len(far) < len(before) / 50
+    assert problems == []
+    alone.context.close()
+
+
+def test_table_run_page_and_compare_work_in_the_file(
+    varied_ui: Dashboard, pages: Pages, browser: Browser, tmp_path: Path
+) -> None:
+    page = pages.open(varied_ui, "#/runs?runs=odd00001,seeds000,hostile1")
+    wait_for_charts(page)
+    expect(rows(page).first).to_be_visible(timeout=WAIT)
+    listed = rows(page).count()
+    path = save(page, tmp_path / "view.html")
+    problems: list[str] = []
+    alone = opened(browser, path, problems)
+    expect(rows(alone)).to_have_count(listed, timeout=WAIT)
+    expect(alone.get_by_text("saved file")).to_be_visible()
+    alone.goto(path.as_uri() + "#/run/odd00001/overview")
+    expect(alone.get_by_text("ValueError: loss is NaN").first).to_be_visible(timeout=WAIT)
+    alone.goto(path.as_uri() + "#/compare?runs=odd00001,seeds000")
+    expect(alone.get_by_text(re.compile("lr")).first).to_be_visible(timeout=WAIT)
+    assert alone.title() != "ran"
+    assert problems == []
+    alone.context.close()
