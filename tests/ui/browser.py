@@ -160,7 +160,7 @@ class Problems:
 
     def _console(self, message: Any) -> None:
         if message.type in ("error", "warning"):
-            self.seen.append(f"console {message.type}: {message.text}")
+            self.seen.append(f"console {message.type}: {message.text} {message.location.get('url', '')[:300]}")
 
     def _request(self, request: Any) -> None:
         url = str(request.url)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 from playwright.sync_api import Browser, Page, expect
@@ -62,11 +61,14 @@ def test_table_run_page_and_compare_work_in_the_file(
     problems: list[str] = []
     alone = opened(browser, path, problems)
     expect(rows(alone)).to_have_count(listed, timeout=WAIT)
-    expect(alone.get_by_text("saved file")).to_be_visible()
+    expect(alone.get_by_text("saved file", exact=True)).to_be_visible()
+    expect(alone.get_by_text("not in the saved file")).to_have_count(0)
     alone.goto(path.as_uri() + "#/run/odd00001/overview")
     expect(alone.get_by_text("ValueError: loss is NaN").first).to_be_visible(timeout=WAIT)
     alone.goto(path.as_uri() + "#/compare?runs=odd00001,seeds000")
-    expect(alone.get_by_text(re.compile("lr")).first).to_be_visible(timeout=WAIT)
+    expect(alone.get_by_role("main").get_by_text("lr", exact=True).locator("visible=true").first).to_be_visible(
+        timeout=WAIT
+    )
     assert alone.title() != "ran"
     assert problems == []
     alone.context.close()

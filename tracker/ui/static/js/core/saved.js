@@ -27,7 +27,8 @@ export function loadSaved() {
     get(path, params) {
       if (path === "changes") return null;
       if (path === "runs" && params.query) throw new Error("A saved file has no query line; filter by the columns.");
-      if (path in data.answers) return data.answers[path];
+      const name = params.key === undefined ? path : `${path}?key=${params.key}`;
+      if (name in data.answers) return data.answers[name];
       throw new Error("This is not in the saved file.");
     },
     post(path) {

@@ -16,6 +16,12 @@ export const MAX_SERIES_BYTES = 48 * 1024 * 1024;
 export const BUCKETS = 1600;
 const LEAST_BUCKETS = 100;
 const BYTES_PER_BUCKET = 40;
+/** Maximum number of text series and histograms, over all runs. */
+export const MAX_OTHERS = 200;
+/** Maximum number of texts of a series. */
+const TEXTS = 100;
+/** Columns of a histogram over steps. */
+const COLUMNS = 200;
 /** Maximum number of panels in one request. */
 const PANELS = 100;
 
@@ -78,6 +84,7 @@ export async function collect(requests, what, progress = () => undefined) {
     answers[`runs/${encodeURIComponent(ref)}`] = await requests.get(`runs/${encodeURIComponent(ref)}`);
     step();
   }
+  await others(requests, keys, pages, answers);
   const series = [];
   const count = bucketsFor(numeric.length * selected.length * 2);
   for (const writers of ["together", "apart"]) {
@@ -89,6 +96,30 @@ export async function collect(requests, what, progress = () => undefined) {
     }
   }
   return { answers, posts, series, address: what.address, time: Date.now() / 1000 };
+}
+
+/**
+ * Text series, histograms and lists of files, as far as the runs have them.
+ * @param {Requests} requests
+ * @param {{key: string, kind: string}[]} keys
+ * @param {string[]} refs
+ * @param {Record<string, any>} answers receives them
+ */
+async function others(requests, keys, refs, answers) {
+  const wanted = refs.flatMap((ref) => {
+    const logged = answers[`runs/${encodeURIComponent(ref)}`]?.summary ?? {};
+    return keys.filter(({ key, kind }) => kind !== "number" && key in logged).map(({ key, kind }) => ({ ref, key, kind }));
+  });
+  for (const { ref, key, kind } of wanted.slice(0, MAX_OTHERS)) {
+    if (kind !== "text" && kind !== "histogram") continue;
+    const path = `runs/${encodeURIComponent(ref)}/${kind === "text" ? "text" : "histograms"}`;
+    const answer = await requests.get(path, kind === "text" ? { key, limit: TEXTS } : { key, count: COLUMNS });
+    answers[`${path}?key=${key}`] = kind === "text" ? { ...answer, next: null } : answer;
+  }
+  for (const ref of refs) {
+    const path = `runs/${encodeURIComponent(ref)}/files`;
+    answers[path] = await requests.get(path);
+  }
 }
 
 /**
