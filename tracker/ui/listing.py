@@ -82,8 +82,8 @@ def reader_of(name: str) -> Callable[[StoredRun], Any]:
         return _duration
     if name in FIELDS:
         return operator.attrgetter(name)
-    part, _, key = name.partition(".")
-    if key and part in ("config", "summary"):
+    part, dot, key = name.partition(".")
+    if dot and part in ("config", "summary"):
         return lambda run: None if (value := lookup(getattr(run, part), key)) is MISSING else value
     raise ApiError(400, "column", f"no column {name!r}; columns are {', '.join(FIELDS)}, config.<key>, summary.<key>")
 

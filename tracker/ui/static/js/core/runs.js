@@ -7,6 +7,7 @@ import { api, setToken } from "./api.js";
 import { decodeColumn } from "./decode.js";
 import { computed, signal } from "./signal.js";
 import { view } from "./state.js";
+import { joined } from "./names.js";
 
 /**
  * @typedef {object} RunTable All runs, a value in each column for each of `refs`.
@@ -151,7 +152,7 @@ export async function ensureColumns(names) {
 /** @param {string[]} names */
 async function load(names) {
   const first = names.includes("id");
-  const answer = await api.get("runs", { columns: names.join(",") });
+  const answer = await api.get("runs", { columns: joined(names) });
   if (first || !runs.peek().loaded) cursor = answer.cursor;
   const before = runs.peek();
   const columns = new Map(before.columns);
@@ -203,7 +204,7 @@ export async function reloadRuns() {
   const names = asked.size ? [...asked.keys()] : BASE_COLUMNS;
   try {
     takeMeta(await api.get("meta"));
-    const answer = await api.get("runs", { columns: names.join(",") });
+    const answer = await api.get("runs", { columns: joined(names) });
     cursor = answer.cursor;
     const columns = new Map(names.map((name) => [name, decodeColumn(answer.columns[name] ?? { values: [] })]));
     for (const name of names) if (!asked.has(name)) asked.set(name, Promise.resolve());
@@ -260,7 +261,7 @@ export async function refresh(refs) {
   /** @type {any[]} */
   const answers = [];
   for (let from = 0; from < refs.length; from += AT_ONCE) {
-    answers.push(await api.get("runs", { columns: names.join(","), refs: refs.slice(from, from + AT_ONCE).join(",") }));
+    answers.push(await api.get("runs", { columns: joined(names), refs: refs.slice(from, from + AT_ONCE).join(",") }));
   }
   // Only now: columns may have been loaded, and runs edited, while the answers were awaited.
   const before = runs.peek();

@@ -2,6 +2,8 @@
  * Collects the data of a view: what the pages ask the server for, for the selected runs. The requests are handed in.
  */
 
+import { joined } from "../core/names.js";
+
 /** Maximum number of rows of the table in a saved file, besides the selected runs. */
 export const MAX_ROWS = 2000;
 /** Maximum number of config and summary columns. */
@@ -132,7 +134,7 @@ async function runsOf(requests, names, refs) {
   /** @type {any} */
   let whole = null;
   for (let from = 0; from < refs.length || !whole; from += PART) {
-    const part = await requests.get("runs", { columns: names.join(","), refs: refs.slice(from, from + PART).join(",") });
+    const part = await requests.get("runs", { columns: joined(names), refs: refs.slice(from, from + PART).join(",") });
     if (!whole) {
       whole = { ...part, refs: [], columns: Object.fromEntries(names.map((name) => [name, { values: [] }])) };
     }

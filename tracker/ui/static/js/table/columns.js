@@ -6,6 +6,7 @@ import { ago, count, duration, exact, moment, number } from "../core/format.js";
 import { changed, columnInfos, loadColumnInfos, meta, runs } from "../core/runs.js";
 import { signal } from "../core/signal.js";
 import { view } from "../core/state.js";
+import { joined } from "../core/names.js";
 
 /**
  * @typedef {object} Column
@@ -205,7 +206,7 @@ export async function suggestColumns() {
   /** @type {[string, number][]} */
   let found = [];
   if (configs.length && newest.length) {
-    const answer = await api.get("runs", { columns: configs.join(","), refs: newest.join(",") });
+    const answer = await api.get("runs", { columns: joined(configs), refs: newest.join(",") });
     found = configs.map((name) => {
       const { values, dictionary } = answer.columns[name] ?? {};
       return [name, dictionary ? dictionary.length : new Set((values ?? []).map((/** @type {any} */ value) => JSON.stringify(value))).size];
