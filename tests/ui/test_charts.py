@@ -183,3 +183,26 @@ def test_one_chart_a_row_on_a_phone(root: Path, serve: Serve, pages: Pages) -> N
     )
     assert len(lefts) == 1
     assert page.evaluate("document.documentElement.scrollWidth") <= 360
+
+
+def test_a_metric_is_drawn_over_its_step_metric(tmp_path: Path, serve: Serve, pages: Pages) -> None:
+    top = tmp_path / "root"
+    make_root(top)
+    maker = Maker(top, "run-steps", START, project="charts", name="steps")
+    maker.write("define", None, metric="val/*", step_metric="epoch")
+    for step in range(200):
+        values = {"loss": 1 / (step + 1)}
+        if step % 20 == 0:
+            values |= {"val/loss": 2 / (step + 1), "epoch": float(step // 20)}
+        maker.row(step, values)
+    maker.end()
+    maker.store()
+    page = pages.open(serve(top), "#/charts?zoom=0:50&runs=run-steps")
+    panel = page.locator(".panel[aria-label='val/loss'] .chart")
+    expect(panel).to_have_attribute("aria-label", re.compile("epoch"))
+    expect(page.locator(".panel[aria-label=loss] .chart")).to_have_attribute("aria-label", re.compile("[Ss]tep"))
+    panel.hover()
+    expect(page.locator(".chart-values-head")).to_contain_text("epoch")
+    page.keyboard.press("x")
+    expect(panel).not_to_have_attribute("aria-label", re.compile("epoch"))
+    assert "x=step" in hash_of(page)

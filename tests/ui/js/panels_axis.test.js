@@ -1,12 +1,14 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { SLIDER_MAX, bucketCount, describePoints, describeSmoothing, labelOfX, nextX, sliderOf, smoothAt, smoothRange, unitOfX } from "../../../tracker/ui/static/js/panels/axis.js";
+import { SLIDER_MAX, mainX, xOfPanel, bucketCount, describePoints, describeSmoothing, labelOfX, nextX, sliderOf, smoothAt, smoothRange, unitOfX } from "../../../tracker/ui/static/js/panels/axis.js";
 
 test("the x axis cycles through step, times and step metrics", () => {
   assert.equal(nextX("step", ["epoch"]), "relative");
   assert.equal(nextX("time", ["epoch"]), "metric:epoch");
-  assert.equal(nextX("metric:epoch", ["epoch"]), "step");
+  assert.equal(nextX("metric:epoch", ["epoch"]), "auto");
+  assert.equal(nextX("auto", ["epoch"]), "step");
+  assert.equal(nextX("auto", []), "relative");
   assert.equal(nextX("metric:other", []), "step");
   assert.equal(labelOfX("metric:val/epoch"), "val/epoch");
   assert.equal(unitOfX("relative"), "s");
@@ -44,4 +46,21 @@ test("the corner of a panel", () => {
   assert.equal(describePoints(1_000_000, false, 81_234), "81.2k points in this range, all drawn");
   assert.equal(describePoints(1_000_000, true, 57), "57 points in this range");
   assert.equal(describePoints(1_000_000, false, 1_000_000), "1,000,000 points, all drawn");
+});
+
+test("a metric is drawn over its step metric unless another x axis is chosen", () => {
+  const infos = [{ key: "loss", step_metric: null }, { key: "val/loss", step_metric: "epoch" }, { key: "epoch", step_metric: "epoch" }];
+  assert.equal(xOfPanel("auto", "val/loss", infos), "metric:epoch");
+  assert.equal(xOfPanel("auto", "loss", infos), "step");
+  assert.equal(xOfPanel("auto", "epoch", infos), "step");
+  assert.equal(xOfPanel("auto", "unknown", infos), "step");
+  assert.equal(xOfPanel("relative", "val/loss", infos), "relative");
+  assert.equal(mainX("auto", infos), "step");
+  assert.equal(mainX("time", infos), "time");
+});
+
+test("where all metrics have the same step metric, it is what panels share", () => {
+  const infos = [{ key: "loss", step_metric: "epoch" }, { key: "acc", step_metric: "epoch" }, { key: "epoch", step_metric: null }, { key: "text", kind: "text" }];
+  assert.equal(mainX("auto", infos), "metric:epoch");
+  assert.equal(mainX("auto", []), "step");
 });

@@ -167,9 +167,23 @@ function drawStrip(surface, picture, theme) {
 function drawNotes(surface, picture, theme) {
   const { plot, notes } = picture;
   const { top, left } = picture.corner;
-  const shift = picture.clipped.some((mark) => mark.top === top) ? 13 : 0;
+  const { nameX, xLabel } = picture.options;
+  if (nameX) surface.text(fitEnd(surface, xLabel, (plot.right - plot.left) * 0.8), plot.right - 2, plot.bottom - 8, { color: theme.muted, align: "right", size: 10, halo: theme.surface });
+  const shift = (picture.clipped.some((mark) => mark.top === top) ? 13 : 0) + (nameX && !top && !left ? 13 : 0);
   notes.forEach((note, i) => {
     const at = top ? plot.top + 5 + shift + 13 * i : plot.bottom - 8 - shift - 13 * (notes.length - 1 - i);
     surface.text(note, left ? plot.left + 4 : plot.right - 2, at, { color: theme.warn, align: left ? "left" : "right", size: 10, halo: theme.surface });
   });
+}
+
+/**
+ * The end of a text that fits into a width.
+ * @param {Surface} surface
+ * @param {string} text
+ * @param {number} width
+ */
+function fitEnd(surface, text, width) {
+  let shown = text;
+  while (shown.length > 4 && surface.measure(shown, 10) > width) shown = `…${shown.slice(-Math.floor(shown.length * 0.85))}`;
+  return shown;
 }

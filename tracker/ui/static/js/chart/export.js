@@ -84,7 +84,7 @@ function arrange(lines, options, size, measure) {
  */
 function drawAll(surface, shifted, lines, options, size, theme, legend) {
   surface.text(options.title, PAD, PAD + 8, { color: theme.text, size: 14, bold: true });
-  const picture = makePicture(lines, options, size[0], size[1], surface.pixel, surface.measure);
+  const picture = makePicture(lines, { ...options, nameX: false }, size[0], size[1], surface.pixel, surface.measure);
   shifted(PAD, PAD + TITLE, () => drawPicture(surface, picture, theme));
   const note = options.smooth > 0 ? `, smoothed (${options.smoothKind}, ${options.smooth} in units of ${options.xLabel})` : "";
   const below = PAD + TITLE + size[1] + 8;

@@ -19,6 +19,7 @@ import { label } from "./ticks.js";
  * @property {string} title Used in exports and for screen readers.
  * @property {string} xLabel Name of the x axis, in exports.
  * @property {import("./ticks.js").AxisKind} xKind
+ * @property {boolean} nameX Whether the plot names its x axis.
  * @property {boolean} logX
  * @property {boolean} logY
  * @property {[number, number] | null} xRange Null: all of the data.
@@ -49,7 +50,7 @@ import { label } from "./ticks.js";
 
 /** @type {Options} */
 export const DEFAULTS = {
-  title: "", xLabel: "step", xKind: "step", logX: false, logY: false, xRange: null, yRange: null,
+  title: "", xLabel: "step", xKind: "step", nameX: false, logX: false, logY: false, xRange: null, yRange: null,
   smooth: 0, smoothKind: "ema", band: "minmax", outliers: false,
 };
 

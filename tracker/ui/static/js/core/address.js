@@ -23,7 +23,7 @@
  * @property {boolean} nested whether sections of charts go by the whole prefix of a metric, not only by its first part
  * @property {string} baseline ref of the pinned run, or ""
  * @property {string[]} pins keys of metrics that are shown first
- * @property {string} x "step", "relative", "time" or "metric:KEY"
+ * @property {string} x "auto" (each metric's step metric, else the step), "step", "relative", "time" or "metric:KEY"
  * @property {boolean} logX
  * @property {boolean} logY
  * @property {string[]} logPanels panels whose y axis differs from `logY`
@@ -50,7 +50,7 @@
 /** @type {View} */
 export const DEFAULTS = {
   page: "runs", ref: "", tab: "", project: "", runs: [], chosen: false, query: "", columns: null, widths: {},
-  sort: "-start_time", filters: {}, group: [], seeds: true, nested: false, baseline: "", pins: [], x: "step", logX: false, logY: false, logPanels: [],
+  sort: "-start_time", filters: {}, group: [], seeds: true, nested: false, baseline: "", pins: [], x: "auto", logX: false, logY: false, logPanels: [],
   smooth: 0, smoothKind: "ema", band: "minmax", outliers: false, zoom: null, yZoom: {}, linked: true, writers: "together",
   search: "", folded: [], full: "", order: [], size: "m", follow: false, fold: false, split: 0, theme: "auto",
   options: {},

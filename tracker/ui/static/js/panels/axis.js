@@ -10,6 +10,36 @@ export const X_CHOICES = [
   { value: "time", label: "Wall time" },
 ];
 
+/** Each metric over its own step metric, where it has one. */
+export const AUTO = "auto";
+
+/**
+ * The x axis of a metric's panel: what the user chose, else the step metric that `define_metric` names, else the step.
+ * @param {string} x as in the view
+ * @param {string} key
+ * @param {Iterable<{key: string, step_metric?: string | null}>} infos
+ * @returns {string} "step", "relative", "time" or "metric:KEY"
+ */
+export function xOfPanel(x, key, infos) {
+  if (x !== AUTO) return x;
+  for (const one of infos) if (one.key === key) return one.step_metric && one.step_metric !== key ? `metric:${one.step_metric}` : "step";
+  return "step";
+}
+
+/**
+ * The x axis that panels share: zoom, cursor and smoothing are in its unit. A step metric only where all metrics have the same.
+ * @param {string} x as in the view
+ * @param {Iterable<{key: string, kind?: string, step_metric?: string | null}>} infos
+ * @returns {string}
+ */
+export function mainX(x, infos) {
+  if (x !== AUTO) return x;
+  const numbers = [...infos].filter((one) => !one.kind || one.kind === "number");
+  const steps = new Set(numbers.map((one) => one.step_metric));
+  const found = new Set(numbers.filter((one) => !steps.has(one.key)).map((one) => xOfPanel(x, one.key, numbers)));
+  return found.size === 1 ? /** @type {string} */ ([...found][0]) : "step";
+}
+
 export const SMOOTH_KINDS = [
   { value: "ema", label: "Exponential", noun: "half-life" },
   { value: "gaussian", label: "Gaussian", noun: "half width" },
@@ -47,14 +77,14 @@ export function unitOfX(x) {
 }
 
 /**
- * The axis after `x` in the cycle of the `x` key: step, relative, wall time, then the metrics that others are defined over.
+ * The axis after `x` in the cycle of the `x` key: automatic where that makes a difference, step, relative, wall time, then the metrics that others are defined over.
  * @param {string} x
  * @param {string[]} stepMetrics
  * @returns {string}
  */
 export function nextX(x, stepMetrics) {
-  const cycle = [...X_CHOICES.map((choice) => choice.value), ...stepMetrics.map((key) => `metric:${key}`)];
-  return cycle[(cycle.indexOf(x) + 1) % cycle.length];
+  const cycle = [...(stepMetrics.length ? [AUTO] : []), ...X_CHOICES.map((choice) => choice.value), ...stepMetrics.map((key) => `metric:${key}`)];
+  return cycle[(cycle.indexOf(x === AUTO && !stepMetrics.length ? "step" : x) + 1) % cycle.length];
 }
 
 /**

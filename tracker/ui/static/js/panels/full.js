@@ -9,7 +9,7 @@ import { openDownloads } from "./downloads.js";
 import { icon, lineSample } from "./icons.js";
 import { openLineMenu } from "./linemenu.js";
 import { countPoints, makeLines, valueAt } from "./lines.js";
-import { chartOptions, ownFrame, toggled } from "./settings.js";
+import { toggled } from "./settings.js";
 
 /** Id under which the loader knows the full screen's panel. */
 const ID = "full";
@@ -58,10 +58,14 @@ export class FullScreen {
       this.plot.classList.add("loading");
       replace(this.plot);
     }
-    const own = view.peek().linked ? undefined : ownFrame(view.peek(), this.page.ownZooms.get(this.key));
+    const own = this.page.axes.frame(this.key);
     this.page.loader.want(ID, { key: this.key, runs: this.page.drawn, count: bucketCount(this.plot.clientWidth), near: true, own });
     if (redraw) this.draw();
-    else if (restyle) this.chart?.setOptions(chartOptions(view.peek(), this.key, this.page.ownZooms.get(this.key)));
+    else if (restyle) this.chart?.setOptions(this.page.axes.options(this.key));
+  }
+
+  get x() {
+    return this.page.axes.of(this.key).x;
   }
 
   open() {
@@ -126,13 +130,14 @@ export class FullScreen {
         onZoom: (range, { axis }) => this.page.zoom(this.key, axis === "x" ? { x: range } : { y: range }),
       });
     }
-    this.lines = makeLines(answer.series, this.page.lineContext());
-    this.chart.setOptions(chartOptions(view.peek(), this.key, this.page.ownZooms.get(this.key)));
+    this.lines = makeLines(answer.series, this.page.lineContext(this.key));
+    this.chart.setOptions(this.page.axes.options(this.key));
     this.chart.setData(this.lines);
     const { points, inRange, raw, nan } = countPoints(answer.series, this.chart.options.xRange);
-    const { x, smooth, smoothKind } = view.peek();
+    const { smooth, smoothKind } = view.peek();
+    const { x, shared } = this.page.axes.of(this.key);
     this.foot.textContent = [
-      describePoints(points, raw, inRange), nan ? `${exact(nan)} ${raw ? "NaN" : "not finite"}` : "", `x: ${labelOfX(x).toLowerCase()}`, smooth > 0 ? `smoothing: ${describeSmoothing(smooth, smoothKind, x)}` : "",
+      describePoints(points, raw, inRange), nan ? `${exact(nan)} ${raw ? "NaN" : "not finite"}` : "", `x: ${labelOfX(x).toLowerCase()}`, smooth > 0 ? (shared ? `smoothing: ${describeSmoothing(smooth, smoothKind, x)}` : "not smoothed, since its x axis is another one") : "",
     ].filter(Boolean).join(" · ");
     this.showLegend();
     if (this.asTable) this.showTable();
@@ -151,7 +156,7 @@ export class FullScreen {
   showValues() {
     const head = this.legend.firstElementChild;
     if (!head) return;
-    head.textContent = this.cursor === null ? "Last value" : `At ${labelOfX(view.peek().x).toLowerCase()} ${number(this.cursor)}`;
+    head.textContent = this.cursor === null ? "Last value" : `At ${labelOfX(this.x).toLowerCase()} ${number(this.cursor)}`;
     this.lines.forEach((line, i) => {
       const value = valueAt(line.series, this.cursor);
       const node = this.legend.children[i + 1]?.lastElementChild;

@@ -5,6 +5,7 @@ import { view } from "../core/state.js";
 /**
  * @typedef {object} Linked
  * @property {import("../chart/chart.js").Chart | null} chart
+ * @property {string} x its x axis
  * @property {(run: string | null) => void} [highlight] in place of the chart's
  */
 
@@ -36,7 +37,8 @@ export class Links {
     this.scheduled = true;
     requestAnimationFrame(() => {
       this.scheduled = false;
-      for (const one of this.charts()) if (one !== this.source) one.chart?.setCursor(this.x);
+      const axis = this.source?.x;
+      for (const one of this.charts()) if (one !== this.source) one.chart?.setCursor(one.x === axis ? this.x : null);
     });
   }
 

@@ -8,6 +8,7 @@ import { colorOf, palette } from "../core/colors.js";
 import { api, connection } from "../core/api.js";
 import { isGroup } from "../core/groupkey.js";
 import { change, serialize, view } from "../core/state.js";
+import { Axes } from "./axes.js";
 import { bucketCount } from "./axis.js";
 import { followZoom } from "./follow.js";
 import { FullScreen } from "./full.js";
@@ -24,7 +25,7 @@ import { Notice } from "./notice.js";
 import { Panel } from "./panel.js";
 import { describeCount, parseSearch } from "./search.js";
 import { PINNED, groupKeys, moveBefore, splitKey } from "./sections.js";
-import { chartOptions, frameOf, isLog, ownFrame, toggled } from "./settings.js";
+import { frameOf, isLog, toggled } from "./settings.js";
 import { openDownloads } from "./downloads.js";
 import { Toolbar } from "./toolbar.js";
 
@@ -63,8 +64,7 @@ export class ChartsPage {
     /** @type {string[]} */
     this.drawn = [];
     this.grouping = new Grouping();
-    /** @type {Map<string, [number, number]>} zooms of single panels, while they are not linked */
-    this.ownZooms = new Map();
+    this.axes = new Axes(() => this.metrics.keys.peek());
     /** @type {import("./panel.js").Panel | null} panel under the pointer or with the focus */
     this.current = null;
     /** @type {[number, number] | null} range of x of all that was delivered */
@@ -87,7 +87,7 @@ export class ChartsPage {
     this.grid = new Grid({ makePanel: (section, key) => this.makePanel(section, key), toggleSection: (section) => change({ folded: toggled(view.peek().folded, section) }) });
     this.toolbar = new Toolbar({
       stepMetrics: () => this.stepMetrics(), numberKeys: () => this.metrics.keys.peek().filter((one) => one.kind === "number" || !one.kind).map((one) => one.key),
-      configFields: () => this.grouping.fields, foldsSeeds: () => this.grouping.foldsSeeds, span: () => (this.range ? this.range[1] - this.range[0] : 1000),
+      mainX: () => this.axes.main, zoomed: () => this.axes.zoomed(), resetZoom: () => this.resetZoom(), configFields: () => this.grouping.fields, foldsSeeds: () => this.grouping.foldsSeeds, span: () => (this.range ? this.range[1] - this.range[0] : 1000),
       manyWriters: () => true,
     });
     this.notice = new Notice();
@@ -152,9 +152,10 @@ export class ChartsPage {
     const folded = ["smooth", "smoothKind", "logX", "band"].map((name) => /** @type {any} */ (view.value)[name]);
     // Lines of a group are made again where these differ; others are only drawn again, which the options say.
     const lines = JSON.stringify([this.grouping.groups, this.grouping.groups.map((group) => colorOf(group.id)), this.drawn.map((ref) => runAt(ref)?.name), folded]);
-    const options = JSON.stringify([["logX", "logY", "logPanels", "smooth", "smoothKind", "band", "outliers", "zoom", "yZoom", "linked", "writers", "pins"].map((name) => /** @type {any} */ (view.value)[name]), [...this.ownZooms]]);
+    if (this.axes.update()) this.range = null;
+    const options = JSON.stringify([this.axes.main, ["x", "logX", "logY", "logPanels", "smooth", "smoothKind", "band", "outliers", "zoom", "yZoom", "linked", "writers", "pins"].map((name) => /** @type {any} */ (view.value)[name]), [...this.axes.zooms]]);
     const zoomed = this.shownOptions !== "" && options !== this.shownOptions;
-    this.loader.setFrame(frameOf(view.value), zoomed ? ZOOM_DELAY : 0);
+    this.loader.setFrame(frameOf(view.value, this.axes.main), zoomed ? ZOOM_DELAY : 0);
     if (this.element.dataset.size !== view.value.size) {
       this.element.dataset.size = view.value.size;
       this.grid.layOut();
@@ -221,8 +222,9 @@ export class ChartsPage {
   /** @returns {import("./panel.js").PanelContext} */
   panelContext() {
     this.context ??= {
-      lines: () => this.lineContext(),
-      options: (key) => chartOptions(view.peek(), key, this.ownZooms.get(key)),
+      lines: (key) => this.lineContext(key),
+      options: (key) => this.axes.options(key),
+      axis: (key) => this.axes.of(key),
       mounted: (panel) => this.want(panel),
       unmounted: (panel) => this.loader.drop(panel.id),
       cursor: (panel, x) => this.links.setCursor(panel, x),
@@ -249,20 +251,22 @@ export class ChartsPage {
     return this.fixed || isGroup(id) ? "" : serialize({ ...view.peek(), page: "run", ref: id, tab: "", full: "" });
   }
 
-  lineContext() {
-    const { band, logX, smooth, smoothKind, writers } = view.peek();
+  /** @param {string} key */
+  lineContext(key) {
+    const { band, logX, smoothKind, writers } = view.peek();
+    const smooth = this.axes.of(key).shared ? view.peek().smooth : 0;
     return { groups: this.grouping.groups, colorOf, nameOf: (/** @type {string} */ ref) => runAt(ref)?.name ?? ref, apart: writers === "apart", band, logX, smooth, smoothKind };
   }
 
   /** @param {string} key */
   stateOf(key) {
-    const { zoom, linked, yZoom, pins } = view.peek();
-    return { zoomed: (linked ? zoom !== null : this.ownZooms.has(key)) || key in yZoom, log: isLog(view.peek(), key), pinned: pins.includes(key) };
+    const { pins } = view.peek();
+    return { zoomed: this.axes.zoomed(key), log: isLog(view.peek(), key), pinned: pins.includes(key) };
   }
 
   /** @param {Panel} panel */
   want(panel) {
-    const own = view.peek().linked ? undefined : ownFrame(view.peek(), this.ownZooms.get(panel.key));
+    const own = this.axes.frame(panel.key);
     this.loader.want(panel.id, { key: panel.key, runs: this.drawn, count: bucketCount(panel.width), near: panel.near, own });
   }
 
@@ -271,7 +275,9 @@ export class ChartsPage {
    * @param {import("./loader.js").Answer} answer
    */
   deliver(id, answer) {
-    for (const one of answer.series) {
+    const panel = this.grid.panels.get(id);
+    const shared = this.axes.of(panel instanceof Panel ? panel.key : this.full.key).shared;
+    for (const one of shared ? answer.series : []) {
       const count = one.x0.length;
       if (!count) continue;
       const low = one.x0[0], high = one.x1[count - 1];
@@ -279,7 +285,6 @@ export class ChartsPage {
       else if (low < this.range[0] || high > this.range[1]) this.range = [Math.min(low, this.range[0]), Math.max(high, this.range[1])];
     }
     // While finer data of another range is on its way, the old picture stays; the chart scales it.
-    const panel = this.grid.panels.get(id);
     if (panel instanceof Panel && !(answer.pending === this.drawn.length && panel.chart && !answer.failure)) panel.setAnswer(answer);
     this.full.deliver(id, answer);
   }
@@ -294,7 +299,7 @@ export class ChartsPage {
     if (!shown.length) return;
     this.loader.refresh(shown);
     this.metrics.changed();
-    const next = followZoom(view.peek(), this.drawn);
+    const next = followZoom({ ...view.peek(), x: this.axes.main }, this.drawn);
     if (next) change({ zoom: next }, { undo: false, replace: true });
   }
 
@@ -316,9 +321,9 @@ export class ChartsPage {
       patch.yZoom = range.y ? { ...others, [key]: range.y } : others;
     }
     if (range.x !== undefined) {
-      if (linked) patch.zoom = range.x;
-      else if (range.x) this.ownZooms.set(key, range.x);
-      else this.ownZooms.delete(key);
+      if (linked && this.axes.of(key).shared) patch.zoom = range.x;
+      else if (range.x) this.axes.zooms.set(key, range.x);
+      else this.axes.zooms.delete(key);
     }
     change(patch);
     this.wake();
@@ -330,7 +335,7 @@ export class ChartsPage {
       this.zoom(key, { x: null, y: null });
       return;
     }
-    this.ownZooms.clear();
+    this.axes.zooms.clear();
     change({ zoom: null, yZoom: {} });
     this.wake();
   }

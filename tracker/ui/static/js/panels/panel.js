@@ -14,7 +14,8 @@ import { countPoints, makeLines } from "./lines.js";
  * @typedef {import("../chart/series.js").Line} Line
  *
  * @typedef {object} PanelContext what the page offers to its panels
- * @property {() => LineContext} lines
+ * @property {(key: string) => LineContext} lines
+ * @property {(key: string) => {x: string, shared: boolean}} axis
  * @property {(key: string) => import("../chart/picture.js").Options} options
  * @property {(panel: Panel) => void} mounted the panel wants data, or other data
  * @property {(panel: Panel) => void} unmounted
@@ -121,6 +122,11 @@ export class Panel {
     }));
   }
 
+  /** The x axis: only charts with the same one have a common cursor. */
+  get x() {
+    return this.context.axis(this.key).x;
+  }
+
   /** Plot width in CSS pixels. */
   get width() {
     return this.plot.clientWidth;
@@ -156,7 +162,7 @@ export class Panel {
         onZoom: (range, { axis }) => this.context.zoom(this, axis === "x" ? { x: range } : { y: range }),
       });
     }
-    this.lines = makeLines(answer.series, this.context.lines());
+    this.lines = makeLines(answer.series, this.context.lines(this.key));
     this.chart.setOptions(this.context.options(this.key));
     this.chart.setData(this.lines);
     this.describe(answer, counted);

@@ -11,36 +11,41 @@ import { marginFor } from "./loader.js";
 
 /**
  * @param {View} view
+ * @param {string} x the axis that panels share
  * @returns {Frame}
  */
-export function frameOf(view) {
+export function frameOf(view, x) {
   const zoom = view.linked ? view.zoom : null;
   return {
-    x: view.x, low: zoom ? zoom[0] : null, high: zoom ? zoom[1] : null, log_x: view.logX,
+    x, low: zoom ? zoom[0] : null, high: zoom ? zoom[1] : null, log_x: view.logX,
     margin: marginFor(view.smooth, view.smoothKind, zoom), writers: view.writers === "apart" ? "apart" : "together",
   };
 }
 
 /**
- * The part of the frame in which a panel with a zoom of its own differs.
+ * The part of the frame in which a panel differs: a zoom of its own, or another x axis than most.
  * @param {View} view
  * @param {[number, number] | undefined} zoom
+ * @param {{x: string, shared: boolean}} axis
  * @returns {Partial<Frame> | undefined}
  */
-export function ownFrame(view, zoom) {
-  return zoom && { low: zoom[0], high: zoom[1], margin: marginFor(view.smooth, view.smoothKind, zoom) };
+export function ownFrame(view, zoom, { x, shared }) {
+  if (shared && (view.linked || !zoom)) return undefined;
+  const margin = shared ? marginFor(view.smooth, view.smoothKind, zoom ?? null) : marginFor(0, "", zoom ?? null);
+  return { x, low: zoom ? zoom[0] : null, high: zoom ? zoom[1] : null, margin };
 }
 
 /**
- * Options of a panel's chart.
+ * Options of a panel's chart. Smoothing is in the unit of the axis that panels share; a panel with another one is not smoothed.
  * @param {View} view
  * @param {string} key
  * @param {[number, number] | undefined} ownZoom
+ * @param {{x: string, shared: boolean}} axis
  */
-export function chartOptions(view, key, ownZoom) {
+export function chartOptions(view, key, ownZoom, { x, shared }) {
   return {
-    title: key, xLabel: labelOfX(view.x), xKind: axisKind(view.x), logX: view.logX, logY: isLog(view, key),
-    xRange: view.linked ? view.zoom : ownZoom ?? null, yRange: view.yZoom[key] ?? null, smooth: view.smooth, smoothKind: /** @type {any} */ (view.smoothKind),
+    title: key, xLabel: labelOfX(x), xKind: axisKind(x), nameX: axisKind(x) === "number", logX: view.logX, logY: isLog(view, key),
+    xRange: shared && view.linked ? view.zoom : ownZoom ?? null, yRange: view.yZoom[key] ?? null, smooth: shared ? view.smooth : 0, smoothKind: /** @type {any} */ (view.smoothKind),
     band: /** @type {"minmax" | "none"} */ (view.band === "none" ? "none" : "minmax"), outliers: view.outliers,
   };
 }

@@ -4,7 +4,7 @@
 import { h } from "../core/dom.js";
 import { openPopover } from "../core/menu.js";
 import { change, view } from "../core/state.js";
-import { BANDS, SLIDER_MAX, SMOOTH_KINDS, X_CHOICES, describeSmoothing, labelOfX, sliderOf, smoothAt, unitOfX } from "./axis.js";
+import { AUTO, BANDS, SLIDER_MAX, SMOOTH_KINDS, X_CHOICES, describeSmoothing, labelOfX, sliderOf, smoothAt, unitOfX } from "./axis.js";
 import { action, choice, segmented, smoothing, toggle } from "./controls.js";
 
 /**
@@ -12,6 +12,9 @@ import { action, choice, segmented, smoothing, toggle } from "./controls.js";
  *
  * @typedef {object} ToolbarContext what the toolbar is told of the charts below it
  * @property {() => string[]} stepMetrics metrics that others are defined over
+ * @property {() => string} mainX the x axis that panels share
+ * @property {() => boolean} zoomed whether any panel is zoomed
+ * @property {() => void} resetZoom
  * @property {() => string[]} numberKeys metrics that can be an x axis
  * @property {() => string[]} configFields config fields in which the selected runs differ
  * @property {() => boolean} foldsSeeds whether runs that differ only in their seed are folded now
@@ -61,8 +64,8 @@ export class Toolbar {
       title: "Smoothing, in units of the x axis (s)", max: SLIDER_MAX,
       position: () => sliderOf(view.value.smooth, this.context.span()),
       value: () => view.value.smooth,
-      unit: () => unitOfX(view.value.x),
-      describe: () => describeSmoothing(view.value.smooth, view.value.smoothKind, view.value.x),
+      unit: () => unitOfX(this.context.mainX()),
+      describe: () => describeSmoothing(view.value.smooth, view.value.smoothKind, this.context.mainX()),
       slide: (position) => change({ smooth: smoothAt(position, this.context.span()) }),
       set: (value) => change({ smooth: value }),
     });
@@ -71,7 +74,7 @@ export class Toolbar {
   /** @returns {Control[]} */
   makeControls() {
     return [
-      choice({ label: "x", title: "x axis (x)", value: () => view.value.x, set: (x) => change({ x, zoom: null }), options: () => this.xOptions() }),
+      choice({ label: "x", title: "x axis (x). Auto: the step metric that define_metric names, else the step", value: () => this.xValue(), set: (x) => change({ x: x === "step" && !this.context.stepMetrics().length ? AUTO : x, zoom: null }), options: () => this.xOptions() }),
       this.smooth,
       toggle({ label: "log y", title: "Logarithmic y axis (y)", value: () => view.value.logY, toggle: () => change({ logY: !view.value.logY, logPanels: [] }) }),
       choice({ label: "Group", title: "Draw runs as one line with a band (g). Auto: runs that differ only in their seed", options: () => this.groupOptions(),
@@ -80,7 +83,7 @@ export class Toolbar {
       segmented({ label: "Panel size", title: "Size of panels", options: [{ value: "s", label: "Small" }, { value: "m", label: "Medium" }, { value: "l", label: "Large" }],
         value: () => view.value.size, set: (size) => change({ size }) }),
       toggle({ label: "log x", title: "Logarithmic x axis", value: () => view.value.logX, toggle: () => change({ logX: !view.value.logX }) }),
-      action({ label: "Reset zoom", title: "Show everything (0)", enabled: () => view.value.zoom !== null || Object.keys(view.value.yZoom).length > 0, press: () => change({ zoom: null, yZoom: {} }) }),
+      action({ label: "Reset zoom", title: "Show everything (0)", enabled: () => this.context.zoomed(), press: () => this.context.resetZoom() }),
       toggle({ label: "Follow", title: "Keep the newest points in view (l)", value: () => view.value.follow, toggle: () => change({ follow: !view.value.follow }) }),
       toggle({ label: "Linked", title: "Zoom and cursor of all panels together", value: () => view.value.linked, toggle: () => change({ linked: !view.value.linked }) }),
       toggle({ label: "Ignore outliers", title: "Outliers do not stretch the y axis; panels say what is out of view", value: () => view.value.outliers, toggle: () => change({ outliers: !view.value.outliers }) }),
@@ -90,9 +93,15 @@ export class Toolbar {
     ];
   }
 
+  xValue() {
+    const { x } = view.value;
+    return x === AUTO && !this.context.stepMetrics().length ? "step" : x;
+  }
+
   xOptions() {
     const metrics = [...new Set([...this.context.stepMetrics(), ...this.context.numberKeys().slice(0, X_METRICS)])];
-    return [...X_CHOICES, ...metrics.map((key) => ({ value: `metric:${key}`, label: labelOfX(`metric:${key}`), group: "Metric" }))];
+    const automatic = this.context.stepMetrics().length ? [{ value: AUTO, label: "Auto" }] : [];
+    return [...automatic, ...X_CHOICES, ...metrics.map((key) => ({ value: `metric:${key}`, label: labelOfX(`metric:${key}`), group: "Metric" }))];
   }
 
   groupOptions() {
