@@ -1,4 +1,4 @@
-"""The catalog: what all runs of a root directory are, without opening them.
+"""The catalog: identity and state of every run of a root directory, without opening them.
 
 `Catalog` is its interface, `DirectoryCatalog` that of a root directory. It keeps a row per run, in memory and in
 ``catalog.db``, and reads a run again when the size, time or inode of its files have changed. The file may be deleted at
@@ -44,11 +44,11 @@ _SAVED_AT_ONCE = 1000
 """Rows written in one commit while a catalog is built, so that an interrupted build is not lost."""
 
 Show = Callable[[int, int], None]
-"""Shows that (done) of (total) runs are read."""
+"""Progress callback: (done, total) runs."""
 
 
 class Catalog(Protocol):
-    """What the runs of a place are, kept up to date by `refresh`. Can be used from any thread."""
+    """The runs of a place, kept up to date by `refresh`. Can be used from any thread."""
 
     @property
     def progress(self) -> tuple[int, int] | None:
@@ -78,7 +78,7 @@ class _Entry:
         look: its files when it was read.
         settled: whether a later change of its files shows.
         saved: whether the file has the row.
-        run: the run, for those who ask again and again; None until somebody does, if there is a row.
+        run: the run; None until it is first asked for, if there is a row.
     """
 
     __slots__ = ("look", "row", "run", "saved", "settled")
@@ -140,7 +140,7 @@ class DirectoryCatalog:
         return self._progress
 
     def runs(self) -> list[StoredRun]:
-        """Return the runs as of the last look, in no particular order."""
+        """Return the runs as of the last refresh, in no particular order."""
         return [self._lasting(entry) for entry in list(self._entries.values())]
 
     def copies(self) -> list[StoredRun]:
@@ -149,13 +149,13 @@ class DirectoryCatalog:
         return [self._copy(entries[id]) for id in sorted(entries)]
 
     def run(self, id: str) -> StoredRun | None:
-        """Return a run as of the last look; None if there is none with this id."""
+        """Return a run as of the last refresh; None if there is none with this id."""
         entry = self._entries.get(id)
         return None if entry is None else self._lasting(entry)
 
     def refresh(self) -> set[str]:
-        """Look at the runs that may change, and at some of the others; return the ids of those that changed since the
-        last call, or vanished. What dead processes left is recovered in the background.
+        """Check the runs that may change and some of the others; return the ids of those that changed or vanished since
+        the last call. What dead processes left is recovered in the background.
         """
         with self._lock:
             self._pass(everything=not self._turned, wait=False)
@@ -279,7 +279,7 @@ class DirectoryCatalog:
         return looks
 
     def _is_stale(self, id: str, seen: Look) -> bool:
-        """Whether a run must be read; one whose row in the file is still right gets it."""
+        """Whether a run must be read; if its row in the file is still valid, that is used."""
         entry = self._entries.get(id)
         if entry is None:
             row = self._stored.pop(id, None)
@@ -340,7 +340,7 @@ class DirectoryCatalog:
             return
         self._file.save(rows.values(), self._gone - rows.keys())
         self._gone.clear()
-        for id in rows:  # if it failed, it is not tried again and again
+        for id in rows:  # after a failure, it is not tried again at each pass
             self._entries[id].saved = True
 
     def _heal(self, ids: set[str], *, wait: bool) -> bool:

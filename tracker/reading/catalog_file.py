@@ -28,7 +28,7 @@ FORMAT = 1
 """Version of the table; a catalog of a newer version is left alone."""
 
 _MOST_OTHERS = 10_000
-"""Maximum number of rows of runs that are gone, that are looked for at once."""
+"""Maximum number of rows of removed runs that are collected at once."""
 
 _BUSY_SECONDS = 0.5
 """Maximum wait for a lock of another process, in seconds; such locks are held for milliseconds."""
@@ -49,7 +49,7 @@ _VALID = " AND ".join(
         *(f"(typeof({name}) IN ('null', 'blob') AND ifnull(length({name}), 0) {_SMALL})" for name in PARTS),
     ]
 )
-"""What holds of every row that was written by this program."""
+"""Condition that every row written by this program meets."""
 
 
 class _NotACatalogError(Exception):
@@ -96,7 +96,7 @@ class CatalogFile:
         """Return id -> row of those runs that have a valid one, and ids in the file that are not among them.
 
         Args:
-            ids: the runs that there are: whatever else is in the file, it takes no memory.
+            ids: the runs that there are: other rows are not kept in memory.
         """
         for path in catalog_paths(self._root):
             try:
@@ -208,7 +208,7 @@ def _translated(error: sqlite3.Error) -> Exception:
 
 
 def _create(path: Path) -> None:
-    """Create an empty catalog, which appears whole; another process may do the same.
+    """Create an empty catalog atomically; another process may do the same.
 
     Raises:
         OSError: it cannot be created. _UnusableError: SQLite cannot.

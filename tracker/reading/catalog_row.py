@@ -1,6 +1,6 @@
 """CatalogRow: what the catalog keeps of a run; CatalogRun: a stored run that answers from it and opens no file.
 
-Used on any thread. What is in a row may come from a stranger's directory: every part is checked before it is used, and
+Used on any thread. What is in a row may come from an untrusted directory: every part is checked before it is used, and
 where one is not valid the run itself is read.
 """
 

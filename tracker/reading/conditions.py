@@ -84,7 +84,7 @@ class Matches:
         return any(map(self._pattern.matches, texts_in(value)))
 
     def prepare(self, values: Iterable[Any]) -> None:
-        """Take the values that will be asked for: where the pattern may take long, they are matched at once.
+        """Prepare for the values to be tested: if the pattern may be slow, they are matched in one batch.
 
         Raises:
             FilterError: it takes too long.

@@ -1,7 +1,7 @@
 """The dashboards that run on this machine: a register of small files in the user's state directory, and their token.
 
 Read by `run.url` and by ``tracker ui``; written by the process of a dashboard. No sockets. A file whose process has
-ended counts for nothing.
+ended is ignored.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class RunningDashboard(NamedTuple):
         address: such as ``"http://127.0.0.1:7117/"``.
         port: the port it listens on.
         places: the root directories, absolute, and the addresses of servers that it shows, in order.
-        usual: whether it serves our page, and opens with this user's token.
+        usual: whether it serves the built-in page and opens with this user's token.
     """
 
     pid: int
@@ -62,7 +62,7 @@ def state_directory() -> Path:
 
 
 def register(address: str, port: int, places: Sequence[str], *, usual: bool = True) -> Path | None:
-    """Note that this process is a dashboard; return the file to remove at its end, None if it cannot be written."""
+    """Register this process as a dashboard; return the file to remove at its end, None if it cannot be written."""
     pid = os.getpid()
     entry = RunningDashboard(pid, _started(pid), machine_id(), address, port, tuple(places), usual)
     path = state_directory() / _DIRECTORY_NAME / f"{pid}-{port}.json"
@@ -75,7 +75,7 @@ def register(address: str, port: int, places: Sequence[str], *, usual: bool = Tr
 
 
 def running() -> Iterator[RunningDashboard]:
-    """Yield the dashboards of this user whose processes live."""
+    """Yield the dashboards of this user whose processes are alive."""
     with contextlib.suppress(OSError):
         for path in sorted((state_directory() / _DIRECTORY_NAME).glob("*.json")):
             entry = _read(path)
@@ -89,7 +89,7 @@ def running() -> Iterator[RunningDashboard]:
 
 
 def showing(places: Sequence[str], *, usual: bool = False) -> RunningDashboard | None:
-    """Return a running dashboard that shows all of `places`, a usual one if asked for; None if there is none."""
+    """Return a running dashboard that shows all of `places`, a usual one if `usual`; None if no dashboard does."""
     wanted = set(places)
     found = (one for one in running() if wanted <= set(one.places) and (one.usual or not usual))
     return next(found, None)
@@ -103,7 +103,7 @@ def run_url(root: Path, run: str) -> str | None:
 
 
 def read_token() -> str:
-    """Return this user's token, which is made at the first call.
+    """Return this user's token, creating it at the first call.
 
     Raises:
         TrackerError: the file cannot be read or written, or others may read it.

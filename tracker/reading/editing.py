@@ -1,4 +1,4 @@
-"""Edits of stored runs: checks changes, and has them appended to the runs' logs. Used on any thread.
+"""Edits of stored runs: checks changes, and has them appended to the logs of the runs. Used on any thread.
 
 Changes are made by users who look at runs: they do not resume a run, nor count as writing to it.
 """
@@ -37,14 +37,14 @@ _lock = threading.Lock()
 
 
 def edit_runs(edits: Iterable[tuple[EditableRun, Mapping[str, Any]]]) -> list[TrackerError | None]:
-    """Edit many runs with one sidecar; return for each edit None, or why it could not be made.
+    """Edit many runs with one sidecar; return for each edit None, or the error that prevented it.
 
     Args:
         edits: for each a run, and its changes: keys of `StoredRun.update`, ``deleted`` (True hides a run from listings,
             False shows it again), or only ``{"undo": True}``.
 
     Raises:
-        TypeError, ValueError: a change that is not valid; then no run is edited.
+        TypeError, ValueError: a change is not valid; no run is edited then.
     """
     by = _user()
     checked = [(run, {**checked_changes(changes), "by": by}) for run, changes in edits]
@@ -93,7 +93,7 @@ def checked_changes(changes: Mapping[str, Any]) -> dict[str, Any]:
         return {UNDO: True}
     unknown = [key for key in changes if key not in EDITABLE]
     if unknown:
-        raise ValueError(f"{unknown[0]!r} cannot be edited; what can is {', '.join(EDITABLE)}")
+        raise ValueError(f"{unknown[0]!r} cannot be edited; editable are {', '.join(EDITABLE)}")
     if not changes:
         raise ValueError(f"an edit must change something: {', '.join(EDITABLE)}")
     return {key: _CHECKS[key](key, value) for key, value in changes.items()}

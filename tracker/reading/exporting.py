@@ -1,6 +1,6 @@
 """The history of a run as CSV or JSON lines, made in parts while it is read, so that memory does not grow with the run.
 
-On the caller's thread. Does not know where the parts go.
+On the caller's thread. Knows nothing of where the parts go.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _PART_ROWS = 256
 
 Row = dict[str, Any]
 Show = Callable[[int, int], None]
-"""Shows that (done) of (total) rows are read."""
+"""Progress callback: (done, total) rows."""
 
 
 class HistoryRows:
@@ -84,7 +84,7 @@ class _LineFeeds(io.StringIO):
         return super().write(row[:-2] + "\n")
 
     def taken(self) -> bytes:
-        """Return what was written, and forget it."""
+        """Return what was written since the last call."""
         content = self.getvalue().encode()
         self.seek(0)
         self.truncate()

@@ -1,6 +1,6 @@
-"""Pattern: a regular expression that somebody typed, matched in bounded time.
+"""Pattern: a regular expression typed by a user, matched in bounded time.
 
-Python's `re` backtracks: nested repetitions, such as ``(a+)+$``, can take longer than the age of the world. A pattern
+Python's `re` backtracks: nested repetitions, such as ``(a+)+$``, can take exponential time. A pattern
 that may do so is matched in another process, with a timeout. Used on any thread.
 """
 
@@ -15,7 +15,7 @@ from typing import Any
 from tracker.errors import FilterError
 
 MAX_SECONDS = 2.0
-"""Maximum time that a pattern which may take long is matched, in seconds."""
+"""Maximum time for matching a pattern that may be slow, in seconds."""
 
 MAX_PATTERN = 1000
 """Maximum length of a pattern, in characters."""
@@ -49,7 +49,7 @@ class Pattern:
         pattern: the expression.
 
     Raises:
-        FilterError: it is not one.
+        FilterError: the expression is not valid.
     """
 
     def __init__(self, pattern: Any) -> None:
@@ -57,10 +57,10 @@ class Pattern:
             if len(pattern) > MAX_PATTERN:
                 raise ValueError(f"it has {len(pattern):,} characters, more than {MAX_PATTERN:,}")
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # of syntax that a later Python may read otherwise
+                warnings.simplefilter("ignore")  # about syntax that a later Python may read differently
                 compiled = re.compile(pattern)
             if not isinstance(pattern, str):
-                raise TypeError("it must be a text")
+                raise TypeError("it must be a string")
         except (re.error, TypeError, ValueError, OverflowError, RecursionError) as error:
             raise FilterError(f"{pattern!r} is not a valid regular expression: {error}") from error
         self._text = pattern
@@ -77,7 +77,7 @@ class Pattern:
         return self._known[text]
 
     def prepare(self, texts: Iterable[str]) -> None:
-        """Match those texts that may take long, at once.
+        """Match the texts that may be slow in one batch.
 
         Raises:
             FilterError: it takes longer than `MAX_SECONDS`.
@@ -126,7 +126,7 @@ def _repeats(pattern: str) -> int:
 
 
 def _end_of_set(pattern: str, at: int) -> int:
-    """Return the index behind a set of characters such as ``[^]a-z]``."""
+    """Return the index after a set of characters such as ``[^]a-z]``."""
     end = at + 1
     if pattern.startswith("^", end):
         end += 1

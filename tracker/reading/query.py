@@ -6,7 +6,7 @@
     joined by   and, or, not, && || !, and parentheses; "and" binds stronger, and may be left out between words
 
 A field or a value with odd characters is quoted: ``config.`my key` = "a and b"``. Fields and values mean what they
-mean in `filters`. Pure functions on text, on any thread; nothing but `QueryError` is raised. The same line is read
+mean in `filters`. Pure functions on text, on any thread; only `QueryError` is raised. The same line is read
 everywhere: on the command line, in the dashboard, in the terminal view.
 """
 
@@ -43,10 +43,10 @@ _WORD_OPERATORS = {"has": "$contains", "contains": "$contains", "matches": "$reg
 
 
 class Query(dict[str, Any]):
-    """A filter of runs, as `filters.Filter` takes it, which knows where in the text its fields stand.
+    """A filter of runs, as `filters.Filter` takes it, with the positions of its fields in the text.
 
     Attributes:
-        positions: field -> index of its first character, where it is named first.
+        positions: field -> index of its first occurrence.
     """
 
     def __init__(self, filters: Mapping[str, Any], positions: Mapping[str, int]) -> None:
@@ -55,7 +55,7 @@ class Query(dict[str, Any]):
 
 
 def parse_query(text: str, columns: Iterable[str] | None = None) -> Query:
-    """Return the filter that a query line describes; an empty one, which every run passes, for an empty line.
+    """Return the filter that a query line describes. An empty line gives an empty filter, which matches every run.
 
     Args:
         text: the line.
@@ -119,7 +119,7 @@ class _Parser:
     """Reads one line, from left to right.
 
     Attributes:
-        positions: field -> where it stands first.
+        positions: field -> index of its first occurrence.
     """
 
     def __init__(self, text: str) -> None:
@@ -225,7 +225,7 @@ class _Parser:
         return {"$not": filters} if word[1] else filters
 
     def _name(self) -> tuple[str, int, bool]:
-        """Return the name or the words at this place, the index behind them, and whether they are quoted."""
+        """Return the name or the words at this place, the index after them, and whether they are quoted."""
         text, start = self._text, self._at
         quoted = quoted_at(text, start)
         if quoted is not None:
@@ -267,7 +267,7 @@ class _Parser:
         return {field: {operator: self._value(field, word, word)}}
 
     def _value(self, field: str, operator: str, shown: str) -> Any:
-        """Read the value behind an operator, which messages show as `shown`."""
+        """Read the value after an operator, which messages show as `shown`."""
         text, start = self._text, self._at
         as_text = operator in ("$regex", "matches") or is_text_field(field)
         quoted = quoted_at(text, start)
@@ -336,10 +336,10 @@ _PLAIN = re.compile(r"[A-Za-z_][\w\-/]*(\.[\w\-/]+)*")
 
 
 def write_query(filters: Mapping[str, Any]) -> str:
-    """Return the query line that `parse_query` reads as `filters`, or as one that the same runs pass.
+    """Return the query line that `parse_query` reads as `filters`, or as one that matches the same runs.
 
     Raises:
-        QueryError: a query line cannot say it, such as a comparison with a map.
+        QueryError: the filters cannot be written as a query line, such as a comparison with a map.
     """
     return _written(filters, inside=False)
 

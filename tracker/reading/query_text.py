@@ -67,7 +67,7 @@ def word_operator_at(text: str, at: int) -> re.Match[str] | None:
 
 
 def quoted_at(text: str, at: int) -> tuple[str, int] | None:
-    """Return what is quoted at an index, and the index behind it; None if no quote opens there.
+    """Return what is quoted at an index, and the index after it; None if no quote opens there.
 
     Raises:
         QueryError: the quote is not closed.
@@ -84,7 +84,7 @@ def quoted_at(text: str, at: int) -> tuple[str, int] | None:
 
 
 def starts_condition(text: str, at: int) -> bool:
-    """Whether what stands at an index, behind a connective, can only be another condition."""
+    """Whether what stands at an index, after a connective, can only be another condition."""
     while (match := _NOT.match(text, at)) or text.startswith("(", at):
         at = skip_space(text, match.end() if match else at + 1)
     if _FIELD_FIRST.match(text, at) is not None:
@@ -96,7 +96,7 @@ def starts_condition(text: str, at: int) -> bool:
 
 
 def end_of_name(text: str, at: int, *, grouped: bool) -> int:
-    """Return the index behind the words that may be a field or words to search for: at an operator, a connective, a
+    """Return the index after the words that may be a field or words to search for: at an operator, a connective, a
     quote, the end of the group, or the end.
     """
     depth = 0
@@ -121,7 +121,7 @@ def end_of_name(text: str, at: int, *, grouped: bool) -> int:
 
 
 def end_of_value(text: str, at: int, field: str, operator: str, *, grouped: bool) -> int:
-    """Return the index behind a value without quotes.
+    """Return the index after a value without quotes.
 
     Args:
         text: the query.
@@ -165,7 +165,7 @@ def end_of_value(text: str, at: int, field: str, operator: str, *, grouped: bool
 
 
 def end_of_item(text: str, at: int, close: str) -> int:
-    """Return the index behind an item of a list without quotes."""
+    """Return the index after an item of a list without quotes."""
     while at < len(text) and text[at] not in "," + close:
         at += 1
     return at

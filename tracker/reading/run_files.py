@@ -38,11 +38,11 @@ _NANOSECONDS = 1e9
 
 SETTLED_SECONDS = 2.0
 """Age from which the time of a file tells whether it changed, in seconds: within one tick of a file system's clock,
-some milliseconds, two changes bear the same time."""
+some milliseconds, two changes get the same time."""
 
 
 def is_settled(changed: float) -> bool:
-    """Whether a file that changes now will bear another time than `changed`; also if a clock was set back since."""
+    """Whether a file that changes now will get another time than `changed`; also if a clock was set back since."""
     return abs(time.time() - changed) > SETTLED_SECONDS
 
 

@@ -1,4 +1,4 @@
-"""ServerCatalog: what the runs of a server are, a ClickHouse database or a sidecar; see `catalog.Catalog`.
+"""ServerCatalog: the catalog of a server, a ClickHouse database or a sidecar; see `catalog.Catalog`.
 
 Used on any thread. Knows the server only through its reader.
 """
@@ -14,7 +14,7 @@ from tracker.reading.sidecar_run import remote_run
 from tracker.reading.stored_run import StoredRun
 
 _MOST_NAMED = 200
-"""Maximum number of changed runs that are asked for by their ids; if more changed, all are read."""
+"""Maximum number of changed runs that are queried by id; if more changed, all are read."""
 
 
 class ServerStore(Protocol):

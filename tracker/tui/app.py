@@ -29,7 +29,7 @@ from tracker.tui.chart import Chart, Spans, grid
 from tracker.tui.model import Model, config_lines
 
 POLL_SECONDS = 1.0
-"""Interval between two looks at the runs, in seconds."""
+"""Polling interval, in seconds."""
 
 CHART_COLUMNS, CHART_ROWS = 38, 10
 """Minimum width and height of a chart, in characters."""
@@ -38,8 +38,8 @@ KEYS = """\
 /        query           only runs that match, such as config.lr > 0.01 and state == running
 m        metrics         only metrics that contain these words
 j k      run             next, previous
-space    select          draw the run, or draw it no longer
-enter    open            draw this run alone; again: back to those before
+space    select          show the run in charts, or hide it
+enter    open            show only this run; again: back to the others
 n p      chart           next, previous
 f        full screen     one chart; again: all
 x        x axis          step, relative time, wall time
@@ -48,7 +48,7 @@ s        smoothing       next half-life
 g        group           mean and range of the runs shown
 + -      zoom            in, out; h l move; 0 reset
 tab      table           show or hide the list of runs
-r        read again
+r        refresh
 ?        this list
 q        quit"""
 
@@ -161,7 +161,7 @@ class Charts(ScrollView, can_focus=False):
         self.refresh()
 
     def choose(self, index: int) -> None:
-        """Put the frame on another chart, and scroll to it."""
+        """Select another chart, and scroll to it."""
         self.chosen = max(0, min(index, len(self._charts) - 1))
         self.show()
         if not self.full and self._charts:
@@ -194,7 +194,7 @@ class Top(App[None]):
     """The application.
 
     Attributes:
-        reads: how many times what was read has been drawn.
+        reads: number of times that the screen was updated with new data.
     """
 
     CSS = """
@@ -236,7 +236,7 @@ class Top(App[None]):
         Binding("l", "pan(0.25)", show=False),
         Binding("0", "reset", "reset zoom"),
         Binding("tab", "fold", "table"),
-        Binding("r", "read", "read again"),
+        Binding("r", "read", "refresh"),
         Binding("question_mark", "help", "keys"),
     ]
 
@@ -388,7 +388,7 @@ class Top(App[None]):
 
     @on(Input.Submitted)
     def answered(self, event: Input.Submitted) -> None:
-        """Take the query or the words that were typed."""
+        """Apply the query or the words that were typed."""
         message = self.query_one("#message", Static)
         if self._asking == "query":
             try:

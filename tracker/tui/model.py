@@ -1,4 +1,5 @@
-"""What the terminal view shows: which runs, which of them are drawn, which axis. Reads runs; knows no terminal.
+"""What the terminal view shows: which runs, which of them are drawn, which axis. Reads runs. Knows nothing
+of the terminal.
 
 Not safe for several threads at once: the live view reads on one worker thread, and shows what it returned.
 """
@@ -30,7 +31,7 @@ MAX_SHOWN = 20
 
 X_KINDS = ("step", "relative", "time")
 SMOOTHINGS = (0.0, 0.005, 0.02, 0.08)
-"""Half-lives of the smoothing, as parts of the x axis; 0 for none."""
+"""Half-lives of the smoothing, as fractions of the x axis; 0 for none."""
 
 
 class Model:
@@ -47,7 +48,7 @@ class Model:
         shown: ids of those that are drawn, in the order in which they were chosen.
         x: ``"step"``, ``"relative"``, ``"time"`` or a metric.
         log_y: whether y axes are logarithmic.
-        smoothing: half-life as a part of the x axis, one of `SMOOTHINGS`.
+        smoothing: half-life as a fraction of the x axis, one of `SMOOTHINGS`.
         zoom: bounds of the x axis; None for all.
         grouped: whether the runs shown are folded into their mean, with the range of the runs behind it.
         search: only metrics that contain all of these words.
@@ -94,7 +95,7 @@ class Model:
             self.shown = [run.id for run in self.runs[:DEFAULT_SHOWN]]
 
     def toggle(self, run_id: str) -> None:
-        """Draw a run, or draw it no longer."""
+        """Show a run in charts, or hide it."""
         self._chosen = True
         if run_id in self.shown:
             self.shown.remove(run_id)
@@ -102,7 +103,7 @@ class Model:
             self.shown.append(run_id)
 
     def only(self, run_id: str) -> None:
-        """Draw one run only."""
+        """Show only one run."""
         self._chosen = True
         self.shown = [run_id]
 
@@ -212,7 +213,7 @@ class Model:
     # -- text -----------------------------------------------------------------------------------------------------
 
     def header(self, columns: int) -> Spans:
-        """Return the line above all."""
+        """Return the header line."""
         now = time.strftime("%H:%M:%S")
         about = f"{counted(len(self.runs), 'run')}, {len(self.shown)} shown"
         axis = f"x: {self.x}" + ("  log y" if self.log_y else "") + ("  smoothed" if self.smoothing else "")

@@ -1,4 +1,4 @@
-"""All of a run but its history: its state, the goals of its metrics, the health of its log.
+"""Everything about a run except its history: its state, the goals of its metrics, the health of its log.
 
 Pure functions over stored runs. Blocking, on any thread. Does not know about HTTP.
 """
@@ -22,8 +22,8 @@ GOALS = {1: "maximize", -1: "minimize", 0: None}
 
 
 def about(run: StoredRun) -> dict[str, Any]:
-    """Return all of a run but its history: its state, the summary's goals, the health of its log, its files' number."""
-    run = copy.copy(run).refresh()  # other threads may be reading the given one
+    """Return everything about a run except its history: state, goals, health of the log, number of files."""
+    run = copy.copy(run).refresh()  # other threads may be reading the given run
     answer = run.to_map()
     answer["now"] = time.time()
     answer["goals"] = goals(run)
@@ -36,7 +36,7 @@ def about(run: StoredRun) -> dict[str, Any]:
 
 
 def goals(run: StoredRun) -> dict[str, str]:
-    """Return ``"maximize"`` or ``"minimize"`` for each key of the summary of which it is known."""
+    """Return ``"maximize"`` or ``"minimize"`` for each key of the summary whose goal is known."""
     named = {key: GOALS[direction(run.metrics, key)] for key in run.summary}
     return {key: goal for key, goal in named.items() if goal is not None}
 

@@ -1,4 +1,4 @@
-"""From what a route answers to an HTTP response."""
+"""Converts the answers of routes to HTTP responses."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tracker.ui.routes import JSON_TYPE, Binary, Call, Download, Stream
 from tracker.ui.security import DOWNLOAD_HEADERS, FRAME_HEADERS
 
 MIN_GZIP_BYTES = 1_000
-"""Minimum size of JSON that is compressed; the numbers of series, which hardly get smaller, never are."""
+"""Minimum size of JSON that is compressed, in bytes; numbers of series are not, since they hardly get smaller."""
 
 _FRESH = {"Cache-Control": "no-store"}
 
@@ -43,7 +43,7 @@ def to_response(answer: Any, call: Call) -> Response:
 
 
 def json_response(answer: Any, call: Call, status: int = 200) -> Response:
-    """Return plain data as JSON, compressed where that is worth it."""
+    """Return plain data as JSON, compressed if it is large enough."""
     content = to_json(answer)
     headers = dict(_FRESH)
     if len(content) >= MIN_GZIP_BYTES and "gzip" in call.headers.get("accept-encoding", ""):
@@ -62,7 +62,7 @@ def to_json(answer: Any) -> bytes:
 
 
 def error_response(error: ApiError) -> Response:
-    """Return an error as it is answered."""
+    """Return the response to a request that failed."""
     body = {"error": {"code": error.code, "message": str(error), **error.details}}
     return Response(to_json(body), error.status, _FRESH, JSON_TYPE)
 

@@ -1,4 +1,4 @@
-"""The application: from an HTTP request to the function that answers it, on a thread of the pool, and back.
+"""The application: passes each HTTP request to the function that answers it, on a thread of the pool.
 
 Runs on the server's event loop, which never reads a run itself.
 """
@@ -40,7 +40,7 @@ ROUTES: tuple[Route, ...] = (
     *views.ROUTES,
     *saving.ROUTES,
 )
-"""Every route of the API but ``login``."""
+"""Every route of the API except ``login``."""
 
 HEAVY_THREADS = 2
 LIGHT_THREADS = 4
@@ -54,7 +54,7 @@ Endpoint = Callable[[Request], Awaitable[Response]]
 class Headers:
     """Adds the security headers that an answer does not set itself.
 
-    It refuses requests to a name that is not this server's.
+    Refuses requests whose ``Host`` is not a name of this server.
     """
 
     def __init__(self, app: ASGIApp, security: Security, policy: str) -> None:
@@ -80,7 +80,9 @@ class Headers:
         if len(hosts) != 1 or not self._security.knows_host(hosts[0]):
             shown = hosts[0] if hosts else ""
             answer = error_response(
-                ApiError(403, "host", f"this server is not called {shown!r}; use the address that `tracker ui` prints")
+                ApiError(
+                    403, "host", f"{shown!r} is not a name of this server; use the address that `tracker ui` prints"
+                )
             )
             await answer(scope, receive, send_with_headers)
             return
@@ -94,14 +96,14 @@ def make_app(
 
     Args:
         dashboard: what it answers from.
-        security: who may ask.
-        frontend: a directory with somebody else's page, which is served instead of ours.
-        routes: the API's.
+        security: decides which requests are refused.
+        frontend: directory of a custom page, which is served instead of the built-in one.
+        routes: the routes of the API.
     """
     guesses = Guesses()
     limits = {True: anyio.CapacityLimiter(HEAVY_THREADS), False: anyio.CapacityLimiter(LIGHT_THREADS)}
 
-    # {ref} and longer paths: the more specific first.
+    # More specific paths first.
     ordered = sorted(routes, key=lambda route: -route.path.count("/"))
     table = [
         StarletteRoute(
@@ -124,7 +126,7 @@ def make_app(
 
 
 async def _no_route(request: Request) -> Response:
-    return error_response(ApiError(404, "route", f"there is no {request.method} {request.url.path}"))
+    return error_response(ApiError(404, "route", f"there is no route {request.method} {request.url.path}"))
 
 
 def _endpoint(
@@ -155,7 +157,7 @@ def _endpoint(
             return error_response(ApiError(503, "unavailable", reason(error)))
         except Exception:
             _log.exception("dashboard: %s %s", request.method, request.url.path)
-            return error_response(ApiError(500, "internal", "the server failed; its terminal says how"))
+            return error_response(ApiError(500, "internal", "the server failed; the traceback is in its terminal"))
 
     return endpoint
 

@@ -69,7 +69,7 @@ class Checks:
                 return known.to_map()
             running = sum(check.ended is None for check in self._checks.values())
             if running >= MAX_RUNNING:
-                raise BusyError(f"{running} logs are being checked; try again when one of them is done")
+                raise BusyError(f"{running} logs are being checked; try again when one of them has finished")
             check = self._checks[ref] = _Check(time.time())
             self._checks.move_to_end(ref)
             while len(self._checks) > MAX_RESULTS:
@@ -81,7 +81,7 @@ class Checks:
         return check.to_map()
 
     def progress(self, ref: str) -> dict[str, Any] | None:
-        """Return the progress or the result of the last check of a run; None if it was not checked."""
+        """Return the progress or the result of the last check of a run; None if there was none."""
         with self._lock:
             check = self._checks.get(ref)
         return None if check is None else check.to_map()

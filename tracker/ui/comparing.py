@@ -1,4 +1,4 @@
-"""The answer to ``POST compare``: what differs between runs, and, asked for apart, where their curves part."""
+"""The answer to ``POST compare``: what differs between runs and, on request, where their curves part."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def comparison(dashboard: Dashboard, call: Call) -> dict[str, Any]:
 
 
 def _runs(dashboard: Dashboard, body: dict[str, Any]) -> tuple[dict[str, StoredRun], list[dict[str, str]]]:
-    """Return the runs by their refs, and those that are not there any more with the reason."""
+    """Return the runs by their refs, and the runs that no longer exist with the reason."""
     refs = body.get("runs")
     if not isinstance(refs, list) or not all(isinstance(ref, str) for ref in refs):
         raise ApiError(400, "body", "runs must be a list of runs, such as {'runs': ['a1b2c3d4', 'e5f6g7h8']}")

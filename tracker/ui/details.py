@@ -23,7 +23,7 @@ _checks = Checks()
 
 
 def present_run(dashboard: Dashboard, ref: str) -> StoredRun:
-    """Return a run that is still there: the list of runs is looked at less often.
+    """Return a run after checking that it still exists: the list of runs is refreshed less often.
 
     Raises:
         ApiError: there is no such run, or it was deleted.
@@ -35,7 +35,7 @@ def present_run(dashboard: Dashboard, ref: str) -> StoredRun:
 
 
 def details(dashboard: Dashboard, call: Call) -> dict[str, Any]:
-    """Return all of a run but its history."""
+    """Return everything about a run except its history."""
     ref = call.path["ref"]
     return {"ref": ref} | about(present_run(dashboard, ref))
 
@@ -124,7 +124,7 @@ def _opened(dashboard: Dashboard, call: Call) -> OpenFile:
     """Return the file that a request names, open."""
     number = call.path["number"]
     if not number.isdecimal():
-        raise ApiError(400, "parameter", f"a file is named by its number in the list of files, not {number!r}")
+        raise ApiError(400, "parameter", f"the number of a file must be one of the list of files, not {number!r}")
     try:
         return open_file(present_run(dashboard, call.path["ref"]), int(number), call.query.get("name"))
     except FileNotListedError as error:
@@ -132,7 +132,7 @@ def _opened(dashboard: Dashboard, call: Call) -> OpenFile:
 
 
 def _content(opened: OpenFile, start: int, end: int) -> Iterator[bytes]:
-    """Yield a part of a file, of the length that was announced: it may be written meanwhile."""
+    """Yield a part of a file, of exactly the announced length, even if the file changes meanwhile."""
     with opened.file as source:
         source.seek(start)
         remaining = end - start
@@ -168,7 +168,7 @@ def check_progress(dashboard: Dashboard, call: Call) -> dict[str, Any] | None:
 
 
 def _check_name(dashboard: Dashboard, ref: str) -> str:
-    """Return the name of a run's check, which no run of another dashboard in this process has."""
+    """Return a key for a run's check, unique across the dashboards of this process."""
     return f"{id(dashboard)}/{ref}"
 
 

@@ -21,17 +21,17 @@ MAX_KEYS = 2000
 """Maximum number of keys of the config, and of the summary, in one answer."""
 
 CURVES_SECONDS = 4.0
-"""Time in one call for comparing curves, in seconds; what is left is for the next call."""
+"""Time in one call for comparing curves, in seconds; the rest is left to the next call."""
 
 _FIELDS = ("state", "project", "group", "job_type", "tags", "notes", "start_time", "duration", "step", "records")
 _ENVIRONMENT = ("host", "pid", "program", "python")
 
 Side = Sequence[Any]
-"""A value per run; `MISSING` where a run has none."""
+"""A value per run; `MISSING` where a run does not have the key."""
 
 
 class _Missing:
-    """The value of a key that a run does not have; None is a value."""
+    """Stands for the value of a key that a run does not have; None is a value."""
 
 
 MISSING = _Missing()
@@ -43,7 +43,7 @@ def compare(runs: Mapping[str, StoredRun], baseline: str, *, everything: bool = 
     Args:
         runs: reference -> run, in the order in which they are shown.
         baseline: the reference of the run that the others are compared with.
-        everything: whether to return also what is the same in all runs.
+        everything: whether to include what is the same in all runs.
 
     Returns:
         ``runs``: ``[{ref, id, name, state, reason, …}]``; ``config``, ``environment``: ``[{key, values, differs}]``
@@ -96,7 +96,7 @@ def side_by_side(maps: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
 
 
 def differs(values: Side) -> bool:
-    """Whether not all values are the same; 1 and 1.0 are, 1 and True are not, and neither are 1 and "1"."""
+    """Whether the values differ: 1 and 1.0 do not, 1 and True do, and so do 1 and "1"."""
     first = values[0]
     return any(not _same(first, value) for value in values[1:])
 
@@ -124,7 +124,7 @@ def _duration(run: StoredRun) -> float | None:
 
 
 def _environment(run: StoredRun) -> dict[str, Any]:
-    """Return where and how a run was executed: of several writers, each different value once."""
+    """Return where and how a run was executed; each distinct value of several writers once."""
     writers = [writer for writer in run.writers.values() if writer.get("parent") is None]
     values: dict[str, Any] = {"writers": len(writers)}
     for name in _ENVIRONMENT:
@@ -162,7 +162,7 @@ def _is_number(value: Any) -> bool:
 
 
 def best(values: Side, toward: int) -> list[int]:
-    """Return the indexes of the best values; empty if the goal is not known or all are equal."""
+    """Return the indexes of the best values; empty if the goal is unknown or all are equal."""
     numbers = {index: value for index, value in enumerate(values) if _is_number(value) and value == value}
     if not toward or len(set(numbers.values())) < 2:
         return []
@@ -171,7 +171,7 @@ def best(values: Side, toward: int) -> list[int]:
 
 
 def shared(summaries: Mapping[str, Side], baseline: int) -> list[str]:
-    """Return the keys of which the baseline and at least one other run have a number."""
+    """Return the keys for which the baseline and at least one other run have a number."""
     return [
         key
         for key, values in summaries.items()
@@ -196,7 +196,7 @@ def curves(
         runs: reference -> run.
         baseline: the reference of the run that the others are compared with.
         keys: only these metrics; None for all that both have.
-        skip: `next` of the previous answer: that many comparisons are done already.
+        skip: `next` of the previous answer: the number of comparisons already done.
         seconds: end after the comparison during which this time has passed.
 
     Returns:

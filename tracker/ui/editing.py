@@ -1,4 +1,4 @@
-"""The answer to ``POST edits``: changes that people make to runs, each an appended record that can be undone."""
+"""The answer to ``POST edits``: changes that users make to runs, each an appended record that can be undone."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MAX_EDITS = 10_000
 
 
 def edits(dashboard: Dashboard, call: Call) -> dict[str, Any]:
-    """Make edits; one that cannot be made says why in its result, and the others are made."""
+    """Make edits. An edit that fails has the reason in its result; the others are made."""
     given = call.map().get("edits")
     if not isinstance(given, list) or not given or not all(isinstance(one, dict) for one in given):
         raise ApiError(400, "body", "edits must be a list of JSON objects such as {run: …, set: {name: …}}")
@@ -53,7 +53,7 @@ def _changes(one: Mapping[str, Any]) -> dict[str, Any]:
     if not isinstance(changes, dict):
         raise ValueError(f"set must be a JSON object, not {changes!r}")
     if "deleted" in changes:
-        raise ValueError("deleted cannot be set; write delete: true or delete: false beside set")
+        raise ValueError("set must not contain deleted; send delete: true or delete: false instead")
     if "delete" in one:
         changes = {**changes, "deleted": one["delete"]}
     return changes

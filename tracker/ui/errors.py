@@ -6,7 +6,7 @@ from typing import Any
 
 
 class ApiError(Exception):
-    """An error that is answered: what is wrong and what to do.
+    """An error that the API returns; its message is what is wrong and what to do.
 
     Attributes:
         status: the HTTP status.

@@ -1,4 +1,4 @@
-"""The answers that are every point of a run: CSV and JSON lines, sent while they are made."""
+"""Exports of every point of a run as CSV and JSON lines, streamed while they are made."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def _rows(dashboard: Dashboard, call: Call) -> HistoryRows:
 
 
 def _begun(parts: Iterator[bytes]) -> Iterator[bytes]:
-    """Return `parts` after the first was made, so that an error in it is answered as one."""
+    """Return `parts` with the first already made, so that an error in it becomes an error response."""
     first = next(parts, b"")
 
     def all_parts() -> Iterator[bytes]:

@@ -1,7 +1,7 @@
 """The files of a run as the page lists and downloads them: by number, below the run's directory, no link followed.
 
 A run's directory may come from anywhere: a name in it is text, and a link in it may lead out. Blocking, on any thread.
-Does not know about HTTP but for the range of bytes that a header asks for.
+Knows nothing of HTTP except the ``Range`` header.
 """
 
 from __future__ import annotations
@@ -51,11 +51,11 @@ class Listing(NamedTuple):
 
 
 class FileNotListedError(TrackerError):
-    """There is no such file in the run's list now."""
+    """Raised if the run's list of files does not have the file."""
 
 
 class RangeError(TrackerError):
-    """A range of bytes that the file does not have."""
+    """Raised for a range of bytes outside the file."""
 
 
 class OpenFile(NamedTuple):
@@ -117,7 +117,7 @@ def open_file(run: StoredRun, number: int, name: str | None = None) -> OpenFile:
         name: its name, if the caller knows it: the file at that number may have become another one.
 
     Raises:
-        FileNotListedError: there is none with this number, or it has another name now. OSError: it cannot be read.
+        FileNotListedError: no file has this number, or it has another name now. OSError: it cannot be read.
     """
     files = listed(run).files
     if not 0 <= number < len(files):
@@ -162,7 +162,7 @@ def byte_range(header: str | None, size: int) -> tuple[int, int] | None:
     A header that is not understood, or that asks for several ranges, is ignored, as RFC 9110 allows.
 
     Raises:
-        RangeError: the range begins behind the end of the file.
+        RangeError: the range begins after the end of the file.
     """
     match = _RANGE.fullmatch(header or "")
     if match is None or match.groups() == ("", ""):

@@ -1,7 +1,7 @@
 """A series of histograms over steps, merged to a number of columns that fits on a screen.
 
-Reads a run's store in three passes; memory is bounded by the number of columns, not by the run's length. Pure but for
-that reading; any thread.
+Reads a run's store in three passes; memory is bounded by the number of columns, not by the run's length. No other
+side effects; any thread.
 """
 
 from __future__ import annotations
@@ -163,7 +163,7 @@ def _samples(reader: RunReader, key: str) -> Iterator[Sample]:
 
 
 def _sample(step: int, time: float, value: Any) -> Sample | None:
-    """Return a histogram; None for a value that is something else: a log may come from anywhere."""
+    """Return a histogram; None for any other value: a log may come from an untrusted source."""
     if not isinstance(value, Mapping) or value.get("_type") != "histogram":
         return None
     counts, edges = value.get("counts"), value.get("edges")

@@ -34,7 +34,7 @@ _GOALS = {1: "maximize", -1: "minimize", 0: None}
 
 
 def meta(dashboard: Dashboard, call: Call) -> dict[str, Any]:
-    """Return what the dashboard shows; at once, also while the runs are looked at for the first time."""
+    """Return what the dashboard shows, without waiting for the first scan of the runs."""
     return {
         "version": __version__,
         "token": dashboard.token,
@@ -89,7 +89,7 @@ def reader_of(name: str) -> Callable[[StoredRun], Any]:
 
 
 def encode_column(values: list[Any]) -> dict[str, Any]:
-    """Return a column as it is sent: its values, or its different ones and the index of each."""
+    """Return a column as it is sent: its values, or its distinct values and an index for each run."""
     if len(values) > 8:
         dictionary: dict[Any, int] = {}
         limit = len(values) // 2
@@ -116,7 +116,7 @@ def runs(dashboard: Dashboard, call: Call) -> dict[str, Any]:
     cursor = dashboard.cursor
     names = call.names("columns") if "columns" in call.query else ["name", "state"]
     if len(names) > MAX_COLUMNS:
-        raise ApiError(400, "column", f"at most {MAX_COLUMNS} columns may be asked for, not {len(names)}")
+        raise ApiError(400, "column", f"at most {MAX_COLUMNS} columns can be requested, not {len(names)}")
     readers = {name: reader_of(name) for name in names}
     rows = list(dashboard.rows(deleted=call.query.get("deleted") == "1"))
     total = len(rows)
@@ -172,7 +172,7 @@ def columns(dashboard: Dashboard, call: Call) -> list[dict[str, Any]]:
 
 
 def _definitions(rows: Iterable[Row]) -> dict[str, Any]:
-    """Return the definitions of metrics in all runs; of several for one pattern, one."""
+    """Return the definitions of metrics in all runs, one for each pattern."""
     found: dict[str, Any] = {}
     for row in rows:
         found.update(row.run.metrics)
@@ -180,7 +180,7 @@ def _definitions(rows: Iterable[Row]) -> dict[str, Any]:
 
 
 def chosen_rows(dashboard: Dashboard, call: Call, most: int = 1_000) -> list[Row]:
-    """Return the rows that the body names under ``runs``; those that do not exist are left out.
+    """Return the rows that the body names under ``runs``; runs that do not exist are left out.
 
     Raises:
         ApiError: the body is not valid.

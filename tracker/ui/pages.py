@@ -1,4 +1,4 @@
-"""What is served besides the API: the page and its files, or somebody else's page, and the login.
+"""What is served besides the API: the built-in page and its files, or a custom page, and the login.
 
 The files of the page hold no data and are served to anybody who can connect; only the API needs the token, or the
 cookie that the login leaves.
@@ -29,7 +29,7 @@ _HTML = "text/html; charset=utf-8"
 
 
 class Guesses:
-    """Delays the answers to wrong tokens: one at a time, so that guessing is slow however many connections do it."""
+    """Delays the answers to wrong tokens, one at a time, so that guessing is slow over any number of connections."""
 
     def __init__(self) -> None:
         self._lock = anyio.Lock()
@@ -54,7 +54,7 @@ async def body_of(request: Request) -> Any:
     try:
         body = json.loads(bytes(content))
         if b"\\ud" in content.lower():
-            json.dumps(body, ensure_ascii=False).encode()  # half of a surrogate pair is no text
+            json.dumps(body, ensure_ascii=False).encode()  # half of a surrogate pair is not valid text
     except (ValueError, RecursionError):
         raise ApiError(400, "body", "the body is not valid JSON") from None
     return body

@@ -1,7 +1,7 @@
 """Where two curves part: the first step at which the values of a metric in two runs differ.
 
 Both runs are read block by block, in the order of steps; memory is bounded by the blocks whose steps overlap, not by
-the length of the runs. Reading ends at the first clear difference. Pure but for that reading; any thread.
+the length of the runs. Reading ends at the first clear difference. No other side effects; any thread.
 """
 
 from __future__ import annotations
@@ -178,7 +178,7 @@ def _aligned(
 
 
 def _cut(part: Part, end: int) -> tuple[Part, Part]:
-    """Return the values up to the step `end`, and those behind it."""
+    """Return the values up to the step `end`, and those after it."""
     if part.steps[-1] <= end:
         return part, Part((), ())
     low, high = 0, len(part.steps)

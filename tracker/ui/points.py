@@ -33,7 +33,7 @@ _SAMPLED_BLOCKS = 32
 
 _ROUNDS = 12
 _WIDENING = 8
-"""Factor by which the range of steps grows in which points are looked for."""
+"""Growth factor of the range of steps that is searched for points."""
 
 
 class Point(NamedTuple):

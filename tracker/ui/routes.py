@@ -1,4 +1,4 @@
-"""What an answer of the API is made of: the route, the request, the kinds of answers.
+"""Types of the API: the route, the request, the kinds of answers.
 
 Knows nothing of the server's libraries, so that a module of answers is tested by calling its functions.
 """

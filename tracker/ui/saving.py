@@ -1,4 +1,4 @@
-"""The answer from which a page makes one HTML file of itself."""
+"""The files of the page, of which it makes one HTML file to save a view."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who may ask what: the Host list, the token and its cookie, Origin, and the headers of every answer.
+"""Rules of access: the Host list, the token and its cookie, Origin, and the headers of every answer.
 
 Pure functions on headers; no sockets, no framework.
 """
@@ -17,14 +17,14 @@ CONTENT_POLICY = (
     "connect-src 'self'; frame-src 'self'; manifest-src 'self'; base-uri 'none'; form-action 'none'; "
     "frame-ancestors 'none'"
 )
-"""The policy of our own page. Of what is here, only answers with `FRAME_HEADERS` can be framed: a frame that navigates
-itself gets no further than those."""
+"""The policy of the built-in page. Only answers with `FRAME_HEADERS` can be framed, so a frame cannot navigate to
+anything else on this server."""
 
 FRONTEND_POLICY = (
     "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; object-src 'none'; "
     "base-uri 'self'; form-action 'self'; frame-ancestors 'none'"
 )
-"""The policy for somebody else's page: everything from here, nothing from elsewhere."""
+"""The policy for a custom page: everything from this server, nothing from elsewhere."""
 
 DOWNLOAD_HEADERS = {"Content-Security-Policy": "sandbox; default-src 'none'; frame-ancestors 'none'"}
 """Headers of a file that is downloaded."""
@@ -37,8 +37,8 @@ FRAME_HEADERS = {
     ),
     "X-Frame-Options": "SAMEORIGIN",
 }
-"""Headers of logged HTML and SVG in a frame. Its scripts run in an origin of their own, also where somebody opens the
-address in a tab: without cookies, storage, network, forms, pop-ups, or a way to the page around it."""
+"""Headers of logged HTML and SVG in a frame. Its scripts run in an origin of their own, also if the
+address is opened in a tab: without cookies, storage, network, forms, pop-ups, or a way to the page around it."""
 
 HEADERS = {
     "X-Content-Type-Options": "nosniff",
@@ -67,8 +67,8 @@ class Security:
     """The rules for one server.
 
     Args:
-        token: what a user must know to look.
-        host: what ``--host`` says.
+        token: the secret that a client must present.
+        host: the value of ``--host``.
         port: the server's port.
     """
 
@@ -87,7 +87,7 @@ class Security:
     def knows_host(self, header: str) -> bool:
         """Whether a request's ``Host`` is a name of this server; a page elsewhere that rebinds its name has another.
 
-        An IP address is no name that could be rebound.
+        An IP address cannot be rebound.
         """
         name = host_name(header)
         if name in self._names:
@@ -99,7 +99,7 @@ class Security:
         return True
 
     def is_token(self, token: str) -> bool:
-        """Whether `token` is the one that a user must know."""
+        """Whether `token` is the secret of this server."""
         return _same(token, self._token)
 
     def cookie(self) -> str:
@@ -132,7 +132,7 @@ class Security:
         if method == "POST" and not _is_json(headers):
             return Refusal(415, "type", "Content-Type must be application/json")
         if by_cookie and origin is None:
-            return Refusal(403, "origin", "a request of a page must have its Origin")
+            return Refusal(403, "origin", "a request by a page must have the header Origin")
         if writes and by_cookie and not _same(headers.get(TOKEN_HEADER, ""), self.write_token):
             return Refusal(403, "token", "a change needs the header X-Tracker-Token with the token of GET meta")
         return None
@@ -145,7 +145,7 @@ class Security:
         return None if _is_json(headers) else Refusal(415, "type", "Content-Type must be application/json")
 
     def _has_session(self, header: str) -> bool:
-        # Not parsed with http.cookies, which stops at the first cookie of another program that it does not like.
+        # Not parsed with http.cookies, which stops at the first cookie that it cannot parse.
         for part in header.split(";"):
             name, _, value = part.strip().partition("=")
             if name == self.cookie_name and _same(value, self._session):
@@ -154,7 +154,7 @@ class Security:
 
 
 def _same(given: str, wanted: str) -> bool:
-    """Compare two secrets in a time that tells nothing about them."""
+    """Compare two secrets in constant time."""
     return hmac.compare_digest(given.encode("utf-8", "surrogatepass"), wanted.encode())
 
 

@@ -117,7 +117,7 @@ def read_panels(body: dict[str, Any]) -> list[Panel]:
             raise ApiError(400, "body", f"a panel's count must be an integer from 1 to {MAX_COUNT}, not {count!r}")
         panels.append(Panel(key, list(dict.fromkeys(refs)), count))
     if sum(len(panel.runs) for panel in panels) > MAX_SERIES:
-        raise ApiError(400, "body", f"at most {MAX_SERIES:,} series may be asked for at a time")
+        raise ApiError(400, "body", f"at most {MAX_SERIES:,} series can be requested at a time")
     return panels
 
 

@@ -1,4 +1,4 @@
-"""Serving: the port, the browser, the address that is printed, and the server's run until it is stopped."""
+"""Serves the dashboard: chooses the port, opens the browser, and runs the server until it is stopped."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def listen(host: str, port: int | None) -> socket.socket:
     """Return a socket that listens on `port`; None for the first free one from `DEFAULT_PORT`.
 
     Raises:
-        TrackerError: the port is in use, with the name of who has it; or the host has no such address.
+        TrackerError: the port is in use, by a program that the message names; or the host has no such address.
     """
     ports = range(DEFAULT_PORT, DEFAULT_PORT + MAX_PORTS) if port is None else (port,)
     for number in ports:
@@ -40,8 +40,8 @@ def listen(host: str, port: int | None) -> socket.socket:
             if error.errno != errno.EADDRINUSE:
                 raise TrackerError(f"cannot listen on {host}, port {number}: {error.strerror or error}") from error
     if port is None:
-        raise TrackerError(f"the ports {ports[0]} to {ports[-1]} are all in use; name another with --port")
-    raise TrackerError(f"port {port} is in use by {owner_of(port)}; name another with --port, or leave it out")
+        raise TrackerError(f"the ports {ports[0]} to {ports[-1]} are all in use; choose another with --port")
+    raise TrackerError(f"port {port} is in use by {owner_of(port)}; choose another with --port, or leave it out")
 
 
 def _bound(host: str, port: int) -> socket.socket:
@@ -58,7 +58,7 @@ def _bound(host: str, port: int) -> socket.socket:
 
 
 def owner_of(port: int) -> str:
-    """Return who listens on a port of this machine, for people."""
+    """Return a description of the program that listens on a port of this machine."""
     for one in dashboards.running():
         if one.port == port:
             return f"the dashboard of {', '.join(one.places)} (process {one.pid})"
@@ -97,7 +97,7 @@ def open_browser(address: str) -> None:
 
 
 def ssh_hint(port: int, environment: Mapping[str, str] = os.environ) -> str:
-    """Return the command that makes the port reachable from the machine of who is logged in here; empty without ssh."""
+    """Return the ssh command that forwards the port to the user's own machine; empty without ssh."""
     parts = environment.get("SSH_CONNECTION", "").split()
     if len(parts) != 4:
         return ""
@@ -132,10 +132,10 @@ def serve(
     Args:
         bound: the listening socket.
         apis: what to show.
-        token: what a user must know.
+        token: the secret that a client must present.
         host: the host that it listens on, as given.
-        frontend: a directory with somebody else's page.
-        usual: whether it serves our page, and `token` is this user's.
+        frontend: directory of a custom page.
+        usual: whether it serves the built-in page with this user's own token.
     """
     import uvicorn
 

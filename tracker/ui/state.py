@@ -1,4 +1,4 @@
-"""Dashboard: what the server knows: the places, their runs, what changed since when.
+"""Dashboard: the state of the server: its places, their runs, what changed since when.
 
 Used by the threads of the pool. Reads runs through their catalogs; never writes to one.
 """
@@ -22,22 +22,22 @@ from tracker.reading.conditions import MISSING
 from tracker.ui.errors import ApiError
 
 REFRESH_SECONDS = 0.9
-"""Least time between two looks at the runs of a directory or a sidecar, in seconds, whatever the number of tabs."""
+"""Minimum time between two scans of the runs of a directory or a sidecar, in seconds, however many tabs are open."""
 
 SERVER_REFRESH_SECONDS = 4.9
-"""Least time between two looks at a server's runs, in seconds."""
+"""Minimum time between two queries for a server's runs, in seconds."""
 
 FIRST_WAIT_SECONDS = 0.5
-"""Maximum wait for the first look at the runs, in seconds; after that, the answers say how far it is."""
+"""Maximum wait for the first scan of the runs, in seconds; after that, answers report its progress."""
 
 MAX_CHANGES = 2_000
-"""Maximum number of refs in an answer of ``changes``; of more, the page reads all again."""
+"""Maximum number of refs in an answer of ``changes``; with more, the page reads everything again."""
 
 MAX_REMEMBERED = 20_000
 """Maximum number of removed runs that are remembered."""
 
 MAX_CACHED_CELLS = 200
-"""Maximum number of cells that are cached of a row."""
+"""Maximum number of cached cells of a row."""
 
 CACHE_BYTES = 64 * 2**20
 """Maximum size of the pieces of series and the buckets that are cached, in bytes."""
@@ -111,7 +111,7 @@ class Place:
 
     @property
     def writable(self) -> bool:
-        """Whether runs of it can be changed from here."""
+        """Whether its runs can be edited from here."""
         return self.kind == "directory" and os.access(self.api.place, os.W_OK)
 
     @property
@@ -124,7 +124,7 @@ class Place:
         return f"{self.number}~{id}" if self.number else id
 
     def refresh(self, now: float) -> set[str]:
-        """Look for changes; return the ids of the runs that changed, appeared or vanished."""
+        """Scan for changes; return the ids of the runs that changed, appeared or vanished."""
         if now < self._next:
             return set()
         self._next = now + (SERVER_REFRESH_SECONDS if self.kind == "clickhouse" else REFRESH_SECONDS)
@@ -150,7 +150,7 @@ class Place:
         return changed | aged
 
     def renew(self, id: str) -> bool:
-        """Read a run again, which was edited here; return whether it is still there."""
+        """Read a run again after it was edited here; return whether it still exists."""
         row = self.rows.get(id)
         if row is not None:
             row.run.refresh()
@@ -164,7 +164,7 @@ class Place:
             self._states.pop(id, None)
 
     def close(self) -> None:
-        """Release what reading the runs holds."""
+        """Release the resources of the reader."""
         self._catalog.close()
         self.api.close()
 
@@ -173,7 +173,7 @@ class Changes(NamedTuple):
     """What changed since a cursor.
 
     Attributes:
-        cursor: the cursor of now.
+        cursor: the current cursor.
         changed, removed: refs.
         all: everything may have changed: the cursor is of another server, or too old.
     """
@@ -194,7 +194,7 @@ class Dashboard:
     Attributes:
         places: what it shows.
         shapes: the runs' shapes, see `Row.shape`.
-        cache: of what was read for series.
+        cache: pieces of series that were read before.
     """
 
     def __init__(self, apis: Sequence[Api], token: str = "") -> None:
@@ -207,14 +207,14 @@ class Dashboard:
         self._changed: dict[str, int] = {}
         self._removed: dict[str, int] = {}
         self._oldest = 0
-        self._lock = threading.Lock()  # guards what stands above
-        self._looking = threading.Lock()  # held while the runs are looked at
+        self._lock = threading.Lock()  # guards the fields above
+        self._looking = threading.Lock()  # held during a scan
         self._looked = threading.Event()
         self._next = 0.0
 
     @property
     def cursor(self) -> str:
-        """The cursor of now."""
+        """The current cursor."""
         return f"{self._epoch}-{self._version}"
 
     @property
@@ -226,11 +226,14 @@ class Dashboard:
         return {"done": sum(done for done, _ in found), "total": sum(total for _, total in found)}
 
     def start(self) -> None:
-        """Look at the runs for the first time, in the background."""
+        """Start the first scan of the runs, in the background."""
         threading.Thread(target=self._look, name="catalog", daemon=True).start()
 
     def refresh(self) -> None:
-        """Look for changes, at most once per `REFRESH_SECONDS`. Waits a moment for the first look, no longer."""
+        """Scan for changes, at most once per `REFRESH_SECONDS`.
+
+        Waits at most `FIRST_WAIT_SECONDS` for the first scan.
+        """
         if not self._looked.is_set():
             if self._looking.locked():
                 self._looked.wait(FIRST_WAIT_SECONDS)
@@ -241,7 +244,7 @@ class Dashboard:
 
     def _look(self) -> None:
         if not self._looking.acquire(blocking=False):
-            return  # another thread is at it: what is known is at most a second old
+            return  # another thread is scanning: what is known is at most a second old
         try:
             now = time.monotonic()
             for place in self.places:
@@ -270,7 +273,7 @@ class Dashboard:
             self._removed.clear()
 
     def edited(self, rows: Sequence[Row]) -> None:
-        """Take over edits that were made here, before the next look finds them."""
+        """Apply edits that were made here, before the next scan finds them."""
         for place in self.places:
             ids = {row.run.id for row in rows if row.ref == place.ref(row.run.id) and place.renew(row.run.id)}
             with self._lock:

@@ -1,4 +1,4 @@
-"""The page's files, under a path that has their hash in it, so that browsers keep them for ever.
+"""The page's files, under a path that has their hash in it, so that browsers cache them forever.
 
 The page that is served loads one module and one style sheet, which are made of its files; the files are served as well.
 """
@@ -34,7 +34,7 @@ _NO_PAGE = """<!doctype html>
 
 
 class Content(NamedTuple):
-    """A file as it is served: its bytes, and its bytes compressed if that is worth it."""
+    """A file as it is served: its bytes, and its bytes compressed if that makes it smaller."""
 
     plain: bytes
     gzip: bytes | None
@@ -61,7 +61,7 @@ class StaticFiles:
         self.refresh()
 
     def refresh(self) -> None:
-        """Read the directory again: files are changed in place while the page is worked on."""
+        """Read the directory again, since files change in place during development."""
         top = self._top.resolve()
         paths = sorted(
             path
@@ -132,7 +132,7 @@ class StaticFiles:
         return {name: self._files[name].read_text("utf-8") for name in names}
 
     def read(self, name: str) -> bytes | None:
-        """Return a file by its name below the directory; None if there is none. Only listed files are ever opened."""
+        """Return a file by its name below the directory; None if there is no such file. Opens only listed files."""
         path = self._files.get(name)
         try:
             return None if path is None else path.read_bytes()

@@ -1,6 +1,7 @@
-"""Saved views: names for states of the page, in a file of the root directory, or of the user where that is read-only.
+"""Saved views: names for states of the page. They are in a file of the root directory, or of the user's state
+directory if the root is read-only.
 
-The file may be a stranger's: what is read from it is checked like a request.
+The file may come from an untrusted source: its content is checked like a request.
 """
 
 from __future__ import annotations
@@ -84,7 +85,7 @@ def _size(state: Any) -> int:
 
 @contextlib.contextmanager
 def changing(path: Path) -> Iterator[list[View]]:
-    """Give the views of a file to change; they are written back unless the block raises. One process at a time."""
+    """Yield the views of a file for changes, which are written unless the block raises. Locks out other processes."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -107,7 +108,7 @@ def saved(dashboard: Dashboard, call: Call) -> list[View]:
 
 
 def save(dashboard: Dashboard, call: Call) -> View:
-    """Save a view: a new one, or the one of this name again."""
+    """Save a view, replacing the one with the same name."""
     body = call.map()
     view = _checked({"id": new_id(), "name": body.get("name"), "state": body.get("state"), "time": time.time()})
     if view is None:
