@@ -52,7 +52,7 @@ sidecar is back at the same address."""
 _KEYGEN = """\
 Makes a key pair: NAME.key (readable only by you) and NAME.pub. For a sidecar: `serve --key NAME.key`, and NAME.pub for
 its clients (TRACKER_SIDECAR_KEY). For a client: TRACKER_CLIENT_KEY=NAME.key, and the printed line for the sidecar's
-list (--clients)."""
+list (--clients), with the word 'reader' after the key if the client must not write."""
 
 _EXAMPLES = """\
 examples:
@@ -123,7 +123,10 @@ def _add_serve(commands: _Commands) -> None:
     )
     parser.add_argument("--key", type=Path, metavar="FILE", help="encrypt with this key file, made by 'sidecar keygen'")
     parser.add_argument(
-        "--clients", type=Path, metavar="FILE", help="admit only clients whose public key is listed here"
+        "--clients",
+        type=Path,
+        metavar="FILE",
+        help="admit only clients whose public key is listed here; a line is KEY [reader|writer] [# comment]",
     )
     parser.add_argument("--insecure", action="store_true", help="let other machines attach without encryption")
     parser.add_argument(
@@ -312,7 +315,7 @@ def _keygen(options: argparse.Namespace) -> int:
     pair = new_key_pair()
     secret, public = write_key_pair(options.name, pair)
     print(f"made {secret} and {public}; the line for a sidecar's list of clients:", file=sys.stderr)
-    print(f"{pair.public} {options.name.name}")
+    print(f"{pair.public} # {options.name.name}")
     return 0
 
 

@@ -1,8 +1,8 @@
 """CURVE keys (https://rfc.zeromq.org/spec/26/) and their files. Knows nothing of sockets.
 
 A key is 32 bytes, written as 40 characters of Z85 (https://rfc.zeromq.org/spec/32/). A key file is JSON with
-``public_key`` and, owner-only, ``secret_key``. A list of clients is a text file with a public key as the first word of
-each line, and its role as the second, if it has one (`ROLES`); the rest of a line is a comment.
+``public_key`` and, owner-only, ``secret_key``. A list of clients is a text file of lines ``KEY [ROLE] [# comment]``: a
+public key, and one of `ROLES`. Anything else is an error, so that a misspelt role grants nothing.
 """
 
 from __future__ import annotations
@@ -109,19 +109,29 @@ def read_clients(path: str | os.PathLike[str]) -> dict[str, str]:
     """Return the public keys in a list of clients, each with its role.
 
     Raises:
-        KeyFileError: it cannot be read, or a line is neither a key nor a comment (``#``) nor empty.
+        KeyFileError: it cannot be read, or a line is neither ``KEY [ROLE] [# comment]`` nor a comment nor empty, or a
+        key has two roles.
     """
     try:
         lines = Path(path).read_text().splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise KeyFileError(f"list of clients {path}: {error}") from error
-    keys = {}
+    keys: dict[str, str] = {}
     for number, line in enumerate(lines, 1):
-        first, second, *_ = [*line.split(), "", ""]
-        if valid_key(first):
-            keys[first] = second if second in ROLES else WRITER
-        elif first and not first.startswith("#"):
-            raise KeyFileError(f"{path}, line {number}: a public key must be 40 characters of Z85, not {first!r}")
+        first, *others = line.split() or [""]
+        where = f"{path}, line {number}"
+        if not valid_key(first):
+            if first and not first.startswith("#"):
+                raise KeyFileError(f"{where}: a public key must be 40 characters of Z85, not {first!r}")
+            continue
+        role = others.pop(0) if others and others[0] in ROLES else WRITER
+        if others and not others[0].startswith("#"):
+            raise KeyFileError(
+                f"{where}: after a key come its role ({' or '.join(map(repr, ROLES))}, if any) and a comment that "
+                f"begins with '#', not {others[0]!r}"
+            )
+        if keys.setdefault(first, role) != role:
+            raise KeyFileError(f"{where}: key {first} has another role in an earlier line; remove one of the lines")
     return keys
 
 

@@ -163,7 +163,8 @@ def encrypted(filled: Path, tmp_path: Path) -> Iterator[tuple[Serving, Keys, dic
     """A sidecar with keys, and clients with the roles reader and writer, one whose role is not said, and a stranger."""
     keys = tmp_path / "keys"
     server, clients = Keys(keys, "server"), {name: Keys(keys, name) for name in ("reader", "writer", "plain", "none")}
-    lines = [f"{clients[name].pair.public} {name}" for name in ("reader", "writer", "plain")]
+    lines = [f"{clients[name].pair.public} {name}" for name in ("reader", "writer")]
+    lines.append(f"{clients['plain'].pair.public} # reader in a comment is no role")
     (tmp_path / "clients").write_text("\n".join(lines))
     serving = Serving(filled, "--key", server.secret, "--clients", tmp_path / "clients")
     yield serving, server, clients

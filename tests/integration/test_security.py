@@ -50,7 +50,7 @@ def site(tmp_path_factory: pytest.TempPathFactory, temporary: Path) -> Iterator[
     directory = tmp_path_factory.mktemp("site")
     server, anna, bert, eve = (Keys(directory / "keys", name) for name in ("server", "anna", "bert", "eve"))
     listed = directory / "clients.txt"
-    listed.write_text(f"{anna.pair.public} anna\n{bert.pair.public} bert\n")
+    listed.write_text(f"{anna.pair.public} # anna\n{bert.pair.public} writer # bert\n")
     serving = Serving(directory / "root", "--key", server.secret, "--clients", listed)
     yield Site(serving, listed, server, anna, bert, eve)
     serving.close()
@@ -169,7 +169,7 @@ def test_client_list_is_reloaded_when_it_changes(site: Site) -> None:
     with pytest.raises(RefusedError):
         site.serving.status(site.eve.at(site.server))
     try:
-        site.listed.write_text(before + f"{site.eve.pair.public} eve\n")
+        site.listed.write_text(before + f"{site.eve.pair.public} # eve\n")
         assert site.serving.status(site.eve.at(site.server))["encrypted"]
     finally:
         site.listed.write_text(before)
@@ -431,6 +431,16 @@ def test_insecure_configuration_is_refused(root: Path, arguments: list[str], wor
     assert not root.exists()
 
 
+def test_misspelt_role_is_refused(root: Path, tmp_path: Path) -> None:
+    keys, clients = Keys(tmp_path, "server"), tmp_path / "clients.txt"
+    clients.write_text(f"{keys.pair.public} raeder\n")
+    done = command("serve", "--dir", root, "--listen", "tcp://127.0.0.1:*", "--key", keys.secret, "--clients", clients)
+    assert done.code in (1, 2) and len(done.err.splitlines()) == 1, done.err
+    for words in (f"{clients}, line 1", "'raeder'", "'reader' or 'writer'"):
+        assert words in done.err
+    assert not root.exists()
+
+
 # -- keys -------------------------------------------------------------------------------------------------------------
 
 
@@ -440,7 +450,7 @@ def test_keygen(tmp_path: Path) -> None:
     secret, public = tmp_path / "anna.key", tmp_path / "anna.pub"
     assert stat.S_IMODE(secret.stat().st_mode) == 0o600
     pair = read_key_pair(secret)
-    assert done.out == f"{pair.public} anna\n" and read_public_key(str(public)) == pair.public
+    assert done.out == f"{pair.public} # anna\n" and read_public_key(str(public)) == pair.public
     assert pair.secret not in done.out + done.err + public.read_text()
     before = secret.read_bytes(), public.read_bytes()
     again = command("keygen", tmp_path / "anna")

@@ -225,7 +225,7 @@ def test_refused_client_gets_the_reason(machines: Machines, tmp_path: Path) -> N
     other = Keys.create(tmp_path / "client" / "other")
     listed = Keys.create(tmp_path / "client" / "listed")
     clients = tmp_path / "server" / "clients.txt"
-    clients.write_text(f"# who may attach\n{listed.pair.public} the trainer\n")
+    clients.write_text(f"# who may attach\n{listed.pair.public} # the trainer\n")
     key = machines.keys.pair.public
     client_key = {"TRACKER_CLIENT_KEY": str(listed.secret)}
     with machines.sidecar("--clients", str(clients)) as sidecar:

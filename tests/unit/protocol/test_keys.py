@@ -128,7 +128,7 @@ def test_a_connection_file_has_the_key_too(tmp_path: Path) -> None:
 def test_a_list_of_clients(tmp_path: Path) -> None:
     path = tmp_path / "clients.txt"
     hashed = "#" + "0" * 39
-    path.write_text(f"# who may attach\n\n{'a' * 40}\n  {'b' * 40} anna, the cluster\n# {'c' * 40}\n{hashed} a key\n")
+    path.write_text(f"# who may attach\n\n{'a' * 40}\n  {'b' * 40} # anna\n# {'c' * 40}\n{hashed} # a key\n")
     assert set(read_clients(path)) == {"a" * 40, "b" * 40} | ({hashed} if valid_key(hashed) else set())
     path.write_text("")
     assert read_clients(path) == {}
@@ -136,9 +136,29 @@ def test_a_list_of_clients(tmp_path: Path) -> None:
 
 def test_the_roles_in_a_list_of_clients(tmp_path: Path) -> None:
     path = tmp_path / "clients.txt"
-    path.write_text(f"{'a' * 40}\n{'b' * 40} reader the wall\n{'c' * 40} writer\n{'d' * 40} anna, a reader\n")
+    path.write_text(f"{'a' * 40}\n{'b' * 40}\treader  #the wall\n{'c' * 40} writer\n{'d' * 40} # a reader\n")
     roles = {"a" * 40: "writer", "b" * 40: "reader", "c" * 40: "writer", "d" * 40: "writer"}
     assert read_clients(path) == roles
+
+
+@pytest.mark.parametrize("word", ["raeder", "Reader", "reader,", "anna", "writer#", "//"])
+@pytest.mark.parametrize("before", ["", "reader ", "writer "])
+def test_a_word_that_is_neither_a_role_nor_a_comment(tmp_path: Path, before: str, word: str) -> None:
+    path = tmp_path / "clients.txt"
+    path.write_text(f"{'a' * 40}\n\n{'b' * 40} {before}{word} # comment\n")
+    with pytest.raises(KeyFileError) as raised:
+        read_clients(path)
+    assert str(raised.value).startswith(f"{path}, line 3: ") and str(raised.value).endswith(f"not {word!r}")
+    assert "'reader' or 'writer'" in str(raised.value)
+
+
+def test_a_key_has_one_role(tmp_path: Path) -> None:
+    path = tmp_path / "clients.txt"
+    path.write_text(f"{'a' * 40} reader\n{'a' * 40} reader # again\n")
+    assert read_clients(path) == {"a" * 40: "reader"}
+    path.write_text(f"{'a' * 40} reader\n{'a' * 40}\n")
+    with pytest.raises(KeyFileError, match=r"line 2: key a+ has another role in an earlier line"):
+        read_clients(path)
 
 
 def test_an_invalid_list_of_clients(tmp_path: Path) -> None:

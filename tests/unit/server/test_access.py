@@ -72,7 +72,7 @@ class RecordSocket:
 @pytest.fixture
 def listed(tmp_path: Path) -> Path:
     path = tmp_path / "clients.txt"
-    path.write_text(f"{ANNA.public} anna\n")
+    path.write_text(f"{ANNA.public} # anna\n")
     return path
 
 
@@ -156,6 +156,27 @@ def test_the_previous_list_is_used_when_it_becomes_unreadable(
     assert restricted.accepts(of(ANNA))
     listed.write_text(f"{BERT.public}\n")
     assert not restricted.accepts(of(ANNA)) and restricted.accepts(of(BERT))
+
+
+def test_a_misspelt_role_keeps_the_previous_list(
+    restricted: RecordSocket, listed: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "sidecar")
+    listed.write_text(f"{ANNA.public} reader\n")
+    assert not restricted.access.may_write(ANNA.public)
+    listed.write_text(f"{ANNA.public} raeder # no more writing\n{BERT.public} writer\n")
+    assert not restricted.access.may_write(ANNA.public) and not restricted.access.may_write(BERT.public)
+    assert not restricted.accepts(of(BERT)) and restricted.accepts(of(ANNA))
+    (line,) = [line for line in caplog.messages if "the previous one is kept" in line]
+    assert f"{listed}, line 1" in line and "not 'raeder'" in line and "'reader' or 'writer'" in line
+    listed.write_text(f"{ANNA.public} writer # back\n")
+    assert restricted.access.may_write(ANNA.public)
+
+
+def test_a_misspelt_role_at_the_start_is_an_error(listed: Path) -> None:
+    listed.write_text(f"{ANNA.public} raeder\n")
+    with pytest.raises(KeyFileError, match=r"line 1: .*not 'raeder'"):
+        CurveAccess(SERVER, listed)
 
 
 def test_a_list_that_cannot_be_read_at_the_start_is_an_error(tmp_path: Path) -> None:
