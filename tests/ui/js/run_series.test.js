@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { keyText, metricRows } from "../../../tracker/ui/static/js/run/metrics.js";
+import { keyText } from "../../../tracker/ui/static/js/core/format.js";
+import { metricRows } from "../../../tracker/ui/static/js/run/metrics.js";
 import { paths, statistics } from "../../../tracker/ui/static/js/run/spark.js";
 
 /** @returns {any} */

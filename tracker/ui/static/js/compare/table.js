@@ -3,12 +3,12 @@
  */
 import { colorOf, palette } from "../core/colors.js";
 import { h, replace } from "../core/dom.js";
-import { plural, shorten, whole } from "../core/format.js";
+import { keepEnd } from "../core/ends.js";
+import { keyText, plural, shorten, whole } from "../core/format.js";
 import { openMenu } from "../core/menu.js";
 import { highlighted } from "../core/runs.js";
 import { change, view } from "../core/state.js";
 import { copyText, download } from "../run/copy.js";
-import { keyText } from "../run/metrics.js";
 import { stateMark } from "../run/states.js";
 import { csv, latex, markdown } from "./copy.js";
 import { delta, orderBy, searchRows, sentence } from "./delta.js";
@@ -111,7 +111,7 @@ export function mountDifferences(node, { answer }) {
     const next = sorted === "ascending" ? `${id}|desc` : sorted === "descending" ? "" : id;
     const goal = row.goal ? h("span", { class: "goal", title: `The goal is to ${row.goal} it` }, row.goal === "maximize" ? "↑" : "↓") : null;
     return h("tr", { class: row.differs ? "" : "same" }, h("th", { scope: "row" }, h("span", { class: "compare-key" },
-      h("button", { type: "button", class: "metric-name", data: { focus: `key ${id}` }, title: `${row.key}\n(a click orders the runs by it)`, on: { click: () => setOption("by", next) } }, shorten(keyText(row.key), row.key.length > LONGEST ? section.rows.map((other) => keyText(other.key)) : [], LONGEST), sorted ? (sorted === "ascending" ? " →" : " ←") : ""),
+      h("button", { type: "button", class: "metric-name", data: { focus: `key ${id}` }, title: `${row.key}\n(a click orders the runs by it)`, on: { click: () => setOption("by", next) } }, keepEnd(shorten(keyText(row.key), row.key.length > LONGEST ? section.rows.map((other) => keyText(other.key)) : [], LONGEST)), sorted ? (sorted === "ascending" ? " →" : " ←") : ""),
       goal, row.aggregate && row.aggregate !== "last" ? h("span", { class: "aggregate" }, row.aggregate) : null)),
     order.map((index) => {
       const run = /** @type {import("./rows.js").ComparedRun} */ (data.runs[index]);

@@ -228,3 +228,13 @@ export function shorten(text, others = [], limit = 32) {
   const end = from + room;
   return end >= text.length ? `${text.slice(0, head)}…${text.slice(from)}` : `${text.slice(0, head)}…${text.slice(from, end - 1)}…`;
 }
+
+/**
+ * A key as it is shown: one that would look like nothing is quoted, controls and marks of direction become visible.
+ * @param {string} key
+ * @returns {string}
+ */
+export function keyText(key) {
+  const visible = key.replace(/[\u0000-\u001f\u007f-\u009f\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff]/g, "\ufffd");
+  return visible.trim() === "" ? JSON.stringify(visible) : visible;
+}

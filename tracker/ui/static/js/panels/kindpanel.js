@@ -1,5 +1,6 @@
 /** A panel of another kind than numbers: text series, histograms, media. What it shows comes from the registry. */
 import { h } from "../core/dom.js";
+import { keyText } from "../core/format.js";
 import { panelKind } from "../core/registry.js";
 import { titleParts } from "./panel.js";
 
@@ -22,7 +23,7 @@ export class KindPanel {
     /** @type {(() => void) | void} */
     this.end = undefined;
     this.body = h("div", { class: "panel-plot panel-kind" });
-    this.element = h("article", { class: "panel", tabindex: "0", "aria-label": key }, h("header", { class: "panel-head" }, h("h3", { class: "panel-title", title: key }, ...titleParts(title))), this.body);
+    this.element = h("article", { class: "panel", tabindex: "0", "aria-label": key }, h("header", { class: "panel-head" }, h("h3", { class: "panel-title", title: key }, ...titleParts(keyText(title)))), this.body);
   }
 
   /** @param {boolean} near */

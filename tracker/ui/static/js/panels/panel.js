@@ -3,7 +3,7 @@
  */
 import { Chart } from "../chart/chart.js";
 import { h } from "../core/dom.js";
-import { exact, plural } from "../core/format.js";
+import { exact, keyText, plural } from "../core/format.js";
 import { describePoints } from "./axis.js";
 import { icon, lineSample } from "./icons.js";
 import { countPoints, makeLines } from "./lines.js";
@@ -66,7 +66,7 @@ export class Panel {
     this.plot = PLACEHOLDER;
     this.foot = PLACEHOLDER;
     this.tools = PLACEHOLDER;
-    this.handle = h("h3", { class: "panel-title" }, ...titleParts(title));
+    this.handle = h("h3", { class: "panel-title" }, ...titleParts(keyText(title)));
     this.element = h("article", { class: "panel", "aria-label": key }, this.handle);
   }
 

@@ -2,10 +2,9 @@
  * The config of a run as a tree that can be searched, folded and copied.
  */
 import { h, replace } from "../core/dom.js";
-import { plural } from "../core/format.js";
+import { keyText, plural } from "../core/format.js";
 import { change, view } from "../core/state.js";
 import { copyText } from "./copy.js";
-import { keyText } from "./metrics.js";
 import { kindOf, rowsOf, valueText, visibleRows } from "./tree.js";
 
 /** Rows made at first; the rest on demand. */

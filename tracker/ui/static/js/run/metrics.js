@@ -6,16 +6,6 @@
 const AGGREGATES = ["min", "max", "mean", "best", "first", "last"];
 
 /**
- * A key as it is shown: one that would look like nothing is quoted, controls and marks of direction become visible.
- * @param {string} key
- * @returns {string}
- */
-export function keyText(key) {
-  const visible = key.replace(/[\u0000-\u001f\u007f-\u009f\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff]/g, "\ufffd");
-  return visible.trim() === "" ? JSON.stringify(visible) : visible;
-}
-
-/**
  * @typedef {object} MetricRow
  * @property {string} key
  * @property {string} kind "number", "text", "histogram" or "media"; "value" for an entry of the summary that was never logged

@@ -3,12 +3,13 @@
  */
 import { api } from "../core/api.js";
 import { h, replace } from "../core/dom.js";
-import { count as count_, exact, number, plural, shorten } from "../core/format.js";
+import { keepEnd } from "../core/ends.js";
+import { count as count_, exact, keyText, number, plural, shorten } from "../core/format.js";
 import { palette, colorOf } from "../core/colors.js";
 import { change } from "../core/state.js";
 import { copyText } from "./copy.js";
 import { sparkline, statistics } from "./spark.js";
-import { keyText, metricRows } from "./metrics.js";
+import { metricRows } from "./metrics.js";
 
 /** @typedef {import("./data.js").RunData} RunData */
 
@@ -130,8 +131,8 @@ export function mountSummary(node, data) {
     const cells = ["Min", "Max", "Last"].map((label) => h("td", { class: "num", data: { label } }));
     const goal = row.goal ? h("span", { class: "goal", title: `The goal is to ${row.goal} it` }, row.goal === "maximize" ? "↑" : "↓") : null;
     const name = row.kind === "number"
-      ? h("button", { type: "button", class: "metric-name", title: `${row.key}\n(a click opens its chart)`, on: { click: () => openChart(row.key) } }, label)
-      : h("span", { class: "metric-name", title: row.key }, label);
+      ? h("button", { type: "button", class: "metric-name", title: `${row.key}\n(a click opens its chart)`, on: { click: () => openChart(row.key) } }, keepEnd(label))
+      : h("span", { class: "metric-name", title: row.key }, keepEnd(label));
     const bad = h("span", { class: "not-finite" });
     const extra = row.aggregates.map(([name_, value]) => h("span", { class: "aggregate", title: `${name_}: ${exact(value)}` }, `${name_} ${number(value)}`));
     const element = h("tr", { data: { key: row.key } }, h("th", { scope: "row" }, h("div", { class: "metric-cell" }, name, goal, extra, bad)), h("td", { class: "spark-cell" }, spark), cells);

@@ -3,7 +3,8 @@
  */
 import { colorOf } from "../core/colors.js";
 import { h, replace, svg } from "../core/dom.js";
-import { exact, moment, number, plural, shorten } from "../core/format.js";
+import { fillKeepEnd, keepEnd } from "../core/ends.js";
+import { exact, moment, number, plural } from "../core/format.js";
 import { runs, valueOf } from "../core/runs.js";
 import { serialize, view } from "../core/state.js";
 import { spread } from "./arrange.js";
@@ -19,8 +20,6 @@ import { goalOf } from "./model.js";
 
 /** What each cell shows now, so that only changes are made. @type {WeakMap<HTMLElement, string>} */
 const shown = new WeakMap();
-/** Width of a character of a name, in pixels, about. */
-const CHARACTER = 6.9;
 
 /**
  * @param {HTMLElement} cell
@@ -109,7 +108,7 @@ function partsOf(cell) {
   const before = nameParts.get(cell);
   if (before && before.link.parentElement === cell) return before;
   const { swatch, dash } = makeSwatch();
-  const text = h("bdi", null);
+  const text = keepEnd("");
   const parts = {
     swatch, dash, sign: h("span", { class: "sign", role: "img" }), link: h("a", { class: "name", tabindex: "-1", draggable: "false" }, text), text,
     pin: h("span", { class: "flag", title: "The baseline" }, "⚑"), more: h("button", { class: "more", type: "button", tabindex: "-1", title: "Actions" }, "⋯"),
@@ -166,8 +165,7 @@ function fillName(cell, column, ref, isSelected, withState) {
   const state = String(valueOf(ref, "state") ?? "");
   const { css, dash } = colorOf(ref);
   const isBaseline = view.peek().baseline === ref;
-  const room = Math.max(8, Math.floor((column.width - (withState ? 58 : 38) - (isBaseline ? 18 : 0)) / CHARACTER));
-  if (!differs(cell, `name|${ref}|${name}|${state}|${css}|${dash}|${isSelected}|${withState}|${isBaseline}|${room}`)) return;
+  if (!differs(cell, `name|${ref}|${name}|${state}|${css}|${dash}|${isSelected}|${withState}|${isBaseline}`)) return;
   const parts = partsOf(cell);
   paintSwatch(parts, { css, dash }, isSelected, name);
   parts.sign.hidden = !withState;
@@ -177,7 +175,7 @@ function fillName(cell, column, ref, isSelected, withState) {
     parts.sign.setAttribute("aria-label", state);
     parts.sign.textContent = stateSign(state);
   }
-  parts.text.textContent = shorten(name, [], room);
+  fillKeepEnd(parts.text, name);
   parts.link.title = name;
   parts.pin.hidden = !isBaseline;
   parts.more.setAttribute("aria-label", `Actions for ${name}`);
