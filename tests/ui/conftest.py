@@ -102,3 +102,14 @@ def million_ui(temporary: Path, tmp_path_factory: pytest.TempPathFactory) -> Ite
 def varied(tmp_path: Path) -> Path:
     """A root of its own with runs that have everything a run can have; may be changed."""
     return make_varied(tmp_path / "varied")
+
+
+@pytest.fixture(scope="session")
+def screenshots(request: pytest.FixtureRequest) -> Path | None:
+    """Where pictures of pages are kept, with ``--screenshots DIR``."""
+    chosen = request.config.getoption("--screenshots")
+    if chosen is None:
+        return None
+    directory = Path(chosen)
+    directory.mkdir(parents=True, exist_ok=True)
+    return directory

@@ -30,8 +30,10 @@
   };
   const seen = (element) => element.checkVisibility({ opacityProperty: true, visibilityProperty: true });
   const titled = (element) => {
+    // Titles of the table's cells are made when the pointer comes.
+    element.dispatchEvent(new PointerEvent("pointerover", { bubbles: true }));
     for (let one = element, up = 0; one && up < 4; one = one.parentElement, up += 1) {
-      if (one.title || one.getAttribute("aria-label") || one.querySelector?.(":scope > title")) return true;
+      if (one.title || one.hasAttribute("aria-expanded") || one.getAttribute("aria-label") || one.querySelector?.(":scope > title")) return true;
     }
     return false;
   };
@@ -45,7 +47,7 @@
     const element = node.parentElement;
     if (!node.data.trim() || !element || ["SCRIPT", "STYLE", "TITLE", "OPTION"].includes(element.tagName)) continue;
     if (top && !top.contains(element)) continue;
-    if (element.closest(".visually-hidden, .sr-only, [aria-live], .toasts") || !seen(element)) continue;
+    if (element.closest(".sr, .toasts") || !seen(element)) continue;
     range.selectNodeContents(node);
     const limits = clip(element);
     for (const rect of range.getClientRects()) {
@@ -72,10 +74,10 @@
 
   // Buttons and fields whose text does not fit.
   for (const one of (top ?? document).querySelectorAll("button, select, .th, .td, h1, h2, h3, label, dt, dd")) {
-    if (!seen(one) || one.closest(".visually-hidden, .sr-only, .toasts")) continue;
+    if (!seen(one) || one.closest(".sr, .toasts")) continue;
     const style = getComputedStyle(one);
     if (one.scrollWidth > one.clientWidth + 2 && style.overflowX !== "visible" && !scrolls(style) && style.display !== "inline" && !titled(one) && !one.querySelector("[title]")) say("does not fit its box", one, one.textContent);
-    if (one.tagName === "BUTTON" && one.scrollHeight > one.clientHeight + 4 && style.overflowY !== "visible") say("is cut below", one, one.textContent);
+    if (one.tagName === "BUTTON" && one.scrollHeight > one.clientHeight + 4 && style.overflowY !== "visible" && !titled(one)) say("is cut below", one, one.textContent);
   }
 
   // Overlap: boxes of two texts that share more than a hair, and of which neither lies in a layer over the other.

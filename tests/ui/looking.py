@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any
 
 from playwright.sync_api import Locator, Page, expect
@@ -11,6 +12,8 @@ from tests.support import TIMEOUT, wait_until
 
 WAIT = TIMEOUT * 1000
 """Maximum wait, in milliseconds."""
+
+_LAYOUT = (Path(__file__).parent / "layout.js").read_text().rstrip().rstrip(";")
 
 _PIXELS = """
     const canvas = host.querySelector("canvas");
@@ -105,3 +108,17 @@ def rows(page: Page) -> Locator:
 def wait_for_charts(page: Page) -> None:
     """Wait until the first chart is drawn."""
     expect(charts(page).first).to_have_attribute("aria-label", re.compile("line"), timeout=WAIT)
+
+
+def layout_problems(page: Page) -> list[str]:
+    """Return what is wrong with the layout of a page: texts that are cut or overlap, sideways scrolling."""
+    found: list[str] = page.evaluate(f"({_LAYOUT})()")
+    return found
+
+
+def settle(page: Page) -> None:
+    """Wait until nothing is loading and two frames were drawn."""
+    expect(page.locator("main:visible").first).to_be_visible()
+    page.wait_for_load_state("networkidle")
+    expect(page.locator(".loading")).to_have_count(0)
+    page.evaluate("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
