@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -161,22 +162,7 @@ def test_the_palette_finds_runs_metrics_and_commands(varied_ui: Dashboard, pages
     expect(page).to_have_url(re.compile("#/run/writers1"))
 
 
-_VISIBLE_FOCUS = """() => {
-    const one = document.activeElement;
-    if (!one || one === document.body) return "nothing";
-    const box = one.getBoundingClientRect();
-    const name = `${one.tagName.toLowerCase()}.${one.className} ${one.getAttribute("aria-label") ?? one.textContent.slice(0, 30)}`;
-    const style = getComputedStyle(one);
-    const ring = style.outlineStyle !== "none" && parseFloat(style.outlineWidth) >= 1 || style.boxShadow !== "none" || style.backgroundImage !== "none";
-    const inside = one.matches(":focus-visible") && ring;
-    const around = [...function* () { for (let up = one.parentElement, n = 0; up && n < 3; up = up.parentElement, n += 1) yield up; }()]
-        .some(up => up.matches(":focus-within") && getComputedStyle(up).outlineStyle !== "none");
-    if (!inside && !around) return `no ring: ${name}`;
-    if (box.width < 1 || box.height < 1) return `no size: ${name}`;
-    if (box.right < 0 || box.bottom < 0 || box.left > innerWidth || box.top > innerHeight) return `not on the screen: ${name}`;
-    if (Number(style.opacity) === 0) return `transparent: ${name}`;
-    return "";
-}"""
+_FOCUS = (Path(__file__).parent / "focus.js").read_text().rstrip().rstrip(";")
 
 
 @pytest.mark.parametrize("view", ["runs", "charts", "compare", "a run"])
@@ -186,7 +172,7 @@ def test_focus_is_always_visible(varied_ui: Dashboard, pages: Pages, view: str) 
     problems = set()
     for _ in range(45):
         page.keyboard.press("Tab")
-        problem: str = page.evaluate(_VISIBLE_FOCUS)
+        problem: str = page.evaluate(f"({_FOCUS})()")
         if problem and problem != "nothing":  # past the last element, the browser's own controls have the focus
             problems.add(problem)
     assert problems == set()

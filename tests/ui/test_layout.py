@@ -1,4 +1,4 @@
-"""Nothing is cut, nothing lies over anything else, nothing scrolls sideways: on each page, at each size, with long names."""
+"""Nothing is cut, overlaps, or scrolls sideways: on each page, at each size, with long names."""
 
 from __future__ import annotations
 
