@@ -157,7 +157,7 @@ def test_only_the_standard_library_and_what_is_installed_with_it(path: Path) -> 
     optional = {"pandas", "pyarrow", "numpy", "starlette", "uvicorn", "anyio"}
     if below(module_of(path), "tracker.ui"):  # which is itself imported where it is used
         allowed |= {"starlette", "anyio"}
-    if module_of(path) == "tracker.tui.app":
+    if module_of(path) in ("tracker.tui.app", "tracker.tui.widgets"):
         allowed |= {"rich", "textual"}
     top_level = {node for node in ast.parse(path.read_text()).body if isinstance(node, ast.Import | ast.ImportFrom)}
     for node in top_level:

@@ -1,7 +1,6 @@
 """The live terminal view, made with Textual: a list of runs, their charts, one query line.
 
-Widgets draw the lines that `tracker.tui.model` and `tracker.tui.chart` make. Reading happens on one worker thread at a
-time; the screen is Textual's thread. Only the 16 colours that every terminal has are used.
+Reading happens on one worker thread at a time; the screen is Textual's thread.
 """
 
 from __future__ import annotations
@@ -9,185 +8,21 @@ from __future__ import annotations
 import time
 from typing import ClassVar
 
-from rich.segment import Segment
-from rich.style import Style
 from textual import events, on, work
 from textual.app import App, ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Horizontal, Vertical, VerticalScroll
-from textual.geometry import Size
-from textual.message import Message
-from textual.reactive import reactive
-from textual.screen import ModalScreen
-from textual.scroll_view import ScrollView
-from textual.strip import Strip
+from textual.containers import Horizontal, Vertical
 from textual.widgets import Input, Static
 
 from tracker.errors import FilterError
-from tracker.reading.api import StoredRun
-from tracker.tui.chart import Chart, Spans, grid
+from tracker.terminal.text import clean, counted
+from tracker.tui.chart import Chart, write_csv
+from tracker.tui.compare import comparison
 from tracker.tui.model import Model, config_lines
+from tracker.tui.widgets import STYLES, Charts, Comparison, Help, RunsList
 
 POLL_SECONDS = 1.0
 """Polling interval, in seconds."""
-
-CHART_COLUMNS, CHART_ROWS = 38, 10
-"""Minimum width and height of a chart, in characters."""
-
-KEYS = """\
-/        query           only runs that match, such as config.lr > 0.01 and state == running
-m        metrics         only metrics that contain these words
-j k      run             next, previous
-space    select          show the run in charts, or hide it
-enter    open            show only this run; again: back to the others
-n p      chart           next, previous
-f        full screen     one chart; again: all
-x        x axis          step, relative time, wall time
-y        log y
-s        smoothing       next half-life
-g        group           mean and range of the runs shown
-+ -      zoom            in, out; h l move; 0 reset
-tab      table           show or hide the list of runs
-r        refresh
-?        this list
-q        quit"""
-
-_STYLES = {
-    "": Style(),
-    "bold": Style(bold=True),
-    "dim": Style(dim=True),
-    "reverse": Style(reverse=True),
-    **{name: Style(color=name) for name in ("red", "green", "yellow", "blue", "magenta", "cyan")},
-}
-
-
-def strip_of(spans: Spans, columns: int, *, reverse: bool = False) -> Strip:
-    """Return a line for the screen."""
-    segments = [
-        Segment(text, _STYLES[colour] + Style(reverse=True) if reverse else _STYLES[colour]) for text, colour in spans
-    ]
-    return Strip(segments).adjust_cell_length(columns, Style(reverse=True) if reverse else Style())
-
-
-class RunsList(ScrollView, can_focus=True):
-    """The list of runs; draws only the lines on the screen, so that ten thousand cost no more than ten."""
-
-    cursor: reactive[int] = reactive(0)
-
-    def __init__(self, model: Model) -> None:
-        super().__init__(id="runs")
-        self._model = model
-        self._now = time.time()
-
-    def show(self) -> None:
-        """Draw the list again; the cursor stays on its run."""
-        self._now = time.time()
-        self.virtual_size = Size(self.size.width, len(self._model.runs))
-        self.cursor = max(0, min(self.cursor, len(self._model.runs) - 1))
-        self.refresh()
-
-    def move_to_run(self, run_id: str | None) -> None:
-        """Put the cursor on a run, if it is listed."""
-        for index, run in enumerate(self._model.runs):
-            if run.id == run_id:
-                self.cursor = index
-                return
-
-    def current(self) -> StoredRun | None:
-        """Return the run under the cursor."""
-        runs = self._model.runs
-        return runs[self.cursor] if 0 <= self.cursor < len(runs) else None
-
-    def watch_cursor(self) -> None:
-        top, height = round(self.scroll_offset.y), max(1, self.size.height)
-        if self.cursor < top:
-            self.scroll_to(y=self.cursor, animate=False)
-        elif self.cursor >= top + height:
-            self.scroll_to(y=self.cursor - height + 1, animate=False)
-        self.refresh()
-
-    def render_line(self, y: int) -> Strip:
-        index = y + round(self.scroll_offset.y)
-        columns = self.size.width
-        if index >= len(self._model.runs):
-            return Strip.blank(columns)
-        spans = self._model.run_line(self._model.runs[index], columns, self._now)
-        return strip_of(spans, columns, reverse=index == self.cursor)
-
-    def on_click(self, event: events.Click) -> None:
-        self.cursor = max(0, min(event.y + round(self.scroll_offset.y), len(self._model.runs) - 1))
-        self.post_message(self.Chosen())
-
-    class Chosen(Message):
-        """A run was clicked."""
-
-
-class Charts(ScrollView, can_focus=False):
-    """The charts, as many side by side as fit."""
-
-    def __init__(self, model: Model) -> None:
-        super().__init__(id="charts")
-        self._model = model
-        self._charts: list[Chart] = []
-        self._lines: list[Spans] = []
-        self.chosen = 0
-        self.full = False
-
-    @property
-    def charts(self) -> list[Chart]:
-        return self._charts
-
-    def across(self) -> int:
-        """Return how many charts fit side by side."""
-        return 1 if self.full else max(1, (self.size.width + 2) // (CHART_COLUMNS + 2))
-
-    def chart_columns(self) -> int:
-        return max(12, self.size.width // self.across())
-
-    def show(self, charts: list[Chart] | None = None) -> None:
-        """Draw these charts, or the same ones again."""
-        if charts is not None:
-            self._charts = charts
-        columns = max(12, self.size.width - 1)
-        self.chosen = max(0, min(self.chosen, len(self._charts) - 1))
-        if not self._charts:
-            self._lines = [[(self._model.nothing(), "")]]
-        elif self.full:
-            self._lines = self._charts[self.chosen].render(columns, max(8, self.size.height), chosen=False)
-        else:
-            rows = max(CHART_ROWS, self.size.height // 3 - 1)
-            self._lines = grid(self._charts, columns, self.across(), rows, self.chosen)
-        self.virtual_size = Size(columns, len(self._lines))
-        self.refresh()
-
-    def choose(self, index: int) -> None:
-        """Select another chart, and scroll to it."""
-        self.chosen = max(0, min(index, len(self._charts) - 1))
-        self.show()
-        if not self.full and self._charts:
-            rows = len(self._lines) // -(-len(self._charts) // self.across())
-            top = self.chosen // self.across() * rows
-            if not self.scroll_offset.y <= top <= self.scroll_offset.y + self.size.height - rows:
-                self.scroll_to(y=top, animate=False)
-
-    def render_line(self, y: int) -> Strip:
-        index = y + round(self.scroll_offset.y)
-        if index >= len(self._lines):
-            return Strip.blank(self.size.width)
-        return strip_of(self._lines[index], self.size.width)
-
-    def on_resize(self) -> None:
-        self.show()
-
-
-class Help(ModalScreen[None]):
-    """The list of keys."""
-
-    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape,question_mark,q,enter", "dismiss", "close")]
-
-    def compose(self) -> ComposeResult:
-        with VerticalScroll(id="help"):
-            yield Static(f"Keys\n\n{KEYS}\n\nesc closes this list", markup=False)
 
 
 class Top(App[None]):
@@ -205,7 +40,8 @@ class Top(App[None]):
     #side { width: 46; height: 100%; }
     #config { height: auto; max-height: 40%; border-top: ascii ansi_bright_black; background: ansi_default; }
     Input { height: 1; border: none; padding: 0; background: ansi_default; display: none; }
-    Help { align: center middle; }
+    Help, Comparison { align: center middle; }
+    #comparison { width: 96%; height: 92%; border: round ansi_cyan; padding: 0 1; background: ansi_default; }
     #help { width: 84; max-width: 100%; height: auto; max-height: 90%; border: round ansi_cyan; padding: 0 1;
             background: ansi_default; }
     .folded #side { display: none; }
@@ -213,7 +49,7 @@ class Top(App[None]):
     ENABLE_COMMAND_PALETTE = False
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("q,ctrl+c", "quit", "quit"),
-        Binding("slash", "ask('query')", "query"),
+        Binding("slash,ctrl+k", "ask('query')", "query"),
         Binding("m", "ask('search')", "metrics"),
         Binding("j,down", "move(1)", "next run"),
         Binding("k,up", "move(-1)", "previous run"),
@@ -232,8 +68,14 @@ class Top(App[None]):
         Binding("g", "group", "group"),
         Binding("plus,equals_sign", "zoom(0.5)", "zoom in"),
         Binding("minus", "zoom(2.0)", "zoom out"),
-        Binding("h", "pan(-0.25)", show=False),
-        Binding("l", "pan(0.25)", show=False),
+        Binding("left_square_bracket", "pan(-0.25)", show=False),
+        Binding("right_square_bracket", "pan(0.25)", show=False),
+        Binding("l", "follow", "follow"),
+        Binding("c", "compare", "compare"),
+        Binding("b", "baseline", "baseline"),
+        Binding("z", "undo", "undo"),
+        Binding("Z", "redo", "redo"),
+        Binding("e", "export", "export"),
         Binding("0", "reset", "reset zoom"),
         Binding("tab", "fold", "table"),
         Binding("r", "read", "refresh"),
@@ -286,14 +128,14 @@ class Top(App[None]):
         from rich.text import Text
 
         spans = self._model.header(self.size.width)
-        self.query_one("#header", Static).update(Text.assemble(*((text, _STYLES[colour]) for text, colour in spans)))
+        self.query_one("#header", Static).update(Text.assemble(*((text, STYLES[colour]) for text, colour in spans)))
 
     def _show_config(self) -> None:
         from rich.text import Text
 
         run = self.query_one(RunsList).current()
         lines = [] if run is None else config_lines(run, 44, 12)
-        text = Text("\n").join(Text.assemble(*((part, _STYLES[colour]) for part, colour in line)) for line in lines)
+        text = Text("\n").join(Text.assemble(*((part, STYLES[colour]) for part, colour in line)) for line in lines)
         self.query_one("#config", Static).update(text)
 
     # -- keys ---------------------------------------------------------------------------------------------------
@@ -307,6 +149,7 @@ class Top(App[None]):
         run = self.query_one(RunsList).current()
         if run is not None:
             self._before = None
+            self._model.remember()
             self._model.toggle(run.id)
             self.read()
 
@@ -318,6 +161,7 @@ class Top(App[None]):
             self._model.shown, self._before = self._before, None
         else:
             self._before = self._before or list(self._model.shown)
+            self._model.remember()
             self._model.only(run.id)
         self.read()
 
@@ -333,30 +177,73 @@ class Top(App[None]):
         self.read()
 
     def action_axis(self) -> None:
+        self._model.remember()
         self._model.next_x()
         self.read()
 
     def action_log(self) -> None:
+        self._model.remember()
         self._model.log_y = not self._model.log_y
         self.read()
 
     def action_smooth(self) -> None:
+        self._model.remember()
         self._model.next_smoothing()
         self.read()
 
     def action_group(self) -> None:
+        self._model.remember()
         self._model.grouped = not self._model.grouped
         self.read()
 
     def action_zoom(self, factor: float) -> None:
+        self._model.remember()
         self._model.zoom_by(factor)
         self.read()
 
     def action_pan(self, part: float) -> None:
+        self._model.remember()
         self._model.move_by(part)
         self.read()
 
+    def action_follow(self) -> None:
+        self._model.follow = not self._model.follow
+        self.read()
+
+    def action_compare(self) -> None:
+        self.push_screen(
+            Comparison(comparison(self._model.drawn(), self._model.baseline, int(self.size.width * 0.96) - 6))
+        )
+
+    def action_baseline(self) -> None:
+        run = self.query_one(RunsList).current()
+        if run is not None:
+            self._model.baseline = run.id
+            self._say(f"Runs are compared with {clean(run.name)}.")
+
+    def action_undo(self) -> None:
+        self._model.undo()
+        self.read()
+
+    def action_redo(self) -> None:
+        self._model.redo()
+        self.read()
+
+    def action_export(self) -> None:
+        name = time.strftime("tracker-%Y%m%d-%H%M%S.csv")
+        try:
+            with open(name, "x", encoding="utf-8", newline="") as file:
+                count = write_csv(file, self.query_one(Charts).charts)
+        except OSError as error:
+            self._say(f"The curves cannot be written to {name}: {error.strerror or error}.")
+        else:
+            self._say(f"{counted(count, 'row')} written to {name}.")
+
+    def _say(self, text: str) -> None:
+        self.query_one("#message", Static).update(text)
+
     def action_reset(self) -> None:
+        self._model.remember()
         self._model.zoom, self._model.follow = None, True
         self.read()
 
@@ -392,11 +279,13 @@ class Top(App[None]):
         message = self.query_one("#message", Static)
         if self._asking == "query":
             try:
+                self._model.remember()
                 self._model.set_query(event.value)
             except FilterError as error:
                 message.update(str(error))
                 return
         else:
+            self._model.remember()
             self._model.search = event.value
         message.update("")
         self._stop_asking()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import csv
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import TextIO
 
 from tracker.terminal.text import clean, fit, width
 from tracker.tui.axis import bounds, label, log_of, x_label
@@ -187,3 +189,16 @@ def grid(charts: Sequence[Chart], columns: int, across: int, height: int, chosen
             lines.append(line)
         lines.append([])
     return lines
+
+
+def write_csv(file: TextIO, charts: Sequence[Chart]) -> int:
+    """Write the curves as they are drawn: a row per bucket. Returns the number of rows."""
+    writer = csv.writer(file)
+    writer.writerow(("metric", "run", "x", "low", "high", "mean", "count"))
+    count = 0
+    for chart in charts:
+        for curve in chart.curves:
+            for row in zip(curve.xs, curve.lows, curve.highs, curve.means, curve.counts, strict=True):
+                writer.writerow((chart.key, curve.name, *row))
+                count += 1
+    return count

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from sidecar.projections.store.buckets import Buckets
 from sidecar.protocol.errors import SidecarError
@@ -34,6 +35,23 @@ SMOOTHINGS = (0.0, 0.005, 0.02, 0.08)
 """Half-lives of the smoothing, as fractions of the x axis; 0 for none."""
 
 
+MAX_UNDO = 100
+"""Maximum number of changes of the view that can be taken back."""
+
+
+class View(NamedTuple):
+    """What is shown and how; see the attributes of `Model`."""
+
+    shown: tuple[str, ...]
+    query: str
+    search: str
+    x: str
+    log_y: bool
+    smoothing: float
+    zoom: tuple[float, float] | None
+    grouped: bool
+
+
 class Model:
     """The state of the view.
 
@@ -53,6 +71,7 @@ class Model:
         grouped: whether the runs shown are folded into their mean, with the range of the runs behind it.
         search: only metrics that contain all of these words.
         follow: whether a zoomed view keeps the newest points at its right edge.
+        baseline: id of the run that others are compared with; "" for the first that is drawn.
         problem: what could not be read, "" if nothing.
     """
 
@@ -69,9 +88,41 @@ class Model:
         self.grouped = False
         self.search = ""
         self.follow = True
+        self.baseline = ""
         self.problem = ""
+        self._undone: list[View] = []
+        self._done: list[View] = []
         self._chosen = bool(refs)
         self._whole = (0.0, 1.0)
+
+    @property
+    def view(self) -> View:
+        """What is shown and how, to be set again by undo."""
+        shown = tuple(self.shown)
+        return View(shown, self.query, self.search, self.x, self.log_y, self.smoothing, self.zoom, self.grouped)
+
+    @view.setter
+    def view(self, view: View) -> None:
+        self.shown = list(view.shown)
+        self.query, self.search, self.x, self.log_y = view.query, view.search, view.x, view.log_y
+        self.smoothing, self.zoom, self.grouped = view.smoothing, view.zoom, view.grouped
+
+    def remember(self) -> None:
+        """Keep the view as it is now, before it changes."""
+        self._done = [*self._done[1 - MAX_UNDO :], self.view]
+        self._undone.clear()
+
+    def undo(self) -> None:
+        """Take back the last change of the view; without one, do nothing."""
+        if self._done:
+            self._undone.append(self.view)
+            self.view = self._done.pop()
+
+    def redo(self) -> None:
+        """Make the change again that was taken back last."""
+        if self._undone:
+            self._done.append(self.view)
+            self.view = self._undone.pop()
 
     def set_query(self, query: str) -> None:
         """Show only the runs that match.

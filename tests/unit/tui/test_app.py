@@ -8,13 +8,14 @@ from pathlib import Path
 
 import pytest
 from textual.pilot import Pilot
-from textual.widgets import Input
+from textual.widgets import Input, Static
 
 from sidecar.protocol.layout import make_root
 from tests.unit.run_builder import RunBuilder
 from tracker.reading.api import Api
-from tracker.tui.app import Charts, RunsList, Top
+from tracker.tui.app import Top
 from tracker.tui.model import Model
+from tracker.tui.widgets import Charts, RunsList
 
 Steps = Callable[[Pilot[None]], Awaitable[None]]
 
@@ -118,7 +119,7 @@ def test_axes_smoothing_zoom_and_full_screen(root: Path) -> None:
         await press(pilot, "x", "x")
         await press(pilot, "plus")
         assert model.zoom == (14.5, 29.0)
-        await press(pilot, "h")
+        await press(pilot, "left_square_bracket")
         assert model.zoom == (10.875, 25.375)
         await press(pilot, "0", "f")
         charts = pilot.app.query_one(Charts)
@@ -142,6 +143,30 @@ def test_a_run_that_is_made_meanwhile_appears_and_the_cursor_stays(root: Path) -
         assert current is not None and current.id == "run3"
 
     play(model, steps)
+
+
+def test_compare_with_a_baseline_undo_and_export(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    model = Model(Api(root))
+
+    async def steps(pilot: Pilot[None]) -> None:
+        await press(pilot, "j", "b", "c")
+        text = str(pilot.app.screen.query_one("#comparison Static", Static).content)
+        assert text.index("lr=3") < text.index("lr=4")
+        assert "lr " in text and "(+1)" not in text.splitlines()[2]
+        await press(pilot, "escape", "y", "x")
+        await press(pilot, "z")
+        assert (model.x, model.log_y) == ("step", True)
+        await press(pilot, "z", "z")
+        assert not model.log_y
+        await press(pilot, "Z", "e")
+
+    play(model, steps)
+    assert model.log_y
+    (path,) = tmp_path.glob("tracker-*.csv")
+    lines = path.read_text().splitlines()
+    assert lines[0] == "metric,run,x,low,high,mean,count"
+    assert len(lines) == 1 + 3 * 2 * 30
 
 
 def test_an_empty_root_has_a_sentence(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from tests.support import REPOSITORY
-from tracker.tui.app import KEYS
+from tracker.tui.widgets import KEYS
 from tracker.ui.static import STATIC
 
 GUIDE = (REPOSITORY / "tracker" / "README.md").read_text()
