@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { PINNED, arrange, compareNames, groupKeys, moveBefore, moveBy, segments, splitKey } from "../../../tracker/ui/static/js/panels/sections.js";
+import { pack, PINNED, arrange, compareNames, groupKeys, moveBefore, moveBy, segments, splitKey } from "../../../tracker/ui/static/js/panels/sections.js";
 
 test("a key is split at slashes and at dots, but not inside numbers or at its ends", () => {
   assert.deepEqual(segments("val/loss"), ["val", "loss"]);
@@ -56,4 +56,12 @@ test("a panel moves by places within its section", () => {
 
 test("a key may hold the characters of a move", () => {
   assert.deepEqual(arrange(["a>b", "100%", "z"], moveBefore([], "z", "a>b")), ["100%", "z", "a>b"]);
+});
+
+test("sections that do not fill a row have the next that fit beside them", () => {
+  assert.deepEqual(pack([2, 4, 2, 2, 1], 4), [0, 2, 1, 3, 4]);
+  assert.deepEqual(pack([3, 3, 3], 3), [0, 1, 2]);
+  assert.deepEqual(pack([1, 1, 1], 1), [0, 1, 2]);
+  assert.deepEqual(pack([5, 2, 5, 1], 5), [0, 1, 3, 2]);
+  assert.deepEqual(pack([], 4), []);
 });

@@ -3,6 +3,7 @@
  * It knows panels as objects with an element, `mount` and `unmount`, and nothing of their charts.
  */
 import { h } from "../core/dom.js";
+import { pack } from "./sections.js";
 
 /**
  * @typedef {import("./sections.js").Section} Section
@@ -50,17 +51,17 @@ export class Grid {
   }
 
   /**
-   * Give each section as many columns as it has panels, so that small sections stand side by side, in their order. Called when the width or the size of panels changes.
+   * Give each section as many columns as it has panels, so that small sections stand side by side. Called when the width or the size of panels changes.
    */
   layOut() {
     const style = getComputedStyle(this.element);
     const width = parseFloat(style.getPropertyValue("--panel-width")) || 264, gap = parseFloat(style.columnGap) || 8;
     this.columns = columnsFor(this.element.clientWidth, width, gap);
     this.element.style.setProperty("--columns", String(this.columns));
-    for (const section of this.shown) {
-      const span = section.folded ? this.columns : Math.min(this.columns, section.keys.length);
-      this.sections.get(section.id)?.element.style.setProperty("--span", String(span));
-    }
+    const spans = this.shown.map((section) => (section.folded ? this.columns : Math.min(this.columns, section.keys.length)));
+    const elements = this.shown.map((section) => this.sectionParts(section.id).element);
+    elements.forEach((element, i) => element.style.setProperty("--span", String(spans[i])));
+    arrangeChildren(this.element, pack(spans, this.columns).map((i) => elements[i]));
   }
 
   /**
@@ -101,7 +102,7 @@ export class Grid {
     const focused = document.activeElement;
     this.shown = sections;
     const present = new Set();
-    const nodes = sections.map((section) => {
+    for (const section of sections) {
       const parts = this.sectionParts(section.id);
       parts.button.textContent = section.label;
       parts.count.textContent = String(section.keys.length);
@@ -113,13 +114,11 @@ export class Grid {
         return this.panel(id, section.id, key).element;
       });
       arrangeChildren(parts.body, children);
-      return parts.element;
-    });
+    }
     for (const [id, panel] of this.panels) if (!present.has(id)) this.remove(id, panel);
     if (this.spare.size > MOST_SPARE) this.spare.clear();
     const ids = new Set(sections.map((section) => section.id));
     for (const id of this.sections.keys()) if (!ids.has(id)) this.sections.delete(id);
-    arrangeChildren(this.element, nodes);
     this.layOut();
     // An element that is moved loses the focus.
     if (focused instanceof HTMLElement && focused !== document.activeElement && this.element.contains(focused)) focused.focus({ preventScroll: true });

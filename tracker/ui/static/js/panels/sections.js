@@ -184,3 +184,28 @@ export function moveBy(order, keys, key, delta) {
   const others = keys.filter((other) => other !== key);
   return moveBefore(order, key, others[to] ?? "");
 }
+
+/**
+ * The order in which sections leave few holes: each in its turn, and beside one that does not fill its row the next ones that fit there.
+ * @param {number[]} spans columns of each section
+ * @param {number} columns
+ * @returns {number[]} indexes of sections
+ */
+export function pack(spans, columns) {
+  const remaining = spans.map((_, i) => i);
+  const order = [];
+  while (remaining.length) {
+    let room = columns;
+    for (let at = 0; at < remaining.length && room > 0;) {
+      const i = remaining[at];
+      // The first one of a row is taken whatever its size.
+      if (spans[i] > room && room < columns) at += 1;
+      else {
+        room -= spans[i];
+        order.push(i);
+        remaining.splice(at, 1);
+      }
+    }
+  }
+  return order;
+}
