@@ -170,8 +170,16 @@ class StoreWriter:
 
     @property
     def full(self) -> bool:
-        """Whether so much is pending that the next `add` commits it first."""
-        return self._pending_rows > MAX_PENDING_ROWS or self._checkpoint - self._committed > MAX_PENDING_BYTES
+        """Whether so much is pending that the next `add` commits it first.
+
+        Also if it makes a full block: then few rows are left over, and written again with those that follow.
+        """
+        if self._pending_rows > MAX_PENDING_ROWS or self._checkpoint - self._committed > MAX_PENDING_BYTES:
+            return True
+        return self._pending_rows > MAX_PENDING_ROWS // 2 and any(
+            len(buffer.steps) >= (self._stored[client].room if client in self._stored else BLOCK_ROWS)
+            for client, buffer in self._buffers.items()
+        )
 
     def apply(self, batch: Batch) -> None:
         """Take a batch; see `add`."""
