@@ -22,6 +22,7 @@ from sidecar.projections.store.blocks import (
     decode_ints,
     decode_steps,
 )
+from sidecar.projections.store.cells import ABSENT, Cells, UnorderedError, indexes_of
 from sidecar.projections.store.database import Database
 from sidecar.projections.store.pieces import Line
 from sidecar.projections.store.pyramid import has_pyramid
@@ -37,8 +38,8 @@ _ONE_BLOCK = 1
 """Coarsest level of the pyramid whose pieces lie within one block, so that their extremes are found there."""
 
 
-class UnorderedError(Exception):
-    """A writer's steps decrease somewhere: the run cannot be sampled by its pyramid."""
+_MAPPED_BLOCKS = 16
+"""Number of blocks after which the file is mapped again, so that what was read of it does not count as memory."""
 
 
 _Extreme = tuple[float, int, int]
@@ -56,6 +57,7 @@ class _Choice(NamedTuple):
 class _Block(NamedTuple):
     """Where a block is."""
 
+    id: int
     first: int
     rows: int
     step_min: int
@@ -182,13 +184,14 @@ class _Writer:
         self._database, self._id, self._ids = database, id_, ids
         self._names = {id_: key for key, id_ in ids.items()}
         found = database.run(
-            "SELECT first, rows, step_min, step_max FROM block WHERE writer = ? ORDER BY first", (id_,)
+            "SELECT id, first, rows, step_min, step_max FROM block WHERE writer = ? ORDER BY first", (id_,)
         )
         self._blocks = [_Block(*block) for block in found]
         self._first_steps = [block.step_min for block in self._blocks]
         if any(one.step_max > other.step_min for one, other in zip(self._blocks, self._blocks[1:], strict=False)):
             raise UnorderedError
         self._held: dict[int, _Content] = {}
+        self._buffers: list[bytearray] = []
 
     def series(self, key: str, x: str) -> SeriesReader:
         return SeriesReader(self._database, self._ids[key], self._id, x)
@@ -203,17 +206,55 @@ class _Writer:
             present, values = decode_column("m", rows, data, count)
             all_steps, all_times = decode_ints(steps, count), decode_floats(times, count)
             for row, value in zip(range(count) if present is None else present, values, strict=True):
-                if type(value) not in (int, float):
+                if type(value) not in (int, float, bool):
                     yield all_times[row] if x == "time" else float(all_steps[row]), number, all_steps[row]
 
     def rows(self, choices: Iterable[_Choice]) -> dict[int, tuple[float, dict[str, Any]]]:
         """Return step -> time and row of the chosen values."""
         found: dict[int, tuple[float, dict[str, Any]]] = {}
+        by_block: dict[int, list[_Choice]] = {}
         for choice in sorted(choices, key=itemgetter(0)):  # so that each block is read about once
-            step = self._step_of(choice)
-            if step not in found:
-                found[step] = self._row(step)
+            by_block.setdefault(self._first_block(choice.step), []).append(choice)
+        for number, (at, chosen) in enumerate(by_block.items()):
+            if number % _MAPPED_BLOCKS == 0:
+                self._database.map_file()
+            for choice in self._add_rows(found, at, chosen):
+                step = self._step_of(choice)
+                if step not in found:
+                    found[step] = self._row(step)
         return found
+
+    def _add_rows(
+        self, found: dict[int, tuple[float, dict[str, Any]]], at: int, chosen: Sequence[_Choice]
+    ) -> Sequence[_Choice]:
+        """Add the rows of choices in a block; return those that are not found in this way.
+
+        Decodes single values only. For blocks whose steps increase, and occur in no other block.
+        """
+        block = self._blocks[at]
+        if self._continues(at, block.step_max):
+            return chosen
+        cells = Cells(self._database, block.id, block.rows, self._names, self._buffers)
+        if cells.repeats:
+            return chosen
+        rows: set[int] = set()
+        others: list[_Choice] = []
+        for choice in chosen:
+            value = choice.value
+            place = None if value is None else cells.find(self._ids[choice.key], choice.step, value)
+            if place is None:
+                others.append(choice)
+            else:
+                rows.add(place)
+        wanted = sorted(rows)
+        columns = {self._names[key]: column for key, column in cells.columns(wanted)}
+        names = list(columns)
+        for place, time, *values in zip(wanted, cells.times(wanted), *columns.values(), strict=True):
+            row = dict(zip(names, values, strict=True))
+            if ABSENT in values:
+                row = {key: value for key, value in row.items() if value is not ABSENT}
+            found[cells.steps[place]] = (time, row)
+        return others
 
     def _step_of(self, choice: _Choice) -> int:
         """Return the first step from `choice.step` on whose last value of the key is the chosen one."""
@@ -225,7 +266,7 @@ class _Writer:
             place = (
                 bisect_left(steps, choice.step) if rows is None else bisect_left(rows, bisect_left(steps, choice.step))
             )
-            for index in _indexes(values, choice.value, place):
+            for index in indexes_of(values, choice.value, place):
                 step = steps[index if rows is None else rows[index]]
                 if choice.value is None or self._is_last(at, index, choice):
                     return step
@@ -292,14 +333,12 @@ class _Writer:
         return content
 
     def _read(self, block: _Block) -> _Content:
-        id_, steps, times = self._database.run(
-            "SELECT id, steps, times FROM block WHERE writer = ? AND first = ?", (self._id, block.first)
-        )[0]
+        steps, times = self._database.run("SELECT steps, times FROM block WHERE id = ?", (block.id,))[0]
         named = f" AND key IN ({','.join(map(str, self._names))})" if len(self._names) <= 500 else ""
         columns = {
             self._names[key]: decode_column(type_, rows, data, block.rows)
             for key, type_, rows, data in self._database.run(
-                f"SELECT key, type, rows, data FROM column WHERE block = ?{named}", (id_,)
+                f"SELECT key, type, rows, data FROM column WHERE block = ?{named}", (block.id,)
             )
             if key in self._names
         }
@@ -307,18 +346,6 @@ class _Writer:
         if not ascending(content.steps):
             raise UnorderedError
         return content
-
-
-def _indexes(values: Sequence[Any], value: float | None, start: int) -> Iterator[int]:
-    """Yield where a value is from `start` on; every index if it is None."""
-    while start < len(values):
-        if value is not None:
-            try:
-                start = values.index(value, start)
-            except ValueError:
-                return
-        yield start
-        start += 1
 
 
 __all__ = ["UnorderedError", "sample"]

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sidecar.projections.store import pyramid, pyramid_writer, sampling, writer
+from sidecar.projections.store import cells, pyramid, pyramid_writer, sampling, writer
 from sidecar.projections.store.reader import StoreReader
 from sidecar.projections.store.writer import StoreWriter
 from sidecar.protocol.records import Record
@@ -25,6 +25,7 @@ def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
     """Blocks and pieces of a few rows, so that small stores have pyramids and are sampled by them."""
     monkeypatch.setattr(writer, "BLOCK_ROWS", 8)
     monkeypatch.setattr(sampling, "MIN_ROWS", 0)
+    monkeypatch.setattr(cells, "_COLUMNS_AT_ONCE", 64)
     for module, name, value in (
         (pyramid, "PIECE_VALUES", 2),
         (pyramid, "FAN_OUT", 2),
@@ -63,9 +64,10 @@ RECORDS = st.lists(
 
 
 @pytest.mark.usefixtures("tiny")
-@given(RECORDS, st.integers(5, 40), st.integers(6, 60), st.sampled_from(["step", "time"]))
+@given(RECORDS, st.integers(5, 40), st.integers(6, 60), st.sampled_from(["step", "time"]), st.sampled_from([1, 2, 64]))
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_samples_are_rows_with_the_extremes(raw: list[Any], batch: int, samples: int, x: str) -> None:
+def test_samples_are_rows_with_the_extremes(raw: list[Any], batch: int, samples: int, x: str, together: int) -> None:
+    cells._COLUMNS_AT_ONCE = together
     records, step = [], 0
     rows: dict[tuple[int, str], dict[str, Any]] = {}
     for number, (client, stride, data) in enumerate(raw):
@@ -123,3 +125,16 @@ def test_a_spike_is_kept_and_memory_is_bounded(tmp_path: Path) -> None:
     assert (found["_step"][place], found["_timestamp"][place], found["z"][place]) == (123_456, 12_345.6, 123_456.0)
     assert found["_step"][0] == 0 and found["_step"][-1] == 199_999
     assert peak < 4_000_000
+
+
+def test_two_thousand_keys_some_of_them_sparse(tmp_path: Path, tiny: None) -> None:
+    """Columns are read some at a time."""
+    keys = [f"k{number}" for number in range(2_000)]
+    records = [
+        log("a", step, float(step), {key: float((step * 7 + i) % 50) for i, key in enumerate(keys) if (step + i) % 3})
+        for step in range(50)
+    ]
+    found = store_of(tmp_path / "s.db", records, 20).sampled(keys, 40, "step")
+    assert found is not None and 0 < len(found["_step"]) <= 40
+    for place, step in enumerate(found["_step"]):
+        assert {key: found[key][place] for key in keys if found[key][place] is not None} == records[step].body["data"]
