@@ -38,7 +38,7 @@ _ONE_BLOCK = 1
 """Coarsest level of the pyramid whose pieces lie within one block, so that their extremes are found there."""
 
 
-_MAPPED_BLOCKS = 16
+_MAPPED_BLOCKS = 32
 """Number of blocks after which the file is mapped again, so that what was read of it does not count as memory."""
 
 
