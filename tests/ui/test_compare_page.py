@@ -52,10 +52,10 @@ def test_only_what_differs_with_deltas_from_the_baseline(served: Dashboard, page
     expect(page.locator("thead th").first).to_contain_text("rate 0.4")
     expect(page.locator(".compare-delta.worse")).to_have_count(2)
     assert "baseline=sweep2" in page.url
-    page.get_by_label("Also what is the same").check()
+    page.get_by_label("Include what is the same").check()
     expect(page.locator(".compare-table")).to_contain_text("same")
     page.keyboard.press("z")
-    expect(page.get_by_label("Also what is the same")).not_to_be_checked()
+    expect(page.get_by_label("Include what is the same")).not_to_be_checked()
 
 
 def test_copies_are_escaped(served: Dashboard, pages: Pages) -> None:

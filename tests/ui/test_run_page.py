@@ -60,10 +60,10 @@ def test_every_tab_shows_text_only_as_text(served: Dashboard, pages: Pages) -> N
     page.keyboard.press("Escape")
     open_tab(page, "Log health")
     page.get_by_role("button", name="Check every record").click()
-    expect(page.locator(".check-result")).to_contain_text("Everything is right.")
+    expect(page.locator(".check-result")).to_contain_text("No problems found.")
     assert "/run/every001/health" in page.url
     page.reload()
-    expect(page.locator(".check-result")).to_contain_text("Everything is right.")
+    expect(page.locator(".check-result")).to_contain_text("No problems found.")
     assert page.title() == f"{MARKUP} · tracker"
 
 

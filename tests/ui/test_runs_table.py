@@ -181,6 +181,20 @@ def test_a_run_is_renamed_in_place_and_it_is_undone(editable: Page) -> None:
     expect(row(page, "a better name")).to_be_visible()
 
 
+def test_a_run_gets_a_color_by_name_that_is_kept(editable: Page) -> None:
+    page = editable
+    row(page, "no metrics").click(button="right")
+    page.get_by_role("menuitem", name="Color…").click()
+    with page.expect_response("**/edits") as answered:
+        page.get_by_role("button", name="Red", exact=True).click()
+    assert answered.value.json()["results"][0]["ok"]
+    expect(page.locator(".toast")).to_have_count(0)
+    page.reload()
+    swatch = row(page, "no metrics").locator(".swatch")
+    expect(swatch).to_be_visible()
+    assert "rgb(198, 40, 40)" in swatch.evaluate("element => element.outerHTML + getComputedStyle(element).borderColor")
+
+
 def test_a_deleted_run_comes_back(editable: Page) -> None:
     page = editable
     total = page.locator(".table-foot").inner_text().split(" ", 1)[0]

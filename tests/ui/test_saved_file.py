@@ -62,7 +62,7 @@ def test_table_run_page_and_compare_work_in_the_file(
     alone = opened(browser, path, problems)
     expect(rows(alone)).to_have_count(listed, timeout=WAIT)
     expect(alone.get_by_text("saved file", exact=True)).to_be_visible()
-    expect(alone.get_by_text("not in the saved file")).to_have_count(0)
+    expect(alone.get_by_text("The saved file does not contain this")).to_have_count(0)
     alone.goto(path.as_uri() + "#/run/odd00001/overview")
     expect(alone.get_by_text("ValueError: loss is NaN").first).to_be_visible(timeout=WAIT)
     alone.goto(path.as_uri() + "#/compare?runs=odd00001,seeds000")

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
 import test from "node:test";
-import { DASHES, SERIES_DARK, SERIES_LIGHT, assign, home } from "../../../tracker/ui/static/js/core/palette10.js";
+import { DASHES, NAMED, SERIES_DARK, SERIES_LIGHT, assign, home } from "../../../tracker/ui/static/js/core/palette10.js";
 
 /** How people with full deuteranopia and protanopia see linear RGB (Machado, Oliveira, Fernandes 2009). */
 const VISIONS = {
@@ -104,4 +105,10 @@ test("showing and hiding a run changes no other run's colour", () => {
   for (const ref of REFS.slice(2, 8)) assert.equal(slots.get(ref), before.get(ref));
   slots = assign(REFS.slice(0, 12), slots);
   for (const ref of REFS.slice(2, 8)) assert.equal(slots.get(ref), before.get(ref));
+});
+
+test("the colors with names are those that an edit may have", () => {
+  const source = readFileSync(new URL("../../../sidecar/protocol/bodies.py", import.meta.url), "utf8");
+  const names = /^COLORS = \(([^)]*)\)/m.exec(source)[1].match(/\w+/g);
+  assert.deepEqual(Object.keys(NAMED), names);
 });

@@ -1,5 +1,5 @@
 /**
- * A chart in words and as a table, for people who do not see it. Pure.
+ * A chart in words and as a table, for screen readers. Pure.
  */
 import { many } from "./picture.js";
 import { traceOf } from "./series.js";

@@ -17,11 +17,11 @@
 
 /** Pixels a pointer may move in a click. */
 const SLOP = 4;
-/** A click is one if no second follows within this time, in milliseconds. */
+/** Maximum time between the clicks of a double click, in milliseconds. */
 const DOUBLE = 220;
 /** Time after the release of the right button in which a browser still asks for its menu, in milliseconds. */
 const RIGHT_DONE = 100;
-/** After this many milliseconds without a turn of the wheel a zoom is done. */
+/** Time after the last turn of the wheel at which a zoom is done, in milliseconds. */
 const WHEEL_DONE = 160;
 
 /**

@@ -1,5 +1,5 @@
 /**
- * Ticks of an axis: positions that people find round, and short labels. Pure.
+ * Ticks of an axis: round positions, and short labels. Pure.
  *
  * @typedef {"number" | "step" | "relative" | "time"} AxisKind
  *

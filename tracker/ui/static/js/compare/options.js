@@ -7,7 +7,7 @@ import { change, view } from "../core/state.js";
 const PASSING = new Set(["part", "find"]);
 
 /**
- * Set an option of the page in the address; "" takes it out.
+ * Set an option of the page in the address; "" removes it.
  * @param {string} name
  * @param {string} value
  */

@@ -31,12 +31,12 @@ const MANY_RUNS = 12;
  */
 export function mountParallel(node, { answer }) {
   const choose = h("button", { type: "button", "aria-haspopup": "dialog", on: { click: () => openAxes() } }, "Axes ▾");
-  const pickColor = h("select", { "aria-label": "Colour", on: { change: () => setOption("pc", pickColor.value) } });
+  const pickColor = h("select", { "aria-label": "Color", on: { change: () => setOption("pc", pickColor.value) } });
   const keep = h("button", { type: "button", class: "primary", on: { click: () => keepChosen() } });
   const reset = h("button", { type: "button", on: { click: () => setOption("brush", "") } }, "Clear ranges");
   const reading = h("p", { class: "scatter-reading", role: "status" });
   const frame = h("div", { class: "parallel-frame" });
-  replace(node, h("div", { class: "compare-tools" }, choose, h("label", null, "colour ", pickColor), h("span", { class: "muted parallel-hint" }, "Drag on an axis to choose a range; a click on it takes the range away."), h("span", { class: "grow" }), reset, keep),
+  replace(node, h("div", { class: "compare-tools" }, choose, h("label", null, "color ", pickColor), h("span", { class: "muted parallel-hint" }, "Drag on an axis to select a range; click the range to remove it."), h("span", { class: "grow" }), reset, keep),
     h("div", { class: "card scatter-card" }, frame, reading));
 
   /** @type {Map<string, SVGElement>} */

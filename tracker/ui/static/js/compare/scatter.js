@@ -27,7 +27,7 @@ export function mountScatter(node, { answer }) {
   const pick = (/** @type {string} */ name, /** @type {string} */ label) => h("select", { "aria-label": label, on: { change: (/** @type {any} */ event) => setOption(name, event.target.value) } });
   const pickX = pick("sx", "x axis");
   const pickY = pick("sy", "y axis");
-  const pickColor = pick("sc", "Colour");
+  const pickColor = pick("sc", "Color");
   const log = (/** @type {string} */ name, /** @type {string} */ label) => h("input", { type: "checkbox", "aria-label": label, on: { change: (/** @type {any} */ event) => setOption(name, event.target.checked ? "1" : "") } });
   const logX = log("slx", "log x");
   const logY = log("sly", "log y");
@@ -35,7 +35,7 @@ export function mountScatter(node, { answer }) {
   const reading = h("p", { class: "scatter-reading", role: "status" });
   const legend = h("div", { class: "scatter-legend" });
   const data = h("div", { class: "sr" });
-  replace(node, h("div", { class: "compare-tools" }, h("label", null, "x ", pickX), h("label", { class: "check" }, logX, "log"), h("label", null, "y ", pickY), h("label", { class: "check" }, logY, "log"), h("label", null, "colour ", pickColor), legend),
+  replace(node, h("div", { class: "compare-tools" }, h("label", null, "x ", pickX), h("label", { class: "check" }, logX, "log"), h("label", null, "y ", pickY), h("label", { class: "check" }, logY, "log"), h("label", null, "color ", pickColor), legend),
     h("div", { class: "card scatter-card" }, frame, reading), data);
 
   /** @type {Map<string, SVGElement>} */
@@ -60,7 +60,7 @@ export function mountScatter(node, { answer }) {
     logX.disabled = !x?.number;
     logY.disabled = !y?.number;
     if (!x || !y) {
-      replace(frame, h("div", { class: "empty" }, h("strong", null, "Nothing differs that runs could be placed by"), h("p", null, "The config and the summary of these runs have the same values.")));
+      replace(frame, h("div", { class: "empty" }, h("strong", null, "Nothing to plot"), h("p", null, "The config and the summary of these runs do not differ.")));
       replace(data);
       return;
     }

@@ -1,5 +1,5 @@
 /**
- * The table of differences: a row per key, a column per run, the baseline first, deltas coloured by each metric's goal.
+ * The table of differences: a row per key, a column per run, the baseline first, deltas colored by each metric's goal.
  */
 import { colorOf, palette } from "../core/colors.js";
 import { h, replace } from "../core/dom.js";
@@ -38,7 +38,7 @@ export function mountDifferences(node, { answer }) {
   const copy = h("button", { type: "button", "aria-haspopup": "menu", on: { click: () => openCopy() } }, "Copy ▾");
   const words = h("p", { class: "compare-sentence" });
   const grid = h("div", { class: "compare-scroll", tabindex: "0", role: "region", "aria-label": "Differences" });
-  replace(node, words, h("div", { class: "compare-tools" }, search, h("label", { class: "check" }, all, "Also what is the same"), h("label", { class: "check" }, deltas, "Deltas from the baseline"), h("span", { class: "grow" }), copy), grid);
+  replace(node, words, h("div", { class: "compare-tools" }, search, h("label", { class: "check" }, all, "Include what is the same"), h("label", { class: "check" }, deltas, "Deltas from the baseline"), h("span", { class: "grow" }), copy), grid);
   /** @type {Section[]} */
   let sections = [];
   /** @type {number[]} */
@@ -97,7 +97,7 @@ export function mountDifferences(node, { answer }) {
     const limit = whole_.has(section.id) ? Infinity : Math.max(LEAST_ROWS, Math.floor(CELLS / data.runs.length));
     const rows = section.rows.slice(0, limit);
     const count = section.total - section.rows.length;
-    const note = !section.total ? "none" : !section.rows.length ? (option("find") ? "nothing with these words" : `the same in all runs (${plural(section.total, "key")})`)
+    const note = !section.total ? "none" : !section.rows.length ? (option("find") ? "no matches" : `the same in all runs (${plural(section.total, "key")})`)
       : count > 0 && !option("find") ? `${whole(section.rows.length)} of ${plural(section.total, "key")} differ` : plural(section.rows.length, "key");
     return h("tbody", null, h("tr", { class: "compare-section" }, h("th", { scope: "rowgroup", colspan: String(order.length + 1) }, h("span", null, section.title, h("span", { class: "muted" }, note)))),
       rows.map((row) => rowOf(data, section, row)),
@@ -109,9 +109,9 @@ export function mountDifferences(node, { answer }) {
     const by = option("by");
     const sorted = by === id ? "ascending" : by === `${id}|desc` ? "descending" : "";
     const next = sorted === "ascending" ? `${id}|desc` : sorted === "descending" ? "" : id;
-    const goal = row.goal ? h("span", { class: "goal", title: `The goal is to ${row.goal} it` }, row.goal === "maximize" ? "↑" : "↓") : null;
+    const goal = row.goal ? h("span", { class: "goal", title: `Goal: ${row.goal}` }, row.goal === "maximize" ? "↑" : "↓") : null;
     return h("tr", { class: row.differs ? "" : "same" }, h("th", { scope: "row" }, h("span", { class: "compare-key" },
-      h("button", { type: "button", class: "metric-name", data: { focus: `key ${id}` }, title: `${row.key}\n(a click orders the runs by it)`, on: { click: () => setOption("by", next) } }, keepEnd(shorten(keyText(row.key), row.key.length > LONGEST ? section.rows.map((other) => keyText(other.key)) : [], LONGEST)), sorted ? (sorted === "ascending" ? " →" : " ←") : ""),
+      h("button", { type: "button", class: "metric-name", data: { focus: `key ${id}` }, title: `${row.key}\n(click to sort the runs by it)`, on: { click: () => setOption("by", next) } }, keepEnd(shorten(keyText(row.key), row.key.length > LONGEST ? section.rows.map((other) => keyText(other.key)) : [], LONGEST)), sorted ? (sorted === "ascending" ? " →" : " ←") : ""),
       goal, row.aggregate && row.aggregate !== "last" ? h("span", { class: "aggregate" }, row.aggregate) : null)),
     order.map((index) => {
       const run = /** @type {import("./rows.js").ComparedRun} */ (data.runs[index]);
@@ -121,7 +121,7 @@ export function mountDifferences(node, { answer }) {
       const content = section.id === "run" && row.key === "state" ? stateMark(cell.text) : cell.text;
       return h("td", { class: [index === baseline ? "baseline" : "", best ? "best" : "", cell.missing ? "missing" : ""].join(" ").trim(), title: cell.title + (best ? "\nthe best" : ""), data: { run: run.ref } },
         h("span", { class: "value" }, content, best ? h("span", { class: "best-mark", role: "img", "aria-label": "best" }, "★") : null),
-        change_ ? h("span", { class: `compare-delta ${change_.verdict}`, title: change_.verdict === "unknown" ? "define_metric(goal=…) says whether more is better" : change_.verdict }, deltaText(change_)) : null);
+        change_ ? h("span", { class: `compare-delta ${change_.verdict}`, title: change_.verdict === "unknown" ? "Set define_metric(goal=…) to color deltas" : change_.verdict }, deltaText(change_)) : null);
     }));
   };
 

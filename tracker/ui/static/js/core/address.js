@@ -2,7 +2,7 @@
  * The view as an address and back: `#/runs?query=…`. Pure functions; the page's state is in state.js.
  *
  * Parameters that have their default value are left out. Lists are joined by commas, maps are `name:text` pairs joined by
- * commas; only what would be misread is percent-encoded, so that an address stays readable and short.
+ * commas; only ambiguous characters are percent-encoded, so that an address stays readable and short.
  */
 
 /**
@@ -169,7 +169,7 @@ export function serialize(view) {
 }
 
 /**
- * The view of an address. Whatever it says that cannot be, is left at its default.
+ * The view of an address. Invalid values are left at their defaults.
  * @param {string} hash
  * @returns {View}
  */

@@ -9,7 +9,7 @@ import { signal } from "./signal.js";
 /** @typedef {import("./decode.js").Series} Series */
 /** @typedef {import("./decode.js").SeriesAnswer} SeriesAnswer */
 
-/** A request that was answered with an error, or not at all (`code` "unreachable"). */
+/** A request that failed: answered with an error, or not at all (`code` "unreachable"). */
 export class ApiError extends Error {
   /**
    * @param {number} status 0 if there was no answer
@@ -76,7 +76,7 @@ export const api = {
    * @returns {Promise<any>}
    */
   async delete(path) {
-    if (saved) throw new ApiError(403, "saved", "This is a saved file; nothing can be changed in it.");
+    if (saved) throw new ApiError(403, "saved", "A saved file is read-only.");
     return readJson(await send(api.url(path), { method: "DELETE" }));
   },
 

@@ -6,7 +6,7 @@ import { isGroup } from "./groupkey.js";
 import { computed, signal } from "./signal.js";
 import { view } from "./state.js";
 import { theme } from "./theme.js";
-import { SERIES_DARK, SERIES_LIGHT, assign, home, DASHES } from "./palette10.js";
+import { DASHES, NAMED, SERIES_DARK, SERIES_LIGHT, assign, home } from "./palette10.js";
 
 export { SERIES_DARK, SERIES_LIGHT };
 
@@ -60,16 +60,15 @@ export function colorOf(ref) {
   const slot = (isGroup(ref) ? groups : assigned).value.get(ref) ?? home(ref);
   const dash = DASHES[Math.floor(slot / colors.length) % DASHES.length] ?? [];
   const own = isGroup(ref) ? null : valueOf(ref, "color");
-  const css = typeof own === "string" && /^#[0-9a-f]{6}$/i.test(own) ? own : slotColor(own, colors);
+  const css = typeof own === "string" && /^#[0-9a-f]{6}$/i.test(own) ? own : namedColor(own);
   return { css: css ?? /** @type {string} */ (colors[slot % colors.length]), dash };
 }
 
 /**
- * An edit may name a colour of the palette, so that it fits both themes: "series-3".
+ * The color with a name that an edit may have, such as "blue", in the theme in use.
  * @param {any} name
- * @param {readonly string[]} colors
+ * @returns {string | null} null for any other name
  */
-function slotColor(name, colors) {
-  const match = typeof name === "string" ? /^series-(\d+)$/.exec(name) : null;
-  return match ? (colors[Number(match[1]) - 1] ?? null) : null;
+export function namedColor(name) {
+  return typeof name === "string" && Object.hasOwn(NAMED, name) ? NAMED[name][theme.value === "dark" ? 1 : 0] : null;
 }

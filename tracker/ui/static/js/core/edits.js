@@ -68,7 +68,7 @@ async function send(next, previous) {
 }
 
 /**
- * Delete runs: they are hidden until `tracker rm` removes them, and can be brought back.
+ * Delete runs: they are hidden until `tracker rm` removes them, and can be restored.
  * @param {string[]} refs
  */
 export async function remove(refs) {
@@ -95,7 +95,7 @@ async function sendDelete(refs, gone) {
     if (failed) toast(failed.error ?? "The run was not deleted.", { kind: "error" });
     return !failed;
   } catch (error) {
-    toast(`${gone ? "The run was not deleted" : "The run was not brought back"}: ${/** @type {Error} */ (error).message}`, { kind: "error" });
+    toast(`${gone ? "The run was not deleted" : "The run was not restored"}: ${/** @type {Error} */ (error).message}`, { kind: "error" });
     return false;
   }
 }

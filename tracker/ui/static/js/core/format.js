@@ -82,7 +82,7 @@ function decimals(step) {
 }
 
 /**
- * How many, short: 950, 12.3k, 1.5M.
+ * A count, short: 950, 12.3k, 1.5M.
  * @param {number} n
  * @returns {string}
  */
@@ -97,7 +97,7 @@ export function count(n) {
 }
 
 /**
- * How many, with all digits: 1,000,000.
+ * A count with all digits: 1,000,000.
  * @param {number} n
  * @returns {string}
  */
@@ -198,7 +198,7 @@ export function bytes(size) {
 }
 
 /**
- * A text shortened so that what tells it from the others stays: the start that all share is cut first.
+ * A text shortened so that its distinguishing part stays: the start that all texts share is cut first.
  * @param {string} text
  * @param {Iterable<string>} [others] the texts beside it
  * @param {number} [limit] most characters

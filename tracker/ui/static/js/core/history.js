@@ -1,5 +1,5 @@
 /**
- * Undo and redo as a list of steps, each with a way back and a way forth. Does not know what the steps do.
+ * Undo and redo as a list of steps, each with an action to undo and one to redo. Does not know what the steps do.
  */
 
 /**
@@ -10,9 +10,9 @@
  * @property {string} [merge] steps that follow each other quickly and have the same `merge` become one
  */
 
-/** How long apart steps may be that become one, in milliseconds. */
+/** Maximum time between steps that are merged, in milliseconds. */
 const MERGE_WITHIN = 1000;
-/** Steps kept. */
+/** Maximum number of steps. */
 const LIMIT = 200;
 
 export class History {
@@ -67,7 +67,7 @@ export class History {
   }
 
   /**
-   * Forget one step, which was undone by another way (the button of its toast).
+   * Forget one step that was undone otherwise (by the button of its toast).
    * @param {Step} step
    */
   remove(step) {

@@ -1,5 +1,5 @@
 /**
- * Keys: which does what, and the list of them. A key is written as `event.key` with modifiers: "j", "Z", "?", "Ctrl+k"
+ * Key bindings and the list of them. A key is written as `event.key` with modifiers: "j", "Z", "?", "Ctrl+k"
  * ("Ctrl" is also the Mac's command key).
  */
 import { openDialog } from "./dialog.js";
@@ -23,7 +23,7 @@ let bindings = [];
  * @param {string} label an empty label keeps it out of the list
  * @param {(event: KeyboardEvent) => void} run
  * @param {{page?: string}} [options] `page`: "runs", "charts", "run", "compare"; several with "|" between
- * @returns {() => void} ends it
+ * @returns {() => void} removes it
  */
 export function bind(key, label, run, { page = "" } = {}) {
   const binding = { key, label, run, page };
@@ -44,7 +44,7 @@ export function startKeys() {
     if (typing(event.target) && !name.startsWith("Ctrl+")) return;
     // What is typed in a field is undone by the browser.
     if (typing(event.target) && /^Ctrl\+[zy]$/i.test(name)) return;
-    // A button that has the focus is pressed by these; they must not do something else besides.
+    // These press the focused button, and must do nothing else.
     if ((name === "Enter" || name === "Space") && pressable(event.target)) return;
     if (document.querySelector("dialog[open]") && !name.startsWith("Ctrl+")) return;
     const binding = activeBindings().findLast((one) => one.key === name);
@@ -85,7 +85,7 @@ const MAC = /Mac|iPhone|iPad/.test(navigator.platform);
 const SIGNS = { Ctrl: MAC ? "⌘" : "Ctrl", Shift: MAC ? "⇧" : "Shift", Space: "Space", Enter: "Enter", Escape: "Esc", ArrowUp: "↑", ArrowDown: "↓" };
 
 /**
- * A key as people write it.
+ * A key as it is shown.
  * @param {string} key
  * @returns {HTMLElement}
  */
@@ -119,7 +119,7 @@ export function showKeys() {
 }
 
 /**
- * Keys that do the same stand in one line.
+ * Keys that do the same, merged into one line.
  * @param {Binding[]} list
  * @returns {[string, string[]][]}
  */

@@ -67,7 +67,7 @@ function walk(event) {
 }
 
 /**
- * Show `content` beside `anchor`, above all else. One that is open is closed.
+ * Show `content` beside `anchor`, above everything else. An open one is closed first.
  * @param {Anchor} anchor
  * @param {HTMLElement} content
  * @param {{label?: string, onClose?: (cancelled: boolean) => void, plain?: boolean}} [options] `plain`: no padding; `onClose` hears

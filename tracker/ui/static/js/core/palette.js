@@ -52,7 +52,7 @@ export function openPalette() {
     type: "text", class: "palette-input", placeholder: "Find a run, a metric or a command", role: "combobox", "aria-expanded": "true", "aria-controls": "palette-list",
     "aria-label": "Find a run, a metric or a command", autocomplete: "off", spellcheck: "false", on: { input: () => search(), keydown: walk },
   });
-  const { close } = openDialog({ title: "Find anything", bare: true, body: h("div", { class: "palette" }, input, list) });
+  const { close } = openDialog({ title: "Find", bare: true, body: h("div", { class: "palette" }, input, list) });
   search();
   input.focus();
 

@@ -10,6 +10,16 @@ export const SERIES_LIGHT = ["#0e00b3", "#ff8e06", "#003601", "#41b3ff", "#88515
 /** For the dark theme. @type {readonly string[]} */
 export const SERIES_DARK = ["#7732d8", "#fd6112", "#ccffcf", "#05fefb", "#bb1c0b", "#1aa2fe", "#f3ff26", "#89a988", "#8f3b55", "#8f7d93"];
 
+/**
+ * Colors that a user can give a run by name, for the light and the dark theme: those of `tracker edit --color`.
+ * @type {Readonly<Record<string, readonly [string, string]>>}
+ */
+export const NAMED = {
+  blue: ["#1f4fd8", "#6ea8fe"], orange: ["#d9730d", "#ff9d4d"], green: ["#1f7a33", "#5fd38d"], red: ["#c62828", "#ff6b6b"],
+  purple: ["#7732c8", "#b794f6"], brown: ["#8a5a2b", "#c79a6b"], pink: ["#d6409f", "#ff8ac4"], gray: ["#6b7280", "#a0a7b4"],
+  olive: ["#7a7a12", "#c5c84a"], cyan: ["#0891b2", "#4dd6e8"],
+};
+
 /** Dash patterns of the first ten runs, the next ten, and so on. @type {readonly number[][]} */
 export const DASHES = [[], [6, 3], [2, 2], [8, 3, 2, 3], [12, 4], [4, 2, 1, 2]];
 

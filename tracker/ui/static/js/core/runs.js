@@ -49,7 +49,7 @@ import { joined } from "./names.js";
  * @property {string | null} goal "maximize", "minimize" or null
  */
 
-/** When more runs changed than this, all are loaded again. */
+/** If more runs changed than this, all are loaded again. */
 const MANY = 400;
 /** Runs named in one request. */
 const AT_ONCE = 200;
@@ -65,7 +65,7 @@ export const columnInfos = signal(/** @type {ColumnInfo[]} */ ([]));
 /** Refs that changed at the last poll. */
 export const changed = signal(/** @type {Set<string>} */ (new Set()));
 
-/** The run, or the id of the group, under the pointer, in the table, a chart or a legend: the one to be highlighted everywhere. */
+/** The run, or the id of the group, under the pointer, in the table, a chart or a legend; it is highlighted everywhere. */
 export const highlighted = signal(/** @type {string | null} */ (null));
 
 /** Refs that pass the query and the filters; null when there are neither. Kept by the table. */
@@ -88,7 +88,7 @@ function selectedNow() {
   const { index } = runs.peek();
   const pass = matching.peek();
   const next = view.peek().runs.filter((ref) => index.has(ref) && (!pass || pass.has(ref)));
-  // The same list is the same array, so that listeners hear only of real changes.
+  // The same list is the same array, so that listeners are called for real changes only.
   if (next.length !== last.length || next.some((ref, at) => ref !== last[at])) last = next;
   return last;
 }
@@ -233,7 +233,7 @@ export async function loadColumnInfos() {
 }
 
 /**
- * Ask what changed since the last time, and take it in.
+ * Ask what changed since the last request, and apply it.
  * @returns {Promise<boolean>} whether anything did
  */
 export async function poll() {
@@ -286,7 +286,7 @@ export async function refresh(refs) {
 }
 
 /**
- * Take runs out.
+ * Remove runs.
  * @param {Set<string>} gone
  */
 export function drop(gone) {
@@ -316,7 +316,7 @@ export function patch(ref, fields) {
   runs.value = { ...before, columns };
 }
 
-/** Whether runs can be edited: the place of `ref` says so. Until that is known, the server has the last word. @param {string} ref */
+/** Whether runs can be edited: the place of `ref` says so. Until that is known, the server decides. @param {string} ref */
 export function writable(ref) {
   if (meta.value === null) return !api.saved;
   const mark = ref.indexOf("~");

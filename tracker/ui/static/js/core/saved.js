@@ -29,11 +29,11 @@ export function loadSaved() {
       if (path === "runs" && params.query) throw new Error("A saved file has no query line; filter by the columns.");
       const name = params.key === undefined ? path : `${path}?key=${params.key}`;
       if (name in data.answers) return data.answers[name];
-      throw new Error("This is not in the saved file.");
+      throw new Error("The saved file does not contain this.");
     },
     post(path) {
       if (data.posts && path in data.posts) return data.posts[path];
-      throw new Error("This is a saved file; nothing can be changed in it.");
+      throw new Error("A saved file is read-only.");
     },
     series(request) {
       const packs = /** @type {any[]} */ (data.series ?? []).filter((one) => one.x === request.x && one.writers === request.writers);

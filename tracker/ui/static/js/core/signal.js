@@ -3,7 +3,7 @@
  */
 
 /**
- * A value with listeners. Setting it to the same value (`Object.is`) tells nobody.
+ * A value with listeners. Setting it to the same value (`Object.is`) notifies no listener.
  * @template T
  */
 export class Signal {
@@ -50,7 +50,7 @@ export class Signal {
 }
 
 /**
- * An error of one listener must not keep the others from hearing of the change: it is raised by itself.
+ * An error in one listener must not keep the others from being called: it is thrown separately.
  * @param {unknown} error
  */
 function report(error) {

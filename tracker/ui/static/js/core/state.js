@@ -11,7 +11,7 @@ import { recall, remember } from "./storage.js";
 
 export { parse, serialize, DEFAULTS };
 
-/** Changes of these make an entry in the browser's history, so that Back leads there; undo does not reverse them. */
+/** A change of these adds an entry to the browser's history, which Back returns to; undo does not reverse it. */
 const PLACES = ["page", "ref", "tab", "full"];
 
 /** Fields that change in many small steps, by typing or dragging: steps in quick succession are undone together. */

@@ -1,5 +1,5 @@
 /**
- * Short messages at the bottom, read out by screen readers; one may carry a button, as Undo.
+ * Short messages at the bottom, read out by screen readers; a message may have a button such as Undo.
  */
 import { h } from "./dom.js";
 
@@ -13,7 +13,7 @@ let host = null;
 /**
  * @param {string} message
  * @param {{action?: {label: string, run: () => void}, kind?: "info" | "error", timeout?: number}} [options]
- * @returns {() => void} takes it away
+ * @returns {() => void} removes it
  */
 export function toast(message, { action, kind = "info", timeout } = {}) {
   if (!host) {

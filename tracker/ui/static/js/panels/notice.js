@@ -1,4 +1,4 @@
-/** What the charts page says where there is nothing to show, or not everything is shown. */
+/** Messages of the charts page if there is nothing to show, or not everything is shown. */
 import { h, replace } from "../core/dom.js";
 import { whole } from "../core/format.js";
 import { change } from "../core/state.js";

@@ -1,5 +1,5 @@
 /**
- * The charts of the selected runs: toolbar, sections, panels. Connects the view, the runs and the loader to the panels; the parts know nothing of each other.
+ * The charts of the selected runs: toolbar, sections, panels. Connects the view, the runs and the loader to the panels; the parts do not know each other.
  */
 import { h, replace } from "../core/dom.js";
 import { panelKind } from "../core/registry.js";
@@ -31,7 +31,7 @@ import { Toolbar } from "./toolbar.js";
 
 /** Maximum number of runs drawn in a panel; the page says when there are more. */
 export const MAX_DRAWN = 200;
-/** Time without another zoom before finer data is asked for, in seconds. */
+/** Time after the last zoom before finer data is requested, in seconds. */
 const ZOOM_DELAY = 0.08;
 
 registerKinds();

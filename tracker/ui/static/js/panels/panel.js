@@ -1,5 +1,5 @@
 /**
- * One panel of the grid: title, tools, chart, what it says about its points. The page tells it what to show; it tells the page what was done with it.
+ * One panel of the grid: title, tools, chart, the line about its points. The page tells it what to show; it tells the page what was done with it.
  */
 import { Chart } from "../chart/chart.js";
 import { h } from "../core/dom.js";
@@ -38,7 +38,7 @@ const TOOLS = [["reset", "Reset zoom (0)"], ["log", "Logarithmic y axis (y)"], [
 
 /** Maximum number of lines that are named below a chart. */
 const MOST_NAMED = 8;
-/** Stands for the parts of a panel that has not been built. */
+/** Placeholder for the parts of a panel that is not built yet. */
 const PLACEHOLDER = h("div");
 
 export class Panel {

@@ -7,7 +7,7 @@ import { change, view } from "../core/state.js";
 import { copyText } from "./copy.js";
 import { kindOf, rowsOf, valueText, visibleRows } from "./tree.js";
 
-/** Rows made at first; the rest on demand. */
+/** Number of rows rendered at first; the others on demand. */
 const MANY = 500;
 
 /**
@@ -43,7 +43,7 @@ export function mountConfig(node, data) {
       return;
     }
     if (!visible.length) {
-      replace(list, h("p", { class: "muted card-empty" }, `No key or value has “${search.value}” in it.`));
+      replace(list, h("p", { class: "muted card-empty" }, `No key or value contains “${search.value}”.`));
       return;
     }
     const shown = all ? visible : visible.slice(0, MANY);
@@ -68,7 +68,7 @@ export function mountConfig(node, data) {
     const value = valueText(row.value);
     return h("div", { class: "tree-row", role: "row" },
       h("span", { role: "cell", class: "tree-key", style: indent, title: row.key }, keyText(row.name)),
-      h("span", { role: "cell" }, h("button", { type: "button", class: `tree-value kind-${kindOf(row.value)}`, title: `${value.slice(0, 2000)}\n(a click copies it)`, "aria-label": `${row.key}: ${value.slice(0, 200)}. Copy`,
+      h("span", { role: "cell" }, h("button", { type: "button", class: `tree-value kind-${kindOf(row.value)}`, title: `${value.slice(0, 2000)}\n(click to copy)`, "aria-label": `${row.key}: ${value.slice(0, 200)}. Copy`,
         on: { click: () => void copyText(typeof row.value === "string" ? row.value : value, row.key) } }, value.length > 400 ? `${value.slice(0, 400)}…` : value)));
   };
 

@@ -1,5 +1,5 @@
 /**
- * Places for what is not recorded yet: console output and system metrics. What there is of it today is shown.
+ * Tabs for console output and system metrics, which are not recorded yet; they show what the program logged itself.
  */
 import { h, replace } from "../core/dom.js";
 import { change } from "../core/state.js";
@@ -23,7 +23,7 @@ export function mountSystem(node, { data }) {
     const prefix = keys[0]?.key.match(SYSTEM)?.[0] ?? "";
     replace(node, h("div", { class: "empty" },
       h("strong", null, keys.length ? "System metrics that the program logged" : "No system metrics"),
-      h("p", null, "The use of CPU, memory, GPU and disk is not recorded by itself yet. Values logged under ", h("code", null, "system."), " are metrics as all others."),
+      h("p", null, "CPU, memory, GPU and disk usage is not recorded automatically yet. Values logged under ", h("code", null, "system."), " are metrics like any other."),
       keys.length ? h("p", null, h("button", { type: "button", on: { click: () => change({ tab: "charts", search: prefix }) } }, `Show the ${keys.length === 1 ? "chart" : `${keys.length} charts`} of ${prefix}*`)) : null));
   };
   show();
@@ -43,7 +43,7 @@ export function mountConsole(node, { data }) {
   const show = () => {
     const some = (data.keys.value ?? []).some((one) => one.kind === "text" && OUTPUT.test(one.key));
     place.hidden = some;
-    replace(place, h("strong", null, "No console output"), h("p", null, "What the program prints is not recorded yet. Text logged as a metric is on the tab Media."));
+    replace(place, h("strong", null, "No console output"), h("p", null, "The output of the program is not recorded yet. Text logged as a metric is on the tab Media."));
   };
   show();
   const end = data.keys.subscribe(show);

@@ -1,5 +1,5 @@
 /**
- * Copying text, with a word that says so.
+ * Copying text, with a message.
  */
 import { h, svg } from "../core/dom.js";
 import { toast } from "../core/toast.js";
@@ -39,7 +39,7 @@ export function copyButton(text, what) {
 }
 
 /**
- * Give a text to the user as a file.
+ * Download a text as a file.
  * @param {string} text
  * @param {string} name
  * @param {string} type

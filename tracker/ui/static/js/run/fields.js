@@ -1,5 +1,5 @@
 /**
- * Fields that are edited in place: a text, a list of tags. Enter or leaving the field saves, Escape gives up.
+ * Fields that are edited in place: a text, a list of tags. Enter or leaving the field saves, Escape cancels.
  */
 import { h, replace } from "../core/dom.js";
 
@@ -31,7 +31,7 @@ export function inlineText(options) {
       return;
     }
     replace(node, h("button", {
-      type: "button", class: "inline-shown", "aria-label": text ? `${options.label}: ${text}. Edit` : options.empty, title: text ? `${text}\n(a click edits it)` : null,
+      type: "button", class: "inline-shown", "aria-label": text ? `${options.label}: ${text}. Edit` : options.empty, title: text ? `${text}\n(click to edit)` : null,
       on: { click: begin },
     }, content));
   };

@@ -5,7 +5,7 @@ import { h, replace } from "../core/dom.js";
 import { ago, bytes, moment, plural } from "../core/format.js";
 import { downloadUrl, isImage, isText, openFile } from "./filedata.js";
 
-/** Rows made at first; the rest on demand. */
+/** Number of rows rendered at first; the others on demand. */
 const MANY = 300;
 
 /**
@@ -41,7 +41,7 @@ export function mountFiles(node, { data }) {
       h("td", { class: "num", title: `${file.size} bytes` }, bytes(file.size)), h("td", { class: "muted", title: moment(file.modified) }, ago(file.modified, now)),
       h("td", null, h("a", { class: "download", href: downloadUrl(data.ref, file), download: file.name.split("/").at(-1) ?? "file", "aria-label": `Download ${file.name}` }, "Download")))));
     replace(rest,
-      !files.length ? h("span", { class: "muted" }, "No files. ", h("code", null, "run.save(path)"), " stores one with the run.") : found.length ? null : `No file has “${search.value}” in its name.`,
+      !files.length ? h("span", { class: "muted" }, "No files. ", h("code", null, "run.save(path)"), " stores one with the run.") : found.length ? null : `No file name contains “${search.value}”.`,
       found.length > shown.length ? h("button", { type: "button", class: "link", on: { click: () => { all = true; show(); } } }, `Show all ${plural(found.length, "file")}`) : null,
       leftOut ? h("p", { class: "muted" }, `${plural(leftOut, "entry is", "entries are")} not listed: links and special files are not followed, and at most 10,000 files are.`) : null);
     rest.hidden = !rest.childNodes.length;

@@ -64,7 +64,7 @@ export function mountHeader(node, data, move) {
     const on = view.value.runs.includes(ref);
     selectIt.textContent = on ? "Selected" : "Select";
     selectIt.setAttribute("aria-pressed", String(on));
-    selectIt.title = on ? "Shown in charts and in compare; a click removes it" : "Show it in charts and in compare";
+    selectIt.title = on ? "Shown in charts and in compare; click to remove it" : "Show it in charts and in compare";
   };
   show();
   showColor();
@@ -72,7 +72,7 @@ export function mountHeader(node, data, move) {
   return () => ends.forEach((end) => end());
 }
 
-/** @param {string} ref selects the run, or takes it out of the selection */
+/** @param {string} ref selects the run, or removes it from the selection */
 export function toggleSelected(ref) {
   const { runs } = view.peek();
   change({ runs: runs.includes(ref) ? runs.filter((one) => one !== ref) : [...runs, ref], chosen: true });

@@ -6,7 +6,7 @@ import { h, replace } from "../core/dom.js";
 import { ago, bytes, duration, moment, plural, whole } from "../core/format.js";
 import { lossesCard, sinksCard, writersCard } from "./writers.js";
 
-/** Interval between two questions for the progress of a check, in milliseconds. */
+/** Polling interval of a check, in milliseconds. */
 const EVERY = 400;
 
 /** @typedef {import("./data.js").RunData} RunData */
@@ -54,16 +54,16 @@ function healthOf(run) {
   if (!health) return h("p", { class: "muted card-empty" }, "This run is read from a server; its log is on another machine.");
   const behind = health.behind_bytes;
   const state = health.error ? h("span", { class: "bad" }, health.error)
-    : health.store_bytes === null ? h("span", { class: "warn" }, "There is no store; `tracker rebuild` makes it from the log.")
-      : behind === null ? h("span", { class: "warn" }, "There is no log; the store is all there is.")
+    : health.store_bytes === null ? h("span", { class: "warn" }, "There is no store; `tracker rebuild` makes one from the log.")
+      : behind === null ? h("span", { class: "warn" }, "There is no log; only the store is left.")
         : behind === 0 ? h("span", { class: "good" }, "It has everything that the log has.")
           : h("span", { class: health.held ? "" : "warn" }, health.held ? `It is ${bytes(behind)} behind the log, which is being written.` : `It is ${bytes(behind)} behind the log; \`tracker rebuild\` brings it up to date.`);
   /** @type {[string, string | Node][]} */
   const rows = [
     ["Transaction log", health.log_bytes === null ? h("span", { class: "bad" }, "missing") : `${bytes(health.log_bytes)}, the source of truth`],
     ["Store", health.store_bytes === null ? "missing" : bytes(health.store_bytes)],
-    ["Is the store complete", state],
-    ["Written now", health.held ? "yes, by a sidecar" : "no"],
+    ["Store complete", state],
+    ["Being written", health.held ? "yes, by a sidecar" : "no"],
     ["Last record", run.last_time ? `${moment(run.last_time)} (${ago(run.last_time, run.now)})` : "none"],
     ["Records and values", `${plural(run.records, "log call")}, ${plural(run.points, "value")}${run.log_bytes && run.points ? "" : ""}${health.log_bytes && run.points ? ` (${(health.log_bytes / run.points).toFixed(1)} bytes of log a value)` : ""}`],
   ];
@@ -83,7 +83,7 @@ function mountCheck(node, data) {
   const button = h("button", { type: "button", on: { click: () => void start() } }, "Check every record");
   const result = h("div", { class: "check-result", role: "status" });
   replace(node, h("header", { class: "card-head" }, h("h2", null, "Check"), h("span", { class: "grow" }), button),
-    h("p", { class: "muted card-empty" }, "Reads the whole log: every checksum and the numbers of every client, which must have no gap and no repeat; then compares the store with it. Changes nothing."), result);
+    h("p", { class: "muted card-empty" }, "Reads the whole log: every checksum and the numbers of every client, which must have no gaps and no duplicates; then compares the store with it. Changes nothing."), result);
   const show = (/** @type {any} */ check) => {
     if (closed || !check) return;
     const running = check.state === "running";
@@ -123,7 +123,7 @@ function resultOf(check) {
   const { result } = check;
   const { log, store } = result;
   const lost = Object.values(log.clients).reduce((/** @type {number} */ sum, /** @type {any} */ client) => sum + client.missing.reduce((/** @type {number} */ n, /** @type {number[]} */ [from, to]) => n + (to ?? 0) - (from ?? 0) + 1, 0), 0);
-  const head = result.ok ? h("p", { class: "good" }, "✓ Everything is right.") : h("p", { class: "bad" }, `✕ ${log.damage.length ? `This log has ${plural(log.damage.length, "damaged stretch", "damaged stretches")}; ` : ""}${lost ? `${plural(/** @type {number} */ (lost), "record is", "records are")} missing.` : plural(result.problems.length, "problem")}`);
+  const head = result.ok ? h("p", { class: "good" }, "✓ No problems found.") : h("p", { class: "bad" }, `✕ ${log.damage.length ? `This log has ${plural(log.damage.length, "damaged stretch", "damaged stretches")}; ` : ""}${lost ? `${plural(/** @type {number} */ (lost), "record is", "records are")} missing.` : plural(result.problems.length, "problem")}`);
   return h("div", null, head,
     result.problems.length ? h("ul", { class: "problems" }, result.problems.map((/** @type {string} */ line) => h("li", null, line))) : null,
     (store.notes ?? []).length ? h("ul", { class: "problems muted" }, store.notes.map((/** @type {string} */ line) => h("li", null, line))) : null,

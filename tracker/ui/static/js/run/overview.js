@@ -45,7 +45,7 @@ export function mountOverview(node, { data }) {
 }
 
 /**
- * How the run ended and why; nothing for one that runs or ended well.
+ * How the run ended and why; nothing for a run that is running or finished.
  * @param {any} run
  * @returns {HTMLElement[]}
  */

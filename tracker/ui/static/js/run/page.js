@@ -110,7 +110,7 @@ export function mountRun(node, ref) {
     }),
     bind("j", "Next run", () => move(1), { page: "run" }),
     bind("k", "Previous run", () => move(-1), { page: "run" }),
-    bind("Space", "Show it in charts and in compare, or not", () => toggleSelected(ref), { page: "run" }),
+    bind("Space", "Show in charts and in compare, or hide", () => toggleSelected(ref), { page: "run" }),
     bind("c", "Compare the selected runs", () => change({ page: "compare" }), { page: "run" }),
     bind("Escape", "Back to the runs", () => change({ page: "runs" }), { page: "run" }),
     bind("[", "Previous tab", () => step(list, -1), { page: "run" }),

@@ -5,13 +5,13 @@ import { h } from "../core/dom.js";
 
 /** @type {Record<string, [string, string, string]>} shape, colour, what it means */
 const STATES = {
-  running: ["●", "good", "It is being written."],
-  finished: ["✓", "good", "It ended without an error."],
-  failed: ["✕", "bad", "It ended with an error."],
-  killed: ["✕", "bad", "A signal ended it."],
+  running: ["●", "good", "The run is being written."],
+  finished: ["✓", "good", "The run ended without an error."],
+  failed: ["✕", "bad", "The run ended with an error."],
+  killed: ["✕", "bad", "A signal ended the run."],
   crashed: ["◌", "bad", "The process died without finishing the run."],
-  preempted: ["◌", "warn", "The machine was taken away."],
-  stalled: ["‖", "warn", "It is running, but has not logged anything for a long time."],
+  preempted: ["◌", "warn", "SIGTERM ended the run, such as a scheduler sends."],
+  stalled: ["‖", "warn", "The run has not logged anything for a long time."],
   unreadable: ["?", "bad", "Neither its log nor its store can be read."],
 };
 

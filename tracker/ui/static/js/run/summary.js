@@ -13,7 +13,7 @@ import { metricRows } from "./metrics.js";
 
 /** @typedef {import("./data.js").RunData} RunData */
 
-/** Rows made at first; the rest on demand. */
+/** Number of rows rendered at first; the others on demand. */
 const MANY = 200;
 /** Longest name of a metric; of a longer one, what tells it from the others is kept. */
 const LONGEST = 60;
@@ -121,7 +121,7 @@ export function mountSummary(node, data) {
     });
     if (nodes.length !== body.children.length || nodes.some((row, at) => body.children[at] !== row)) replace(body, nodes);
     replace(rest, rows.length > shown.length ? h("button", { type: "button", class: "link", on: { click: () => { all = true; show(); } } }, `Show all ${plural(rows.length, "metric")}`) : null,
-      everything.length ? (rows.length ? null : `No metric has “${search.value}” in its name.`)
+      everything.length ? (rows.length ? null : `No metric name contains “${search.value}”.`)
         : h("span", { class: "muted" }, run.state === "running" ? "No metrics yet. They appear here within two seconds of run.log." : "No metrics were logged."));
     rest.hidden = !rest.childNodes.length;
   };
@@ -129,9 +129,9 @@ export function mountSummary(node, data) {
   const makeRow = (/** @type {import("./metrics.js").MetricRow} */ row, /** @type {string} */ label) => {
     const spark = h("div", { class: "spark" });
     const cells = ["Min", "Max", "Last"].map((label) => h("td", { class: "num", data: { label } }));
-    const goal = row.goal ? h("span", { class: "goal", title: `The goal is to ${row.goal} it` }, row.goal === "maximize" ? "↑" : "↓") : null;
+    const goal = row.goal ? h("span", { class: "goal", title: `Goal: ${row.goal}` }, row.goal === "maximize" ? "↑" : "↓") : null;
     const name = row.kind === "number"
-      ? h("button", { type: "button", class: "metric-name", title: `${row.key}\n(a click opens its chart)`, on: { click: () => openChart(row.key) } }, keepEnd(label))
+      ? h("button", { type: "button", class: "metric-name", title: `${row.key}\n(click to open its chart)`, on: { click: () => openChart(row.key) } }, keepEnd(label))
       : h("span", { class: "metric-name", title: row.key }, keepEnd(label));
     const bad = h("span", { class: "not-finite" });
     const extra = row.aggregates.map(([name_, value]) => h("span", { class: "aggregate", title: `${name_}: ${exact(value)}` }, `${name_} ${number(value)}`));

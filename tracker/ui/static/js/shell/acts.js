@@ -11,7 +11,7 @@ export function undoIt() {
 
 export function redoIt() {
   const step = redo();
-  toast(step ? `Did again: ${step.label}.` : "Nothing to redo.", { timeout: 2000 });
+  toast(step ? `Redid: ${step.label}.` : "Nothing to redo.", { timeout: 2000 });
 }
 
 /** Copy an address that shows what is on the screen, the selected runs included. */

@@ -1,5 +1,5 @@
 /**
- * Bars under the header: the server is gone, the catalog is being built.
+ * Bars under the header: the server does not answer, the runs are read for the first time.
  */
 import { connection } from "../core/api.js";
 import { h, replace } from "../core/dom.js";

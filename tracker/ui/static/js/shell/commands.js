@@ -10,8 +10,8 @@ import { saveView } from "./views.js";
 import { saveAsFile } from "../save/save.js";
 
 export function startCommands() {
-  bind("Ctrl+k", "Find anything", () => openPalette());
-  bind("?", "This list", () => showKeys());
+  bind("Ctrl+k", "Find runs, metrics and commands", () => openPalette());
+  bind("?", "List of keys", () => showKeys());
   bind("z", "Undo", undoIt);
   bind("Ctrl+z", "Undo", undoIt);
   bind("Z", "Redo", redoIt);

@@ -57,7 +57,7 @@ export function mountHeader(header) {
     const { ok, last } = connection.value;
     const text = api.saved ? "saved file" : !ok ? "offline" : last ? clock(last) : "";
     live.className = `live ${ok ? "ok" : "gone"}`;
-    live.title = api.saved ? "This page was saved as a file" : ok ? "Live: changes appear within two seconds" : "The server does not answer";
+    live.title = api.saved ? "Saved as a file, with its data" : ok ? "Live: changes appear within two seconds" : "The server does not answer";
     live.textContent = "";
     live.append(h("span", { class: "dot", "aria-hidden": "true" }, ok ? "●" : "○"), h("span", { class: "live-word" }, ok && !api.saved ? "live" : ""), h("span", { class: "num" }, text));
   };
@@ -89,7 +89,7 @@ function openMore(anchor) {
     "-",
     { label: "Copy link", run: () => void copyLink() },
     { label: "Save as one HTML file", disabled: api.saved, title: "The view with its data; opens without a server", run: () => void saveAsFile() },
-    { label: "Find anything…", keys: "Ctrl+K", run: openPalette },
+    { label: "Find…", keys: "Ctrl+K", run: openPalette },
     { label: "Keys", keys: "?", run: showKeys },
     "-",
     { label: "API", title: "The documented API that this page uses", run: () => void open(api.url("meta"), "_blank", "noopener") },

@@ -1,5 +1,5 @@
 /**
- * The question for the token or password, where the server does not know this browser.
+ * The dialog that asks for the token or password if the server does not know this browser.
  */
 import { api, ApiError } from "../core/api.js";
 import { openDialog } from "../core/dialog.js";

@@ -10,7 +10,7 @@ import { columnInfos, ensureColumns, loadColumnInfos, runs } from "../core/runs.
 import { change, view } from "../core/state.js";
 import { completions } from "./suggest.js";
 
-/** How long an unfinished query may be wrong before it is said, in milliseconds. */
+/** Time before the error of an unfinished query is shown, in milliseconds. */
 const PATIENCE = 700;
 
 /** @param {HTMLElement} node */

@@ -34,7 +34,7 @@ export function mountDivider(divider, split) {
     divider.setAttribute("aria-valuemax", String(Math.max(NARROWEST, split.clientWidth - CHARTS_LEAST)));
     fold.hidden = view.value.page === "charts";
     fold.textContent = folded ? "»" : "«";
-    fold.title = folded ? "Unfold the table" : "Fold the table to colour and name";
+    fold.title = folded ? "Unfold the table" : "Fold the table to color and name";
     fold.setAttribute("aria-label", fold.title);
   };
   view.subscribe(show);

@@ -1,5 +1,5 @@
 /**
- * What can be done with runs of the table: by keys, by the menu of a row, by commands.
+ * Actions on runs of the table, by keys, the menu of a row, and commands.
  */
 import { h } from "../core/dom.js";
 import { editable, remove } from "../core/edits.js";
@@ -16,7 +16,7 @@ import { FIRST, MOST_SELECTED, arrangement, select, setSelected } from "./model.
 /** The run that keys act on. */
 export const current = signal(/** @type {string | null} */ (null));
 
-/** Where the last selection by click was, for Shift-click. @type {string | null} */
+/** Run that was last selected by a click, for Shift-click. @type {string | null} */
 let anchorRef = null;
 
 const PAGES = { page: "runs|charts" };
@@ -43,7 +43,7 @@ export function open(ref) {
   change({ page: "run", ref, tab: "" });
 }
 
-/** @param {string} ref makes it the baseline, or none if it is */
+/** @param {string} ref makes it the baseline, or removes the baseline if it is one already */
 export function toggleBaseline(ref) {
   change({ baseline: view.peek().baseline === ref ? "" : ref });
 }
@@ -80,10 +80,10 @@ export function openRowMenu(anchor, ref, cellOf) {
     { label: "Rename…", keys: "F2", disabled: !can, title: why, run: () => editField(cellOf("name"), ref, "name") },
     { label: many ? `Tags of${many}…` : "Tags…", disabled: !canAll, title: why, run: () => (some.length > 1 ? editTags(point, some) : editField(cellOf("tags"), ref, "tags")) },
     { label: "Notes…", disabled: !can, title: why, run: () => editField(cellOf("notes"), ref, "notes") },
-    { label: "Colour…", disabled: !canAll, title: why, run: () => editColor(point, some) },
+    { label: "Color…", disabled: !canAll, title: why, run: () => editColor(point, some) },
     "-",
-    { label: "Copy the name", run: () => void copy(run.name) },
-    { label: "Copy the id", run: () => void copy(run.id) },
+    { label: "Copy name", run: () => void copy(run.name) },
+    { label: "Copy id", run: () => void copy(run.id) },
     "-",
     { label: many ? `Delete${many}` : "Delete", danger: true, disabled: !canAll, title: why, run: () => void remove(some) },
   ], { label: `Actions for ${run.name}` });
@@ -175,7 +175,7 @@ function findRuns(text) {
   return found.sort((a, b) => b.rank - a.rank || b.time - a.time).slice(0, 20).map(({ ref, name }) => ({ kind: "Run", label: name, detail: ref, run: () => open(ref) }));
 }
 
-/** An element for a menu where the row's own cell is out of view. */
+/** An element to show a menu at if the row's cell is not on the screen. */
 export function fallbackAnchor() {
   return document.querySelector(".runs-table") ?? h("div", null);
 }

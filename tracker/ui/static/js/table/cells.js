@@ -18,7 +18,7 @@ import { goalOf } from "./model.js";
  * @typedef {import("./model.js").RunEntry} RunEntry
  */
 
-/** What each cell shows now, so that only changes are made. @type {WeakMap<HTMLElement, string>} */
+/** What each cell shows now, so that only changed cells are updated. @type {WeakMap<HTMLElement, string>} */
 const shown = new WeakMap();
 
 /**
@@ -52,7 +52,7 @@ export function fillCell(cell, column, entry, isSelected, withState) {
 }
 
 /**
- * What a cell says in full, for hovering.
+ * The full text of a cell, shown on hover.
  * @param {Column} column
  * @param {RunEntry} entry
  * @returns {string}
@@ -269,7 +269,7 @@ export function fillCard(cell, columns, entry) {
     if (differs(cell, "")) cell.textContent = "";
     return;
   }
-  // The narrower the card, the less of it is seen: results first.
+  // Results first, since a narrow card cuts the end.
   const ordered = [...columns.filter((column) => column.name.startsWith("summary.")), ...columns.filter((column) => !column.name.startsWith("summary."))];
   const parts = ordered.filter((column) => !["name", "state", "tags"].includes(column.kind)).flatMap((column) => {
     const text = cellText(column, runs.peek().columns.get(column.name)?.[entry.row] ?? null);

@@ -1,5 +1,5 @@
 /**
- * The columns of the table: which, how wide, how a value reads.
+ * The columns of the table: selection, width, text of a value.
  */
 import { api } from "../core/api.js";
 import { ago, count, duration, exact, moment, number } from "../core/format.js";
@@ -24,7 +24,7 @@ const FIELDS = {
   group: { label: "Group", kind: "value", width: 96 }, job_type: { label: "Job type", kind: "value", width: 90 }, tags: { label: "Tags", kind: "tags", width: 150 },
   notes: { label: "Notes", kind: "value", width: 200 }, state: { label: "State", kind: "state", width: 104 }, step: { label: "Step", kind: "count", width: 78 },
   start_time: { label: "Started", kind: "moment", width: 92 }, end_time: { label: "Ended", kind: "moment", width: 92 },
-  duration: { label: "Duration", kind: "duration", width: 78 }, points: { label: "Points", kind: "count", width: 78 }, color: { label: "Colour", kind: "value", width: 80 },
+  duration: { label: "Duration", kind: "duration", width: 78 }, points: { label: "Points", kind: "count", width: 78 }, color: { label: "Color", kind: "value", width: 80 },
   reason: { label: "Reason", kind: "value", width: 180 },
 };
 const NUMBER_WIDTH = 84;
@@ -38,7 +38,7 @@ const DELTA_WIDTH = 60;
 const SPREAD_WIDTH = 48;
 export const NARROWEST = 48;
 
-/** Columns shown while nobody chose any. Known once the names of columns have been loaded. */
+/** Columns shown until the user chooses some. Known once the names of columns have been loaded. */
 export const standardColumns = signal(/** @type {string[]} */ (["name", "state", "start_time", "duration", "tags"]));
 
 /** Config keys that differ between the newest runs, most useful first. */
@@ -81,7 +81,7 @@ function extra(name, numeric) {
 }
 
 /**
- * A column's name as people say it.
+ * The title of a column.
  * @param {string} name
  * @returns {string}
  */
@@ -89,7 +89,7 @@ export function columnLabel(name) {
   return FIELDS[name]?.label ?? name;
 }
 
-/** Last parts of a key that say nothing without what stands before. */
+/** Last parts of a key that are meaningless without the part before. */
 const STATISTIC = /^(min|max|mean|best|first|last|std|sum|count)$/;
 
 /**
@@ -123,7 +123,7 @@ export function isNumeric(name) {
 /**
  * @param {Column} column
  * @param {any} value
- * @returns {string} as it reads in a cell
+ * @returns {string} text in a cell
  */
 export function cellText(column, value) {
   if (value === null || value === undefined) return "";
@@ -146,12 +146,12 @@ export function exactText(column, value) {
   return typeof value === "object" ? (Array.isArray(value) ? value.join(", ") : JSON.stringify(value)) : exact(value);
 }
 
-/** Least time between looks at which columns there are, in milliseconds. */
+/** Minimum time between requests for the list of columns, in milliseconds. */
 const AGAIN = 2000;
 
 /**
  * Keep the names of columns up to date while runs change. The default columns stay as they are once they show metrics: a
- * new metric moves nothing.
+ * new metric does not move them.
  * @returns {() => void} ends it
  */
 export function watchColumns() {
@@ -164,7 +164,7 @@ export function watchColumns() {
     if (!runs.peek().loaded) return;
     const wait = last + AGAIN - Date.now();
     if (running || wait > 0) {
-      // A change that comes too soon is looked at later, not never.
+      // A change that comes too soon is handled later.
       timer = setTimeout(look, Math.max(wait, 100));
       return;
     }

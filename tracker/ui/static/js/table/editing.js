@@ -1,15 +1,15 @@
 /**
- * Fields edited in place: a box over the cell for name, tags and notes, swatches for the colour.
+ * Fields edited in place: a box over the cell for name, tags and notes, swatches for the color.
  */
-import { SERIES_DARK, SERIES_LIGHT, colorOf } from "../core/colors.js";
+import { colorOf, namedColor } from "../core/colors.js";
 import { h } from "../core/dom.js";
 import { edit, editEach, editable } from "../core/edits.js";
 import { openPopover } from "../core/menu.js";
 import { runAt, runs } from "../core/runs.js";
-import { theme } from "../core/theme.js";
+import { NAMED } from "../core/palette10.js";
 import { toast } from "../core/toast.js";
 
-/** Said where runs cannot be edited. */
+/** Message for runs that cannot be edited. */
 const READ_ONLY = "These runs are read-only here.";
 
 /**
@@ -26,17 +26,17 @@ export function editField(cell, ref, field) {
   const isLong = field === "notes";
   const box = isLong ? h("textarea", { rows: "4" }) : h("input", { type: "text", list: field === "tags" ? "all-tags" : null });
   box.value = before;
-  box.setAttribute("aria-label", { name: "Name of the run", notes: "Notes", tags: "Tags, with commas between" }[field]);
+  box.setAttribute("aria-label", { name: "Name of the run", notes: "Notes", tags: "Tags, separated by commas" }[field]);
   box.style.setProperty("width", `${Math.max(field === "name" ? 200 : 240, Math.min(width, 480))}px`);
   const save = () => {
     const text = box.value.trim();
     if (text === before.trim()) return;
     if (field === "tags") void edit([ref], { tags: [...new Set(text.split(",").map((tag) => tag.trim()).filter(Boolean))] }, `tags of ${run.name}`);
-    else if (field === "name") text === "" ? toast("A run needs a name; the old one is kept.") : void edit([ref], { name: text }, `rename ${run.name}`);
+    else if (field === "name") text === "" ? toast("A run must have a name; the old one is kept.") : void edit([ref], { name: text }, `rename ${run.name}`);
     else void edit([ref], { notes: text }, `notes of ${run.name}`);
   };
   const popover = openPopover({ x: left, y: top - 5 }, h("div", { class: "editor" }, box,
-    h("p", { class: "muted" }, field === "tags" ? "Tags, with commas between. Enter saves, Esc cancels." : isLong ? "Ctrl-Enter saves, Esc cancels." : "Enter saves, Esc cancels.")),
+    h("p", { class: "muted" }, field === "tags" ? "Separate tags by commas. Enter saves, Esc cancels." : isLong ? "Ctrl-Enter saves, Esc cancels." : "Enter saves, Esc cancels.")),
   { label: "Edit", onClose: (cancelled) => { if (!cancelled) save(); } });
   box.addEventListener("keydown", (/** @type {any} */ event) => {
     event.stopPropagation();
@@ -50,7 +50,7 @@ export function editField(cell, ref, field) {
 }
 
 /**
- * Add tags to several runs, or take them away.
+ * Add tags to several runs, or remove them.
  * @param {import("../core/menu.js").Anchor} anchor
  * @param {string[]} refs
  */
@@ -86,14 +86,16 @@ export function editTags(anchor, refs) {
  */
 export function editColor(anchor, refs) {
   if (!editable(refs)) return void toast(READ_ONLY);
-  const colors = theme.value === "dark" ? SERIES_DARK : SERIES_LIGHT;
   const put = (/** @type {string | null} */ color) => {
     popover.close();
-    void edit(refs, { color }, "colour");
+    void edit(refs, { color }, "color");
   };
   const [first] = refs;
-  const custom = h("input", { type: "color", "aria-label": "Any colour", title: "Any colour", value: first ? colorOf(first).css : "#000000", on: { change: (/** @type {any} */ event) => put(event.target.value) } });
-  const popover = openPopover(anchor, h("div", { class: "colors" }, colors.map((color, at) => h("button", {
-    type: "button", class: "color", "aria-label": `Colour ${at + 1}`, style: { background: color }, on: { click: () => put(`series-${at + 1}`) },
-  })), custom, h("button", { type: "button", on: { click: () => put(null) } }, "By id")), { label: "Colour" });
+  const custom = h("input", { type: "color", "aria-label": "Any color", title: "Any color", value: first ? colorOf(first).css : "#000000", on: { change: (/** @type {any} */ event) => put(event.target.value) } });
+  const popover = openPopover(anchor, h("div", { class: "colors" }, Object.keys(NAMED).map((name) => h("button", {
+    type: "button", class: "color", title: capitalized(name), "aria-label": capitalized(name), style: { background: namedColor(name) ?? "" }, on: { click: () => put(name) },
+  })), custom, h("button", { type: "button", on: { click: () => put(null) } }, "Automatic")), { label: "Color" });
 }
+
+/** @param {string} word */
+const capitalized = (word) => word.charAt(0).toUpperCase() + word.slice(1);

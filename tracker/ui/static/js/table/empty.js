@@ -1,5 +1,5 @@
 /**
- * What stands in the place of the table when there is nothing to show: loading, no runs, nothing matches, an error.
+ * Shown instead of the table if it has no rows: loading, no runs, no matches, an error.
  */
 import { api } from "../core/api.js";
 import { h, replace } from "../core/dom.js";
@@ -10,7 +10,7 @@ import { meta, runs, trouble } from "../core/runs.js";
 import { change, view } from "../core/state.js";
 import { arrangement } from "./model.js";
 
-/** How long loading may take before it is said, in milliseconds. */
+/** Time before "Loading" is shown, in milliseconds. */
 const PATIENCE = 400;
 
 /**

@@ -9,7 +9,7 @@ import { change, view } from "../core/state.js";
 import { tally } from "./arrange.js";
 import { asText, formatCondition, parseCondition } from "./conditions.js";
 
-/** Values listed. */
+/** Maximum number of listed values. */
 const LIMIT = 200;
 /** Numbers that differ more than this are shown by their distribution instead. */
 const FEW = 24;
