@@ -49,6 +49,9 @@ import { joined } from "./names.js";
  * @property {string | null} goal "maximize", "minimize" or null
  */
 
+/** Timeout of small requests, in milliseconds. A stopped process accepts connections and never answers. */
+const DEADLINE = 8000;
+
 /** If more runs changed than this, all are loaded again. */
 const MANY = 400;
 /** Runs named in one request. */
@@ -203,7 +206,7 @@ export async function startRuns(more) {
 export async function reloadRuns() {
   const names = asked.size ? [...asked.keys()] : BASE_COLUMNS;
   try {
-    takeMeta(await api.get("meta"));
+    takeMeta(await api.get("meta", {}, { signal: AbortSignal.timeout(DEADLINE) }));
     const answer = await api.get("runs", { columns: joined(names) });
     cursor = answer.cursor;
     const columns = new Map(names.map((name) => [name, decodeColumn(answer.columns[name] ?? { values: [] })]));
@@ -237,7 +240,7 @@ export async function loadColumnInfos() {
  * @returns {Promise<boolean>} whether anything did
  */
 export async function poll() {
-  const answer = await api.get("changes", { since: cursor });
+  const answer = await api.get("changes", { since: cursor }, { signal: AbortSignal.timeout(DEADLINE) });
   if (!answer) return false;
   const now = meta.peek();
   if (now && (answer.indexing || now.indexing)) meta.value = { ...now, indexing: answer.indexing ?? null };

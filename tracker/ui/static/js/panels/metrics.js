@@ -3,6 +3,7 @@
  */
 import { api } from "../core/api.js";
 import { signal } from "../core/signal.js";
+import { whenVisible } from "../core/visible.js";
 
 /** @typedef {import("./sections.js").KeyInfo} KeyInfo */
 
@@ -19,6 +20,7 @@ export class Metrics {
     /** @type {string[]} */
     this.runs = [];
     this.asked = 0;
+    this.closed = false;
     /** @type {AbortController | null} */
     this.request = null;
     /** @type {ReturnType<typeof setTimeout> | undefined} */
@@ -63,15 +65,16 @@ export class Metrics {
     } catch (error) {
       if (this.request !== request) return;
       this.error.value = error instanceof Error ? error.message : String(error);
-      this.timer ??= setTimeout(() => {
+      this.timer ??= setTimeout(() => whenVisible(() => {
         this.timer = undefined;
-        void this.ask();
-      }, 3000);
+        if (!this.closed) void this.ask();
+      }), 3000);
     }
     this.loading.value = false;
   }
 
   close() {
+    this.closed = true;
     clearTimeout(this.timer);
     this.request?.abort();
     this.request = null;

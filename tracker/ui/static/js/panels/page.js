@@ -8,6 +8,7 @@ import { colorOf, palette } from "../core/colors.js";
 import { api, connection } from "../core/api.js";
 import { isGroup } from "../core/groupkey.js";
 import { change, serialize, view } from "../core/state.js";
+import { whenVisible } from "../core/visible.js";
 import { Axes } from "./axes.js";
 import { bucketCount } from "./axis.js";
 import { followZoom } from "./follow.js";
@@ -59,7 +60,7 @@ export class ChartsPage {
       fetch: (request, options) => api.seriesAnswer(request, options),
       deliver: (id, answer) => this.deliver(id, answer),
       schedule: (fn) => void requestAnimationFrame(fn),
-      later: (fn, seconds) => void setTimeout(fn, seconds * 1000),
+      later: (fn, seconds) => void setTimeout(() => whenVisible(fn), seconds * 1000),
     });
     /** @type {string[]} */
     this.drawn = [];

@@ -8,6 +8,7 @@ import { openMenu } from "../core/menu.js";
 import { addSource } from "../core/palette.js";
 import { change, parse, serialize, view } from "../core/state.js";
 import { toast } from "../core/toast.js";
+import { whenVisible } from "../core/visible.js";
 import { copyLink } from "./acts.js";
 
 /** @typedef {{id: string, name: string, state: any}} SavedView */
@@ -88,6 +89,6 @@ function manage() {
 
 /** Views are found by the palette. */
 export function startViews() {
-  if (!api.saved) setTimeout(() => void load(), 2000);
+  if (!api.saved) setTimeout(() => whenVisible(() => void load()), 2000);
   addSource((text) => known.filter((one) => text && one.name.toLowerCase().includes(text)).map((one) => ({ kind: "View", label: one.name, run: () => show(one) })));
 }
