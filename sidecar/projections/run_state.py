@@ -142,8 +142,14 @@ class RunState:
                 self._routes.setdefault(kind, []).append(part.apply)
         self._routes["edit"].append(self._cover)
 
-    def apply(self, record: Record) -> None:
-        """Take one record that was checked; its kind may be unknown."""
+    def apply(self, record: Record, superseded: bool = False) -> None:
+        """Take one record that was checked; its kind may be unknown.
+
+        Args:
+            record: the record.
+            superseded: whether the next record is a row with the same keys in the same order, so that these values
+                need not become the last ones.
+        """
         kind, _, client, seq, time, body = record
         if kind != "log":
             if kind == "edit":
@@ -181,7 +187,8 @@ class RunState:
         if covered:
             self._uncover(record)
         if self.summary.plain:
-            self.summary.values.update(data)
+            if not superseded or covered:
+                self.summary.values.update(data)
         else:
             self.summary.log(data)
         if covered:

@@ -202,10 +202,16 @@ class StoreWriter:
         apply = self.state.apply
         buffers = self._buffers
         rows = 0
+        row: Record | None = None  # the last record, if it is a row: applied when it is known which one comes next
+        row_group: _Group | None = None
         for record in records:
-            apply(record)
             kind, _, client, _, time, body = record
-            if kind == "log":
+            if kind != "log":
+                if row is not None:
+                    apply(row)
+                    row = row_group = None
+                apply(record)
+            else:
                 buffer = buffers.get(client)
                 if buffer is None:
                     buffer = buffers[client] = _Buffer()
@@ -219,6 +225,11 @@ class StoreWriter:
                 buffer.steps.append(body["step"])
                 buffer.times.append(time)
                 rows += 1
+                if row is not None:
+                    apply(row, group is row_group)
+                row, row_group = record, group
+        if row is not None:
+            apply(row)
         self._pending_rows += rows
         self._checkpoint = checkpoint
 
