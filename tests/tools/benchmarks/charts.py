@@ -30,6 +30,7 @@ def measure(options: Options) -> list[Row]:
         Row(NAME, f"2,000 samples of the rows of {KEYS} such series", "ms", *quantiles(results["sampled"], 1000)),
         Row(NAME, "the store", "bytes/point", results["size"] / steps / KEYS, bare=8.0),
         Row(NAME, "the store is filled", "rows/s", steps / results["written"]),
+        Row(NAME, "pieces are made, per value", "µs", results["pieces"] / steps / KEYS * 1e6),
     ]
 
 
@@ -56,6 +57,9 @@ def read(steps: int, times: int) -> dict[str, Any]:
         begin = time.perf_counter()
         writer.commit()
         written += time.perf_counter() - begin
+        begin = time.perf_counter()
+        writer.make_pieces()
+        pieces = time.perf_counter() - begin
     reader, cache = StoreReader(path), BucketCache()
     list(reader.buckets(keys, cache=cache))
 
@@ -75,4 +79,5 @@ def read(steps: int, times: int) -> dict[str, Any]:
         "sampled": timed(lambda: reader.sampled(keys, 2000, "step")),
         "size": path.stat().st_size,
         "written": written,
+        "pieces": pieces,
     }
