@@ -9,6 +9,7 @@ import json
 import math
 import os
 import sys
+import textwrap
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, TypeAlias
@@ -45,6 +46,29 @@ class Command(NamedTuple):
     aliases: tuple[str, ...] = ()
 
 
+class HelpFormatter(argparse.HelpFormatter):
+    """Fills the paragraphs of descriptions, and keeps lines that are indented, such as examples.
+
+    Where an example and the remark beside it are too long for the terminal, the remark is below it.
+    """
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        lines: list[str] = []
+        for paragraph in text.split("\n\n"):
+            written = paragraph.split("\n")
+            if any(line.startswith(" ") for line in written):
+                lines += [part for line in written for part in self._kept(line, width + 2)]
+            else:
+                lines += textwrap.wrap(" ".join(written), width, break_on_hyphens=False)
+            lines.append("")
+        return "\n".join(indent + line for line in lines).rstrip()
+
+    @staticmethod
+    def _kept(line: str, width: int) -> list[str]:
+        command, gap, remark = line.strip().partition("  ") if len(line) > width else (line, "", "")
+        return [f"  {command}", f"      {remark.strip()}"] if gap else [line]
+
+
 class Parser(argparse.ArgumentParser):
     """The parser of one command. Unlike argparse's, it accepts values that begin with "-" where an option allows them,
     and suggests an option for one that does not exist.
@@ -55,7 +79,7 @@ class Parser(argparse.ArgumentParser):
     """
 
     def __init__(self, **options: Any) -> None:
-        super().__init__(allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter, **options)
+        super().__init__(allow_abbrev=False, formatter_class=HelpFormatter, **options)
         self.signed: set[str] = set()
         self.overflow: str | None = None
 
@@ -129,7 +153,10 @@ class Commands:
         if json_data:
             parser.add_argument("--json", action="store_true", help="print JSON, for programs")
         if several_dirs:
-            help_text = "a directory of runs, or a server's address; may be repeated (default: as everywhere)"
+            help_text = (
+                "a directory of runs, or a server's address; may be repeated "
+                "(default: $TRACKER_DIR, else the nearest .tracker)"
+            )
             parser.add_argument("--dir", dest="dirs", metavar="PATH", action="append", help=help_text)
         else:
             add_dir(parser)

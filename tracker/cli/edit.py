@@ -15,19 +15,19 @@ if TYPE_CHECKING:
     from tracker.reading.stored_run import StoredRun
 
 _ABOUT = f"""\
-An edit is a record in the run's log, so it is kept like everything else; it does not resume the run. What is edited
-takes precedence over what the run's own program says, also over what it says later. --undo takes the last edit back,
---delete hides a run from listings ('tracker ls --deleted' shows it, 'tracker rm' removes it for good).
+An edit is a record in the run's log. It takes precedence over what the run's own program logs, also later, and does not
+resume the run. --undo takes the last edit back, up to 20 times. --delete hides a run from listings: 'tracker ls
+--deleted' lists it, --undo restores it, 'tracker rm' removes it for good.
 
 Colors are #rrggbb, {", ".join(COLORS)}, or none."""
 
 _EXAMPLES = """\
   tracker edit last --name baseline --tag good --tag paper
-  tracker edit 7f3k2m9q --untag good --note 'diverged after the warm-up'
-  tracker edit 7f3k2m9q --group '' --color '#00aaff'
-  tracker edit 7f3k2m9q --set config.lr=0.01 --set config.model.depth=4 --set summary.bleu=27.3
-  tracker edit 7f3k2m9q 9q2m7f3k --delete
-  tracker edit 7f3k2m9q --undo"""
+  tracker edit 7f3k --untag good --note 'diverged after the warm-up'
+  tracker edit 7f3k --group '' --color orange
+  tracker edit 7f3k --set config.lr=0.01 --set summary.bleu=27.3
+  tracker edit 7f3k 9q2m --delete                   hide two runs
+  tracker edit 7f3k --undo"""
 
 _CHANGES = ("name", "tag", "untag", "note", "group", "job_type", "color", "set")
 
@@ -37,22 +37,22 @@ def add(commands: Commands) -> None:
     parser = commands.add("edit", run, about=_ABOUT, examples=_EXAMPLES, json_data=True)
     parser.add_argument("run_refs", metavar="RUN", nargs="+", help=RUN_HELP)
     parser.overflow = "run_refs"
-    parser.add_argument("--name", metavar="NAME", help="the run's name")
+    parser.add_argument("--name", metavar="NAME", help="set the name")
     parser.add_argument("--tag", metavar="TAG", action="append", default=[], help="add a tag; may be repeated")
     parser.add_argument("--untag", metavar="TAG", action="append", default=[], help="remove a tag; may be repeated")
-    parser.add_argument("--note", metavar="TEXT", help="the notes; '' for none")
-    parser.add_argument("--group", metavar="GROUP", help="the group; '' for none")
-    parser.add_argument("--job-type", metavar="TYPE", help="the kind of job; '' for none")
-    parser.add_argument("--color", metavar="COLOR", help="the color of its curves")
+    parser.add_argument("--note", metavar="TEXT", help="set the notes; '' for none")
+    parser.add_argument("--group", metavar="GROUP", help="set the group; '' for none")
+    parser.add_argument("--job-type", metavar="TYPE", help="set the job type; '' for none")
+    parser.add_argument("--color", metavar="COLOR", help="set the color of its curves")
     parser.add_argument(
         "--set",
         metavar="KEY=VALUE",
         action="append",
         default=[],
-        help="a value of the config or the summary: config.lr=0.1, summary.best=3; may be repeated",
+        help="set a value of the config or the summary: config.lr=0.1, summary.best=3; may be repeated",
     )
-    parser.add_argument("--undo", action="store_true", help="take the last edit back; may be done several times")
-    parser.add_argument("--delete", action="store_true", help="hide from listings, until --undo")
+    parser.add_argument("--undo", action="store_true", help="take the last edit back")
+    parser.add_argument("--delete", action="store_true", help="hide the runs from listings, until --undo")
     parser.signed |= {"--note", "--name", "--group", "--tag", "--untag", "--job-type"}
 
 

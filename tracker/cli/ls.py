@@ -24,17 +24,18 @@ if TYPE_CHECKING:
 _ABOUT = f"""\
 {WHERE_HELP}
 
-On a terminal: the newest 20 runs, with the most common summary keys where there is room. To a file or a pipe:
-all of them, without."""
+On a terminal, the newest 20 runs are listed, with the most common summary keys if there is room; to a file or a pipe,
+all runs, without summary keys."""
 
 _EXAMPLES = """\
   tracker ls
-  tracker ls --project digits --where state=finished --where 'val.acc>0.9'
-  tracker ls --where 'start_time>7d'                      started in the last seven days
-  tracker ls --columns lr,val.acc --order -val.acc -n 10  the ten best
-  tracker ls --spark loss                                 with a small chart of the loss
+  tracker ls --project digits --where 'state = finished and val.acc > 0.9'
+  tracker ls --where 'start_time > 7d'            of the last seven days
+  tracker ls --where 'tags has baseline'
+  tracker ls --columns lr,val.acc --order -val.acc -n 10
+  tracker ls --spark loss                         with a small chart of the loss
   tracker ls --json | jq '.[].id'
-  tracker ls --dir clickhouse+http://host:8123/database   runs that were sent to a server"""
+  tracker ls --dir clickhouse+http://host:8123/database"""
 
 _SCREENFUL = 20
 """Runs shown on a terminal unless ``-n`` asks for more."""

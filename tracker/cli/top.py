@@ -16,7 +16,7 @@ _EXAMPLES = """\
   tracker top                                   all runs, live
   tracker top last                              the newest run
   tracker top --where 'config.lr > 0.01'        only runs that match
-  tracker top --once --metrics loss             one frame, for a log or a script
+  tracker top --once --metrics loss             one frame, for scripts
   ssh host tracker top                          works over ssh and in tmux"""
 
 

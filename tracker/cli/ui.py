@@ -15,15 +15,18 @@ if TYPE_CHECKING:
 
 _ABOUT = """\
 Serves a page with all runs, their charts and comparisons, live while they train, and opens it in the browser. Over ssh
-it prints the address. Only programs of this machine that know the token in the address can read it; --host and --auth
-open it to others."""
+it prints the address and the 'ssh -L' command that makes it reachable from your own machine. Ctrl-C stops it.
+
+The address has a token, without which other users of this machine cannot open it. --host and --auth let other machines
+connect."""
 
 _EXAMPLES = """\
-  tracker ui
-  tracker ui --dir experiments/.tracker --dir /data/shared/.tracker
+  tracker ui                                     the nearest .tracker
+  tracker ui --dir a/.tracker --dir b/.tracker   several directories in one page
   tracker ui --dir clickhouse+http://host:8123/database
-  tracker ui --host 0.0.0.0 --auth password.txt    for other machines; put TLS in front of it
-  tracker ui --frontend my-page/                   a page of your own on the same API"""
+  tracker ui --dir sidecar+tcp://host:5757       runs that a sidecar keeps
+  tracker ui --host 0.0.0.0 --auth password.txt  for other machines (add TLS)
+  tracker ui --frontend my-page/                 a page of your own"""
 
 _MISSING = "the dashboard needs two more packages: pip install starlette uvicorn"
 
@@ -36,10 +39,13 @@ def add(commands: Commands) -> None:
         "--port", metavar="N", type=whole_number(1, 65535), help="the port (default: 7117, or the next free one)"
     )
     parser.add_argument(
-        "--auth", metavar="FILE", type=Path, help="a file with the token or password that opens the page"
+        "--auth",
+        metavar="FILE",
+        type=Path,
+        help="a file (chmod 600) with the token or password that users must enter",
     )
-    parser.add_argument("--no-browser", action="store_true", help="print the address, and open no browser")
-    parser.add_argument("--frontend", metavar="DIR", type=Path, help="serve the page in DIR instead")
+    parser.add_argument("--no-browser", action="store_true", help="only print the address")
+    parser.add_argument("--frontend", metavar="DIR", type=Path, help="serve the page in DIR instead of the dashboard's")
 
 
 def run(args: argparse.Namespace) -> int:
