@@ -125,7 +125,8 @@ class ControlSocket:
     # -- status and stop ----------------------------------------------------------------------------------------
 
     def _on_status(self, request: _Request) -> None:
-        self._answer(request, "status", self._status())
+        body = self._status() | {"may_write": self._access.may_write(request.key)}
+        self._answer(request, "status", body)
 
     def _on_stop(self, request: _Request) -> None:
         if not self._may_stop(request.key):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import math
+import re
 import shutil
 import signal
 import threading
@@ -13,18 +15,22 @@ from typing import Any
 
 import pytest
 
+from sidecar.projections.rebuild import verify
 from sidecar.protocol import channels
 from sidecar.protocol.ask import ControlChannel
 from sidecar.protocol.codec import encode
 from sidecar.protocol.errors import RefusedError, StoreError, UnreachableStoreError
 from sidecar.protocol.records import Record
 from sidecar.server.reading import MAX_CLIENT_READS
+from tests.integration.dashboards import ServedDashboard
 from tests.integration.serving import KeyedClient, Keys, Serving, command
+from tests.support import Scripts, wait_until
 from tests.unit.run_builder import RunBuilder
 from tracker.errors import EditError, RunNotFoundError
 from tracker.reading.api import Api
-from tracker.reading.editing import close_editors
+from tracker.reading.editing import close_editors, edit_runs
 from tracker.reading.sidecar_store import MissingRunError
+from tracker.transport import changes
 
 
 def address(serving: Serving) -> str:
@@ -106,8 +112,9 @@ def test_the_commands_take_the_address(serving: Serving) -> None:
     assert len(tail.out.splitlines()) == 2 and "finished" in tail.err
     refused = command("rm", "first001", *where, program="tracker")
     assert refused.code == 1 and "is a server" in refused.err
-    refused = command("edit", "first001", "--name", "x", *where, program="tracker")
-    assert refused.code == 1 and "is a server" in refused.err
+    edited = command("edit", "first001", "--name", "x", *where, program="tracker")
+    assert edited.code == 0 and "edited 1 run" in edited.err
+    assert "first001  x" in command("ls", *where, program="tracker").out
 
 
 def test_a_run_that_is_being_written(serving: Serving) -> None:
@@ -193,12 +200,120 @@ def test_roles(encrypted: Any, filled: Path, use: Any) -> None:
             with pytest.raises(RefusedError, match="may read runs, not write to them") as refused:
                 serving.attach("new", "client000009", security, resume="allow")
             assert refused.value.code == "key"
-            with pytest.raises(EditError, match="may read runs, not write to them"):
+            refusal = rf"the key {re.escape(clients[name].pair.public)} may read runs, not write to them: its role"
+            with pytest.raises(EditError, match=refusal):
                 Api(filled).run("first001").update(name="mine")
             close_editors()
+            with Api(address(serving)) as api:
+                run = api.run("first001")
+                with pytest.raises(EditError, match=refusal):
+                    run.update(name="mine")
+                with pytest.raises(EditError, match=refusal):
+                    run.delete()
+                assert not api.writable() and run.refresh().name == "one"
         else:
+            with Api(address(serving)) as api:
+                assert api.writable() and api.run("second02").update(group=name).group == name
             assert serving.attach(f"new{name}", f"client{name}", security).kind == "attached"
     assert not (filled / "runs" / "new").exists()
+
+
+def test_edits(serving: Serving, filled: Path) -> None:
+    with Api(address(serving)) as api:
+        run, directory = api.run("first001"), filled / "runs" / "first001"
+        assert api.writable()
+        assert run.update(name="mine", tags=["a", "b"], config={"lr": 3}).name == "mine"
+        assert (run.tags, run.config["lr"], run.state) == (["a", "b"], 3, "finished")
+        here = Api(filled).run("first001")
+        assert (here.name, here.config["lr"], here.edits) == ("mine", 3, run.edits)
+        assert run.undo().name == "one" and run.config["lr"] == 0.1
+        with pytest.raises(EditError, match="has no edit that can be undone"):
+            run.undo()
+        assert run.delete().deleted and [run.id for run in api.runs()] == ["second02"]
+        assert not run.undo().deleted and len(api.runs()) == 2
+        with pytest.raises(ValueError, match="color must be"):
+            run.update(color="reddish")
+        assert verify(directory).problems == []
+        results = edit_runs([(run, {"name": f"name {number}"}) for number in range(20)])
+        assert results == [None] * 20 and run.name == "name 19"
+        assert len(run.edits["undo"]) == 20 if isinstance(run.edits["undo"], list) else run.edits["undo"] >= 20
+
+
+def test_edits_of_runs_in_several_places(serving: Serving, filled: Path, tmp_path: Path) -> None:
+    RunBuilder(tmp_path / "other", "here0001", name="here").finish()
+    other = Api(tmp_path / "other").run("here0001")
+    with Api(address(serving)) as api:
+        first, second = api.run("first001"), api.run("second02")
+        shutil.rmtree(filled / "runs" / "second02")
+        errors = edit_runs([(run, {"group": "g"}) for run in (second, other, first)])
+        assert errors[1:] == [None, None] and first.group == other.group == "g"
+        assert isinstance(errors[0], RunNotFoundError) and "'second02' does not exist any more" in str(errors[0])
+    close_editors()
+
+
+def test_edits_of_a_run_that_is_being_written(serving: Serving) -> None:
+    client = KeyedClient(serving, "live", "writer000001")
+    client.send_record("run", {"name": "live", "start_time": time.time()})
+    client.ask("state")
+    with Api(address(serving)) as api:
+        run = api.run("live")
+        assert run.update(name="mine").name == "mine" and run.state == "running"
+    client.send_record("exit", {"state": "finished"})
+    client.ask("state", 2)
+    client.close()
+
+
+def test_edits_without_an_answer(serving: Serving, filled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(changes, "PATIENCE_SECONDS", 0.5)
+    api = Api(address(serving))
+    run = api.run("first001")
+    serving.process.send_signal(signal.SIGSTOP)
+    with pytest.raises(EditError, match=r"run 'first001' cannot be edited: no sidecar answers at tcp"):
+        run.update(name="mine")
+    serving.process.send_signal(signal.SIGCONT)
+    assert run.update(name="mine").name == "mine"
+    api.close()
+
+
+def test_edits_of_a_run_that_another_sidecar_holds(serving: Serving, root: Path, scripts: Scripts) -> None:
+    script = scripts.start(
+        """
+        import sys, tracker
+        with tracker.init(id="held", name="first") as run:
+            run.flush()
+            print("ready")
+            sys.stdin.read()
+        """
+    )
+    assert script.read_line() == "ready"
+    with Api(address(serving)) as api:
+        run = api.run("held")
+        with pytest.raises(EditError, match=r"'held' .*; edit it on the machine that it is logged on"):
+            run.update(name="mine")
+        script.wait()
+        assert run.update(name="mine").name == "mine"
+
+
+def lists_runs(served: ServedDashboard) -> bool:
+    return bool(served.get("runs").json()["total"] == 2)
+
+
+def test_the_dashboard_edits(encrypted: Any, tmp_path: Path) -> None:
+    serving, server, clients = encrypted
+    for name, may_write in (("writer", True), ("reader", False)):
+        keys = {"TRACKER_SIDECAR_KEY": str(server.public), "TRACKER_CLIENT_KEY": str(clients[name].secret)}
+        served = ServedDashboard("--dir", address(serving), state=tmp_path / "state", **keys)
+        try:
+            wait_until(functools.partial(lists_runs, served), "the runs are listed")
+            (place,) = served.get("meta").json()["places"]
+            assert (place["kind"], place["writable"]) == ("sidecar", may_write)
+            edit = {"run": "first001", "set": {"notes": f"by the {name}"}}
+            answer = served.write("edits", {"edits": [edit]}).json()["results"][0]
+            assert answer["ok"] == may_write
+            if not may_write:
+                assert "may read runs, not write to them" in answer["error"]
+        finally:
+            served.close()
 
 
 def test_keys_that_do_not_fit(encrypted: Any, use: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

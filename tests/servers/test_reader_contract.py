@@ -361,3 +361,23 @@ def test_a_reader_of_a_missing_run(root_of_runs: Path, address: str) -> None:
         for ask in (reader.state, reader.checkpoint, reader.version, reader.keys, lambda r=reader: list(r.columns())):
             with pytest.raises(StoreError):
                 ask()
+
+
+@pytest.mark.parametrize("server", ["store", "clickhouse", "modern_clickhouse"])
+def test_names_leave_out_deleted_runs(
+    server: str, tmp_path: Path, clickhouse: ClickhouseServer, modern_clickhouse: ClickhouseServer
+) -> None:
+    hidden = RunBuilder(tmp_path, "hidden01", name="twice")
+    hidden.write("edit", {"deleted": True}, "")
+    hidden.finish()
+    named = RunBuilder(tmp_path, "named001", name="twice")
+    named.write("config", {"set": {"deleted": True}})
+    named.finish()
+    source: Path | str = tmp_path
+    if server != "store":
+        source = (clickhouse if server == "clickhouse" else modern_clickhouse).address("names")
+        for directory in sorted((tmp_path / "runs").iterdir()):
+            feed(ClickhouseSink, source, directory)
+    with Api(source, stalled_after=1e12) as api:
+        assert api.run("twice").id == "named001" and api.run("hidden01").deleted
+        assert api._source.names() == {"named001": "twice"}

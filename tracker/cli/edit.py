@@ -7,7 +7,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from sidecar.protocol.bodies import COLORS
-from tracker.cli.common import RUN_HELP, CommandError, Commands, UsageError, directory_api_of, print_json, say
+from tracker.cli.common import RUN_HELP, CommandError, Commands, UsageError, api_of, print_json, say
 from tracker.reading.query import read_value
 from tracker.terminal.text import counted
 
@@ -65,7 +65,7 @@ def run(args: argparse.Namespace) -> int:
         chosen.append("changes")
     if len(chosen) != 1:
         raise UsageError("give either changes, such as --name or --tag, or --undo, or --delete; see --help")
-    api = directory_api_of(args)
+    api = api_of(args)
     runs = list({run.id: run for run in (api.run(ref).refresh() for ref in args.run_refs)}.values())
     try:
         edits = [(run, _changes(run, args)) for run in runs]

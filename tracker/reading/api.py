@@ -100,6 +100,14 @@ class Api:
         """Return the catalog: what all runs are, kept up to date by its `refresh()`. The same object each time."""
         return self._source.catalog
 
+    def writable(self) -> bool:
+        """Whether runs can be edited from here: no for ClickHouse, nor with a key that may only read.
+
+        Raises:
+            sidecar.protocol.errors.StoreError: a sidecar cannot be asked.
+        """
+        return self._source.writable()
+
     def close(self) -> None:
         """Close the connection to a server, if there is one; it is opened again on demand."""
         self._source.close()

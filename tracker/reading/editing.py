@@ -21,13 +21,20 @@ if TYPE_CHECKING:
 UNDO = "undo"
 
 
+class RunEditor(Protocol):
+    """Has edits appended to runs."""
+
+    def edit(self, edits: Sequence[tuple[str, dict[str, Any]]]) -> list[TrackerError | None]:
+        """Return for each edit, a run's id and the body of its ``edit`` record, None or why it was not made."""
+
+
 class EditableRun(Protocol):
     """The part of a stored run that an edit needs."""
 
     @property
     def id(self) -> str: ...
-    @property
-    def dir(self) -> Path: ...
+
+    def editor(self) -> RunEditor: ...
 
     def refresh(self) -> Any: ...
 
@@ -37,7 +44,7 @@ _lock = threading.Lock()
 
 
 def edit_runs(edits: Iterable[tuple[EditableRun, Mapping[str, Any]]]) -> list[TrackerError | None]:
-    """Edit many runs with one sidecar; return for each edit None, or the error that prevented it.
+    """Edit many runs, those of a place with one sidecar; return for each edit None, or the error that prevented it.
 
     Args:
         edits: for each a run, and its changes: keys of `StoredRun.update`, ``deleted`` (True hides a run from listings,
@@ -49,14 +56,14 @@ def edit_runs(edits: Iterable[tuple[EditableRun, Mapping[str, Any]]]) -> list[Tr
     by = _user()
     checked = [(run, {**checked_changes(changes), "by": by}) for run, changes in edits]
     results: list[TrackerError | None] = [None] * len(checked)
-    roots: dict[Path, list[int]] = {}
+    editors: dict[RunEditor, list[int]] = {}
     for index, (run, _) in enumerate(checked):
         try:
-            roots.setdefault(run.dir.parent.parent, []).append(index)
+            editors.setdefault(run.editor(), []).append(index)
         except TrackerError as error:
             results[index] = EditError(f"{error}; edit it where it was logged")
-    for root, indexes in roots.items():
-        answers = _editor(root).edit([(checked[index][0].id, checked[index][1]) for index in indexes])
+    for editor, indexes in editors.items():
+        answers = editor.edit([(checked[index][0].id, checked[index][1]) for index in indexes])
         for index, answer in zip(indexes, answers, strict=True):
             results[index] = answer
             checked[index][0].refresh()
@@ -180,7 +187,8 @@ _CHECKS = {
 }
 
 
-def _editor(root: Path) -> Editor:
+def editor_of(root: Path) -> Editor:
+    """Return the editor of a root directory's runs, which this process uses for all edits there."""
     from tracker.transport.editor import Editor
 
     with _lock:

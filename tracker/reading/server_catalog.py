@@ -29,7 +29,10 @@ class ServerStore(Protocol):
         """Return id and state of every run, or of those of a project, or of some."""
 
     def names(self) -> dict[str, str]:
-        """Return id -> name of every run."""
+        """Return id -> name of every run that is not deleted."""
+
+    def may_write(self) -> bool:
+        """Whether this client may edit the runs."""
 
     def run(self, id: str) -> RemoteReader:
         """Return the reader of a run, which need not exist."""

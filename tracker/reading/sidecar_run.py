@@ -6,6 +6,7 @@ import tempfile
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from tracker.reading.editing import RunEditor
 from tracker.reading.remote_run import RemoteReader, RemoteRun
 from tracker.reading.sidecar_store import FileInfo, SidecarReader
 from tracker.reading.stored_run import StoredFile
@@ -40,6 +41,10 @@ class SidecarRun(RemoteRun):
         """The sizes of its log and of its store, in bytes."""
         log, store = self._reader.about().get("sizes") or (0, 0)
         return int(log), int(store)
+
+    def editor(self) -> RunEditor:
+        """Return what edits the run, through the sidecar that keeps it."""
+        return self._reader.editor
 
     def files(self) -> list[StoredFile]:
         """Return the files that were saved with the run, by name; each is downloaded when its path is asked for."""

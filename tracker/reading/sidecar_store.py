@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sidecar.projections.store.blocks import Block
 from sidecar.projections.store.buckets import DEFAULT_COUNT, Buckets, checked_grid
@@ -31,6 +31,11 @@ from sidecar.protocol.errors import (
 from sidecar.protocol.limits import MAX_STEP, MIN_STEP, new_id
 from sidecar.protocol.sink_address import parse_sink
 from tracker.settings import resolve
+from tracker.transport.remote_editor import RemoteEditor
+
+if TYPE_CHECKING:
+    from sidecar.protocol.ask import ControlChannel
+    from sidecar.protocol.records import Record
 
 _PATIENCE_SECONDS = 15.0
 """Maximum time without an answer, in seconds: making a page of a large run may take long."""
@@ -71,6 +76,7 @@ class SidecarStore:
     Attributes:
         address: the same.
         patience: maximum time without an answer, in seconds.
+        editor: edits the runs.
 
     Raises:
         ValueError: it is not an address of a sidecar.
@@ -87,10 +93,11 @@ class SidecarStore:
         self._control = parsed.url
         self._key = parsed.options.get("key")
         self._lock = threading.Lock()
-        self._channel: Any = None
+        self._channel: ControlChannel | None = None
         self._pid = 0
         self._numbers = itertools.count(1)
         self.patience = _PATIENCE_SECONDS
+        self.editor = RemoteEditor(self._new_channel)
 
     # -- all runs -----------------------------------------------------------------------------------------------
 
@@ -110,6 +117,14 @@ class SidecarStore:
     def run(self, id: str) -> SidecarReader:
         """Return the reader of a run, which need not exist."""
         return SidecarReader(self, id)
+
+    def may_write(self) -> bool:
+        """Whether the sidecar lets this client edit runs.
+
+        Raises:
+            StoreError: it cannot be asked.
+        """
+        return bool(self._ask("status", "", {}).body.get("may_write"))
 
     # -- reading ------------------------------------------------------------------------------------------------
 
@@ -139,25 +154,7 @@ class SidecarStore:
                 self._abandon(run, number)
 
     def _page(self, run: str, body: dict[str, Any]) -> Mapping[str, Any]:
-        from sidecar.protocol.records import Record
-
-        with self._lock:
-            for attempt in range(1, _TRIES + 1):
-                try:
-                    channel = self._connected()
-                    request = Record("read", run, new_id(12), 0, time.time(), body)
-                    _, answer = next(channel.ask_all([request], self.patience))
-                    break
-                except UnreachableError as error:
-                    self._disconnect()
-                    if attempt == _TRIES or "what" not in body or not _was_lost(error):
-                        raise UnreachableStoreError(str(error)) from error
-                except RefusedError as error:  # of the connection, or by a sidecar that does not know the request
-                    self._disconnect()
-                    raise StoreError(_advice(self._control, error)) from error
-                except SidecarError as error:
-                    self._disconnect()
-                    raise StoreError(f"the sidecar at {self._control} cannot be read from: {error}") from error
+        answer = self._ask("read", run, body)
         if answer.kind == "refused":
             code, message = answer.body["code"], answer.body["message"]
             if code == "missing":
@@ -168,6 +165,28 @@ class SidecarStore:
         body_of_page: Mapping[str, Any] = answer.body
         return body_of_page
 
+    def _ask(self, kind: str, run: str, body: dict[str, Any]) -> Record:
+        """Return the answer to a request, which is sent again if it begins a read and the connection was lost."""
+        from sidecar.protocol.records import Record
+
+        with self._lock:
+            for attempt in range(1, _TRIES + 1):
+                try:
+                    channel = self._connected()
+                    request = Record(kind, run, new_id(12), 0, time.time(), body)
+                    return next(channel.ask_all([request], self.patience))[1]
+                except UnreachableError as error:
+                    self._disconnect()
+                    if attempt == _TRIES or (kind == "read" and "what" not in body) or not _was_lost(error):
+                        raise UnreachableStoreError(str(error)) from error
+                except RefusedError as error:  # of the connection, or by a sidecar that does not know the request
+                    self._disconnect()
+                    raise StoreError(_advice(self._control, error)) from error
+                except SidecarError as error:
+                    self._disconnect()
+                    raise StoreError(f"the sidecar at {self._control} cannot be read from: {error}") from error
+        raise AssertionError("each attempt returns or raises")
+
     def _abandon(self, run: str, number: int) -> None:
         """Tell the sidecar that no more pages are needed; it also notices by itself."""
         try:
@@ -175,13 +194,16 @@ class SidecarStore:
         except StoreError:
             return
 
-    def _connected(self) -> Any:
+    def _new_channel(self) -> ControlChannel:
         from sidecar.protocol.ask import ControlChannel
 
+        return ControlChannel(self._control, self._security())
+
+    def _connected(self) -> ControlChannel:
         if self._pid != os.getpid():  # in a forked child the connection is the parent's
             self._channel, self._pid = None, os.getpid()
         if self._channel is None:
-            self._channel = ControlChannel(self._control, self._security())
+            self._channel = self._new_channel()
         return self._channel
 
     def _security(self) -> Any:
@@ -220,6 +242,11 @@ class SidecarReader:
     def __init__(self, store: SidecarStore, id: str) -> None:
         self._store = store
         self.id = id
+
+    @property
+    def editor(self) -> RemoteEditor:
+        """What edits the sidecar's runs."""
+        return self._store.editor
 
     def about(self) -> dict[str, Any]:
         """Return ``state``, ``checkpoint``, ``sinks`` (as `StoredRun.sinks`) and ``sizes`` (of log and store)."""

@@ -45,10 +45,13 @@ class Source(Protocol):
         """Return the runs of a project, or all."""
 
     def names(self, project: str | None = None) -> dict[str, str]:
-        """Return id -> name of the runs of a project, or of all, without deleted ones as far as that is known."""
+        """Return id -> name of the runs of a project, or of all, without deleted ones."""
 
     def newest(self, project: str | None = None) -> StoredRun | None:
         """Return the run that was started last and is not deleted, of a project or of all."""
+
+    def writable(self) -> bool:
+        """Whether the runs can be edited from here."""
 
     def close(self) -> None:
         """Close connections; they are opened again on demand."""
@@ -107,6 +110,9 @@ class DirectorySource:
         changed = [(_last_change(directory), directory) for directory in run_directories(self.root)]
         return by_start(changed, self._stored, project)
 
+    def writable(self) -> bool:
+        return os.access(self.root, os.W_OK)
+
     def close(self) -> None:
         """Wait for what the catalog does in the background."""
         if self._catalog is not None:
@@ -156,11 +162,16 @@ class ServerSource:
         ]
 
     def names(self, project: str | None = None) -> dict[str, str]:
-        return self._store.names() if project is None else {run.id: run.name for run in self.runs(project)}
+        if project is None:
+            return self._store.names()
+        return {run.id: run.name for run in self.runs(project) if not run.deleted}
 
     def newest(self, project: str | None = None) -> StoredRun | None:
         runs = [run for run in self.runs(project) if not run.deleted]
         return max(runs, key=lambda run: (run.start_time or 0.0, run.id), default=None)
+
+    def writable(self) -> bool:
+        return self._store.may_write()
 
     def close(self) -> None:
         self._store.close()

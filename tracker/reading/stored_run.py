@@ -20,7 +20,7 @@ from sidecar.protocol.plain import flatten
 from sidecar.protocol.sink_progress import all_progress
 from tracker.errors import EditError, UnknownMetricError
 from tracker.reading.display import run_html
-from tracker.reading.editing import UNDO, edit_run
+from tracker.reading.editing import UNDO, RunEditor, edit_run, editor_of
 from tracker.reading.reader import RunReader
 from tracker.reading.stores import open_store, read_state
 from tracker.reading.views import ReadOnlyDict, ReadOnlyList
@@ -440,6 +440,14 @@ class StoredRun:
         for part in ("config", "summary"):
             row |= {".".join((part, *path)): value for path, value in flatten(self._map(part))}
         return row
+
+    def editor(self) -> RunEditor:
+        """Return what edits the run; for `tracker.reading.editing`.
+
+        Raises:
+            TrackerError: it cannot be edited from here.
+        """
+        return editor_of(self.dir.parent.parent)
 
     def refresh(self) -> StoredRun:
         """Discard the cached state, so that it is read again; return the run itself."""

@@ -5,7 +5,6 @@ Used by the threads of the pool. Reads runs through their catalogs; never writes
 
 from __future__ import annotations
 
-import os
 import secrets
 import threading
 import time
@@ -29,6 +28,9 @@ SERVER_REFRESH_SECONDS = 4.9
 
 FIRST_WAIT_SECONDS = 0.5
 """Maximum wait for the first scan of the runs, in seconds; after that, answers report its progress."""
+
+ROLE_SECONDS = 30.0
+"""Interval between two questions to a sidecar whether its runs can be edited from here, in seconds."""
 
 MAX_CHANGES = 2_000
 """Maximum number of refs in an answer of ``changes``; with more, the page reads everything again."""
@@ -108,11 +110,13 @@ class Place:
         self._catalog = api.catalog()
         self._states: dict[str, str] = {}
         self._next = 0.0
+        self._may_write = False
+        self._ask_at = 0.0
 
     @property
     def writable(self) -> bool:
-        """Whether its runs can be edited from here."""
-        return self.kind == "directory" and os.access(self.api.place, os.W_OK)
+        """Whether its runs can be edited from here; of a sidecar, as it said when it was last asked."""
+        return self.api.writable() if self.kind == "directory" else self._may_write
 
     @property
     def progress(self) -> tuple[int, int] | None:
@@ -130,6 +134,9 @@ class Place:
         self._next = now + (SERVER_REFRESH_SECONDS if self.kind == "clickhouse" else REFRESH_SECONDS)
         try:
             changed = self._catalog.refresh()
+            if self.kind == "sidecar" and now >= self._ask_at:  # the role of a key may be changed
+                self._may_write = self.api.writable()
+                self._ask_at = now + ROLE_SECONDS
             self.error = ""
         except (TrackerError, SidecarError, OSError) as error:
             self.error = reason(error)
@@ -211,6 +218,8 @@ class Dashboard:
         self._looking = threading.Lock()  # held during a scan
         self._looked = threading.Event()
         self._next = 0.0
+        self._may_write = False
+        self._ask_at = 0.0
 
     @property
     def cursor(self) -> str:

@@ -106,9 +106,16 @@ class ClickhouseStore:
             return {rows.text(): rows.int64() for _ in _each(rows)}
 
     def names(self) -> dict[str, str]:
-        """Return id -> name of every run."""
-        with self.answer(f"SELECT run, name FROM {self.table(RUNS)} FINAL ORDER BY run") as rows:
-            return {rows.text(): rows.text() for _ in _each(rows)}
+        """Return id -> name of every run that is not deleted."""
+        maybe = "position(packed, '\\xA7deleted\\xC3') > 0"  # as in msgpack; a text may have it, too
+        sql = f"SELECT run, name, if({maybe}, packed, '') FROM {self.table(RUNS)} FINAL ORDER BY run"
+        with self.answer(sql) as rows:
+            found = [(rows.text(), rows.text(), rows.raw()) for _ in _each(rows)]
+        return {id: name for id, name, packed in found if not (packed and _state(packed).get("deleted"))}
+
+    def may_write(self) -> bool:
+        """Return False: a run is edited where it was logged, and the edit is sent here."""
+        return False
 
     def run(self, id: str) -> ClickhouseReader:
         """Return the reader of a run, which need not exist."""

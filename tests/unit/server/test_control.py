@@ -113,7 +113,7 @@ def test_a_refused_attach_says_why(control: Control) -> None:
 
 
 def test_status_and_stop(control: Control) -> None:
-    assert control.request("status", run="", client="").body == {"clients": 7}
+    assert control.request("status", run="", client="").body == {"clients": 7, "may_write": True}
     assert control.request("stop").kind == "stop" and control.stopped == 1
 
 
