@@ -1,4 +1,4 @@
-"""What a user sees on a page: panels, their pixels, rows of the table. Waits for what is asked for."""
+"""What a user sees on a page: panels, their pixels, rows of the table. Waits until it is there."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def panel(page: Page, title: str) -> Locator:
 
 
 def tops(chart: Locator) -> list[float | None]:
-    """Return, for each column of a chart's canvas, the height of the topmost coloured pixel: 0 is the upper edge, 1 the
+    """Return, for each column of a chart's canvas, the height of the topmost colored pixel: 0 is the upper edge, 1 the
     lower; None for a column without any."""
     ink: dict[str, Any] = chart.evaluate(_INK)
     return [None if top is None else top / ink["height"] for top in ink["tops"]]

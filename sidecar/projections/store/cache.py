@@ -1,6 +1,6 @@
 """BucketCache: pieces and buckets that were read before, bounded in bytes. Shared by threads, for a server's lifetime.
 
-An entry is never out of date: its key names the content, with the store's own id and version, not only its place.
+An entry is never stale: its key identifies the content by the id and the version of the store.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _ENTRY_BYTES = 1200
 
 
 class BucketCache:
-    """A mapping that drops what was used least recently.
+    """A mapping that drops the least recently used entries.
 
     Args:
         max_bytes: maximum size of the content, approximately.
@@ -36,7 +36,7 @@ class BucketCache:
         return self._size
 
     def get(self, key: Hashable) -> Any:
-        """Return an entry's content; None if there is none."""
+        """Return an entry's content; None if there is no such entry."""
         with self._lock:
             entry = self._entries.get(key)
             if entry is None:
@@ -48,7 +48,7 @@ class BucketCache:
         """Keep an entry, unless it alone is too large.
 
         Args:
-            key: names the content.
+            key: identifies the content.
             content: must not be changed afterwards.
             size: of its numbers, in bytes.
         """

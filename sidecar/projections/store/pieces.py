@@ -1,6 +1,6 @@
-"""Pieces: neighbouring points of a series summed up in figures, and groups of such pieces. Pure functions.
+"""Pieces: neighbouring points of a series summarized in figures, and groups of such pieces. Pure functions.
 
-Called for each value that is stored, so loops run in C where they can: `map` over builtins, no function of ours per
+Called for each value that is stored, so loops run in C where they can: `map` over builtins, no Python function per
 value.
 """
 

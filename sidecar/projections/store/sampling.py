@@ -47,7 +47,7 @@ _Extreme = tuple[float, int, int]
 
 
 class _Choice(NamedTuple):
-    """A value that is to be in the sample: the first that equals `value` at or after `step`, None: any value."""
+    """A value to be included in the sample: the first that equals `value` at or after `step`, None: any value."""
 
     step: int
     key: str
@@ -73,7 +73,7 @@ class _Content(NamedTuple):
 def sample(
     database: Database, keys: Sequence[str], samples: int, x: str, labels: Mapping[str, str | None]
 ) -> dict[str, list[Any]] | None:
-    """Return at most `samples` rows as `rows.history` does; None if it must do it itself.
+    """Return at most `samples` rows as `rows.history` does; None if that must be used.
 
     Args:
         database: in a transaction.
@@ -83,7 +83,7 @@ def sample(
         labels: client id -> name of the writer.
 
     Raises:
-        UnorderedError: it must be done by reading all rows.
+        UnorderedError: all rows must be read.
     """
     writers = database.run("SELECT id, client, rows FROM writer ORDER BY id")
     if sum(rows for _, _, rows in writers) < MIN_ROWS or not has_pyramid(database):
@@ -110,7 +110,7 @@ def sample(
 
 
 def _choose(readers: Sequence[_Writer], keys: Sequence[str], count: int, x: str) -> list[list[_Choice]]:
-    """Return what is to be in the sample, for each writer: the extremes of each key in `count` intervals of x."""
+    """Return what the sample must include, for each writer: the extremes of each key in `count` intervals of x."""
     chosen: list[list[_Choice]] = [[] for _ in readers]
     series = {(key, number): reader.series(key, x) for key in keys for number, reader in enumerate(readers)}
     texts = {

@@ -1,9 +1,9 @@
-/** Keeps the newest points in view while runs go on. */
+/** Keeps the newest points in view while runs are live. */
 import { runAt } from "../core/runs.js";
 import { followed } from "./settings.js";
 
 /**
- * The zoom that shows the newest points at the width of the present one; null where nothing has to move.
+ * The zoom that shows the newest points at the width of the present one; null if it does not change.
  * @param {import("../core/state.js").View} view
  * @param {string[]} runs
  * @returns {[number, number] | null}

@@ -137,7 +137,7 @@ export class FullScreen {
     const { smooth, smoothKind } = view.peek();
     const { x, shared } = this.page.axes.of(this.key);
     this.foot.textContent = [
-      describePoints(points, raw, inRange), nan ? `${exact(nan)} ${raw ? "NaN" : "not finite"}` : "", `x: ${labelOfX(x).toLowerCase()}`, smooth > 0 ? (shared ? `smoothing: ${describeSmoothing(smooth, smoothKind, x)}` : "not smoothed, since its x axis is another one") : "",
+      describePoints(points, raw, inRange), nan ? `${exact(nan)} ${raw ? "NaN" : "not finite"}` : "", `x: ${labelOfX(x).toLowerCase()}`, smooth > 0 ? (shared ? `smoothing: ${describeSmoothing(smooth, smoothKind, x)}` : "not smoothed: the half-life is in units of another x axis") : "",
     ].filter(Boolean).join(" · ");
     this.showLegend();
     if (this.asTable) this.showTable();
