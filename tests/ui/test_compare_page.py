@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -72,7 +73,18 @@ def test_where_curves_part_leads_to_the_chart_there(served: Dashboard, pages: Pa
     expect(page.locator(".compare-sentence")).to_contain_text("Their curves part clearly first at step 20, in loss.")
     expect(page.locator(".compare-sentence")).to_contain_text("1 metric is exactly the same")
     page.get_by_role("link", name="Open there").click()
-    expect(page).to_have_url(served.origin + "/#/charts?runs=sweep0,sweep1&zoom=15:25&full=loss&options=part:curves")
+    expect(page).to_have_url(
+        served.origin + "/#/charts?runs=sweep0,sweep1&x=step&zoom=15:25&full=loss&options=part:curves"
+    )
+
+
+def test_any_two_runs_can_be_asked_where_they_part(served: Dashboard, pages: Pages) -> None:
+    page = pages.open(served, f"#/compare?{SWEEP}&options=part:curves")
+    expect(page.get_by_label("First run")).to_have_value("sweep0")
+    page.get_by_label("First run").select_option("rate 0.4")
+    page.get_by_label("Second run").select_option("rate 0.2")
+    expect(page.get_by_role("row", name=re.compile("^loss step 20"))).to_contain_text("0.4 and 0.6")
+    assert "from:sweep2" in page.url and "with:sweep1" in page.url
 
 
 def test_scatter_and_parallel_coordinates_by_keyboard(served: Dashboard, pages: Pages) -> None:

@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import heapq
 import math
+from array import array
+from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from sidecar.projections.store.pyramid import last_of_each, numbers_of
 from sidecar.protocol.limits import MAX_STEP, MIN_STEP
 from sidecar.protocol.plain import json_value
 from tracker.reading.reader import RunReader
@@ -93,8 +96,10 @@ def points(run: StoredRun, key: str, x: str = "step", around: float | None = Non
     Args:
         run: the run.
         key: the metric; if it was never logged, there are no points.
-        x: what `around` is: ``"step"``, ``"relative"`` (seconds since the run's start) or ``"time"`` (Unix seconds).
-        around: the x; None for the end of the run.
+        x: what `around` is: ``"step"``, ``"relative"`` (seconds since the run's start), ``"time"`` (Unix seconds) or
+            ``"metric:KEY"``, the value of another metric at the same step of the same writer; all of its points are
+            read.
+        around: the x; None for the end of the run, or for the largest x if it is a metric.
         limit: maximum number of points.
 
     Returns:
@@ -104,11 +109,13 @@ def points(run: StoredRun, key: str, x: str = "step", around: float | None = Non
         ValueError: `x` is something else, or `around` is NaN. sidecar.protocol.errors.StoreError: the store cannot be
             read.
     """
-    if x not in ("step", "relative", "time"):
-        raise ValueError(f"x must be 'step', 'relative' or 'time', not {x!r}")
+    if x not in ("step", "relative", "time") and not x.startswith("metric:"):
+        raise ValueError(f"x must be 'step', 'relative', 'time' or 'metric:KEY', not {x!r}")
     if around is not None and math.isnan(around):
         raise ValueError("around must be a number, not NaN")
     limit = max(1, min(limit, MAX_POINTS))
+    if x.startswith("metric:"):
+        return _columns(_nearest_by_metric(run.store(), key, x.removeprefix("metric:"), around, limit))
     window = _Window(run.store(), key)
     if around is None or x == "step":
         center = min(max(run.step or 0 if around is None else around, MIN_STEP), MAX_STEP)
@@ -131,6 +138,54 @@ def _nearest_steps(window: _Window, center: float, limit: int) -> list[Point]:
         if len(nearest) == limit or (low == MIN_STEP and high == MAX_STEP):
             return nearest
         reach *= _WIDENING
+
+
+def _nearest_by_metric(reader: RunReader, key: str, x: str, around: float | None, limit: int) -> list[Point]:
+    """Return the `limit` points at which another metric of the same writer and step is nearest to `around`."""
+    places = _Places(reader, x)
+    center = places.most if around is None else around
+
+    def found() -> Iterator[tuple[float, Point]]:
+        for block in reader.columns([key]):
+            rows, values = block.columns.get(key, ((), ()))
+            indexes: Sequence[int] = range(len(values)) if rows is None else rows
+            for index, value in zip(indexes, values, strict=True):
+                place = places.at(block.writer, block.steps[index])
+                if place is not None:
+                    yield abs(place - center), Point(block.steps[index], block.times[index], block.label, value)
+
+    return [point for _, point in heapq.nsmallest(limit, found(), key=lambda one: one[0])]
+
+
+class _Places:
+    """The finite values of a metric by writer and step; of several at one step, the last. 16 bytes a value.
+
+    Attributes:
+        most: the largest one; 0 if there is none.
+    """
+
+    def __init__(self, reader: RunReader, key: str) -> None:
+        found: dict[str, tuple[array[int], array[float]]] = {}
+        for block in reader.columns([key]):
+            steps, values = found.setdefault(block.writer, (array("q"), array("d")))
+            rows, numbers = numbers_of(*block.columns.get(key, ((), ())))
+            for index, value in zip(range(len(numbers)) if rows is None else rows, numbers, strict=True):
+                if math.isfinite(value):
+                    steps.append(block.steps[index])
+                    values.append(value)
+        self._found = {}
+        for writer, (steps, values) in found.items():
+            order = last_of_each(steps)
+            if order is not None:
+                steps, values = array("q", [steps[i] for i in order]), array("d", [values[i] for i in order])
+            self._found[writer] = steps, values
+        self.most = max((max(values) for _, values in self._found.values() if values), default=0.0)
+
+    def at(self, writer: str, step: int) -> float | None:
+        """Return the value at a step; None if there is none."""
+        steps, values = self._found.get(writer, ((), ()))
+        index = bisect_left(steps, step)
+        return values[index] if index < len(steps) and steps[index] == step else None
 
 
 def _columns(found: list[Point]) -> dict[str, Any]:

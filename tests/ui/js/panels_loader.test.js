@@ -2,7 +2,8 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 
 import { SeriesCache } from "../../../tracker/ui/static/js/panels/cache.js";
-import { Loader, marginFor } from "../../../tracker/ui/static/js/panels/loader.js";
+import { marginFor } from "../../../tracker/ui/static/js/panels/frame.js";
+import { Loader } from "../../../tracker/ui/static/js/panels/loader.js";
 
 function series(key, run, { raw = false, total = 1000, points = 4, panel = 0 } = {}) {
   const x0 = new Float64Array(points), mean = new Float64Array(points);

@@ -87,8 +87,21 @@ def test_points_nearest_to_a_time(long: StoredRun) -> None:
     assert points(long, "loss", "relative", when + 0.2 - START, 1) == exact
     assert points(long, "loss", "relative", -9.0, 1)["steps"] == [0]
     assert points(long, "loss", "time", 9e14, 1)["steps"] == [299_990]
-    with pytest.raises(ValueError, match="x must be 'step', 'relative' or 'time', not 'lr'"):
+    with pytest.raises(ValueError, match="x must be 'step', 'relative', 'time' or 'metric:KEY', not 'lr'"):
         points(long, "loss", "lr", 1.0)
+
+
+def test_points_are_found_by_another_metric(tmp_path: Path) -> None:
+    run = RunBuilder(tmp_path, "epochs01")
+    for step in range(1000):
+        run.row(step, None, loss=float(step), **({"epoch": step / 100} if step % 10 == 0 else {}))
+    run.row(990, None, epoch=math.nan)  # the last finite value counts
+    found = points(stored(run.finish()), "loss", "metric:epoch", 5.02, 3)
+    assert found["steps"] == [490, 500, 510] and found["values"] == [490.0, 500.0, 510.0]
+    assert points(stored(run), "loss", "metric:epoch", limit=1)["steps"] == [990]
+    assert points(stored(run), "loss", "metric:nope", 1.0)["steps"] == []
+    with pytest.raises(ValueError, match="x must be 'step'"):
+        points(stored(run), "loss", "epoch", 1.0)
 
 
 def test_points_read_only_a_part_of_a_long_run(long: StoredRun, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,8 +21,8 @@ import { ordered, summaryOf, zoomAround } from "./splits.js";
  * @returns {() => void} ends it
  */
 export function mountCurves(node, { answer }) {
-  const pick = h("select", { "aria-label": "Run that is compared with the baseline", on: { change: () => setOption("with", pick.value) } });
-  const base = h("strong");
+  const pickBase = h("select", { "aria-label": "First run", on: { change: () => setOption("from", pickBase.value) } });
+  const pick = h("select", { "aria-label": "Second run", on: { change: () => setOption("with", pick.value) } });
   const words = h("p", { class: "compare-sentence", role: "status" });
   const progress = h("progress", { "aria-label": "Curves compared" });
   const body = h("tbody");
@@ -30,7 +30,7 @@ export function mountCurves(node, { answer }) {
   const table = h("table", { class: "plain-table curves-table" }, h("thead", null, h("tr", null,
     ["Metric", "First difference", "Clear difference", "Values there", "Compared"].map((name, at) => h("th", { scope: "col", class: at === 1 || at === 2 || at === 4 ? "num" : "" }, name)), h("th", { scope: "col" }, h("span", { class: "sr" }, "Chart")))), body);
   const copy = h("button", { type: "button", "aria-haspopup": "menu", on: { click: () => openCopy() } }, "Copy ▾");
-  replace(node, words, h("div", { class: "compare-tools" }, h("span", null, base, " and "), pick, progress, h("span", { class: "grow" }), copy),
+  replace(node, words, h("div", { class: "compare-tools" }, pickBase, h("span", null, "and"), pick, progress, h("span", { class: "grow" }), copy),
     h("div", { class: "card" }, h("div", { class: "scroll-x" }, table)), note);
   /** @type {Curve[]} */
   let curves = [];
@@ -39,31 +39,40 @@ export function mountCurves(node, { answer }) {
   let request = null;
   let done = true;
 
-  const chosen = () => {
+  /** The two runs: those that were chosen, else the baseline and the first of the others. */
+  const pair = () => {
     const data = answer.peek();
-    const others = (data?.runs ?? []).filter((run) => run.ref !== data?.baseline);
-    return others.find((run) => run.ref === option("with")) ?? others[0];
+    const runs = data?.runs ?? [];
+    const first = runs.find((run) => run.ref === option("from")) ?? runs.find((run) => run.ref === data?.baseline) ?? runs[0];
+    const others = runs.filter((run) => run !== first);
+    return { first, other: others.find((run) => run.ref === option("with")) ?? others[0] };
+  };
+
+  /**
+   * @param {HTMLSelectElement} select
+   * @param {import("./rows.js").ComparedRun[]} runs
+   * @param {string} ref
+   */
+  const fill = (select, runs, ref) => {
+    const list = runs.map((run) => `${run.ref} ${run.name}`).join("\n");
+    if (select.dataset.list !== list) {
+      select.dataset.list = list;
+      replace(select, runs.map((run) => h("option", { value: run.ref }, run.ref === answer.peek()?.baseline ? `${run.name} (baseline)` : run.name)));
+    }
+    select.value = ref;
   };
 
   const show = () => {
     const data = answer.value;
-    const other = chosen();
-    if (!data || !other) return;
-    const baseline = data.runs.find((run) => run.ref === data.baseline);
-    base.textContent = baseline?.name ?? "";
-    base.title = baseline?.id ?? "";
-    const runs = data.runs.filter((run) => run.ref !== data.baseline);
-    const list = runs.map((run) => run.ref).join();
-    if (pick.dataset.list !== list) {
-      pick.dataset.list = list;
-      replace(pick, runs.map((run) => h("option", { value: run.ref }, run.name)));
-    }
-    pick.value = other.ref;
-    const key = `${data.baseline} ${other.ref} ${baseline?.points} ${other.points}`;
+    const { first, other } = pair();
+    if (!data || !first || !other) return;
+    fill(pickBase, data.runs, first.ref);
+    fill(pick, data.runs.filter((run) => run !== first), other.ref);
+    const key = `${first.ref} ${other.ref} ${first.points} ${other.points}`;
     if (key !== asked) {
-      const same = asked.startsWith(`${data.baseline} ${other.ref} `);
+      const same = asked.startsWith(`${first.ref} ${other.ref} `);
       asked = key;
-      void load(data.baseline, other.ref, same);
+      void load(first.ref, other.ref, same);
     } else {
       list_();
     }
@@ -109,13 +118,12 @@ export function mountCurves(node, { answer }) {
 
   const list_ = () => {
     const data = answer.peek();
-    const other = chosen();
-    if (!data || !other) return;
+    const { first, other } = pair();
+    if (!data || !first || !other) return;
     progress.hidden = done;
-    const baseline = data.runs.find((run) => run.ref === data.baseline);
     const sorted = ordered(curves);
     words.textContent = summaryOf(sorted, done);
-    if (data.runs.length === 2 && done) words.textContent = `${sentence(data.config, baseline?.name ?? "", other.name)} ${words.textContent}`;
+    if (data.runs.length === 2 && done) words.textContent = `${sentence(data.config, data.runs[0]?.name ?? "", data.runs[1]?.name ?? "")} ${words.textContent}`;
     copy.disabled = !curves.length;
     replace(body, sorted.map((curve) => {
       const at = curve.clear ?? curve.exact;
@@ -125,7 +133,7 @@ export function mountCurves(node, { answer }) {
         h("td", { class: "num" }, curve.clear ? `step ${step(curve.clear)}` : curve.exact ? h("span", { class: "muted" }, "never by 1 %") : ""),
         h("td", { class: "num-list" }, at ? `${number(asNumber(at.baseline))} and ${number(asNumber(at.value))}` : ""),
         h("td", { class: "num" }, curve.common ? `${plural(curve.common, "step")}${curve.clear ? " up to there" : ""}` : ""),
-        h("td", null, h("a", { href: "#", on: { click: (/** @type {Event} */ event) => { event.preventDefault(); openChart(curve, data.baseline, other); } } }, at ? "Open there" : "Open")));
+        h("td", null, h("a", { href: "#", on: { click: (/** @type {Event} */ event) => { event.preventDefault(); openChart(curve, first.ref, other); } } }, at ? "Open there" : "Open")));
     }));
     table.hidden = !sorted.length;
   };
@@ -153,10 +161,11 @@ export function mountCurves(node, { answer }) {
   };
 
   show();
-  let shown = option("with");
+  const options = () => `${option("from")} ${option("with")}`;
+  let shown = options();
   const ends = [answer.subscribe(show), view.subscribe(() => {
-    if (option("with") === shown) return;
-    shown = option("with");
+    if (options() === shown) return;
+    shown = options();
     show();
   })];
   return () => {

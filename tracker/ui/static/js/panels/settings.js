@@ -2,11 +2,11 @@
  * What the view says of charts, as the loader and the chart take it. Pure functions.
  */
 import { labelOfX } from "./axis.js";
-import { marginFor } from "./loader.js";
+import { marginFor } from "./frame.js";
 
 /**
  * @typedef {import("../core/state.js").View} View
- * @typedef {import("./loader.js").Frame} Frame
+ * @typedef {import("./frame.js").Frame} Frame
  */
 
 /**
