@@ -64,7 +64,11 @@ def test_points_texts_and_histograms(served: ServedDashboard) -> None:
     ("path", "status", "message"),
     [
         ("runs/pair0/points", 400, "key must name a metric"),
-        ("runs/pair0/points?key=loss&x=lr&around=1", 400, "x must be 'step', 'relative' or 'time', not 'lr'"),
+        (
+            "runs/pair0/points?key=loss&x=lr&around=1",
+            400,
+            "x must be 'step', 'relative', 'time' or 'metric:KEY', not 'lr'",
+        ),
         ("runs/pair0/points?key=loss&around=nan", 400, "around must be a number, not NaN"),
         ("runs/pair0/points?key=loss&limit=100000", 400, "limit must be from 1 to 1000"),
         ("runs/pair0/text?key=nope", 404, "never logged nope"),

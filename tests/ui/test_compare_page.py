@@ -93,7 +93,25 @@ def test_scatter_and_parallel_coordinates_by_keyboard(served: Dashboard, pages: 
     page.get_by_label("log x").check()
     page.locator(".scatter-point").first.focus()
     expect(page.locator(".scatter-reading")).to_contain_text("rate 0.1: rate 0.1, loss 0.51")
+    page.get_by_role("button", name="Download ▾").click()
+    with page.expect_download() as svg:
+        page.get_by_role("menuitem", name="SVG").click()
+    drawn = Path(svg.value.path()).read_text()
+    assert (
+        drawn.count("<circle") == 4 and "loss over rate" in drawn and "var(" not in drawn
+    )  # one is the baseline's ring
+    for kind in ("PNG", "CSV"):
+        page.get_by_role("button", name="Download ▾").click()
+        with page.expect_download() as saved:
+            page.get_by_role("menuitem", name=kind).click()
+        content = Path(saved.value.path()).read_bytes()
+        assert content.startswith(b"\x89PNG") if kind == "PNG" else content.startswith(b"run,rate,loss\r\n")
     page.locator("body").press("]")
+    scale = page.get_by_role("button", name="Logarithmic axis of rate")
+    scale.press("Enter")
+    expect(scale).to_have_attribute("aria-pressed", "true")
+    scale.click()
+    expect(scale).to_have_attribute("aria-pressed", "false")
     expect(page.locator(".parallel-run")).to_have_count(3)
     page.get_by_role("slider", name="Range of rate").focus()
     page.keyboard.press("Enter")

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { makeAxis, rampColor, varies } from "../../../tracker/ui/static/js/compare/axes.js";
+import { isLogAxis, makeAxis, rampColor, varies, withLogAxis } from "../../../tracker/ui/static/js/compare/axes.js";
 import { brushesOf, passes, withBrush } from "../../../tracker/ui/static/js/compare/brush.js";
 import { columnsOf, defaultAxes, defaultPair } from "../../../tracker/ui/static/js/compare/columns.js";
 
@@ -18,7 +18,7 @@ test("a log axis leaves out what is not positive", () => {
   const axis = makeAxis([0.001, 0.1, 0, -1], { log: true });
   assert.equal(axis.left, 2);
   assert.ok(Math.abs(/** @type {number} */ (axis.place(0.01)) - 0.5) < 1e-9);
-  assert.deepEqual(axis.ticks.map((tick) => tick.label), ["0.001", "0.002", "0.005", "0.01", "0.02", "0.05", "0.1"].filter((_, at) => at % 2 === 0));
+  assert.deepEqual(axis.ticks.map((tick) => tick.label), ["0.001", "0.003", "0.01", "0.03", "0.1"]);
 });
 
 test("whole numbers have whole ticks, one value has a place, and so have words", () => {
@@ -54,4 +54,15 @@ test("columns that vary, and the ones to begin with", () => {
   assert.deepEqual(columns.map((column) => column.id), ["config.lr", "config.name", "summary.loss", "summary.other", "run.duration"]);
   assert.deepEqual(defaultAxes(columns), ["config.lr", "config.name", "summary.loss"]);
   assert.deepEqual(defaultPair(columns), { x: "config.lr", y: "summary.loss" });
+});
+
+test("an axis is logarithmic where its numbers span decades, unless the other way was chosen", () => {
+  const column = (id, values, number = true) => ({ id, label: id, group: "Config", values, number, goal: null, kind: "number" });
+  const rate = column("config.lr", [0.001, 0.01, 1]);
+  const size = column("config.size", [1, 2, 3]);
+  assert.ok(isLogAxis("", rate) && !isLogAxis("", size) && !isLogAxis("+config.word", column("config.word", ["a"], false)));
+  const changed = withLogAxis(withLogAxis("", rate), size);
+  assert.equal(changed, "-config.lr\n+config.size");
+  assert.ok(!isLogAxis(changed, rate) && isLogAxis(changed, size));
+  assert.equal(withLogAxis(withLogAxis(changed, rate), size), "");
 });

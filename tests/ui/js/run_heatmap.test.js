@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { columnAt, densities, roundValues, valueRange } from "../../../tracker/ui/static/js/run/density.js";
+import { columnAt, densities, valueRange } from "../../../tracker/ui/static/js/run/density.js";
 
 const DATA = /** @type {any} */ ({ steps: [0, 1, 2, 3], edges: [[0, 1, 2], [-5, 0, 5], [0, 1, 2], [3, 3.5, 4]], counts: [[1, 0], [0, 2], [0, 0], [0, 1]] });
 
@@ -17,9 +17,4 @@ test("wide bins are not darker for being wide", () => {
 
 test("the column under the pointer", () => {
   assert.deepEqual([-1, 0, 0.3, 0.99, 2].map((share) => columnAt(DATA, share)), [0, 0, 1, 3, 3]);
-});
-
-test("round values", () => {
-  assert.deepEqual(roundValues(-1.2, 3.7, 5), { values: [-1, 0, 1, 2, 3], step: 1 });
-  assert.deepEqual(roundValues(2, 2, 5).values, [2]);
 });

@@ -1,7 +1,7 @@
 /**
  * Axes of the scatter and of the parallel coordinates: places of values between 0 and 1, and labels. Pure functions.
  */
-import { number, tick } from "../core/format.js";
+import { ticksFor } from "../chart/ticks.js";
 import { numeric } from "./delta.js";
 
 /**
@@ -11,6 +11,7 @@ import { numeric } from "./delta.js";
  * @property {(value: any) => number | null} place between 0 and 1; null for a value that the axis does not have
  * @property {{at: number, label: string, value: any}[]} ticks
  * @property {(place: number) => number} value the number at a place; of a category, its index
+ * @property {string} note what all labels leave out, such as the day; "" if nothing
  * @property {number} left values that the axis cannot show: missing, not finite, or not positive on a log axis
  */
 
@@ -20,22 +21,23 @@ const MARGIN = 0.04;
 
 /**
  * @param {any[]} values one per run; null for none
- * @param {{log?: boolean, most?: number}} [options] `most`: number of ticks
+ * @param {{log?: boolean, most?: number, kind?: import("../chart/ticks.js").AxisKind}} [options] `most`: number of ticks; `kind`: of numbers
  * @returns {Axis}
  */
-export function makeAxis(values, { log = false, most = 6 } = {}) {
+export function makeAxis(values, { log = false, most = 6, kind = "number" } = {}) {
   const present = values.filter((value) => value !== null && value !== undefined);
   const numbers = present.map(numeric);
-  return present.length > 0 && numbers.every((value) => value !== null) ? numberAxis(values, log, most) : categoryAxis(values);
+  return present.length > 0 && numbers.every((value) => value !== null) ? numberAxis(values, log, most, kind) : categoryAxis(values);
 }
 
 /**
  * @param {any[]} values
  * @param {boolean} log
  * @param {number} most
+ * @param {import("../chart/ticks.js").AxisKind} kind
  * @returns {Axis}
  */
-function numberAxis(values, log, most) {
+function numberAxis(values, log, most, kind) {
   const shown = (/** @type {any} */ value) => {
     const given = value === null || value === undefined ? null : numeric(value);
     return given !== null && Number.isFinite(given) && (!log || given > 0) ? given : null;
@@ -54,50 +56,17 @@ function numberAxis(values, log, most) {
   low -= span * MARGIN;
   high += span * MARGIN;
   const at = (/** @type {number} */ value) => (scale(value) - low) / (high - low);
-  const { ticks, step } = log ? logTicks(low, high, most) : linearTicks(low, high, most, usable.every(Number.isInteger));
+  const whole = kind === "number" && usable.every(Number.isInteger);
+  const ticks = ticksFor(whole ? "step" : kind, log, back(low), back(high), most);
   return {
-    kind: "number", log, left: values.length - usable.length,
+    kind: "number", log, note: ticks.note, left: values.length - usable.length,
     place: (value) => {
       const given = shown(value);
       return given === null ? null : at(given);
     },
     value: (place) => back(low + place * (high - low)),
-    ticks: ticks.map((value) => ({ at: at(value), value, label: log ? number(value) : tick(value, step) })),
+    ticks: ticks.values.map((value, i) => ({ at: at(value), value, label: ticks.labels[i] ?? "" })),
   };
-}
-
-/**
- * @param {number} low
- * @param {number} high
- * @param {number} most
- * @param {boolean} whole only whole numbers
- */
-function linearTicks(low, high, most, whole) {
-  const power = 10 ** Math.floor(Math.log10((high - low) / most));
-  const round = power * (/** @type {number} */ ([1, 2, 5, 10].find((factor) => (high - low) / (factor * power) <= most) ?? 10));
-  const step = whole ? Math.max(1, round) : round;
-  const ticks = [];
-  for (let at = Math.ceil(low / step); at * step <= high && ticks.length < 50; at += 1) ticks.push(at * step + 0);
-  return { ticks, step };
-}
-
-/**
- * @param {number} low exponent
- * @param {number} high exponent
- * @param {number} most
- */
-function logTicks(low, high, most) {
-  const factors = high - low < 1 ? [1, 2, 3, 5, 7] : high - low < 2.5 ? [1, 2, 5] : [1];
-  let ticks = [];
-  for (let power = Math.floor(low); power <= Math.ceil(high) && ticks.length < 200; power += 1) {
-    for (const factor of factors) {
-      const value = factor * 10 ** power;
-      if (Math.log10(value) >= low && Math.log10(value) <= high) ticks.push(value);
-    }
-  }
-  const every = Math.max(1, Math.ceil(ticks.length / most));
-  ticks = ticks.filter((_, at) => at % every === 0);
-  return { ticks, step: 0 };
 }
 
 /**
@@ -114,7 +83,7 @@ function categoryAxis(values) {
     return index < 0 ? null : at(index);
   };
   return {
-    kind: "category", log: false, place, left: values.filter((value) => place(value) === null).length,
+    kind: "category", log: false, note: "", place, left: values.filter((value) => place(value) === null).length,
     value: (share) => (shown.length < 2 ? 0 : ((share - MARGIN) / (1 - 2 * MARGIN)) * (shown.length - 1)),
     ticks: shown.map((label, index) => ({ at: at(index), label, value: label })),
   };
@@ -142,4 +111,37 @@ export function rampColor(share) {
 export function varies(values) {
   const texts = new Set(values.filter((value) => value !== null && value !== undefined).map((value) => JSON.stringify(value)));
   return texts.size > 1;
+}
+
+/**
+ * Whether numbers are better shown on a log axis: all positive, and over two decades.
+ * @param {any[]} values
+ * @returns {boolean}
+ */
+export function spansDecades(values) {
+  const numbers = /** @type {number[]} */ (values.map(numeric).filter((value) => value !== null && Number.isFinite(value)));
+  return numbers.length > 2 && numbers.every((value) => value > 0) && Math.max(...numbers) / Math.min(...numbers) >= 100;
+}
+
+/**
+ * Which axes are logarithmic, as text for the address: lines `+config.lr` and `-summary.loss` for those that differ from the automatic choice.
+ * @param {string} text
+ * @param {import("./columns.js").Column} column
+ * @returns {boolean}
+ */
+export function isLogAxis(text, { id, number, values }) {
+  if (!number) return false;
+  const chosen = text.split("\n");
+  return chosen.includes(`+${id}`) || (spansDecades(values) && !chosen.includes(`-${id}`));
+}
+
+/**
+ * @param {string} text
+ * @param {import("./columns.js").Column} column
+ * @returns {string} with the axis of a column the other way
+ */
+export function withLogAxis(text, column) {
+  const log = !isLogAxis(text, column);
+  const others = text.split("\n").filter((line) => line && line.slice(1) !== column.id);
+  return [...others, ...(log === spansDecades(column.values) ? [] : [`${log ? "+" : "-"}${column.id}`])].join("\n");
 }

@@ -12,7 +12,11 @@ import { numeric } from "./delta.js";
  * @property {any[]} values one per run; null for none
  * @property {boolean} number
  * @property {"maximize" | "minimize" | null} goal
+ * @property {import("../chart/ticks.js").AxisKind} kind how its numbers are written on an axis
  */
+
+/** @type {Record<string, import("../chart/ticks.js").AxisKind>} */
+const KINDS = { "run.duration": "relative", "run.start_time": "time", "run.step": "step", "run.points": "step" };
 
 /**
  * @param {import("./rows.js").Answer} answer
@@ -28,7 +32,7 @@ export function columnsOf(answer) {
     const present = values.filter((value) => value !== null);
     const isNumber = present.every((value) => numeric(value) !== null);
     if (!isNumber && new Set(present.map((value) => JSON.stringify(value))).size > MOST_CATEGORIES) return;
-    columns.push({ id: `${prefix}.${row.key}`, label: row.key, group, values, number: isNumber, goal: row.goal ?? null });
+    columns.push({ id: `${prefix}.${row.key}`, label: row.key, group, values, number: isNumber, goal: row.goal ?? null, kind: KINDS[`${prefix}.${row.key}`] ?? "number" });
   };
   for (const row of answer.config) add("Config", row, "config");
   for (const row of answer.summary) if (row.values.some((value) => numeric(value) !== null)) add("Summary", row, "summary");

@@ -1,17 +1,18 @@
 /**
  * Parallel coordinates: an axis per column, a line per run; a range on an axis selects runs.
  */
-import { colorOf, palette } from "../core/colors.js";
+import { colorOf } from "../core/colors.js";
 import { h, replace, svg } from "../core/dom.js";
 import { number, plural, shorten } from "../core/format.js";
 import { openPopover } from "../core/menu.js";
 import { highlighted } from "../core/runs.js";
 import { change, view } from "../core/state.js";
-import { makeAxis, rampColor } from "./axes.js";
+import { isLogAxis, makeAxis, rampColor, withLogAxis } from "./axes.js";
 import { brushesOf, passes, withBrush } from "./brush.js";
 import { columnsOf, defaultAxes } from "./columns.js";
-import { numeric } from "./delta.js";
+import { goalSign, paintMarks, runMark, valueWords, watchPicture } from "./marks.js";
 import { option, setOption } from "./options.js";
+import { openPictureMenu } from "./pictures.js";
 import { fillSelect } from "./scatter.js";
 
 const TOP = 40;
@@ -34,10 +35,12 @@ export function mountParallel(node, { answer }) {
   const pickColor = h("select", { "aria-label": "Color", on: { change: () => setOption("pc", pickColor.value) } });
   const keep = h("button", { type: "button", class: "primary", on: { click: () => keepChosen() } });
   const reset = h("button", { type: "button", on: { click: () => setOption("brush", "") } }, "Clear ranges");
+  const save = h("button", { type: "button", "aria-haspopup": "menu", on: { click: () => openPictureMenu(save, frame.querySelector("svg"), data.querySelector("table")) } }, "Download ▾");
+  const data = h("div", { class: "sr" });
   const reading = h("p", { class: "scatter-reading", role: "status" });
   const frame = h("div", { class: "parallel-frame" });
-  replace(node, h("div", { class: "compare-tools" }, choose, h("label", null, "color ", pickColor), h("span", { class: "muted parallel-hint" }, "Drag on an axis to select a range; click the range to remove it."), h("span", { class: "grow" }), reset, keep),
-    h("div", { class: "card scatter-card" }, frame, reading));
+  replace(node, h("div", { class: "compare-tools" }, choose, h("label", null, "color ", pickColor), h("span", { class: "muted parallel-hint" }, "Drag on an axis to select a range; click the range to remove it."), h("span", { class: "grow" }), reset, keep, save),
+    h("div", { class: "card scatter-card" }, frame, reading), data);
 
   /** @type {Map<string, SVGElement>} */
   let lines = new Map();
@@ -62,18 +65,20 @@ export function mountParallel(node, { answer }) {
     fillSelect(pickColor, columns, color?.id ?? "run", "by run", "run");
     if (shown.length < 2) {
       replace(frame, h("div", { class: "empty" }, h("strong", null, columns.length < 2 ? "Too little differs between these runs" : "Choose two or more axes"), columns.length < 2 ? h("p", null, "Parallel coordinates need at least two keys with different values.") : null));
-      keep.hidden = reset.hidden = true;
+      keep.hidden = reset.hidden = save.hidden = true;
+      replace(data);
       return;
     }
     const width = Math.max(frame.clientWidth, 2 * SIDE + (shown.length - 1) * LEAST);
     const height = Math.max(280, Math.min(620, innerHeight - 260));
     const brushes = brushesOf(option("brush"));
-    const made = shown.map((column) => makeAxis(column.values, { log: column.number && isLog(column.values), most: Math.floor(height / 48) }));
+    const made = shown.map((column) => makeAxis(column.values, { log: isLogAxis(option("pl"), column), kind: column.kind, most: Math.floor(height / 48) }));
     const xOf = (/** @type {number} */ at) => SIDE + (at / (shown.length - 1)) * (width - 2 * SIDE);
     const yOf = (/** @type {number} */ share) => TOP + (1 - share) * (height - TOP - BOTTOM);
     chosen = new Set(table.runs.flatMap((run, index) => (shown.every((column, at) => passes(made[at]?.place(column.values[index]) ?? null, brushes[column.id])) ? [run.ref] : [])));
     const some = shown.some((column) => brushes[column.id]);
     keep.hidden = !some;
+    save.hidden = false;
     reset.hidden = !some;
     keep.textContent = `Select ${plural(chosen.size, "run")}`;
     keep.disabled = chosen.size === 0;
@@ -95,14 +100,9 @@ export function mountParallel(node, { answer }) {
       });
       const share = color && colorAxis ? colorAxis.place(color.values[index]) : null;
       const stroke = color ? (share === null ? "var(--line-strong)" : rampColor(share)) : colorOf(run.ref).css;
-      const line = svg("a", { href: `#/run/${encodeURIComponent(run.ref)}`, class: `parallel-run${chosen.has(run.ref) ? "" : " out"}`, tabindex: chosen.has(run.ref) ? "0" : "-1", "aria-label": `${run.name}: ${shown.map((column) => `${column.label} ${valueWords(column.values[index])}`).join(", ")}`, on: {
-        click: (/** @type {MouseEvent} */ event) => {
-          if (event.ctrlKey || event.metaKey || event.shiftKey) return;
-          event.preventDefault();
-          change({ page: "run", ref: run.ref, tab: "" });
-        },
-        pointerenter: () => (highlighted.value = run.ref), pointerleave: () => (highlighted.value = null), focus: () => (highlighted.value = run.ref), blur: () => (highlighted.value = null),
-      } }, svg("path", { class: "reach", d: path }), svg("path", { class: "stroke", d: path, stroke, "stroke-width": run.ref === table.baseline ? "2.5" : "1.4" }));
+      const label = `${run.name}: ${shown.map((column) => `${column.label} ${valueWords(column.values[index])}`).join(", ")}`;
+      const line = runMark(run.ref, { class: `parallel-run${chosen.has(run.ref) ? "" : " out"}`, tabindex: chosen.has(run.ref) ? "0" : "-1", label },
+        [svg("path", { class: "reach", d: path }), svg("path", { class: "stroke", d: path, stroke, "stroke-width": run.ref === table.baseline ? "2.5" : "1.4" })]);
       lines.set(run.ref, line);
       paths.append(line);
     });
@@ -110,17 +110,38 @@ export function mountParallel(node, { answer }) {
     const room = (width - 2 * SIDE) / (shown.length - 1);
     shown.forEach((column, at) => root.append(axisOf(column, /** @type {import("./axes.js").Axis} */ (made[at]), xOf(at), { top: TOP, bottom: height - BOTTOM, room }, brushes[column.id] ?? null)));
     replace(frame, root);
+    replace(data, h("table", null, h("caption", null, `Parallel coordinates of ${shown.map((column) => column.label).join(", ")}`),
+      h("thead", null, h("tr", null, ["run", ...shown.map((column) => column.label)].map((name) => h("th", { scope: "col" }, name)))),
+      h("tbody", null, table.runs.map((run, index) => h("tr", null, h("th", { scope: "row" }, run.name), shown.map((column) => h("td", null, valueWords(column.values[index], { most: 0, whole: true }))))))));
     paint(highlighted.peek());
+  };
+
+  /** What an axis is of; for numbers it also says whether it is logarithmic, and a click changes that. */
+  const scaleButton = (/** @type {Column} */ column, /** @type {import("./axes.js").Axis} */ axis, /** @type {number} */ x) => {
+    const words = `${column.group.toLowerCase()}${axis.note ? `, ${axis.note}` : ""}`;
+    if (!column.number) return svg("text", { x, y: 28, "text-anchor": "middle", class: "plot-text" }, words);
+    const flip = () => {
+      setOption("brush", withBrush(option("brush"), column.id, null));
+      setOption("pl", withLogAxis(option("pl"), column));
+      /** @type {SVGElement | undefined} */ ([...frame.querySelectorAll(".axis-scale")].find((one) => /** @type {SVGElement} */ (one).dataset.axis === column.id))?.focus();
+    };
+    return svg("text", { x, y: 28, "text-anchor": "middle", class: "plot-text axis-scale", role: "button", tabindex: "0", "aria-pressed": String(axis.log), "aria-label": `Logarithmic axis of ${column.label}`, data: { axis: column.id }, on: {
+      click: flip, keydown: (/** @type {KeyboardEvent} */ event) => {
+        if (event.key !== "Enter" && event.key !== " ") return;
+        event.preventDefault();
+        event.stopPropagation();
+        flip();
+      },
+    } }, svg("title", null, axis.log ? "Logarithmic; click for a linear axis" : "Linear; click for a logarithmic axis"), `${words}, ${axis.log ? "log" : "linear"}`);
   };
 
   const axisOf = (/** @type {Column} */ column, /** @type {import("./axes.js").Axis} */ axis, /** @type {number} */ x, /** @type {{top: number, bottom: number, room: number}} */ box, /** @type {[number, number] | null} */ range) => {
     const tall = box.bottom - box.top;
     const yOf = (/** @type {number} */ share) => box.bottom - share * tall;
     const most = Math.max(6, Math.floor(Math.min(box.room, 150) / 7));
-    const goal = column.goal ? (column.goal === "maximize" ? " ↑" : " ↓") : "";
     const group = svg("g", { class: "parallel-axis" },
-      svg("text", { x, y: 14, "text-anchor": "middle", class: "axis-name" }, svg("title", null, column.id), shorten(column.label, columns.map((one) => one.label), most) + goal),
-      svg("text", { x, y: 28, "text-anchor": "middle", class: "plot-text" }, column.group.toLowerCase() + (axis.log ? ", log" : "")),
+      svg("text", { x, y: 14, "text-anchor": "middle", class: "axis-name" }, svg("title", null, column.id), shorten(column.label, columns.map((one) => one.label), most) + goalSign(column)),
+      scaleButton(column, axis, x),
       svg("line", { x1: x, x2: x, y1: box.top, y2: box.bottom, class: "axis-line" }));
     let last = Infinity;
     for (const one of axis.ticks) {
@@ -201,38 +222,14 @@ export function mountParallel(node, { answer }) {
   };
 
   const paint = (/** @type {string | null} */ ref) => {
-    for (const [own, line] of lines) {
-      line.classList.toggle("lit", own === ref);
-      line.classList.toggle("dim", ref !== null && lines.has(ref) && own !== ref);
-    }
+    paintMarks(lines, ref);
     const table = answer.peek();
     const index = table?.runs.findIndex((run) => run.ref === ref) ?? -1;
     const run = table?.runs[index];
     reading.textContent = run ? `${run.name}: ${axes.map((id) => columns.find((column) => column.id === id)).map((column) => (column ? `${column.label} ${valueWords(column.values[index])}` : "")).join(", ")}`
       : `${plural(chosen.size, "run")}${table && chosen.size < table.runs.length ? ` of ${table.runs.length} in the ranges` : ""}.`;
   };
-  const sizes = new ResizeObserver(() => show());
-  sizes.observe(frame);
-  let shownOptions = JSON.stringify(view.peek().options);
-  show();
-  const ends = [answer.subscribe(show), palette.subscribe(show), highlighted.subscribe(paint), view.subscribe((next) => {
-    const text = JSON.stringify(next.options);
-    if (text === shownOptions) return;
-    shownOptions = text;
-    show();
-  })];
-  return () => {
-    sizes.disconnect();
-    ends.forEach((end) => end());
-    highlighted.value = null;
-  };
-}
-
-/** @param {any} value */
-function valueWords(value) {
-  if (value === null) return "not set";
-  const one = numeric(value);
-  return one === null ? shorten(typeof value === "object" ? JSON.stringify(value) : String(value), [], 24) : number(one);
+  return watchPicture(frame, answer, show, paint);
 }
 
 /**
@@ -243,13 +240,4 @@ function endWords(axis, share) {
   if (axis.kind === "number") return number(axis.value(share));
   const near = Math.max(0, Math.min(axis.ticks.length - 1, Math.round(axis.value(share))));
   return axis.ticks[near]?.label ?? "";
-}
-
-/**
- * Whether numbers are better shown on a log axis: all positive, and over three decades.
- * @param {any[]} values
- */
-function isLog(values) {
-  const numbers = /** @type {number[]} */ (values.map(numeric).filter((value) => value !== null && Number.isFinite(value)));
-  return numbers.length > 2 && numbers.every((value) => value > 0) && Math.max(...numbers) / Math.min(...numbers) >= 100;
 }

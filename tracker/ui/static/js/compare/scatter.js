@@ -1,15 +1,16 @@
 /**
  * Runs as points: any two columns, log axes, coloured as everywhere or by a third column.
  */
-import { colorOf, palette } from "../core/colors.js";
+import { colorOf } from "../core/colors.js";
 import { h, replace, svg } from "../core/dom.js";
-import { exact, number, plural, shorten } from "../core/format.js";
+import { number, plural, shorten } from "../core/format.js";
 import { highlighted } from "../core/runs.js";
-import { change, view } from "../core/state.js";
 import { makeAxis, rampColor } from "./axes.js";
 import { columnsOf, defaultPair } from "./columns.js";
 import { numeric } from "./delta.js";
+import { goalSign, paintMarks, runMark, valueWords, watchPicture } from "./marks.js";
 import { option, setOption } from "./options.js";
+import { openPictureMenu } from "./pictures.js";
 
 const RIGHT = 20;
 const TOP = 16;
@@ -35,8 +36,11 @@ export function mountScatter(node, { answer }) {
   const reading = h("p", { class: "scatter-reading", role: "status" });
   const legend = h("div", { class: "scatter-legend" });
   const data = h("div", { class: "sr" });
-  replace(node, h("div", { class: "compare-tools" }, h("label", null, "x ", pickX), h("label", { class: "check" }, logX, "log"), h("label", null, "y ", pickY), h("label", { class: "check" }, logY, "log"), h("label", null, "color ", pickColor), legend),
-    h("div", { class: "card scatter-card" }, frame, reading), data);
+  const tools = h("div", { class: "compare-tools" }, h("label", null, "x ", pickX), h("label", { class: "check" }, logX, "log"), h("label", null, "y ", pickY), h("label", { class: "check" }, logY, "log"), h("label", null, "color ", pickColor), legend);
+  replace(node, tools, h("div", { class: "card scatter-card" }, frame, reading), data);
+
+  const save = h("button", { type: "button", "aria-haspopup": "menu", on: { click: () => openPictureMenu(save, frame.querySelector("svg"), data.querySelector("table")) } }, "Download ▾");
+  tools.append(h("span", { class: "grow" }), save);
 
   /** @type {Map<string, SVGElement>} */
   let points = new Map();
@@ -59,6 +63,7 @@ export function mountScatter(node, { answer }) {
     logY.checked = option("sly") === "1";
     logX.disabled = !x?.number;
     logY.disabled = !y?.number;
+    save.hidden = !x || !y;
     if (!x || !y) {
       replace(frame, h("div", { class: "empty" }, h("strong", null, "Nothing to plot"), h("p", null, "The config and the summary of these runs do not differ.")));
       replace(data);
@@ -67,10 +72,10 @@ export function mountScatter(node, { answer }) {
     const width = frame.clientWidth;
     if (!width) return;
     const height = Math.max(260, Math.min(640, innerHeight - 260, width * 0.75));
-    const axisY = makeAxis(y.values, { log: logY.checked, most: Math.max(3, Math.floor(height / 56)) });
+    const axisY = makeAxis(y.values, { log: logY.checked, kind: y.kind, most: Math.max(3, Math.floor(height / 56)) });
     const labels = axisY.ticks.map((one) => shorten(one.label, [], 16));
     const left = Math.min(140, Math.max(44, Math.max(0, ...labels.map((label) => label.length)) * 7 + 16));
-    const axisX = makeAxis(x.values, { log: logX.checked, most: Math.max(2, Math.floor((width - left) / 90)) });
+    const axisX = makeAxis(x.values, { log: logX.checked, kind: x.kind, most: Math.max(2, Math.floor((width - left) / 90)) });
     const place = (/** @type {number} */ index) => {
       const at = axisX.place(x.values[index]);
       const up = axisY.place(y.values[index]);
@@ -100,8 +105,8 @@ export function mountScatter(node, { answer }) {
       lines.append(svg("line", { x1: left, x2: width - RIGHT, y1: at, y2: at }));
       texts.append(svg("text", { x: left - 8, y: at + 4, "text-anchor": "end" }, labels[index] ?? ""));
     });
-    texts.append(svg("text", { x: left + (width - left - RIGHT) / 2, y: height - 6, "text-anchor": "middle", class: "axis-name" }, shorten(`${x.label}${goalSign(x)}`, [], 60)),
-      svg("text", { x: left, y: 11, "text-anchor": "start", class: "axis-name" }, shorten(`${y.label}${goalSign(y)}`, [], 60)));
+    texts.append(svg("text", { x: left + (width - left - RIGHT) / 2, y: height - 6, "text-anchor": "middle", class: "axis-name" }, shorten(`${x.label}${goalSign(x)}${axisX.note ? ` (${axisX.note})` : ""}`, [], 60)),
+      svg("text", { x: left, y: 11, "text-anchor": "start", class: "axis-name" }, shorten(`${y.label}${goalSign(y)}${axisY.note ? ` (${axisY.note})` : ""}`, [], 60)));
     root.append(lines, texts);
     let missing = 0;
     table.runs.forEach((run, index) => {
@@ -110,17 +115,11 @@ export function mountScatter(node, { answer }) {
         missing += 1;
         return;
       }
-      const words = `${run.name}: ${x.label} ${number(shown(x.values[index]))}, ${y.label} ${number(shown(y.values[index]))}${color ? `, ${color.label} ${number(shown(color.values[index]))}` : ""}`;
-      const link = svg("a", { href: `#/run/${encodeURIComponent(run.ref)}`, class: "scatter-point", "aria-label": words, on: {
-        click: (/** @type {MouseEvent} */ event) => {
-          if (event.ctrlKey || event.metaKey || event.shiftKey) return;
-          event.preventDefault();
-          change({ page: "run", ref: run.ref, tab: "" });
-        },
-        pointerenter: () => (highlighted.value = run.ref), pointerleave: () => (highlighted.value = null),
-        focus: () => (highlighted.value = run.ref), blur: () => (highlighted.value = null),
-      } }, svg("circle", { cx: at.x, cy: at.y, r: RADIUS + 6, fill: "transparent" }), svg("circle", { class: "dot", cx: at.x, cy: at.y, r: RADIUS, fill: fill(index) }),
-      run.ref === table.baseline ? svg("circle", { cx: at.x, cy: at.y, r: RADIUS + 3.5, class: "baseline-ring" }) : null);
+      const part = (/** @type {Column} */ column) => `${column.label} ${valueWords(column.values[index], { most: 0 })}`;
+      const link = runMark(run.ref, { class: "scatter-point", label: `${run.name}: ${[x, y, ...(color ? [color] : [])].map(part).join(", ")}` }, [
+        svg("circle", { class: "reach", cx: at.x, cy: at.y, r: RADIUS + 6, fill: "transparent" }), svg("circle", { class: "dot", cx: at.x, cy: at.y, r: RADIUS, fill: fill(index) }),
+        run.ref === table.baseline ? svg("circle", { cx: at.x, cy: at.y, r: RADIUS + 3.5, class: "baseline-ring" }) : null,
+      ]);
       points.set(run.ref, link);
       root.append(link);
     });
@@ -133,52 +132,21 @@ export function mountScatter(node, { answer }) {
     say(null);
     replace(frame, root);
     replace(legend, color && colorAxis ? legendOf(color, colorAxis) : null);
-    replace(data, h("table", null, h("caption", null, `${y.label} over ${x.label}`), h("tbody", null, table.runs.map((run, index) => h("tr", null, h("th", { scope: "row" }, run.name), h("td", null, exactText(x.values[index])), h("td", null, exactText(y.values[index])))))));
+    replace(data, h("table", null, h("caption", null, `${y.label} over ${x.label}`), h("thead", null, h("tr", null, ["run", x.label, y.label].map((name) => h("th", { scope: "col" }, name)))), h("tbody", null, table.runs.map((run, index) => h("tr", null, h("th", { scope: "row" }, run.name), h("td", null, exactText(x.values[index])), h("td", null, exactText(y.values[index])))))));
     paint(highlighted.peek());
   };
   const paint = (/** @type {string | null} */ ref) => {
-    for (const [own, point] of points) {
-      point.classList.toggle("lit", own === ref);
-      point.classList.toggle("dim", ref !== null && points.has(ref) && own !== ref);
-    }
+    paintMarks(points, ref);
     const lit = ref === null ? undefined : points.get(ref);
     // The one pointed at lies above the others; moving a focused element would take its focus.
     if (lit && lit !== document.activeElement) lit.parentElement?.append(lit);
     say(ref);
   };
-  const sizes = new ResizeObserver(() => show());
-  sizes.observe(frame);
-  let shownOptions = JSON.stringify(view.peek().options);
-  show();
-  const ends = [answer.subscribe(show), palette.subscribe(show), highlighted.subscribe(paint), view.subscribe((next) => {
-    const text = JSON.stringify(next.options);
-    if (text !== shownOptions) {
-      shownOptions = text;
-      show();
-    }
-  })];
-  return () => {
-    sizes.disconnect();
-    ends.forEach((end) => end());
-    highlighted.value = null;
-  };
-}
-
-/** @param {Column} column */
-function goalSign(column) {
-  return column.goal ? (column.goal === "maximize" ? " ↑" : " ↓") : "";
+  return watchPicture(frame, answer, show, paint);
 }
 
 /** @param {any} value */
-function shown(value) {
-  return value === null ? "not set" : (numeric(value) ?? (typeof value === "object" ? JSON.stringify(value) : String(value)));
-}
-
-/** @param {any} value */
-function exactText(value) {
-  const one = shown(value);
-  return typeof one === "number" ? exact(one) : one;
-}
+const exactText = (value) => valueWords(value, { most: 0, whole: true });
 
 /**
  * @param {HTMLSelectElement} select

@@ -5,9 +5,11 @@ import { openMenu } from "../core/menu.js";
 import { runAt } from "../core/runs.js";
 import { toast } from "../core/toast.js";
 
+/** @typedef {{toPNG: () => Promise<Blob>, toSVG: () => string, toCSV: () => string}} Picture a chart, or something else that can be saved */
+
 /**
  * @param {Element} anchor
- * @param {{key: string, chart: import("../chart/chart.js").Chart, runs: string[]}} panel
+ * @param {{key: string, chart: Picture, runs: string[]}} panel `runs`: those whose every point is offered
  */
 export function openDownloads(anchor, { key, chart, runs }) {
   const name = fileName(key);
@@ -32,7 +34,7 @@ export function openDownloads(anchor, { key, chart, runs }) {
 const MOST_RUNS = 12;
 
 /**
- * @param {import("../chart/chart.js").Chart} chart
+ * @param {Picture} chart
  * @param {string} name
  */
 async function picture(chart, name) {

@@ -5,7 +5,7 @@ import { h, replace } from "../core/dom.js";
 import { plural, tick } from "../core/format.js";
 import { addPanelKind } from "../core/registry.js";
 import { changed, ensureColumns, runAt, runs as runTable, valueOf } from "../core/runs.js";
-import { densities, valueRange } from "../run/density.js";
+import { fillCells } from "../run/density.js";
 
 /** Maximum number of runs whose texts are shown in a panel. */
 const MOST_TEXTS = 20;
@@ -100,20 +100,9 @@ function drawHeatmap(canvas, data) {
   canvas.height = Math.round(height * ratio);
   context.scale(ratio, ratio);
   const style = getComputedStyle(canvas);
-  const [low, high] = valueRange(data);
-  const bottom = height - BOTTOM, wide = (width - LEFT - RIGHT) / data.steps.length;
-  const y = (/** @type {number} */ value) => bottom - ((value - low) / (high - low)) * (bottom - TOP);
   context.fillStyle = style.getPropertyValue("--accent");
-  data.steps.forEach((_, column) => {
-    const edges = data.edges[column];
-    const x = Math.round((LEFT + column * wide) * ratio) / ratio, next = Math.round((LEFT + (column + 1) * wide) * ratio) / ratio;
-    densities(data.counts[column], edges).forEach((share, bin) => {
-      if (!share) return;
-      context.globalAlpha = 0.08 + 0.92 * Math.sqrt(share);
-      context.fillRect(x, y(edges[bin + 1]), Math.max(1 / ratio, next - x), Math.max(1 / ratio, y(edges[bin]) - y(edges[bin + 1])));
-    });
-  });
-  context.globalAlpha = 1;
+  const bottom = height - BOTTOM;
+  const { low, high } = fillCells(context, data, { left: LEFT, right: width - RIGHT, top: TOP, bottom }, ratio);
   context.fillStyle = style.getPropertyValue("--muted");
   context.font = `11px ${style.fontFamily}`;
   context.textAlign = "right";

@@ -1,5 +1,5 @@
 /**
- * Numbers of a heatmap of histograms: ranges, densities, round values. Pure functions.
+ * A heatmap of histograms: ranges, densities, its cells. Pure but for the canvas that is handed in.
  */
 
 /**
@@ -57,18 +57,29 @@ export function columnAt(data, share) {
 }
 
 /**
- * About `most` round values in a range.
- * @param {number} low
- * @param {number} high
- * @param {number} most
- * @returns {{values: number[], step: number}}
+ * Fill the cells of a heatmap.
+ * @param {CanvasRenderingContext2D} context its fill is used, at different opacities
+ * @param {Histograms} data
+ * @param {{left: number, right: number, top: number, bottom: number}} plot in CSS pixels
+ * @param {number} ratio device pixels per CSS pixel
+ * @returns {{y: (value: number) => number, wide: number, low: number, high: number}} where values lie, and the width of a column
  */
-export function roundValues(low, high, most) {
-  const span = high - low;
-  if (!(span > 0) || !Number.isFinite(span)) return { values: [low], step: 1 };
-  const power = 10 ** Math.floor(Math.log10(span / most));
-  const step = power * (/** @type {number} */ ([1, 2, 5, 10].find((factor) => span / (factor * power) <= most) ?? 10));
-  const values = [];
-  for (let at = Math.ceil(low / step - 1e-9); at * step <= high + step * 1e-9 && values.length < 100; at += 1) values.push(at * step + 0);
-  return { values, step };
+export function fillCells(context, data, plot, ratio) {
+  const [low, high] = valueRange(data);
+  const y = (/** @type {number} */ value) => plot.bottom - ((value - low) / (high - low)) * (plot.bottom - plot.top);
+  const wide = (plot.right - plot.left) / Math.max(1, data.steps.length);
+  const snap = (/** @type {number} */ x) => Math.round(x * ratio) / ratio;
+  data.steps.forEach((_, column) => {
+    const edges = /** @type {number[]} */ (data.edges[column]);
+    const x = snap(plot.left + column * wide);
+    const next = snap(plot.left + (column + 1) * wide);
+    densities(/** @type {number[]} */ (data.counts[column]), edges).forEach((share, bin) => {
+      if (!share) return;
+      const top = y(/** @type {number} */ (edges[bin + 1]));
+      context.globalAlpha = 0.08 + 0.92 * Math.sqrt(share);
+      context.fillRect(x, top, Math.max(1 / ratio, next - x), Math.max(1 / ratio, y(/** @type {number} */ (edges[bin])) - top));
+    });
+  });
+  context.globalAlpha = 1;
+  return { y, wide, low, high };
 }

@@ -2,9 +2,10 @@
  * Histograms over steps as a heatmap on a canvas: a column per step or range of steps, darker where more values lie.
  */
 import { h, replace } from "../core/dom.js";
+import { numberTicks } from "../chart/ticks.js";
 import { number, tick, whole } from "../core/format.js";
 import { theme } from "../core/theme.js";
-import { columnAt, densities, roundValues, valueRange } from "./density.js";
+import { columnAt, fillCells } from "./density.js";
 
 /** @typedef {import("./density.js").Histograms} Histograms */
 
@@ -40,33 +41,18 @@ export function mountHeatmap(node, key) {
     const color = (/** @type {string} */ name) => style.getPropertyValue(name).trim();
     context.scale(ratio, ratio);
     context.font = `11px ${getComputedStyle(document.body).fontFamily}`;
-    const [low, high] = valueRange(data);
     const plot = { left: LEFT, right: width - 8, top: TOP, bottom: HEIGHT - BOTTOM };
-    const y = (/** @type {number} */ value) => plot.bottom - ((value - low) / (high - low)) * (plot.bottom - plot.top);
     const columns = data.steps.length;
-    const wide = (plot.right - plot.left) / Math.max(1, columns);
     context.fillStyle = color("--accent");
-    for (let column = 0; column < columns; column += 1) {
-      const edges = /** @type {number[]} */ (data.edges[column]);
-      const shares = densities(/** @type {number[]} */ (data.counts[column]), edges);
-      const x = plot.left + column * wide;
-      shares.forEach((share, bin) => {
-        if (!share) return;
-        context.globalAlpha = 0.08 + 0.92 * Math.sqrt(share);
-        const top = y(/** @type {number} */ (edges[bin + 1]));
-        const bottom = y(/** @type {number} */ (edges[bin]));
-        context.fillRect(Math.round(x * ratio) / ratio, top, Math.max(1 / ratio, Math.round((x + wide) * ratio) / ratio - Math.round(x * ratio) / ratio), Math.max(1 / ratio, bottom - top));
-      });
-    }
-    context.globalAlpha = 1;
+    const { y, wide, low, high } = fillCells(context, data, plot, ratio);
     context.strokeStyle = color("--line");
     context.fillStyle = color("--muted");
     context.lineWidth = 1 / ratio;
     context.strokeRect(plot.left, plot.top, plot.right - plot.left, plot.bottom - plot.top);
     context.textBaseline = "middle";
     context.textAlign = "right";
-    const ticks = roundValues(low, high, 5);
-    for (const value of ticks.values) context.fillText(tick(value, ticks.step), plot.left - 6, Math.max(plot.top + 5, Math.min(plot.bottom - 5, y(value))));
+    const ticks = numberTicks(low, high, 5);
+    ticks.values.forEach((value, i) => context.fillText(ticks.labels[i] ?? "", plot.left - 6, Math.max(plot.top + 5, Math.min(plot.bottom - 5, y(value)))));
     context.textBaseline = "alphabetic";
     const every = Math.max(1, Math.ceil(columns / Math.max(2, Math.floor((plot.right - plot.left) / 90))));
     for (let column = 0; column < columns; column += every) {
