@@ -75,7 +75,7 @@ def test_points_texts_and_histograms(served: ServedDashboard) -> None:
         ("runs/pair0/text?key=sample&after=x", 400, "after must be the 'next' of an earlier answer"),
         ("runs/pair0/text?key=sample&start=1e400", 400, "start must be a step, not inf"),
         ("runs/pair0/files/7", 404, "no file number 7"),
-        ("runs/pair0/files/-1", 400, "named by its number"),
+        ("runs/pair0/files/-1", 400, "the number of a file must be"),
         ("runs/pair0/files/0?name=gone", 404, "no file 'gone' any more"),
     ],
 )

@@ -104,7 +104,7 @@ def test_svg_in_a_frame(serve: Serve, pages: Pages, root: Path) -> None:
 def test_the_address_of_a_frame_in_a_tab_of_its_own(serve: Serve, pages: Pages, root: Path) -> None:
     ui: Dashboard = serve(root)
     page = pages.open(ui, "#/run/framed01/files")
-    pages.problems_of(page).expect("403")
+    pages.problems_of(page).expect("403|favicon")
     expect(page.locator(".file-table")).to_be_visible()
     answer = page.goto(f"{ui.origin}/api/v1/runs/framed01/frames/0")
     assert answer is not None and answer.status == 403

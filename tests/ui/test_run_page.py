@@ -55,7 +55,9 @@ def test_every_tab_shows_text_only_as_text(served: Dashboard, pages: Pages) -> N
     expect(page.locator(".heatmap-reading")).to_contain_text("30 histograms")
     expect(page.locator(".text-value").first).to_have_text(f"{MARKUP} 0")
     open_tab(page, "Files & artifacts")
+    pages.problems_of(page).expect("Content Security Policy")  # that of the frame in which the file is drawn
     page.get_by_role("button", name="page.html").click()
+    page.get_by_role("button", name="Source", exact=True).click()
     expect(page.locator(".file-view pre")).to_have_text(f"<body>{MARKUP}</body>")
     page.keyboard.press("Escape")
     open_tab(page, "Log health")
