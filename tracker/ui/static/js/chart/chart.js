@@ -28,7 +28,7 @@ import { placeText, readingText } from "./words.js";
  * @typedef {object} Callbacks
  * @property {(run: string | null, x: number | null) => void} [onHover] Nearest run and x at the pointer; nulls when it leaves.
  * @property {(range: [number, number] | null, detail: {axis: "x" | "y", done: boolean}) => void} [onZoom]
- *   Range that the user asks for; null for all. `done` is false while a pan or a pinch goes on.
+ *   Range that the user asks for; null for all. `done` is false during a pan or a pinch.
  * @property {(run: string, x: number) => void} [onPick] A click on a line. A click also pins the list of values.
  * @property {(run: string, point: {x: number, y: number}) => void} [onMenu] A right click near a line, in pixels of the window.
  * @property {(run: string) => string} [href] Where a name in the pinned list leads; empty for nowhere.

@@ -14,7 +14,7 @@ export const BASE_COLUMNS = ["id", "name", "project", "group", "tags", "notes", 
 /** Maximum age of an answer that is taken, in milliseconds. */
 const MAX_AGE = 5000;
 
-/** Answers that nobody has taken, by address. @type {Map<string, Promise<Response>>} */
+/** Answers that were not used yet, by address. @type {Map<string, Promise<Response>>} */
 const answers = new Map();
 
 /**

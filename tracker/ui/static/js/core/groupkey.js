@@ -2,7 +2,7 @@
  * What names a group of runs: the values that its runs share. The same in the table, in charts and for colours. Pure.
  */
 
-/** Begins the id of every group, so that it is no run's. */
+/** Prefix of the ids of groups, which no run's id has. */
 const PREFIX = "group:";
 
 /**

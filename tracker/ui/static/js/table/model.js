@@ -1,6 +1,6 @@
 /**
  * Which runs the table shows and in which order, from the runs and the view. Also keeps `matching` of core/runs.js, and
- * selects the first runs until somebody chooses. Live values move no row; new runs are put in their place.
+ * selects the first runs until the user chooses. Live values move no row; new runs are put in their place.
  */
 import { columnInfos, ensureColumns, matching, runs } from "../core/runs.js";
 import { signal } from "../core/signal.js";
@@ -22,7 +22,7 @@ import { parseCondition } from "./conditions.js";
  * @property {number} cause grows when the user's doing, not new data, changed the order
  */
 
-/** Runs that are selected until somebody chooses. */
+/** Number of runs that are selected until the user chooses. */
 export const FIRST = 10;
 
 /** @type {import("../core/signal.js").Signal<Arrangement>} */
@@ -130,7 +130,7 @@ function entriesOf(rows, by, refs, columns) {
 }
 
 /**
- * Until somebody chooses, the first runs of the table are selected. New data alone changes no selection.
+ * Until the user chooses, the first runs of the table are selected. New data alone changes no selection.
  * @param {boolean} asked whether the user changed the order
  */
 function choose(asked) {
