@@ -65,6 +65,10 @@ def test_table_run_page_and_compare_work_in_the_file(
     expect(alone.get_by_text("The saved file does not contain this")).to_have_count(0)
     alone.goto(path.as_uri() + "#/run/odd00001/overview")
     expect(alone.get_by_text("ValueError: loss is NaN").first).to_be_visible(timeout=WAIT)
+    for tab in ("Charts", "System", "Console", "Media", "Files & artifacts", "Log health", "Overview"):
+        alone.get_by_role("tab", name=tab, exact=True).click()
+        expect(alone.get_by_role("tabpanel")).not_to_be_empty()
+        expect(alone.locator(".run-tabpanel .bad, [role=tabpanel] .bad", has_text="saved file")).to_have_count(0)
     alone.goto(path.as_uri() + "#/compare?runs=odd00001,seeds000")
     expect(alone.get_by_role("main").get_by_text("lr", exact=True).locator("visible=true").first).to_be_visible(
         timeout=WAIT

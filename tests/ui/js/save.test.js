@@ -91,3 +91,14 @@ test("what is collected", async () => {
   assert.ok("runs/run3" in data.answers && "compare" in data.posts);
   assert.deepEqual(asked.filter(([kind]) => kind === "series"), [["series", "together", 1], ["series", "apart", 1]]);
 });
+
+test("each metric is saved over the x axis that its panel has", async () => {
+  /** @type {any[]} */
+  const asked = [];
+  await collect({
+    get: async (path) => (path === "meta" ? { places: [] } : path === "columns" ? [] : { refs: [], columns: {} }),
+    post: async (path) => (path === "keys" ? [{ key: "loss", kind: "number" }, { key: "val", kind: "number", step_metric: "epoch" }] : {}),
+    bytes: async (request) => { asked.push([request.x, request.panels.map((/** @type {any} */ panel) => panel.key).join()]); return new ArrayBuffer(8); },
+  }, { rows: [], selected: ["run1"], x: "auto", logX: false, baseline: "", address: "" });
+  assert.deepEqual(asked.slice(0, 2), [["step", "loss"], ["metric:epoch", "val"]]);
+});

@@ -1,6 +1,7 @@
 /**
  * The files of a run, with a search; artifacts have their place here.
  */
+import { api } from "../core/api.js";
 import { h, replace } from "../core/dom.js";
 import { ago, bytes, moment, plural } from "../core/format.js";
 import { downloadUrl, isImage, isText, openFile } from "./filedata.js";
@@ -37,13 +38,14 @@ export function mountFiles(node, { data }) {
     count.textContent = files.length ? `${words.length ? `${found.length} of ` : ""}${plural(files.length, "file")}, ${bytes(size)}` : "";
     const now = data.details.peek()?.now;
     replace(body, shown.map((file) => h("tr", null,
-      h("th", { scope: "row", title: file.name }, isImage(file.name) || isText(file.name) ? h("button", { type: "button", class: "link file-name", on: { click: () => openFile(data.ref, file) } }, file.name) : h("span", { class: "file-name" }, file.name)),
+      h("th", { scope: "row", title: file.name }, !api.saved && (isImage(file.name) || isText(file.name)) ? h("button", { type: "button", class: "link file-name", on: { click: () => openFile(data.ref, file) } }, file.name) : h("span", { class: "file-name" }, file.name)),
       h("td", { class: "num", title: `${file.size} bytes` }, bytes(file.size)), h("td", { class: "muted", title: moment(file.modified) }, ago(file.modified, now)),
-      h("td", null, h("a", { class: "download", href: downloadUrl(data.ref, file), download: file.name.split("/").at(-1) ?? "file", "aria-label": `Download ${file.name}` }, "Download")))));
+      h("td", null, api.saved ? null : h("a", { class: "download", href: downloadUrl(data.ref, file), download: file.name.split("/").at(-1) ?? "file", "aria-label": `Download ${file.name}` }, "Download")))));
     replace(rest,
       !files.length ? h("span", { class: "muted" }, "No files. ", h("code", null, "run.save(path)"), " stores one with the run.") : found.length ? null : `No file name contains “${search.value}”.`,
       found.length > shown.length ? h("button", { type: "button", class: "link", on: { click: () => { all = true; show(); } } }, `Show all ${plural(found.length, "file")}`) : null,
       leftOut ? h("p", { class: "muted" }, `${plural(leftOut, "entry is", "entries are")} not listed: links and special files are not followed, and at most 10,000 files are.`) : null);
+    if (api.saved && files.length) rest.append(h("p", { class: "muted" }, "The saved file has the names of the files, not their content."));
     rest.hidden = !rest.childNodes.length;
   };
   const load = async () => {

@@ -76,6 +76,10 @@ function healthOf(run) {
  * @returns {() => void} ends it
  */
 function mountCheck(node, data) {
+  if (api.saved) {
+    replace(node, h("header", { class: "card-head" }, h("h2", null, "Check")), h("p", { class: "muted card-empty" }, "The log is checked by the dashboard or by `tracker verify`, not in a saved file."));
+    return () => undefined;
+  }
   const path = `runs/${encodeURIComponent(data.ref)}/check`;
   let closed = false;
   /** @type {ReturnType<typeof setTimeout> | undefined} */

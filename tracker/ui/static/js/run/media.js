@@ -1,6 +1,7 @@
 /**
  * Media of a run: histograms over steps, text series, and files that are images.
  */
+import { api } from "../core/api.js";
 import { h, replace } from "../core/dom.js";
 import { bytes, plural } from "../core/format.js";
 import { mountHeatmap } from "./heatmap.js";
@@ -96,6 +97,8 @@ function mountImages(node, data, found) {
   const urls = [];
   let closed = false;
   const load = async () => {
+    // A saved file has no content of files.
+    if (api.saved) return;
     const answer = await data.get("files").catch(() => null);
     const files = /** @type {import("./filedata.js").FileEntry[]} */ (answer?.files ?? []).filter((file) => isImage(file.name));
     if (closed || !files.length) return;

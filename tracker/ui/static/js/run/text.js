@@ -1,6 +1,7 @@
 /**
  * Text series as tables of steps: pages of rows in the order of steps, a jump to a step, long texts folded.
  */
+import { api } from "../core/api.js";
 import { h, replace } from "../core/dom.js";
 import { moment, whole } from "../core/format.js";
 import { change, view } from "../core/state.js";
@@ -101,7 +102,7 @@ function mountText(node, data, key) {
     change({ options: jump.value === "" ? rest : { ...rest, [option]: jump.value } }, { undo: false, replace: true });
     void load(true);
   });
-  replace(node, h("header", { class: "card-head" }, h("h2", { title: key }, key), h("span", { class: "grow" }), h("label", { class: "muted" }, "From step ", jump)),
+  replace(node, h("header", { class: "card-head" }, h("h2", { title: key }, key), h("span", { class: "grow" }), api.saved ? h("span", { class: "muted" }, "The first rows, as saved") : h("label", { class: "muted" }, "From step ", jump)),
     h("table", { class: "text-table" }, h("colgroup", null, h("col", { class: "step-column" }), h("col")), h("thead", { class: "sr" }, h("tr", null, h("th", { scope: "col" }, "Step"), h("th", { scope: "col" }, "Text"))), body), more);
   void load(true);
   let seen = data.details.peek()?.points;

@@ -3,6 +3,7 @@
  */
 
 import { joined } from "../core/names.js";
+import { xOfPanel } from "../panels/axis.js";
 
 /** Maximum number of rows of the table in a saved file, besides the selected runs. */
 export const MAX_ROWS = 2000;
@@ -38,7 +39,7 @@ const FIELDS = ["id", "name", "project", "group", "job_type", "tags", "notes", "
  * @typedef {object} What
  * @property {string[]} rows refs of the rows of the table, in its order
  * @property {string[]} selected refs of the selected runs
- * @property {string} x
+ * @property {string} x as in the view
  * @property {boolean} logX
  * @property {string} baseline
  * @property {string} address the view, as an address
@@ -65,7 +66,14 @@ export async function collect(requests, what, progress = () => undefined) {
   const [meta, columns, keys] = await Promise.all([requests.get("meta"), requests.get("columns"), selected.length ? requests.post("keys", { runs: selected }) : []]);
   const numeric = keys.filter((/** @type {any} */ one) => one.kind === "number").map((/** @type {any} */ one) => /** @type {string} */ (one.key));
   const pages = selected.slice(0, MAX_PAGES);
-  const batches = Math.ceil(numeric.length / PANELS) * 2;
+  /** @type {Map<string, string[]>} x axis → metrics that are drawn over it */
+  const byAxis = new Map();
+  for (const key of numeric) {
+    const x = xOfPanel(what.x, key, keys);
+    byAxis.set(x, [...(byAxis.get(x) ?? []), key]);
+  }
+  const parts = [...byAxis].flatMap(([x, all]) => Array.from({ length: Math.ceil(all.length / PANELS) }, (_, at) => ({ x, part: all.slice(at * PANELS, (at + 1) * PANELS) })));
+  const batches = parts.length * 2;
   const total = batches + pages.length + 2;
   let done = 0;
   const step = () => progress(++done, total);
@@ -90,10 +98,10 @@ export async function collect(requests, what, progress = () => undefined) {
   const series = [];
   const count = bucketsFor(numeric.length * selected.length * 2);
   for (const writers of ["together", "apart"]) {
-    for (let from = 0; from < numeric.length; from += PANELS) {
-      const panels = numeric.slice(from, from + PANELS).map((/** @type {string} */ key) => ({ key, runs: selected, count }));
-      const body = await requests.bytes({ x: what.x, low: null, high: null, log_x: what.logX, margin: 0, writers, panels });
-      series.push({ x: what.x, log_x: what.logX, writers, body: base64OfBytes(new Uint8Array(body)) });
+    for (const { x, part } of parts) {
+      const panels = part.map((key) => ({ key, runs: selected, count }));
+      const body = await requests.bytes({ x, low: null, high: null, log_x: what.logX, margin: 0, writers, panels });
+      series.push({ x, log_x: what.logX, writers, body: base64OfBytes(new Uint8Array(body)) });
       step();
     }
   }
