@@ -11,6 +11,8 @@ from collections.abc import Iterable, Sequence
 from operator import mul, truediv
 from typing import Any, NamedTuple
 
+from sidecar.projections.store.blocks import ascending
+
 Cuts = Sequence[tuple[int, int]]
 """Start and end index of each group; no group is empty."""
 
@@ -136,16 +138,32 @@ class Line:
         """Add points."""
         self.add(steps, xs, xs, single(values))
 
+    @classmethod
+    def joined(cls, parts: Iterable[Line]) -> Line:
+        """Return the pieces of several lines, none of them empty, by step."""
+        result = cls()
+        for part in sorted(parts, key=_first_step):
+            for name in _COLUMNS:
+                getattr(result, name).extend(getattr(part, name))
+            result.whole = result.whole and part.whole
+        return result if ascending(result.steps) else result.ordered(result.steps)
+
     def ordered(self, by: Sequence[Any]) -> Line:
         """Return the pieces in the order of `by`, which has a value for each."""
         order = sorted(range(len(by)), key=by.__getitem__)
         result = Line()
         result.whole = self.whole
-        for name in Line.__slots__:
-            if name != "whole":
-                column = getattr(self, name)
-                setattr(result, name, [column[i] for i in order])
+        for name in _COLUMNS:
+            column = getattr(self, name)
+            setattr(result, name, [column[i] for i in order])
         return result
+
+
+_COLUMNS = tuple(name for name in Line.__slots__ if name != "whole")
+
+
+def _first_step(line: Line) -> int:
+    return line.steps[0]
 
 
 __all__ = ["Cuts", "Figures", "Line", "grouped", "of_values", "single"]

@@ -12,8 +12,8 @@ import math
 from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
-from operator import sub
-from typing import NamedTuple
+from operator import sub, truediv
+from typing import Any, NamedTuple
 
 from sidecar.projections.store.blocks import ascending, decode_column, decode_floats, decode_steps
 from sidecar.projections.store.buckets import SMALLEST, Buckets, Grid, bucketed
@@ -33,6 +33,10 @@ from sidecar.projections.store.pyramid import (
 
 _RAW = -1
 """Level of a block that is read point by point."""
+
+_FIRST_POSITIVE = 1.0
+_FURTHER = 1024.0
+"""Ends of the ranges in which the smallest positive x is looked for: the first, and the ratio from one to the next."""
 
 Intervals = list[tuple[int, int]] | None
 """Ranges of steps, both ends included, ascending; None for all."""
@@ -119,18 +123,27 @@ class SeriesReader:
             ends += [min(xs), max(xs)]
         return (min(ends), max(ends)) if ends else None
 
+    def least_positive(self, high: float) -> float:
+        """Return the smallest positive x up to `high`; NaN if there is none."""
+        end = min(_FIRST_POSITIVE, high)
+        while True:
+            found = self.read(Wanted(SMALLEST, end, math.inf)).x_first
+            if found or not end < high:
+                return min(found, default=math.nan)
+            end = min(end * _FURTHER, high)
+
     def read(self, wanted: Wanted) -> Line:
         """Return the pieces in a range of x, by step."""
         low, high = wanted.low, wanted.high
-        line = Line()
-        self._descend(line, wanted)
+        parts: list[Line] = []
+        self._descend(parts, wanted)
         points = (
             self._all_points()
             if self._points is not None
             else self._read_points([row for row in self._raw if row.step_last >= low and row.step_first <= high])
         )
-        self._add_points(line, points, low, high)
-        return line if ascending(line.steps) else line.ordered(line.steps)
+        self._add_points(parts, points, low, high)
+        return Line.joined(parts)
 
     # Which rows of the pyramid and which blocks make up the series
 
@@ -200,7 +213,7 @@ class SeriesReader:
 
     # From coarse to fine
 
-    def _descend(self, line: Line, wanted: Wanted) -> None:
+    def _descend(self, parts: list[Line], wanted: Wanted) -> None:
         low, high = wanted.low, wanted.high
         work: list[tuple[Row, Intervals]] = [(row, None) for row in self._rows]
         for level in range(TOP_LEVEL, -1, -1):
@@ -209,10 +222,10 @@ class SeriesReader:
                 first, last = self._x_of(row)
                 if last < low or first > high:
                     continue
-                if level > wanted.coarsest or _width(first, last, wanted.log) / row.pieces > wanted.width:
+                if level > wanted.coarsest or _width_of_last(row, first, last, wanted.log) > wanted.width:
                     finer.append((row, steps))
                     continue
-                wide = self._take(line, row, steps, wanted)
+                wide = self._take(parts, row, steps, wanted)
                 if wide:
                     finer.append((row, wide))
             work = [one for one in work if one[0].level != level]
@@ -221,18 +234,17 @@ class SeriesReader:
                     work += _within(self._find(level - 1, row.first, row.end), steps)
             elif finer:
                 for row, steps in finer:
-                    self._add_points(line, _between(self._read_points([row]), steps), low, high)
+                    self._add_points(parts, _between(self._read_points([row]), steps), low, high)
 
-    def _take(self, line: Line, row: Row, steps: Intervals, wanted: Wanted) -> Intervals:
+    def _take(self, parts: list[Line], row: Row, steps: Intervals, wanted: Wanted) -> Intervals:
         """Add the pieces of a row that fit; return the ranges of steps of those that do not."""
         low, high, width, log = wanted[:4]
         pieces = self._pieces(row)
         bad_apart = wanted.bad_apart and any(pieces.figures.bad)
         firsts, lasts = self._ends(pieces)
-        inside = steps is None and not log and not bad_apart and low <= min(firsts) and max(lasts) <= high
-        if inside and max(map(sub, lasts, firsts)) <= width:
-            line.add(pieces.step_first, firsts, lasts, pieces.figures)
-            line.whole = False
+        inside = steps is None and not bad_apart and low <= min(firsts) and max(lasts) <= high
+        if inside and _fit(firsts, lasts, width, log):
+            parts.append(_summed(pieces.step_first, firsts, lasts, pieces.figures))
             return None
         fitting: list[int] = []
         wide: list[tuple[int, int]] = []
@@ -254,13 +266,13 @@ class SeriesReader:
                 ends = i + 1
         if fitting:
             figures = [[column[i] for i in fitting] for column in pieces.figures]
-            line.add(
+            line = _summed(
                 [pieces.step_first[i] for i in fitting],
                 [firsts[i] for i in fitting],
                 [lasts[i] for i in fitting],
                 figures,
             )
-            line.whole = False
+            parts.append(line)
         return wide
 
     def _pieces(self, row: Row) -> Pieces:
@@ -321,20 +333,22 @@ class SeriesReader:
             return array("d", points.steps)
         return array("d", [time - self._origin for time in points.times]) if self._origin else points.times
 
-    def _add_points(self, line: Line, points: _Points, low: float, high: float) -> None:
+    def _add_points(self, parts: list[Line], points: _Points, low: float, high: float) -> None:
         xs = self._xs(points)
         if not len(xs):
             return
+        line = Line()
         if low <= min(xs) and max(xs) <= high:
             line.add_points(points.steps, xs, points.values)
-            return
-        if ascending(xs):
+        elif ascending(xs):
             start, end = bisect_left(xs, low), bisect_right(xs, high)
             line.add_points(points.steps[start:end], xs[start:end], points.values[start:end])
-            return
-        inside = [i for i, x in enumerate(xs) if low <= x <= high]
-        chosen = points.chosen(inside)
-        line.add_points(chosen.steps, [xs[i] for i in inside], chosen.values)
+        else:
+            inside = [i for i, x in enumerate(xs) if low <= x <= high]
+            chosen = points.chosen(inside)
+            line.add_points(chosen.steps, [xs[i] for i in inside], chosen.values)
+        if line.steps:
+            parts.append(line)
 
 
 def series_buckets(series: SeriesReader, key: str, writer: str, label: str | None, grid: Grid) -> Buckets:
@@ -345,13 +359,20 @@ def series_buckets(series: SeriesReader, key: str, writer: str, label: str | Non
         low, high = first if low is None else low, last if high is None else high
     line = Line()
     if grid.log and low <= 0:
-        low = min(series.read(Wanted(SMALLEST, math.inf, math.inf)).x_first, default=math.nan)
+        low = series.least_positive(high)
     if low <= high:
         width = math.log(high / low) / grid.count if grid.log else high / grid.count - low / grid.count
         line = series.read(Wanted(low, high, width, grid.log))
         if not line.whole and sum(line.n) + sum(line.bad) <= grid.count:
             line = series.read(Wanted(low, high, -1.0, grid.log))
     return bucketed(key, writer, label, line, series.total, grid)
+
+
+def _summed(steps: Sequence[int], x_first: Sequence[float], x_last: Sequence[float], figures: Any) -> Line:
+    line = Line()
+    line.add(steps, x_first, x_last, figures)
+    line.whole = False
+    return line
 
 
 def _overlapping(rows: Sequence[Row]) -> set[Row]:
@@ -367,10 +388,22 @@ def _overlapping(rows: Sequence[Row]) -> set[Row]:
     return found
 
 
+def _fit(firsts: Sequence[float], lasts: Sequence[float], width: float, log: bool) -> bool:
+    """Whether all of some pieces are at most so wide; on a logarithmic axis all are positive."""
+    widest = max(map(truediv, lasts, firsts)) if log else max(map(sub, lasts, firsts))
+    return (math.log(widest) if log else widest) <= width
+
+
 def _width(first: float, last: float, log: bool) -> float:
     if not log:
         return last - first
-    return math.log(last) - math.log(first) if first > 0 else math.inf
+    return math.log(last / first) if first > 0 else math.inf
+
+
+def _width_of_last(row: Row, first: float, last: float, log: bool) -> float:
+    """Return the width of a row's last piece if all have the same number of x: on a logarithmic axis the narrowest."""
+    share = last / row.pieces - first / row.pieces  # last - first may overflow
+    return _width(last - share, last, log) if log else share
 
 
 def _holds(intervals: Sequence[tuple[int, int]], step: int) -> bool:
