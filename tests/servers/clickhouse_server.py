@@ -97,7 +97,7 @@ class ClickhouseServer:
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
-        self.port, tcp = _free_ports(2)
+        self.port, tcp = free_ports(2)
         (directory / "config.xml").write_text(
             _CONFIG.format(http=self.port, tcp=tcp, directory=directory, cluster=CLUSTER)
         )
@@ -181,7 +181,8 @@ def _program() -> list[str]:
     raise AssertionError("clickhouse-server is not installed; install it: apt-get install clickhouse-server")
 
 
-def _free_ports(count: int) -> list[int]:
+def free_ports(count: int) -> list[int]:
+    """Return TCP ports on which nothing listens."""
     sockets = [socket.socket() for _ in range(count)]
     try:
         for each in sockets:

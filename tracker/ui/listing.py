@@ -22,7 +22,7 @@ from tracker.ui.state import Dashboard, Row
 
 FIELDS = (
     *("id", "name", "project", "group", "job_type", "tags", "notes", "state", "step", "start_time", "end_time"),
-    *("duration", "points", "color", "reason"),
+    *("duration", "points", "color", "reason", "place"),
 )
 """Columns that every run has."""
 
@@ -57,9 +57,10 @@ def changes(dashboard: Dashboard, call: Call) -> dict[str, Any] | None:
     """Return what changed since a cursor; None if nothing did."""
     changes = dashboard.changes(call.query.get("since", ""))
     indexing = dashboard.indexing
-    if not (changes.all or changes.changed or changes.removed or indexing):
+    if not (changes.all or indexing) and changes.cursor == call.query.get("since"):
         return None
-    return changes._asdict() | {"now": time.time(), "indexing": indexing}
+    errors = [place.error or None for place in dashboard.places]
+    return changes._asdict() | {"now": time.time(), "indexing": indexing, "errors": errors}
 
 
 def _duration(run: StoredRun) -> float | None:
@@ -117,7 +118,7 @@ def runs(dashboard: Dashboard, call: Call) -> dict[str, Any]:
     names = call.names("columns") if "columns" in call.query else ["name", "state"]
     if len(names) > MAX_COLUMNS:
         raise ApiError(400, "column", f"at most {MAX_COLUMNS} columns can be requested, not {len(names)}")
-    readers = {name: reader_of(name) for name in names}
+    readers = {name: reader_of(name) for name in names if name != "place"}
     rows = list(dashboard.rows(deleted=call.query.get("deleted") == "1"))
     total = len(rows)
     if "refs" in call.query:
@@ -130,6 +131,8 @@ def runs(dashboard: Dashboard, call: Call) -> dict[str, Any]:
         name: [read(row.run) if name == "duration" else row.cell(name, read) for row in rows]
         for name, read in readers.items()
     }
+    if "place" in names:
+        columns["place"] = [dashboard.label_of(row.ref) for row in rows]
     return {
         "cursor": cursor,
         "total": total,
@@ -162,7 +165,9 @@ def columns(dashboard: Dashboard, call: Call) -> list[dict[str, Any]]:
                 not_numeric.add(name)
     definitions = _definitions(rows)
     found = [
-        {"name": name, "kind": "field", "runs": len(rows), "numeric": name in _NUMERIC, "goal": None} for name in FIELDS
+        {"name": name, "kind": "field", "runs": len(rows), "numeric": name in _NUMERIC, "goal": None}
+        for name in FIELDS
+        if name != "place" or len(dashboard.places) > 1
     ]
     for name, count in counts.most_common():
         kind, _, key = name.partition(".")

@@ -99,6 +99,8 @@ class Place:
         kind: ``"directory"``, ``"clickhouse"`` or ``"sidecar"``.
         rows: id -> row, as of the last refresh.
         error: why its runs cannot be read; empty if they can.
+        looked: whether its runs have been scanned, or cannot be.
+        looking: the thread that scans the runs of a server, which may take long; None if there is none.
     """
 
     def __init__(self, number: int, api: Api) -> None:
@@ -107,6 +109,8 @@ class Place:
         self.kind = api.place.partition("+")[0] if "://" in api.place else "directory"
         self.rows: dict[str, Row] = {}
         self.error = ""
+        self.looked = False
+        self.looking: threading.Thread | None = None
         self._catalog = api.catalog()
         self._states: dict[str, str] = {}
         self._next = 0.0
@@ -123,14 +127,18 @@ class Place:
         """(done, total) while many runs are being read; else None."""
         return self._catalog.progress
 
+    @property
+    def is_due(self) -> bool:
+        """Whether it is time to scan its runs again."""
+        return time.monotonic() >= self._next
+
     def ref(self, id: str) -> str:
         """Return how the API names the run with this id."""
         return f"{self.number}~{id}" if self.number else id
 
-    def refresh(self, now: float) -> set[str]:
+    def refresh(self) -> set[str]:
         """Scan for changes; return the ids of the runs that changed, appeared or vanished."""
-        if now < self._next:
-            return set()
+        now = time.monotonic()
         self._next = now + (SERVER_REFRESH_SECONDS if self.kind == "clickhouse" else REFRESH_SECONDS)
         try:
             changed = self._catalog.refresh()
@@ -176,6 +184,19 @@ class Place:
         self.api.close()
 
 
+def short_names(places: Sequence[str]) -> list[str]:
+    """Return names of directories and addresses: as many of their last parts as tell them apart."""
+    parts = [
+        place.partition("://")[2].partition("?")[0].split("/") if "://" in place else place.split("/")
+        for place in places
+    ]
+    for count in range(1, max(map(len, parts), default=1)):
+        names = ["/".join(one if "://" in place else one[-count:]) for place, one in zip(places, parts, strict=True)]
+        if len(set(names)) == len(names) and ".tracker" not in names:
+            return names
+    return list(places)
+
+
 class Changes(NamedTuple):
     """What changed since a cursor.
 
@@ -200,12 +221,14 @@ class Dashboard:
 
     Attributes:
         places: what it shows.
+        labels: names of the places, as short as they differ.
         shapes: the runs' shapes, see `Row.shape`.
         cache: pieces of series that were read before.
     """
 
     def __init__(self, apis: Sequence[Api], token: str = "") -> None:
         self.places = [Place(number, api) for number, api in enumerate(apis)]
+        self.labels = short_names([api.place for api in apis])
         self.token = token
         self.shapes: dict[Shape, Shape] = {}
         self.cache = BucketCache(CACHE_BYTES)
@@ -231,7 +254,7 @@ class Dashboard:
         """``done`` and ``total`` runs while many are being read; else None."""
         found = [progress for place in self.places if (progress := place.progress) is not None]
         if not found:
-            return None if self._looked.is_set() else {"done": 0, "total": 0}
+            return None if all(place.looked for place in self.places) else {"done": 0, "total": 0}
         return {"done": sum(done for done, _ in found), "total": sum(total for _, total in found)}
 
     def start(self) -> None:
@@ -255,15 +278,35 @@ class Dashboard:
         if not self._looking.acquire(blocking=False):
             return  # another thread is scanning: what is known is at most a second old
         try:
-            now = time.monotonic()
-            for place in self.places:
-                changed = place.refresh(now)
-                with self._lock:
-                    self._note(place, changed)
+            due = [place for place in self.places if place.is_due and place.looking is None]
+            servers = [place for place in due if place.kind != "directory"]
+            for place in servers:  # one that does not answer holds up no other
+                place.looking = threading.Thread(target=self._look_at, args=(place,), name="server", daemon=True)
+                place.looking.start()
+            for place in due:
+                if place not in servers:
+                    self._look_at(place)
+            deadline = time.monotonic() + FIRST_WAIT_SECONDS
+            for place in servers:
+                thread = place.looking
+                if thread is not None:
+                    thread.join(max(0.0, deadline - time.monotonic()))
             self._next = time.monotonic() + REFRESH_SECONDS
             self._looked.set()
         finally:
             self._looking.release()
+
+    def _look_at(self, place: Place) -> None:
+        before = place.error
+        try:
+            changed = place.refresh()
+            with self._lock:
+                self._note(place, changed)
+                if place.error != before:
+                    self._version += 1  # the answer of `changes` has it
+        finally:
+            place.looked = True
+            place.looking = None
 
     def _note(self, place: Place, ids: set[str]) -> None:
         if not ids:
@@ -304,6 +347,11 @@ class Dashboard:
         if len(changed) + len(removed) > MAX_CHANGES:
             return Changes(self.cursor, [], [], all=True)
         return Changes(self.cursor, changed, removed, all=False)
+
+    def label_of(self, ref: str) -> str:
+        """Return the short name of the place of a run."""
+        head, mark, _ = ref.partition("~")
+        return self.labels[int(head) if mark else 0]
 
     def rows(self, deleted: bool = False) -> Iterator[Row]:
         """Yield the rows of all places, as of the last refresh, those of deleted runs only if asked for."""

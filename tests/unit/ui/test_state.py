@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import threading
 import time
 from pathlib import Path
 
@@ -103,3 +104,45 @@ def test_the_first_look_does_not_hold_up_answers(tmp_path: Path) -> None:
     after = dashboard.indexing
     assert after is None and [row.ref for row in dashboard.rows()] == ["run"]
     dashboard.close()
+
+
+def test_a_server_that_does_not_answer_holds_up_no_other_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(state, "FIRST_WAIT_SECONDS", 0.01)
+    monkeypatch.setattr(state, "SERVER_REFRESH_SECONDS", 0.0)
+    RunBuilder(tmp_path, "a").finish()
+    slow, answered = Api("clickhouse+http://127.0.0.1:1/runs"), threading.Event()
+
+    def wait() -> set[str]:
+        answered.wait()
+        raise StoreError("the server is gone")
+
+    monkeypatch.setattr(slow.catalog(), "refresh", wait)
+    dashboard = Dashboard([slow, Api(tmp_path)])
+    dashboard.refresh()
+    thread = dashboard.places[0].looking
+    during = dashboard.indexing
+    assert thread is not None and [row.ref for row in dashboard.rows()] == ["1~a"] and during is not None
+    cursor = dashboard.cursor
+    RunBuilder(tmp_path, "b").finish()
+    changes = dashboard.changes(cursor)
+    assert refs(changes) == (["1~b"], [], False) and dashboard.places[0].looking is thread
+    answered.set()
+    thread.join()
+    after = dashboard.indexing
+    assert after is None and dashboard.cursor != changes.cursor, "pages hear of the error"
+    assert [place.error for place in dashboard.places] == ["the server is gone", ""]
+    dashboard.close()
+
+
+@pytest.mark.parametrize(
+    ("places", "names"),
+    [
+        (["/a/runs"], ["runs"]),
+        (["/a/one", "/b/two"], ["one", "two"]),
+        (["/x/a/.tracker", "/x/b/.tracker"], ["a/.tracker", "b/.tracker"]),
+        (["/a/x/y", "/b/x/y"], ["a/x/y", "b/x/y"]),
+        (["/a/one", "clickhouse+http://host:8123/runs?x=1"], ["one", "host:8123/runs"]),
+    ],
+)
+def test_short_names_of_places(places: list[str], names: list[str]) -> None:
+    assert state.short_names(places) == names

@@ -37,7 +37,7 @@ import { joined } from "./names.js";
  * @typedef {object} Meta
  * @property {string} version
  * @property {string} token
- * @property {{place: string, kind: string, writable: boolean, runs: number}[]} places
+ * @property {{place: string, kind: string, writable: boolean, runs: number, error: string | null}[]} places why it cannot be read: `error`
  * @property {number} now
  * @property {{done: number, total: number} | null} indexing
  *
@@ -243,7 +243,11 @@ export async function poll() {
   const answer = await api.get("changes", { since: cursor }, { signal: AbortSignal.timeout(DEADLINE) });
   if (!answer) return false;
   const now = meta.peek();
-  if (now && (answer.indexing || now.indexing)) meta.value = { ...now, indexing: answer.indexing ?? null };
+  if (now) {
+    const places = now.places.map((place, at) => ({ ...place, error: answer.errors?.[at] ?? null }));
+    const same = places.every((place, at) => place.error === now.places[at]?.error);
+    if (!same || answer.indexing || now.indexing) meta.value = { ...now, places, indexing: answer.indexing ?? null };
+  }
   if (answer.all || answer.changed.length > MANY) {
     await reloadRuns();
     return true;

@@ -1,5 +1,5 @@
 /**
- * Bars under the header: the server does not answer, the runs are read for the first time.
+ * Bars under the header: the server does not answer, a place cannot be read, the runs are read for the first time.
  */
 import { connection } from "../core/api.js";
 import { h, replace } from "../core/dom.js";
@@ -20,6 +20,9 @@ export function mountBars(node) {
     } else if (indexing && runs.value.loaded && runs.value.refs.length) {
       parts.push(h("div", { class: "bar", role: "status" }, h("span", null, `Reading the runs for the first time: ${whole(indexing.done)} of ${whole(indexing.total)}`),
         h("progress", { max: String(indexing.total), value: indexing.done, "aria-label": "Runs read" })));
+    }
+    for (const { error } of ok ? (meta.value?.places ?? []) : []) {
+      if (error) parts.push(h("div", { class: "bar gone", role: "alert" }, h("span", { class: "grow" }, `Runs are missing: ${error}. Trying again every few seconds.`)));
     }
     const key = parts.map((one) => one.textContent).join();
     if (key === node.dataset.key) return;

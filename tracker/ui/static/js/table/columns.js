@@ -25,7 +25,7 @@ const FIELDS = {
   notes: { label: "Notes", kind: "value", width: 200 }, state: { label: "State", kind: "state", width: 104 }, step: { label: "Step", kind: "count", width: 78 },
   start_time: { label: "Started", kind: "moment", width: 92 }, end_time: { label: "Ended", kind: "moment", width: 92 },
   duration: { label: "Duration", kind: "duration", width: 78 }, points: { label: "Points", kind: "count", width: 78 }, color: { label: "Color", kind: "value", width: 80 },
-  reason: { label: "Reason", kind: "value", width: 180 },
+  reason: { label: "Reason", kind: "value", width: 180 }, place: { label: "Place", kind: "value", width: 110 },
 };
 const NUMBER_WIDTH = 84;
 const TEXT_WIDTH = 92;
@@ -226,6 +226,7 @@ export async function suggestColumns() {
   const often = Math.max(0, ...summaries.map((one) => one.runs)) / 4;
   const weight = (/** @type {import("../core/runs.js").ColumnInfo} */ one) => (one.goal ? 2 : 0) + (RESULT.test(one.name) ? 1 : SETTING.test(one.name) ? -1 : 0);
   const metrics = [...pool.values()].filter((one) => one.runs >= often).sort((a, b) => weight(b) - weight(a)).slice(0, 3).map((one) => one.name);
-  const next = ["name", "state", ...metrics.slice(0, 2), ...differing.value.slice(0, 4), ...metrics.slice(2), "start_time", "duration", "tags"];
+  const several = (meta.peek()?.places.length ?? 0) > 1;
+  const next = ["name", "state", ...(several ? ["place"] : []), ...metrics.slice(0, 2), ...differing.value.slice(0, 4), ...metrics.slice(2), "start_time", "duration", "tags"];
   if (next.join() !== standardColumns.peek().join()) standardColumns.value = next;
 }
