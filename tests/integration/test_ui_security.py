@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import socket
 import stat
+import subprocess
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -280,6 +282,22 @@ def test_with_a_password_others_must_know_it(tmp_path: Path) -> None:
             assert answer.status_code == status, host
     finally:
         served.close()
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can be another user")
+def test_another_user_cannot_read_the_token(root: Path) -> None:
+    with tempfile.TemporaryDirectory() as top:
+        os.chmod(top, 0o755)  # pytest's directories are closed to others in any case
+        served = ServedDashboard("--dir", root, state=Path(top) / "state")
+        try:
+            token = Path(top) / "state" / "tracker" / "token"
+            assert token.read_text().strip() == served.token
+            as_other = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
+            for path in (token, *token.parent.glob("**/*")):
+                read = subprocess.run([*as_other, "cat", path], capture_output=True, text=True, timeout=TIMEOUT)
+                assert read.returncode != 0 and "Permission denied" in read.stderr and served.token not in read.stdout
+        finally:
+            served.close()
 
 
 def test_the_token_is_its_owners(tmp_path: Path, root: Path) -> None:

@@ -6,7 +6,8 @@ where one is not valid the run itself is read.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -174,6 +175,26 @@ def make_row(id: str, files: Look, state: Mapping[str, Any]) -> CatalogRow | Non
 def _is_kept(number: Any) -> bool:
     """Whether SQLite returns a number as it was given."""
     return (type(number) is int and -(2**63) <= number < 2**63) or (type(number) is float and number == number)
+
+
+PLAIN = frozenset({"name", "project", "group", "job_type", "state", "step", "start_time", "end_time", "points"})
+"""Fields that `field_reader` reads."""
+
+
+def field_reader(field: str) -> Callable[[StoredRun], Any]:
+    """Return a function that returns one of the fields `PLAIN` of a run, as its attribute does, but faster."""
+    index, attribute = _FIELDS[field], attrgetter(field)
+    # Values in a row for which the attribute has another: the id for no name, "stalled" for some running runs.
+    replaced = {"name": (None, ""), "points": (None,), "state": ("running",)}.get(field, ())
+
+    def read(run: StoredRun) -> Any:
+        if type(run) is CatalogRun and run._row is not None and run._state is None:
+            value = run._row.values[index]
+            if value not in replaced:
+                return value
+        return attribute(run)
+
+    return read
 
 
 class CatalogRun(StoredRun):

@@ -12,6 +12,7 @@ from sidecar import __version__
 from sidecar.protocol.errors import SidecarError, reason
 from tracker.errors import QueryError, TrackerError
 from tracker.reading.api import StoredRun
+from tracker.reading.catalog_row import PLAIN, field_reader
 from tracker.reading.conditions import MISSING
 from tracker.reading.filters import lookup
 from tracker.reading.metrics import direction
@@ -28,6 +29,9 @@ FIELDS = (
 
 MAX_COLUMNS = 500
 """Maximum number of columns in an answer."""
+
+_NOT_CACHED = PLAIN | {"id", "duration"}
+"""Columns that are read as fast as a cache, or change without an edit."""
 
 _NUMERIC = frozenset({"step", "start_time", "end_time", "duration", "points"})
 _GOALS = {1: "maximize", -1: "minimize", 0: None}
@@ -63,12 +67,15 @@ def changes(dashboard: Dashboard, call: Call) -> dict[str, Any] | None:
     return changes._asdict() | {"now": time.time(), "indexing": indexing, "errors": errors}
 
 
+_state, _start, _end = map(field_reader, ("state", "start_time", "end_time"))
+
+
 def _duration(run: StoredRun) -> float | None:
-    if run.start_time is None:
+    start = _start(run)
+    if start is None:
         return None
-    running = run.state in ("running", "stalled")
-    end = time.time() if running else run.end_time or run.last_time or run.start_time
-    return end - run.start_time
+    end = time.time() if _state(run) in ("running", "stalled") else _end(run) or run.last_time or start
+    return float(end - start)
 
 
 def reader_of(name: str) -> Callable[[StoredRun], Any]:
@@ -81,6 +88,8 @@ def reader_of(name: str) -> Callable[[StoredRun], Any]:
         return lambda run: list(run.tags)
     if name == "duration":
         return _duration
+    if name in PLAIN:
+        return field_reader(name)
     if name in FIELDS:
         return operator.attrgetter(name)
     part, dot, key = name.partition(".")
@@ -125,10 +134,9 @@ def runs(dashboard: Dashboard, call: Call) -> dict[str, Any]:
         wanted = set(call.names("refs"))
         rows = [row for row in rows if row.ref in wanted]
     rows = matching(rows, call.query.get("query", "").strip())
-    start_time = reader_of("start_time")
-    rows.sort(key=lambda row: (row.cell("start_time", start_time) or 0.0, row.ref), reverse=True)
+    rows.sort(key=lambda row: (_start(row.run) or 0.0, row.ref), reverse=True)
     columns = {
-        name: [read(row.run) if name == "duration" else row.cell(name, read) for row in rows]
+        name: [read(row.run) if name in _NOT_CACHED else row.cell(name, read) for row in rows]
         for name, read in readers.items()
     }
     if "place" in names:

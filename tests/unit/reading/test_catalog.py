@@ -16,7 +16,7 @@ import pytest
 
 from tests.support import Scripts
 from tests.unit.run_builder import START, RunBuilder
-from tracker.reading import catalog, catalog_file
+from tracker.reading import catalog, catalog_file, catalog_row
 from tracker.reading.api import Api
 from tracker.reading.catalog import DirectoryCatalog
 from tracker.reading.catalog_file import CATALOG_NAME
@@ -465,7 +465,7 @@ def test_processes_share_the_file(root: Path, scripts: Scripts) -> None:
     age(root)
     script = f"""
         import os, sys
-        from tracker.reading import catalog, catalog_file
+        from tracker.reading import catalog, catalog_file, catalog_row
         from tracker.reading.api import Api
         catalog.LEAST_RUNS = 1
         for turn in range(15):
@@ -480,3 +480,16 @@ def test_processes_share_the_file(root: Path, scripts: Scripts) -> None:
     running = [scripts.start(script, str(number)) for number in range(3)]
     assert [one.wait().out.strip() for one in running] == ["right"] * 3
     assert ids(root).startswith("0 1 2")
+
+
+def test_fields_that_are_read_directly_are_those_of_the_run(root: Path) -> None:
+    RunBuilder(root, "unnamed", name="", project="p", group="g", job_type="j").finish()
+    RunBuilder(root, "open", start_time=START).store().log.close()
+    found = Api(root).catalog()
+    found.refresh()
+    assert {run.id for run in found.runs()} >= {"unnamed", "open"}
+    for run in found.runs():
+        assert type(run) is catalog_row.CatalogRun
+        for field in catalog_row.PLAIN:
+            value = catalog_row.field_reader(field)(run)
+            assert value == getattr(run, field) == getattr(StoredRun(run.dir, 120.0), field), (run.id, field)
