@@ -11,6 +11,7 @@ import pytest
 
 from sidecar.projections.store.buckets import Buckets
 from sidecar.protocol.errors import StoreError
+from sidecar.sinks.clickhouse import sampling
 from sidecar.sinks.clickhouse.sink import ClickhouseSink
 from tests.servers import clickhouse_server
 from tests.servers.clickhouse_server import ClickhouseServer
@@ -282,6 +283,32 @@ def test_both_return_the_same_histories(
     for selected in (None, ["loss"], ["x", "rare"], ["val", "loss"], []):
         keys = None if selected is None else [key for key in selected if key in logged]
         assert exact(local.history(keys, samples, x)) == exact(remote.history(keys, samples, x)), keys
+
+
+@pytest.mark.parametrize("x", ["step", "time"])
+@pytest.mark.parametrize("samples", [1, 7, 50, 1000, 10_000])
+@pytest.mark.parametrize("id", ["plain001", "types001", "many0001", "mixed001", "long0001"])
+def test_a_server_samples_the_same_rows(
+    both: Callable[[str], Iterator[StoredRun]], id: str, samples: int, x: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sampling, "MIN_POINTS", 0)
+    local, remote = both(id)
+    logged = local.keys()
+    for keys in (logged, logged[:1]):
+        sampled = remote.store().sampled(keys, samples, x)  # type: ignore[attr-defined]
+        points = sum(one.total for one in local.buckets(keys)) if id != "types001" else None
+        if points is not None:
+            assert (sampled is None) == (points <= samples * len(keys))
+        assert exact(local.history(keys, samples, x)) == exact(remote.history(keys, samples, x)), keys
+
+
+def test_values_that_were_replaced_are_not_sampled(
+    both: Callable[[str], Iterator[StoredRun]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sampling, "MIN_POINTS", 0)
+    local, remote = both("late0001")
+    assert exact(local.history(["x"], 4)) == exact(remote.history(["x"], 4))
+    assert set(remote.history(["x"], 4)["x"]) <= {9.0, 7.0, 6.0, 4.0, 10.0, 5.0, 8.0}
 
 
 @pytest.mark.parametrize("id", ["many0001", "late0001", "mixed001", "long0001"])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from sidecar.projections.store.blocks import Block
 from sidecar.projections.store.buckets import DEFAULT_COUNT, Buckets
@@ -66,6 +66,14 @@ class RunReader(Protocol):
         Raises:
             ValueError: an invalid range or count.
         """
+
+
+@runtime_checkable
+class SamplingReader(Protocol):
+    """A reader that can choose rows of a long history where they are, without reading all of them."""
+
+    def sampled(self, keys: Iterable[str], samples: int, x: str) -> dict[str, list[Any]] | None:
+        """Return at most `samples` rows as `projections.store.rows.history` does; None if that must do it."""
 
 
 class ReadableRun(Protocol):

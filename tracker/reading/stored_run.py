@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, overload
 
 from sidecar.projections.store.buckets import DEFAULT_COUNT, Buckets
-from sidecar.projections.store.reader import StoreReader
 from sidecar.projections.store.rows import columns_for, history, rows
 from sidecar.protocol.layout import FILES_NAME, LOG_NAME, STORE_NAME
 from sidecar.protocol.limits import PART_PREFIX
@@ -21,7 +20,7 @@ from sidecar.protocol.sink_progress import all_progress
 from tracker.errors import EditError, UnknownMetricError
 from tracker.reading.display import run_html
 from tracker.reading.editing import UNDO, RunEditor, edit_run, editor_of
-from tracker.reading.reader import RunReader
+from tracker.reading.reader import RunReader, SamplingReader
 from tracker.reading.stores import open_store, read_state
 from tracker.reading.views import ReadOnlyDict, ReadOnlyList
 from tracker.terminal.text import some
@@ -281,7 +280,7 @@ class StoredRun:
         store = self.store()
         self._check_logged(store, [*(keys or ()), *(() if x in ("step", "time") else (x,))])
         columns = None
-        if samples is not None and isinstance(store, StoreReader):
+        if samples is not None and isinstance(store, SamplingReader):
             columns = store.sampled(store.keys() if keys is None else keys, samples, x)
         if columns is None:
             columns = history(store.columns(columns_for(keys, x)), keys, samples, x)

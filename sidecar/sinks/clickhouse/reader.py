@@ -25,6 +25,7 @@ from sidecar.protocol.sink_address import parse_sink
 from sidecar.sinks.clickhouse.buckets import Source, read_buckets
 from sidecar.sinks.clickhouse.client import Clickhouse
 from sidecar.sinks.clickhouse.points import SERIES_SQL, Series, decode_one, join_series, read_series
+from sidecar.sinks.clickhouse.sampling import SupersededError, sample
 from sidecar.sinks.clickhouse.schema import POINTS, RUNS, quoted
 from sidecar.sinks.clickhouse.wire import RowBinary
 from sidecar.sinks.contract import SinkError, SinkUnavailableError
@@ -263,6 +264,24 @@ class ClickhouseReader:
         origin = float(state["start_time"] or 0.0) if x == "relative" else 0.0
         source = Source(self._store.answer, self._store.table(POINTS), f"{where}{_keys_condition(keys)}", origin)
         yield from read_buckets(source, keys, x, grid, labels)
+
+    def sampled(self, keys: Iterable[str], samples: int, x: str) -> dict[str, list[Any]] | None:
+        """Return at most `samples` rows as `rows.history` does, chosen by the server, as `StoreReader.sampled` does."""
+        wanted = list(dict.fromkeys(keys))
+        condition = _keys_condition(wanted)
+        if x not in ("step", "time") or not wanted or not condition:
+            return None
+        checkpoint, state = self.moment()
+        where = f"{self._mine} AND position <= {checkpoint}"
+        ordinals = self._ordinals(where, set(state["writers"]) | {""})
+        labels = {
+            client: state["writers"].get(client, {}).get("name")
+            for client in sorted(ordinals, key=ordinals.__getitem__)
+        }
+        source = Source(self._store.answer, self._store.table(POINTS), f"{where}{condition}", 0.0)
+        with contextlib.suppress(SupersededError):
+            return sample(source, wanted, samples, x, labels)
+        return None
 
     def arrived(self, after: int, until: int, keys: Iterable[str] | None = None) -> Iterator[Arrived]:
         """Yield the ``log`` records between two checkpoints, in the order of the log.
