@@ -170,6 +170,7 @@ def _add_launch(commands: _Commands) -> None:
     _add_required_dir(parser)
     parser.add_argument("--connection-file", type=Path, required=True, help="where to write the connection file")
     parser.add_argument("--parent", type=int, required=True, help="exit when this process is gone and all is kept")
+    parser.add_argument("--idle-exit", type=float, help="exit after so many seconds without a client or an edit")
     _add_durability(parser)
     parser.add_argument("--ready-fd", type=int, default=-1, help="a pipe that is written to when it is ready")
 
@@ -275,7 +276,14 @@ def _ports(text: str | None) -> range | None:
 def _launch(options: argparse.Namespace) -> int:
     from sidecar.process import launch
 
-    return launch(options.dir, options.connection_file, options.parent, options.durability, options.ready_fd)
+    return launch(
+        options.dir,
+        options.connection_file,
+        options.parent,
+        options.durability,
+        options.ready_fd,
+        idle_exit=options.idle_exit,
+    )
 
 
 def _recover(options: argparse.Namespace) -> int:

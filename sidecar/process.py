@@ -65,8 +65,22 @@ def set_up_log() -> _WarningSeen:
     return warnings
 
 
-def launch(root: Path, connection_file: Path, parent: int, durability: str, ready_fd: int) -> int:
-    """Serve the process `parent` and its children until all their records are kept; return the exit status."""
+def launch(
+    root: Path,
+    connection_file: Path,
+    parent: int,
+    durability: str,
+    ready_fd: int,
+    *,
+    idle_exit: float | None = None,
+) -> int:
+    """Serve the process `parent` and its children until all their records are kept; return the exit status.
+
+    Args:
+        root, connection_file, durability, ready_fd: see `serve`.
+        parent: the process.
+        idle_exit: time without a client or an edit after which it exits earlier, in seconds; None: it does not.
+    """
     from sidecar.protocol.channels import has_ipc
     from sidecar.protocol.layout import SOCKETS_PREFIX, sockets_in
 
@@ -74,7 +88,7 @@ def launch(root: Path, connection_file: Path, parent: int, durability: str, read
     sockets = Path(tempfile.mkdtemp(prefix=SOCKETS_PREFIX, dir=sockets_in()))
     try:
         endpoints = Endpoints.private(sockets) if has_ipc() else Endpoints.loopback()
-        server = Server(root, connection_file, endpoints, parent, durability)
+        server = Server(root, connection_file, endpoints, parent, durability, idle_exit=idle_exit)
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the training process
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
         _run(server, root, connection_file, ready_fd, (signal.SIGTERM,))

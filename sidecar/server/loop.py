@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import os
 import platform
 import queue
@@ -93,6 +94,7 @@ class Server:
         durability: ``"os"`` or ``"disk"``.
         access: which clients may connect, and the sidecar's keys; None: connections are not encrypted.
         sinks: servers that every run is sent to.
+        idle_exit: time with nothing to do after which it exits while `parent` lives, in seconds; None: it does not.
 
     Attributes:
         signals_fd: a byte written here stops it, as `stop` does; for `signal.set_wakeup_fd`.
@@ -109,6 +111,8 @@ class Server:
         durability: str = "os",
         access: OpenAccess | None = None,
         sinks: Iterable[SinkAddress] = (),
+        *,
+        idle_exit: float | None = None,
     ) -> None:
         self._connection_file = connection_file
         self._endpoints = endpoints
@@ -116,6 +120,8 @@ class Server:
         self._parent = parent
         self._pressed_until = 0.0
         self._parent_lives = parent is not None
+        self._idle_exit = math.inf if idle_exit is None else idle_exit
+        self._busy_at = time.monotonic()
         self._sink_senders = SinkSenders(sinks)
         self._sender = Sender(StoreSink, self._pressed, others=self._sink_senders.progress)
         self._sender_thread: StageThread[SenderItem] = StageThread("SenderThread", self._sender)
@@ -331,14 +337,18 @@ class Server:
     def _done(self) -> bool:
         if self._stopping:
             return True
-        return (
-            self._parent is not None
-            and not self._parent_lives
-            and not self._sessions.by_client
-            and self._sessions.drained()
-            and not self._sessions.edits_pending
-            and not self._sink_senders.pending()
-        )
+        if self._parent is None or (self._parent_lives and self._idle_exit == math.inf):
+            return False
+        now = time.monotonic()
+        if (
+            self._sessions.by_client
+            or not self._sessions.drained()
+            or self._sessions.edits_pending
+            or self._sink_senders.pending()
+        ):
+            self._busy_at = now
+            return False
+        return not self._parent_lives or now - self._busy_at >= self._idle_exit
 
     def _shut_down(self, deadline: Deadline) -> None:
         """Stop in order: no new records, then the logs, the stores, the sinks; the sockets are closed last."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import signal
 import subprocess
@@ -16,7 +17,7 @@ import pytest
 
 from sidecar.log.reader import LogReader
 from sidecar.projections.rebuild import rebuild, verify
-from sidecar.protocol.connection import read_connection
+from sidecar.protocol.connection import Connection, process_lives, read_connection
 from sidecar.protocol.layout import STORE_NAME, is_held
 from sidecar.protocol.records import Record
 from tests.integration.serving import Keys, Serving, environment
@@ -25,6 +26,7 @@ from tests.unit.run_builder import RunBuilder
 from tracker.errors import EditError, RunNotFoundError
 from tracker.reading.api import Api
 from tracker.reading.editing import close_editors, edit_runs
+from tracker.transport import editor
 
 KEPT = ("state", "exit_code", "start_time", "end_time", "last_time", "records", "points", "writers", "step")
 
@@ -155,8 +157,8 @@ def test_several_editors_at_once(
 ) -> None:
     training = request.getfixturevalue("ended" if which == "ended" else "training")
     editors = [scripts.start(EDITOR, which, key, count) for key in ("a", "b", "c")]
-    for editor in editors:
-        editor.wait()
+    for script in editors:
+        script.wait()
     if which == "live":
         training.wait()
     run = Api(root).run(which)
@@ -222,6 +224,30 @@ def test_sidecars_that_are_killed_while_runs_are_edited(root: Path) -> None:
         ids = [record.body["id"] for record in edits_in(run.dir)]
         assert len(set(ids)) == 5, "each edit, one or more times"
         assert verify(run.dir).problems == []
+
+
+def exited(connection: Connection) -> bool:
+    return not process_lives(connection)
+
+
+def test_a_sidecar_for_edits_exits_when_idle(
+    ended: Api, root: Path, monkeypatch: pytest.MonkeyPatch, scripts: Scripts
+) -> None:
+    close_editors()
+    monkeypatch.setattr(editor, "IDLE_EXIT_SECONDS", 0.5)
+    run = ended.run("ended")
+    before = threading.active_count()
+    for name in ("one", "two"):  # the second edit launches another
+        run.update(name=name)
+        assert run.name == name and threading.active_count() == before
+        (file,) = (root / "sidecars").glob("*.json")
+        connection = read_connection(file)
+        wait_until(functools.partial(exited, connection), "it exits")
+        assert not list((root / "sidecars").glob("*.json"))
+    errors = edit_runs([(run, {"notes": str(number)}) for number in range(5)])
+    assert errors == [None] * 5 and run.notes == "4"
+    attached = "import tracker\nwith tracker.init(id='new') as run: run.log({'loss': 1})\nprint('done')"
+    assert scripts.run(attached).out == "done\n", "a run launches a sidecar of its own when that one has exited"
 
 
 def test_through_a_sidecar_that_serves_the_root(ended: Api, root: Path) -> None:

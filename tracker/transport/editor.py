@@ -21,6 +21,9 @@ from tracker.errors import EditError, LaunchError, TrackerError
 from tracker.transport.changes import Pending, Results, ask_changes, by_id, fail, in_rounds, retried
 from tracker.transport.launcher import Launcher
 
+IDLE_EXIT_SECONDS = 10.0
+"""Time without an edit after which a sidecar that was launched for edits exits, in seconds."""
+
 
 class Editor:
     """Edits the runs of a root.
@@ -34,7 +37,7 @@ class Editor:
     def __init__(self, root: Path, durability: str = "os", client_key: str | None = None) -> None:
         self._root = root
         self._client_key = client_key
-        self._launcher = Launcher(root, durability)
+        self._launcher = Launcher(root, durability, IDLE_EXIT_SECONDS)
         self._pid = os.getpid()
         self._lock = threading.Lock()
 

@@ -55,10 +55,13 @@ class Launcher:
     Args:
         root: the directory that holds ``runs/``.
         durability: ``"os"`` or ``"disk"``.
+        idle_exit: after how many seconds with nothing to do a launched sidecar exits; None: not while this process
+            lives.
     """
 
-    def __init__(self, root: Path, durability: str) -> None:
+    def __init__(self, root: Path, durability: str, idle_exit: float | None = None) -> None:
         self.root = root
+        self._idle_exit = idle_exit
         self._durability = durability
         self._lock = threading.RLock()
         self._process: _Launched | None = None
@@ -106,6 +109,8 @@ class Launcher:
     def _launch_command(self, file: Path, ready: int) -> list[str]:
         command = [sys.executable, "-m", "sidecar", "launch"]
         command += ["--dir", str(self.root), "--connection-file", str(file), "--parent", str(os.getpid())]
+        if self._idle_exit is not None:
+            command += ["--idle-exit", str(self._idle_exit)]
         return [*command, "--durability", self._durability, "--ready-fd", str(ready)]
 
     def ensure(self, deadline: Deadline) -> Connection:
