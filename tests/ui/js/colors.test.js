@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import test from "node:test";
-import { DASHES, NAMED, SERIES_DARK, SERIES_LIGHT, assign, home } from "../../../tracker/ui/static/js/core/palette10.js";
+import { DASHES, NAMED, SERIES_DARK, SERIES_LIGHT, assign, deviations, home } from "../../../tracker/ui/static/js/core/palette10.js";
 
 /** How people with full deuteranopia and protanopia see linear RGB (Machado, Oliveira, Fernandes 2009). */
 const VISIONS = {
@@ -111,4 +111,14 @@ test("the colors with names are those that an edit may have", () => {
   const source = readFileSync(new URL("../../../sidecar/protocol/bodies.py", import.meta.url), "utf8");
   const names = /^COLORS = \(([^)]*)\)/m.exec(source)[1].match(/\w+/g);
   assert.deepEqual(Object.keys(NAMED), names);
+});
+
+test("slots are made again from those that deviate", () => {
+  assert.equal(deviations(REFS.slice(0, 20), assign(REFS.slice(0, 20), new Map())).size, 0);
+  let slots = assign(REFS.slice(0, 12), new Map());
+  for (const [from, to] of [[3, 14], [5, 9], [0, 25], [7, 30]]) {
+    const refs = REFS.slice(from, to);
+    slots = assign(refs, slots);
+    assert.deepEqual(new Map([...assign(refs, deviations(refs, slots))].sort()), new Map([...slots].sort()));
+  }
 });

@@ -43,6 +43,7 @@
  * @property {boolean} follow whether the newest points stay in view
  * @property {boolean} fold whether the table is folded
  * @property {number} split the table's width in pixels; 0 for the default
+ * @property {Record<string, string>} slots colours of selected runs, where they are not those that the runs would get together
  * @property {string} theme "auto", "light" or "dark"
  * @property {Record<string, string>} options settings of the pages of a run and of compare, by name
  */
@@ -53,7 +54,7 @@ export const DEFAULTS = {
   sort: "-start_time", filters: {}, group: [], seeds: true, nested: false, baseline: "", pins: [], x: "auto", logX: false, logY: false, logPanels: [],
   smooth: 0, smoothKind: "ema", band: "minmax", outliers: false, zoom: null, yZoom: {}, linked: true, writers: "together",
   search: "", folded: [], full: "", order: [], size: "m", follow: false, fold: false, split: 0, theme: "auto",
-  options: {},
+  slots: {}, options: {},
 };
 
 export const PAGES = ["runs", "charts", "run", "compare"];

@@ -4,9 +4,9 @@
 import { runs, valueOf } from "./runs.js";
 import { isGroup } from "./groupkey.js";
 import { computed, signal } from "./signal.js";
-import { view } from "./state.js";
+import { change, view } from "./state.js";
 import { theme } from "./theme.js";
-import { DASHES, NAMED, SERIES_DARK, SERIES_LIGHT, assign, home } from "./palette10.js";
+import { DASHES, NAMED, SERIES_DARK, SERIES_LIGHT, assign, deviations, home } from "./palette10.js";
 
 export { SERIES_DARK, SERIES_LIGHT };
 
@@ -14,16 +14,26 @@ export { SERIES_DARK, SERIES_LIGHT };
 
 /** Slots of the selected runs; kept while a run stays selected, so that hiding one changes no other. @type {Map<string, number>} */
 let slots = new Map();
-/** @type {string[]} */
-let slotsOf = [];
+/** What `slots` were made of. @type {{runs: string[], slots: Record<string, string> | null}} */
+let made = { runs: [], slots: null };
 
 const assigned = computed(() => {
-  if (slotsOf === view.value.runs) return slots;
-  slotsOf = view.value.runs;
-  const next = assign(slotsOf, slots);
+  const { runs: refs, slots: fixed, chosen } = view.value;
+  if (made.runs === refs && made.slots === fixed) return slots;
+  // Slots of an address come first; a changed selection keeps those that it has.
+  const next = assign(refs, made.slots === fixed ? slots : new Map(Object.entries(fixed).map(([ref, slot]) => [ref, Number(slot)])));
+  made = { runs: refs, slots: fixed };
   if (next.size !== slots.size || [...next].some(([ref, slot]) => slots.get(ref) !== slot)) slots = next;
+  if (chosen) queueMicrotask(write);
   return slots;
 }, [view]);
+
+/** Put into the address what the colours of the selection cannot be told from otherwise. */
+function write() {
+  const { runs: refs, slots: fixed } = view.peek();
+  if (made.runs !== refs || made.slots !== fixed) return;
+  change({ slots: Object.fromEntries([...deviations(refs, slots)].map(([ref, slot]) => [ref, String(slot)])) }, { undo: false, replace: true });
+}
 
 /** Colours that people chose, as one text: tells whether any changed. */
 const custom = computed(() => {

@@ -74,3 +74,24 @@ export function assign(refs, before) {
   }
   return result;
 }
+
+/**
+ * The fewest slots, about, from which `assign` makes the rest: empty where the runs have what they would get together.
+ * @param {string[]} refs
+ * @param {Map<string, number>} slots as `assign` made them
+ * @returns {Map<string, number>}
+ */
+export function deviations(refs, slots) {
+  /** @type {Map<string, number>} */
+  const result = new Map();
+  for (let more = true; more;) {
+    more = false;
+    for (const [ref, slot] of assign(refs, result)) {
+      const own = slots.get(ref);
+      if (own === undefined || own === slot) continue;
+      result.set(ref, own);
+      more = true;
+    }
+  }
+  return result;
+}

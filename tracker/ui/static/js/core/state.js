@@ -113,7 +113,7 @@ function follow() {
   if (location.hash === serialize(view.peek())) return;
   const next = parse(location.hash);
   // An address that does not say which runs are selected keeps them.
-  if (!next.chosen) next.runs = view.peek().runs;
+  if (!next.chosen) [next.runs, next.slots] = [view.peek().runs, view.peek().slots];
   view.value = next;
 }
 

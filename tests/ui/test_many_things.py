@@ -1,0 +1,162 @@
+"""Ten thousand runs in the table, two thousand metrics of a run, a hundred runs in a panel."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Locator, Page, expect
+
+from tests.support import wait_for
+from tests.tools.make_runs import config_of, name_of
+from tests.ui.browser import Dashboard, Pages
+from tests.ui.conftest import Serve, make_ten
+from tests.ui.looking import charts, panel, rows, wait_for_charts
+
+pytestmark = pytest.mark.timeout(600)  # the first test that needs ten thousand runs waits until they are made
+
+MOST_CANVASES = 60
+MOST_HEAP_BYTES = 150_000_000
+
+_SCROLL = """async table => {
+    const wrong = [];
+    const look = () => {
+        const box = table.getBoundingClientRect();
+        const top = table.querySelector(".thead").getBoundingClientRect().bottom;
+        const seen = [...table.querySelectorAll(".rows .tr")].filter(row => !row.hidden).map(row => [row, row.getBoundingClientRect()])
+            .filter(([, edge]) => edge.bottom > top + 1 && edge.top < box.bottom - 1);
+        const blank = seen.filter(([row]) => !row.querySelector("a.name")?.title || !row.textContent.trim());
+        const covered = seen.reduce((sum, [, edge]) => sum + Math.min(edge.bottom, box.bottom) - Math.max(edge.top, top), 0);
+        if (blank.length || Math.abs(box.bottom - top - covered) > 28) wrong.push([table.scrollTop, blank.length, box.bottom - top - covered]);
+    };
+    const steps = [...Array(60).fill(90), ...Array(30).fill(2500), ...Array(30).fill(-1700), 90000, -40000, 1e9, -1e9, 30];
+    for (const step of steps) {
+        table.scrollTop += step;
+        await new Promise(requestAnimationFrame);
+        await new Promise(done => setTimeout(done));
+        look();
+    }
+    return wrong;
+}"""  # noqa: E501
+
+
+def names(page: Page, count: int) -> list[str]:
+    """Return the names in the first rows."""
+    found: list[str] = page.evaluate(
+        "count => Array.from({ length: count }, (_, at) => document.querySelector(`#row-${at} a.name`)?.title ?? '')", count
+    )
+    return found
+
+
+def test_no_row_of_ten_thousand_is_ever_blank(many_ui: Dashboard, pages: Pages) -> None:
+    page = pages.open(many_ui, "#/runs?runs=")
+    expect(page.locator(".table-foot")).to_contain_text("10,000 runs")
+    expect(rows(page).first).to_be_visible()
+    assert page.locator(".runs-table").evaluate(_SCROLL) == []
+
+
+def test_sort_and_filter_of_ten_thousand_are_right(many_ui: Dashboard, pages: Pages) -> None:
+    page = pages.open(many_ui, "#/runs?runs=&columns=name,config.lr,config.batch_size&sort=config.lr")
+    by_rate = sorted(range(10_000), key=lambda run: float(config_of(run)["lr"]))
+    expect(page.locator("#row-0 a.name")).to_have_attribute("title", name_of(by_rate[0]))
+    rates = [config_of(run)["lr"] for run in by_rate]
+    distinct = next(at for at in range(1, 20) if rates[at - 1] == rates[at] or at == 19)
+    assert names(page, distinct - 1) == [name_of(run) for run in by_rate[: distinct - 1]]
+    expected = [run for run in by_rate if config_of(run)["lr"] > 0.05 and config_of(run)["batch_size"] == 64]
+    page.keyboard.press("/")
+    page.keyboard.type("config.lr > 0.05 and config.batch_size == 64")
+    page.keyboard.press("Enter")
+    expect(page.locator(".table-foot")).to_contain_text(re.compile(rf"\b{len(expected):,} match"))
+    expect(page.locator("#row-0 a.name")).to_have_attribute("title", name_of(expected[0]))
+    page.locator(".th[data-column='config.lr'] .label").click()
+    page.locator(".th[data-column='config.lr'] .label").click()
+    first = page.locator(".th[data-column='config.lr']")
+    direction = first.get_attribute("aria-sort")
+    wanted = expected[-1] if direction == "descending" else expected[0]
+    expect(page.locator("#row-0 a.name")).to_have_attribute("title", name_of(wanted))
+
+
+def heap_bytes(page: Page) -> float:
+    """Return the size of the JavaScript heap after a collection."""
+    session = page.context.new_cdp_session(page)
+    session.send("HeapProfiler.collectGarbage")
+    session.send("Performance.enable")
+    metrics: Any = session.send("Performance.getMetrics")
+    return float(next(one["value"] for one in metrics["metrics"] if one["name"] == "JSHeapUsedSize"))
+
+
+def test_two_thousand_metrics_are_scrolled_through(varied_ui: Dashboard, pages: Pages) -> None:
+    page = pages.open(varied_ui, "#/charts?runs=manykeys&size=s")
+    expect(page.locator(".panels-count")).to_have_text("2,000 metrics")
+    wait_for_charts(page)
+    scroll = page.locator(".panels-scroll")
+    most = 0
+    steps = 0
+    while True:
+        canvases, at_the_end = scroll.evaluate(
+            """async node => {
+                node.scrollTop += node.clientHeight * 1.5;
+                let most = 0;
+                for (let frame = 0; frame < 2; frame += 1) {
+                    await new Promise(requestAnimationFrame);
+                    most = Math.max(most, document.querySelectorAll("canvas").length);
+                }
+                return [most, node.scrollTop + node.clientHeight >= node.scrollHeight - 2];
+            }"""
+        )
+        most = max(most, canvases)
+        steps += 1
+        if at_the_end:
+            break
+        assert steps < 1000
+    assert 0 < most <= MOST_CANVASES
+    expect(page.get_by_role("article", name="layer.99/m19", exact=True).locator("canvas").first).to_be_visible()
+    assert heap_bytes(page) <= MOST_HEAP_BYTES
+    page.get_by_role("searchbox", name="Search metrics").fill("layer.42/ m07")
+    expect(page.locator(".panels-count")).to_have_text("1 of 2,000 metrics")
+    expect(page.locator(".panel")).to_have_count(1)
+    expect(page.locator(".panel")).to_have_attribute("aria-label", "layer.42/m07")
+
+
+def test_a_hundred_runs_in_a_panel_and_which_is_which(tmp_path: Path, serve: Serve, pages: Pages) -> None:
+    root = make_ten(tmp_path / "hundred", points=200, runs=100, keys=3)
+    page = pages.open(serve(root), "#/runs")
+    page.get_by_role("button", name="Select runs").click()
+    page.get_by_role("menuitem", name=re.compile("^(Select )?[Aa]ll")).first.click()
+    expect(page.locator(".table-foot")).to_contain_text("100 selected")
+    wait_for_charts(page)
+    chart = panel(page, "train.loss")
+    expect(chart).to_have_attribute("aria-label", re.compile("100 lines"))
+    # From the chart to the other panels and to the table.
+    chart.hover(position={"x": 150, "y": 90})
+    nearest = page.locator(".chart-values.shown .nearest .chart-values-label").first
+    expect(nearest).to_be_visible()
+    others = [one for one in charts(page).all() if one != chart]
+    row = page.locator(".rows .tr").filter(has=page.get_by_title(nearest.inner_text(), exact=True))
+    if row.is_visible():
+        expect(row).to_have_class(re.compile(r"\bhot\b"))
+    assert all(_ink(one) > 0 for one in others)
+    # From the table to the panels.
+    page.locator(".table-foot").hover()
+    expect(page.locator(".rows .tr.hot")).to_have_count(0)
+    wait_for(lambda: all(_ink(one) == 0 for one in charts(page).all()))
+    rows(page).nth(3).hover()
+    expect(page.locator(".rows .tr.hot")).to_have_count(1)
+    wait_for(lambda: all(_ink(one) > 0 for one in charts(page).all()))
+
+
+def _ink(chart: Locator) -> int:
+    """Return how many pixels are drawn over a chart's lines: the cursor, and the run that is raised."""
+    drawn: int = chart.evaluate(_COVER)
+    return drawn
+
+
+_COVER = """chart => {
+    const canvas = chart.querySelector("canvas.chart-cover") ?? chart.parentElement.querySelector("canvas.chart-cover");
+    if (!canvas || !canvas.width) return 0;
+    const copy = new OffscreenCanvas(canvas.width, canvas.height).getContext("2d");
+    copy.drawImage(canvas, 0, 0);
+    return copy.getImageData(0, 0, canvas.width, canvas.height).data.filter((value, at) => at % 4 === 3 && value > 0).length;
+}"""
