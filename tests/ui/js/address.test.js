@@ -17,7 +17,7 @@ test("every field survives the way through an address", () => {
     columns: ["name", "config.a,b:c"], widths: { "config.a,b:c": "120" }, sort: "-summary.loss,name", filters: { "summary.x:y": "> 1, ≤ 2 and “ä”" },
     group: ["config.seed"], seeds: false, nested: true, baseline: "a1", pins: ["train/loss"], x: "metric:a b", logX: true, logY: true, logPanels: ["p"], smooth: 12.5, smoothKind: "mean",
     band: "sem", outliers: true, zoom: [-1.5, 1e300], yZoom: { "a:b,c": [0.1, 0.2] }, linked: false, writers: "apart", search: "<img src=x onerror=alert(1)>",
-    folded: ["x", "y,z"], full: "loss", order: ["b", "a"], size: "l", follow: true, fold: true, split: 333, theme: "dark", seeds: false, nested: true, options: { "a:b": "c,d" },
+    folded: ["x", "y,z"], full: "loss", order: ["b", "a"], size: "l", follow: true, fold: true, split: 333, theme: "dark", seeds: false, nested: true, slots: { a1: "7" }, options: { "a:b": "c,d" },
   });
   assert.deepEqual(parse(serialize(full)), full);
   for (const [name, value] of Object.entries(full)) assert.notDeepEqual(value, DEFAULTS[name], `${name} is not tested`);

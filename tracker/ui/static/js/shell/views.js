@@ -40,7 +40,7 @@ export async function openViews(anchor) {
 
 /** @param {SavedView} saved */
 function show(saved) {
-  const next = parse(String(saved.state));
+  const next = parse(String(saved.state?.address ?? ""));
   const { theme: _, ...rest } = next;
   change(rest);
   toast(`Showing “${saved.name}”.`, { timeout: 2000 });
@@ -53,7 +53,7 @@ export function saveView() {
     const name = input.value.trim();
     if (!name) return;
     try {
-      await api.post("views", { name, state: serialize({ ...view.value, chosen: true }) });
+      await api.post("views", { name, state: { address: serialize({ ...view.value, chosen: true }) } });
       toast(`Saved as “${name}”.`);
     } catch (error) {
       toast(`The view was not saved: ${/** @type {Error} */ (error).message}`, { kind: "error" });
