@@ -29,11 +29,13 @@ def look(page: Page) -> dict[str, Any]:
             columns: [...document.querySelectorAll(".tr.head .th[data-column]")].map(one => one.dataset.column),
             rows: [...document.querySelectorAll(".rows .tr:not([hidden])")]
                 .sort((a, b) => a.getBoundingClientRect().top - b.getBoundingClientRect().top)
-                .map(row => [row.querySelector("a.name")?.title, row.querySelector(".swatch")?.getAttribute("aria-checked"),
+                .map(row => [row.querySelector("a.name")?.title,
+                    row.querySelector(".swatch")?.getAttribute("aria-checked"),
                     row.querySelector(".swatch")?.style.getPropertyValue("--run")].join("|")),
             pinned: document.querySelector(".pinned a.name")?.title,
             panels: [...document.querySelectorAll(".panel")].map(one => one.getAttribute("aria-label")),
-            charts: [...document.querySelectorAll('.chart-lines[role="img"]')].map(one => one.getAttribute("aria-label")),
+            charts: [...document.querySelectorAll('.chart-lines[role="img"]')]
+                .map(one => one.getAttribute("aria-label")),
             query: document.querySelector(".query-input").value,
             foot: document.querySelector(".table-foot").textContent,
             width: document.querySelector(".runs-table").clientWidth,

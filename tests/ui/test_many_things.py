@@ -45,7 +45,8 @@ _SCROLL = """async table => {
 def names(page: Page, count: int) -> list[str]:
     """Return the names in the first rows."""
     found: list[str] = page.evaluate(
-        "count => Array.from({ length: count }, (_, at) => document.querySelector(`#row-${at} a.name`)?.title ?? '')",
+        """count => Array.from(
+            { length: count }, (_, at) => document.querySelector(`#row-${at} a.name`)?.title ?? "")""",
         count,
     )
     return found
@@ -159,5 +160,6 @@ _COVER = """chart => {
     if (!canvas || !canvas.width) return 0;
     const copy = new OffscreenCanvas(canvas.width, canvas.height).getContext("2d");
     copy.drawImage(canvas, 0, 0);
-    return copy.getImageData(0, 0, canvas.width, canvas.height).data.filter((value, at) => at % 4 === 3 && value > 0).length;
+    const { data } = copy.getImageData(0, 0, canvas.width, canvas.height);
+    return data.filter((value, at) => at % 4 === 3 && value > 0).length;
 }"""

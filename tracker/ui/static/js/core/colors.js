@@ -21,12 +21,20 @@ const assigned = computed(() => {
   const { runs: refs, slots: fixed, chosen } = view.value;
   if (made.runs === refs && made.slots === fixed) return slots;
   // Slots of an address come first; a changed selection keeps those that it has.
-  const next = assign(refs, made.slots === fixed ? slots : new Map(Object.entries(fixed).map(([ref, slot]) => [ref, Number(slot)])));
+  const next = assign(refs, made.slots === fixed ? slots : fixedSlots(fixed));
   made = { runs: refs, slots: fixed };
   if (next.size !== slots.size || [...next].some(([ref, slot]) => slots.get(ref) !== slot)) slots = next;
   if (chosen) queueMicrotask(write);
   return slots;
 }, [view]);
+
+/**
+ * @param {Record<string, string>} fixed as an address has them
+ * @returns {Map<string, number>}
+ */
+function fixedSlots(fixed) {
+  return new Map(Object.entries(fixed).flatMap(([ref, slot]) => (/^\d{1,4}$/.test(slot) ? [[ref, Number(slot)]] : [])));
+}
 
 /** Put into the address what the colours of the selection cannot be told from otherwise. */
 function write() {
