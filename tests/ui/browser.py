@@ -77,12 +77,27 @@ class Dashboard:
 
 @contextmanager
 def dashboard(
-    *roots: Path | str, log: Path, port: int | None = None, extra: tuple[str, ...] = ()
+    *roots: Path | str,
+    log: Path,
+    port: int | None = None,
+    extra: tuple[str, ...] = (),
+    prefix: tuple[str, ...] = (),
+    env: dict[str, str] | None = None,
 ) -> Iterator[Dashboard]:
-    """Run ``tracker ui`` on some roots, and stop it in the end."""
+    """Run ``tracker ui`` on some roots, and stop it in the end.
+
+    Args:
+        *roots: what it shows.
+        log: where its messages are written.
+        port: its port; None: the next free one.
+        extra: further arguments.
+        prefix: a command that runs it, such as ``setpriv``.
+        env: further environment variables.
+    """
     with open(log, "w") as errors:
         process = subprocess.Popen(
             [
+                *prefix,
                 *(sys.executable, "-m", "tracker", "ui", "--no-browser"),
                 *(part for root in roots for part in ("--dir", str(root))),
                 *(() if port is None else ("--port", str(port))),
@@ -92,7 +107,7 @@ def dashboard(
             stderr=errors,
             text=True,
             cwd=REPOSITORY,
-            env={**os.environ, "PYTHONUNBUFFERED": "1"},
+            env={**os.environ, "PYTHONUNBUFFERED": "1", **(env or {})},
         )
         try:
             yield Dashboard(process, _address(process, log), log)

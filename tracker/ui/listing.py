@@ -61,9 +61,10 @@ def changes(dashboard: Dashboard, call: Call) -> dict[str, Any] | None:
     """Return what changed since a cursor; None if nothing did."""
     changes = dashboard.changes(call.query.get("since", ""))
     indexing = dashboard.indexing
-    if not (changes.all or indexing) and changes.cursor == call.query.get("since"):
-        return None
     errors = [place.error or None for place in dashboard.places]
+    # Errors are told again each time: the page may have got its cursor after its answer of `meta`, which had none yet.
+    if not (changes.all or indexing or any(errors)) and changes.cursor == call.query.get("since"):
+        return None
     return changes._asdict() | {"now": time.time(), "indexing": indexing, "errors": errors}
 
 

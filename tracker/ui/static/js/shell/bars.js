@@ -4,6 +4,7 @@
 import { connection } from "../core/api.js";
 import { h, replace } from "../core/dom.js";
 import { clock, whole } from "../core/format.js";
+import { placeTrouble } from "../core/places.js";
 import { retry } from "../core/polling.js";
 import { meta, runs } from "../core/runs.js";
 
@@ -21,8 +22,9 @@ export function mountBars(node) {
       parts.push(h("div", { class: "bar", role: "status" }, h("span", null, `Reading the runs for the first time: ${whole(indexing.done)} of ${whole(indexing.total)}`),
         h("progress", { max: String(indexing.total), value: indexing.done, "aria-label": "Runs read" })));
     }
-    for (const { error } of ok ? (meta.value?.places ?? []) : []) {
-      if (error) parts.push(h("div", { class: "bar gone", role: "alert" }, h("span", { class: "grow" }, `Runs are missing: ${error}. Trying again every few seconds.`)));
+    // Where there are no runs at all, the table's place says it.
+    for (const place of ok && runs.value.refs.length ? (meta.value?.places ?? []) : []) {
+      if (place.error) parts.push(h("div", { class: "bar gone", role: "alert" }, h("span", { class: "grow" }, placeTrouble(place))));
     }
     const key = parts.map((one) => one.textContent).join();
     if (key === node.dataset.key) return;

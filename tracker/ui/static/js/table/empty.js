@@ -4,6 +4,7 @@
 import { api } from "../core/api.js";
 import { h, replace } from "../core/dom.js";
 import { plural, whole } from "../core/format.js";
+import { placeTrouble } from "../core/places.js";
 import { retry } from "../core/polling.js";
 import { awaitingQuery, queryResult } from "../core/query.js";
 import { meta, runs, trouble } from "../core/runs.js";
@@ -59,6 +60,8 @@ function sentence(late) {
   }
   if (refs.length === 0) {
     if (indexing) return h("div", { class: "empty" }, h("p", null, `Reading the runs for the first time: ${whole(indexing.done)} of ${plural(indexing.total, "run")}.`), h("progress", { max: String(indexing.total), value: indexing.done }));
+    const troubles = (meta.value?.places ?? []).map(placeTrouble).filter(Boolean);
+    if (troubles.length) return h("div", { class: "empty", role: "alert" }, h("strong", null, "The runs cannot be read"), troubles.map((text) => h("p", null, text)));
     const places = (meta.value?.places ?? []).map((one) => one.place);
     return h("div", { class: "empty" }, h("strong", null, "No runs yet"),
       h("p", null, "They appear here within two seconds of ", h("code", null, "tracker.init()"), "."),
