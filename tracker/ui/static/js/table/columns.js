@@ -22,7 +22,7 @@ import { joined } from "../core/names.js";
 const FIELDS = {
   name: { label: "Run", kind: "name", width: 176 }, id: { label: "ID", kind: "value", width: 96 }, project: { label: "Project", kind: "value", width: 96 },
   group: { label: "Group", kind: "value", width: 96 }, job_type: { label: "Job type", kind: "value", width: 90 }, tags: { label: "Tags", kind: "tags", width: 150 },
-  notes: { label: "Notes", kind: "value", width: 200 }, state: { label: "State", kind: "state", width: 104 }, step: { label: "Step", kind: "count", width: 78 },
+  notes: { label: "Notes", kind: "value", width: 200 }, state: { label: "State", kind: "state", width: 112 }, step: { label: "Step", kind: "count", width: 78 },
   start_time: { label: "Started", kind: "moment", width: 92 }, end_time: { label: "Ended", kind: "moment", width: 92 },
   duration: { label: "Duration", kind: "duration", width: 78 }, points: { label: "Points", kind: "count", width: 78 }, color: { label: "Color", kind: "value", width: 80 },
   reason: { label: "Reason", kind: "value", width: 180 }, place: { label: "Place", kind: "value", width: 110 },
