@@ -63,6 +63,14 @@ test("one value in a million is a needle to its full height: alone, among 100 ru
   }
 });
 
+test("where a smoothed line lies beside its values, only the spike is a needle", () => {
+  const series = buckets("a", (x) => 20 * Math.exp(-8 * x), 240);
+  for (const smooth of [0, 20_000, 100_000, 300_000]) {
+    const { needles } = picture([line(series)], { smooth }).shapes[0];
+    assert.equal(needles.count, 1, String(smooth));
+  }
+});
+
 test("a needle upwards stands out where all buckets reach far down, as they do near 0 on a log axis", () => {
   const series = buckets("a", () => 0.1, 200);
   for (let i = 0; i < 400; i++) series.low[i] = 10 ** (-3 - (i % 7) / 2);

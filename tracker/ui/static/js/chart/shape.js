@@ -144,27 +144,43 @@ function none() {
 function findNeedles({ xs, ys, means, lows, highs, first, smoothed, floor, local }) {
   const count = xs.length;
   const step = usualStep(means);
+  // The smoothed line lies beside the values where they change: needles begin at where they usually are.
+  const usual = smoothed ? withoutSpikes(means) : ys;
   // Each end also by itself: where one end of all buckets is far off, as it is near 0 on a log axis, the other still counts.
-  const lists = [spread, (/** @type {number} */ i) => ys[i] - highs[i], (/** @type {number} */ i) => (lows[i] >= floor ? 0 : lows[i] - ys[i])]
+  const lists = [spread, (/** @type {number} */ i) => usual[i] - highs[i], (/** @type {number} */ i) => (lows[i] >= floor ? 0 : lows[i] - usual[i])]
     .map((measure) => standing(Float32Array.from(xs, (_, i) => measure(i)), step, local));
   const index = [...new Set(lists.flat())].sort((a, b) => a - b);
   if (!index.length) return none();
   return {
     count: index.length,
     xs: Float32Array.from(index, (i) => xs[i]),
-    tops: Float32Array.from(index, (i) => (smoothed && ys[i] < highs[i] ? ys[i] : highs[i])),
-    bottoms: Float32Array.from(index, (i) => ((smoothed && ys[i] > lows[i]) || lows[i] >= floor ? ys[i] : lows[i])),
+    tops: Float32Array.from(index, (i) => (smoothed && usual[i] < highs[i] ? usual[i] : highs[i])),
+    bottoms: Float32Array.from(index, (i) => ((smoothed && usual[i] > lows[i]) || lows[i] >= floor ? usual[i] : lows[i])),
     index: Int32Array.from(index, (i) => first + i),
   };
 
   /** @param {number} i */
   function spread(i) {
     if (highs[i] !== highs[i]) return NaN;
-    if (ys[i] !== ys[i]) return lows[i] >= floor ? 0 : lows[i] - highs[i];
-    if (lows[i] >= floor) return Math.max(0, ys[i] - highs[i]);
+    if (usual[i] !== usual[i]) return lows[i] >= floor ? 0 : lows[i] - highs[i];
+    if (lows[i] >= floor) return Math.max(0, usual[i] - highs[i]);
     if (!smoothed) return lows[i] - highs[i];
-    return Math.max(lows[i], ys[i]) - Math.min(highs[i], ys[i]);
+    return Math.max(lows[i], usual[i]) - Math.min(highs[i], usual[i]);
   }
+}
+
+/**
+ * Means without single ones that stand out: of each and the ones some entries before and behind it, the middle one. A slope stays as it is.
+ * @param {Float32Array} means
+ */
+function withoutSpikes(means) {
+  const last = means.length - 1;
+  return means.map((mean, i) => {
+    const before = means[Math.max(0, i - NEIGHBOURS)];
+    const after = means[Math.min(last, i + NEIGHBOURS)];
+    const middle = Math.max(Math.min(before, after), Math.min(Math.max(before, after), mean));
+    return middle === middle ? middle : mean;
+  });
 }
 
 /**
