@@ -6,7 +6,7 @@ import { typing } from "../core/keys.js";
 import { change, redo, undo, view } from "../core/state.js";
 import { bucketCount, describePoints, describeSmoothing, labelOfX, nextX } from "./axis.js";
 import { openDownloads } from "./downloads.js";
-import { icon, lineSample } from "./icons.js";
+import { icon, lineSample } from "../core/icons.js";
 import { openLineMenu } from "./linemenu.js";
 import { countPoints, makeLines, valueAt } from "./lines.js";
 import { toggled } from "./settings.js";

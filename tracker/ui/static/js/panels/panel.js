@@ -5,7 +5,7 @@ import { Chart } from "../chart/chart.js";
 import { h } from "../core/dom.js";
 import { exact, keyText, plural } from "../core/format.js";
 import { describePoints } from "./axis.js";
-import { icon, lineSample } from "./icons.js";
+import { icon, lineSample } from "../core/icons.js";
 import { countPoints, makeLines } from "./lines.js";
 
 /**

@@ -4,6 +4,7 @@
 import { api, connection } from "../core/api.js";
 import { h } from "../core/dom.js";
 import { clock, whole } from "../core/format.js";
+import { icon } from "../core/icons.js";
 import { showKeys } from "../core/keys.js";
 import { openMenu } from "../core/menu.js";
 import { openPalette } from "../core/palette.js";
@@ -29,8 +30,8 @@ export function mountHeader(header) {
   const line = h("div", { class: "query" });
   const live = h("div", { class: "live" });
   const views = h("button", { class: "plain views", type: "button", "aria-haspopup": "menu", on: { click: () => void openViews(views) } }, "Views ▾");
-  const more = h("button", { class: "icon", type: "button", title: "More", "aria-label": "More", "aria-haspopup": "menu", on: { click: () => openMore(more) } }, "⋯");
-  const themes = h("button", { class: "icon", type: "button", on: { click: nextTheme } }, "◐");
+  const more = h("button", { class: "icon", type: "button", title: "More", "aria-label": "More", "aria-haspopup": "menu", on: { click: () => openMore(more) } }, icon("more"));
+  const themes = h("button", { class: "icon", type: "button", on: { click: nextTheme } });
   header.append(h("a", { class: "brand", href: "#/runs", on: { click: (/** @type {Event} */ event) => { event.preventDefault(); change({ page: "runs" }); } } }, "tracker"),
     h("nav", { "aria-label": "Pages" }, tabs), project, line, live, views, more, themes);
   mountQueryLine(line);
@@ -45,7 +46,7 @@ export function mountHeader(header) {
     const name = { auto: "as the system", light: "light", dark: "dark" }[view.value.theme] ?? "";
     themes.title = `Theme: ${name}`;
     themes.setAttribute("aria-label", themes.title);
-    themes.textContent = { auto: "◐", light: "☀", dark: "☾" }[view.value.theme] ?? "◐";
+    themes.replaceChildren(icon(view.value.theme));
   };
   const showProject = () => {
     const all = new Set(runs.value.columns.get("project") ?? []);

@@ -3,6 +3,7 @@
  * marked.
  */
 import { h, replace } from "../core/dom.js";
+import { icon } from "../core/icons.js";
 import { bind } from "../core/keys.js";
 import { openPalette } from "../core/palette.js";
 import { queryResult } from "../core/query.js";
@@ -23,7 +24,7 @@ export function mountQueryLine(node) {
   const problem = h("div", { class: "query-error", id: "query-error", role: "alert", hidden: true });
   const hint = h("button", { class: "hint", type: "button", tabindex: "-1", title: "Find runs, metrics, commands", "aria-label": "Find runs, metrics, commands", on: { click: openPalette } },
     h("kbd", null, /Mac|iPhone|iPad/.test(navigator.platform) ? "⌘K" : "Ctrl K"));
-  node.append(h("span", { class: "glass", "aria-hidden": "true" }, "⌕"), input, hint, list, problem);
+  node.append(h("span", { class: "glass", "aria-hidden": "true" }, icon("search")), input, hint, list, problem);
   /** @type {import("./suggest.js").Completion[]} */
   let found = [];
   let at = -1;

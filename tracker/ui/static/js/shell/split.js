@@ -2,6 +2,7 @@
  * The divider between table and charts: drag, arrow keys, double click or the button folds the table.
  */
 import { h } from "../core/dom.js";
+import { icon } from "../core/icons.js";
 import { change, view } from "../core/state.js";
 
 const NARROWEST = 180;
@@ -33,7 +34,7 @@ export function mountDivider(divider, split) {
     divider.setAttribute("aria-valuemin", String(NARROWEST));
     divider.setAttribute("aria-valuemax", String(Math.max(NARROWEST, split.clientWidth - CHARTS_LEAST)));
     fold.hidden = view.value.page === "charts";
-    fold.textContent = folded ? "»" : "«";
+    fold.replaceChildren(icon(folded ? "unfold" : "fold"));
     fold.title = folded ? "Unfold the table" : "Fold the table to color and name";
     fold.setAttribute("aria-label", fold.title);
   };

@@ -5,6 +5,7 @@ import { colorOf } from "../core/colors.js";
 import { h, replace, svg } from "../core/dom.js";
 import { fillKeepEnd, keepEnd } from "../core/ends.js";
 import { exact, moment, number, plural } from "../core/format.js";
+import { icon } from "../core/icons.js";
 import { runs, valueOf } from "../core/runs.js";
 import { serialize, view } from "../core/state.js";
 import { spread } from "./arrange.js";
@@ -111,7 +112,7 @@ function partsOf(cell) {
   const text = keepEnd("");
   const parts = {
     swatch, dash, sign: h("span", { class: "sign", role: "img" }), link: h("a", { class: "name", tabindex: "-1", draggable: "false" }, text), text,
-    pin: h("span", { class: "flag", title: "The baseline" }, "⚑"), more: h("button", { class: "more", type: "button", tabindex: "-1", title: "Actions" }, "⋯"),
+    pin: h("span", { class: "flag", title: "The baseline" }, icon("flag")), more: h("button", { class: "more", type: "button", tabindex: "-1", title: "Actions" }, icon("more")),
   };
   replace(cell, swatch, parts.sign, parts.link, parts.pin, parts.more);
   nameParts.set(cell, parts);

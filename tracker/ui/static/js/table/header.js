@@ -2,6 +2,7 @@
  * The head of the table: click sorts, shift-click adds a second key, drag moves a column, its right edge resizes it.
  */
 import { h, replace } from "../core/dom.js";
+import { icon } from "../core/icons.js";
 import { openMenu } from "../core/menu.js";
 import { change, view } from "../core/state.js";
 import { formatSort, parseSort } from "./arrange.js";
@@ -42,7 +43,7 @@ function headerCell(column, columns, sort, resized) {
   const menu = h("button", {
     class: `more${condition ? " on" : ""}`, type: "button", tabindex: "-1", "aria-label": `Options of ${column.title}`, title: condition ? `${column.title} ${describe(condition)}` : "Options",
     on: { click: (/** @type {any} */ event) => openColumnMenu(event.currentTarget, column, columns) },
-  }, condition ? "▼" : "⋮");
+  }, icon(condition ? "filter" : "column"));
   const edge = h("div", { class: "edge", "aria-hidden": "true" });
   const cell = h("div", {
     class: `th${column.numeric ? " num" : ""}${column.kind === "name" ? " first" : ""}`, role: "columnheader", data: { column: column.name },

@@ -1,5 +1,5 @@
-/** Icons of the panels' tools: 16 × 16, drawn with the text's colour. */
-import { svg } from "../core/dom.js";
+/** Icons: 16 × 16, drawn with the color of the text, so that no font has to have them. */
+import { svg } from "./dom.js";
 
 /** @type {Record<string, string>} */
 const PATHS = {
@@ -11,6 +11,16 @@ const PATHS = {
   close: "M3.5 3.5l9 9M12.5 3.5l-9 9",
   previous: "M10 3 5 8l5 5",
   next: "M6 3l5 5-5 5",
+  search: "M7 12A5 5 0 1 0 7 2a5 5 0 0 0 0 10zM10.8 10.8 14 14",
+  flag: "M4 14V2.5h8l-2 3 2 3H4",
+  more: "M3 7.4a.6.6 0 1 0 .01 0zM8 7.4a.6.6 0 1 0 .01 0zM13 7.4a.6.6 0 1 0 .01 0z",
+  column: "M8 2.4a.6.6 0 1 0 .01 0zM8 7.4a.6.6 0 1 0 .01 0zM8 12.4a.6.6 0 1 0 .01 0z",
+  filter: "M2.5 3.5h11L9.5 8.5v4l-3-1.5v-2.5z",
+  fold: "M7.5 3.5 3.5 8l4 4.5M12.5 3.5l-4 4.5 4 4.5",
+  unfold: "M3.5 3.5l4 4.5-4 4.5M8.5 3.5l4 4.5-4 4.5",
+  auto: "M8 2.5a5.5 5.5 0 1 0 0 11zM8 2.5a5.5 5.5 0 0 1 0 11M6.4 3.2v9.6M4.8 4.2v7.6",
+  light: "M8 11a3 3 0 1 0 0-6 3 3 0 0 0 0 6zM8 1.5v1M8 13.5v1M1.5 8h1M13.5 8h1M3.4 3.4l.7.7M11.9 11.9l.7.7M12.6 3.4l-.7.7M4.1 11.9l-.7.7",
+  dark: "M13 9.5A5.5 5.5 0 1 1 6.5 3 4.5 4.5 0 0 0 13 9.5z",
   table: "M2.5 3.5h11v9h-11zM2.5 6.5h11M2.5 9.5h11M6.5 3.5v9",
 };
 
