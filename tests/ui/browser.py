@@ -82,7 +82,9 @@ def dashboard(
     port: int | None = None,
     extra: tuple[str, ...] = (),
     prefix: tuple[str, ...] = (),
+    options: tuple[str, ...] = (),
     env: dict[str, str] | None = None,
+    cwd: Path = REPOSITORY,
 ) -> Iterator[Dashboard]:
     """Run ``tracker ui`` on some roots, and stop it in the end.
 
@@ -92,13 +94,15 @@ def dashboard(
         port: its port; None: the next free one.
         extra: further arguments.
         prefix: a command that runs it, such as ``setpriv``.
+        options: options of the Python interpreter.
         env: further environment variables.
+        cwd: its working directory, from which it also imports.
     """
     with open(log, "w") as errors:
         process = subprocess.Popen(
             [
                 *prefix,
-                *(sys.executable, "-m", "tracker", "ui", "--no-browser"),
+                *(sys.executable, *options, "-m", "tracker", "ui", "--no-browser"),
                 *(part for root in roots for part in ("--dir", str(root))),
                 *(() if port is None else ("--port", str(port))),
                 *extra,
@@ -106,7 +110,7 @@ def dashboard(
             stdout=subprocess.PIPE,
             stderr=errors,
             text=True,
-            cwd=REPOSITORY,
+            cwd=cwd,
             env={**os.environ, "PYTHONUNBUFFERED": "1", **(env or {})},
         )
         try:

@@ -9,7 +9,7 @@ from playwright.sync_api import Locator, Page, expect
 
 from tests.tools.make_runs import SPIKE_AT, run_id
 from tests.ui.browser import Dashboard, Pages
-from tests.ui.looking import WAIT, charts, needle, panel, wait_for_charts
+from tests.ui.looking import WAIT, charts, needle, panel, tops, wait_for_charts
 
 
 def place_of(chart: Locator, x: float, y: float) -> tuple[float, float]:
@@ -103,6 +103,33 @@ def test_nan_and_infinities_are_marked_and_counted(varied_ui: Dashboard, pages: 
     expect(
         page.get_by_text("All 1,000 values are NaN or infinite").or_(page.get_by_text("only NaN")).first
     ).to_be_visible()
+
+
+def test_marks_name_step_and_count_and_the_line_is_not_joined_over_them(varied_ui: Dashboard, pages: Pages) -> None:
+    page = pages.open(varied_ui, "#/charts?runs=odd00001&search=loss&zoom=280:320")
+    chart = panel(page, "loss")
+    expect(page.locator(".panel-marks")).to_have_text("3 NaN", timeout=WAIT)
+    drawn(page)
+    heights = tops(chart)
+    inked = [column for column, height in enumerate(heights) if height is not None]
+    left, right = inked[0], inked[-1]  # steps 280 and 320
+
+    def column(step: float) -> int:
+        return round(left + (right - left) * (step - 280) / 40)
+
+    joined = [x for x in range(column(299.2), column(302.8)) if (heights[x] or 1) < 0.8]  # the marks are below
+    assert joined == [], "the line is joined over NaN"
+    assert all((heights[column(step)] or 1) < 0.8 for step in (297, 298, 304, 305)), "there is no line"
+    values = page.locator(".chart-values")
+    x, y = place_of(chart, column(301) / len(heights), 1)
+    for up in range(2, 40, 2):  # the strip is a few pixels high, above the labels of the axis
+        page.mouse.move(x, y - up)
+        drawn(page)
+        if "NaN at" in values.inner_text():
+            break
+    expect(values).to_contain_text("NaN at Step 301")
+    page.goto(varied_ui.url("#/charts?runs=odd00001&search=loss&zoom=0:999"))
+    expect(page.locator(".panel-marks")).to_have_text("5 not finite", timeout=WAIT)
 
 
 def test_the_corner_says_how_many_points_are_in_the_picture(million_ui: Dashboard, pages: Pages) -> None:
