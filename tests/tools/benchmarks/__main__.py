@@ -15,6 +15,7 @@ from pathlib import Path
 from tests.tools.benchmarks import (
     calls,
     charts,
+    dashboard,
     disk,
     lag,
     link,
@@ -47,6 +48,7 @@ MEASURES: dict[str, tuple[str, Callable[[Options], list[Row]]]] = {
     "clickhouse": ("a log to ClickHouse, beside bare inserts, and reading a history", sink_clickhouse.measure),
     "history": ("reading 100,000 points", disk.measure_history),
     "charts": ("buckets and samples of 1,000,000 points", charts.measure),
+    "dashboard": ("tracker ui in Chromium: start, charts, table, hover, live points, memory", dashboard.measure),
     "listing": ("listing and filtering 10,000 runs, with the catalog and without", listing.measure),
 }
 
