@@ -204,6 +204,7 @@ def test_a_deleted_run_comes_back(editable: Page) -> None:
     expect(page.locator(".table-foot")).to_contain_text(f"{total} runs")
 
 
+@pytest.mark.timeout(600)  # may have to wait until ten thousand runs are made
 def test_ten_thousand_rows_are_never_blank(many_ui: Dashboard, pages: Pages) -> None:
     page = pages.open(many_ui)
     table = page.locator(".runs-table")
