@@ -31,11 +31,12 @@ def served(serve: Serve, tmp_path: Path) -> Dashboard:
 
 
 def row(page: Page, key: str) -> list[str]:
-    return (
+    cells: list[str] = (
         page.locator(".compare-table tr", has=page.get_by_role("button", name=key, exact=True))
         .locator("td")
         .all_inner_texts()
     )
+    return cells
 
 
 def test_only_what_differs_with_deltas_from_the_baseline(served: Dashboard, pages: Pages) -> None:

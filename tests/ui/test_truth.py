@@ -23,11 +23,11 @@ def hover_needle(chart: Locator) -> str:
     """Point at a chart's needle; return the place that the list of values names."""
     x, y = place_of(chart, needle(chart), 0.2)
     values = chart.page.locator(".chart-values")
-    read = []
+    read: list[str] = []
     for pixel in (0, -1, 1, -2, 2):  # a point may be one pixel wide
         chart.page.mouse.move(x + pixel, y)
         drawn(chart.page)
-        text = values.inner_text()
+        text = str(values.inner_text())
         read.append(text.split("\n")[0])
         if "2.5" in text:
             break
