@@ -10,13 +10,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser
+from playwright.sync_api import Browser, expect
 
 from sidecar.protocol.layout import make_root
+from tests.support import TIMEOUT
 from tests.tools import make_runs
 from tests.ui.browser import Dashboard, Pages, chromium, dashboard
 
 Serve = Callable[..., Dashboard]
+
+expect.set_options(timeout=TIMEOUT * 1000)  # a busy machine is slower; no test waits longer than it has to
 
 
 @pytest.fixture(scope="session")
