@@ -25,6 +25,8 @@ export function mountQueryLine(node) {
   const hint = h("button", { class: "hint", type: "button", tabindex: "-1", title: "Find runs, metrics, commands", "aria-label": "Find runs, metrics, commands", on: { click: openPalette } },
     h("kbd", null, /Mac|iPhone|iPad/.test(navigator.platform) ? "⌘K" : "Ctrl K"));
   node.append(h("span", { class: "glass", "aria-hidden": "true" }, icon("search")), input, hint, list, problem);
+  /** Whether nothing could be suggested yet: fields and values may still be loading. */
+  let waiting = false;
   /** @type {import("./suggest.js").Completion[]} */
   let found = [];
   let at = -1;
@@ -35,13 +37,20 @@ export function mountQueryLine(node) {
   const close = () => {
     found = [];
     at = -1;
+    waiting = false;
     showList();
   };
   const suggest = () => {
     found = completions(input.value, input.selectionStart ?? input.value.length, columnInfos.value, valuesOf);
     at = -1;
+    waiting = found.length === 0;
     showList();
   };
+  const again = () => {
+    if (waiting && document.activeElement === input) suggest();
+  };
+  columnInfos.subscribe(again);
+  runs.subscribe(again);
 
   function showList() {
     list.hidden = found.length === 0;
