@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 from sidecar.protocol.errors import StoreError
-from sidecar.protocol.filesystems import on_local_disk
 
 SIDE_FILES = ("-wal", "-shm", "-journal")
 """Suffixes of the files that SQLite may keep beside a database."""
@@ -33,9 +32,6 @@ BUSY_SECONDS = 5.0
 
 CHECKPOINT_BYTES = 4 * 1024 * 1024
 """Size of the write-ahead log at which it is folded into the database: that costs reading it, and an fsync."""
-
-MAPPED_BYTES = 1 << 40
-"""Maximum part of a file that is mapped by `map_file`; SQLite's own limit is usually lower."""
 
 JOURNAL_LIMIT_BYTES = 16 * 1024 * 1024
 """Size to which the write-ahead log is truncated after a large commit."""
@@ -81,7 +77,6 @@ class Database:
         self.path = path
         self._connection: sqlite3.Connection | None = connection
         self._copy = copy
-        self._mapping: bool | None = None
 
     def run(self, statement: str, values: Sequence[Any] = ()) -> list[Any]:
         """Run one statement and return all its rows."""
@@ -92,17 +87,6 @@ class Database:
         """Run one statement and yield its rows, one in memory at a time."""
         with self._errors():
             yield from self._live().execute(statement, values)
-
-    def map_file(self) -> None:
-        """Read the file through memory from now on, which saves a system call for each page, if it is on a local disk.
-
-        Called again, it gives back the memory that was used since. Elsewhere a read error would end the process.
-        """
-        if self._mapping is None:
-            self._mapping = on_local_disk(self.path.absolute())
-        if self._mapping:
-            self.run("PRAGMA mmap_size = 0")
-            self.run(f"PRAGMA mmap_size = {MAPPED_BYTES}")
 
     def insert(self, statement: str, values: Sequence[Any]) -> int:
         """Insert one row and return its id."""

@@ -38,10 +38,6 @@ _ONE_BLOCK = 1
 """Coarsest level of the pyramid whose pieces lie within one block, so that their extremes are found there."""
 
 
-_MAPPED_BLOCKS = 32
-"""Number of blocks after which the file is mapped again, so that what was read of it does not count as memory."""
-
-
 _Extreme = tuple[float, int, int]
 """Value, number of the writer, first step of the piece that has it."""
 
@@ -215,9 +211,7 @@ class _Writer:
         by_block: dict[int, list[_Choice]] = {}
         for choice in sorted(choices, key=itemgetter(0)):  # so that each block is read about once
             by_block.setdefault(self._first_block(choice.step), []).append(choice)
-        for number, (at, chosen) in enumerate(by_block.items()):
-            if number % _MAPPED_BLOCKS == 0:
-                self._database.map_file()
+        for at, chosen in by_block.items():
             for choice in self._add_rows(found, at, chosen):
                 step = self._step_of(choice)
                 if step not in found:
