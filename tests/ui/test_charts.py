@@ -117,8 +117,11 @@ def test_runs_that_differ_only_in_their_seed_are_one_line(root: Path, serve: Ser
     expect(page.locator(".legend-row")).to_have_count(1)
     expect(page.locator(".legend-name")).to_have_text("2 runs")
     page.keyboard.press("Escape")
+    expect(page.locator(".full")).to_have_count(0)
     page.keyboard.press("g")
-    page.locator(".panel").nth(2).hover()
+    chart = page.locator(".panel .chart").nth(2)
+    expect(chart).to_have_attribute("aria-label", re.compile("2 lines"))
+    chart.focus()
     page.keyboard.press("f")
     expect(page.locator(".legend-name")).to_have_text(["a", "b"])
 
