@@ -170,7 +170,7 @@ def _add_launch(commands: _Commands) -> None:
     _add_required_dir(parser)
     parser.add_argument("--connection-file", type=Path, required=True, help="where to write the connection file")
     parser.add_argument("--parent", type=int, required=True, help="exit when this process is gone and all is kept")
-    parser.add_argument("--idle-exit", type=float, help="exit after so many seconds without a client or an edit")
+    parser.add_argument("--idle-exit", type=float, help="exit after this many seconds without a client or an edit")
     _add_durability(parser)
     parser.add_argument("--ready-fd", type=int, default=-1, help="a pipe that is written to when it is ready")
 

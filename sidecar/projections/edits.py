@@ -50,7 +50,7 @@ class Edits(StatePart):
         self._ids: list[str] = []
 
     def get(self, field: str) -> Any:
-        """Return the value that a user gave to a field outside the config and the summary; None if there is none."""
+        """Return the value that a user gave to a field outside the config and the summary; None if unset."""
         return self.values.get((field, ""))
 
     def apply(self, record: Record) -> None:

@@ -31,7 +31,7 @@ class ServedDashboard:
     Attributes:
         address: what it printed.
         origin: scheme, host and port of it.
-        token: the token in it; empty if there is none.
+        token: the token in it; empty for an address without one.
         browser: a session with the cookie that opening the address leaves.
     """
 

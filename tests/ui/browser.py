@@ -142,7 +142,7 @@ def _address(process: subprocess.Popen[str], log: Path) -> str:
 
 
 def find_browser() -> str:
-    """Return the path of Chromium; fail with what to install if there is none."""
+    """Return the path of Chromium; fail with what to install if it is missing."""
     for name in BROWSERS:
         path = shutil.which(name)
         if path:

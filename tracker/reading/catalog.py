@@ -64,7 +64,7 @@ class Catalog(Protocol):
         """Return the runs as of the last refresh, in no particular order; an unchanged one is the same object."""
 
     def run(self, id: str) -> StoredRun | None:
-        """Return a run as of the last refresh; None if there is none with this id."""
+        """Return a run as of the last refresh; None if no run has this id."""
 
     def close(self) -> None:
         """Release what it holds; it can be used again."""
@@ -149,7 +149,7 @@ class DirectoryCatalog:
         return [self._copy(entries[id]) for id in sorted(entries)]
 
     def run(self, id: str) -> StoredRun | None:
-        """Return a run as of the last refresh; None if there is none with this id."""
+        """Return a run as of the last refresh; None if no run has this id."""
         entry = self._entries.get(id)
         return None if entry is None else self._lasting(entry)
 
@@ -226,7 +226,7 @@ class DirectoryCatalog:
 
     @contextlib.contextmanager
     def _opened(self) -> Iterator[int | None]:
-        """Open the directory of the runs; None if there is none."""
+        """Open the directory of the runs; None if it does not exist."""
         try:
             descriptor = os.open(self._runs, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         except (FileNotFoundError, NotADirectoryError):

@@ -85,7 +85,7 @@ class ServerCatalog:
         return list(self._runs.values())
 
     def run(self, id: str) -> StoredRun | None:
-        """Return a run as of the last refresh; None if there is none with this id."""
+        """Return a run as of the last refresh; None if no run has this id."""
         return self._runs.get(id)
 
     def close(self) -> None:

@@ -97,7 +97,7 @@ class StoredRun:
 
     @property
     def color(self) -> str | None:
-        """The color that a user gave it, ``"#rrggbb"`` or a name; None if there is none."""
+        """The color that a user gave it, ``"#rrggbb"`` or a name; None if it has no color."""
         return self._text("color")
 
     @property

@@ -30,8 +30,8 @@ class Curve:
         lows, highs, means: of each bucket.
         counts: number of finite values of each bucket.
         bad: x of the buckets that have NaN or infinities, and how many.
-        last: the last value, None if there is none.
-        ends: x of the first and the last point; empty if there is none.
+        last: the last value, None for an empty curve.
+        ends: x of the first and the last point; empty for an empty curve.
     """
 
     name: str

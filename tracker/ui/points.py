@@ -182,7 +182,7 @@ class _Places:
         self.most = max((max(values) for _, values in self._found.values() if values), default=0.0)
 
     def at(self, writer: str, step: int) -> float | None:
-        """Return the value at a step; None if there is none."""
+        """Return the value at a step; None if the step has no value."""
         steps, values = self._found.get(writer, ((), ()))
         index = bisect_left(steps, step)
         return values[index] if index < len(steps) and steps[index] == step else None

@@ -100,7 +100,7 @@ class Place:
         rows: id -> row, as of the last refresh.
         error: why its runs cannot be read; empty if they can.
         looked: whether its runs have been scanned, or cannot be.
-        looking: the thread that scans the runs of a server, which may take long; None if there is none.
+        looking: the thread that scans the runs of a server, which may take long; None while no scan runs.
     """
 
     def __init__(self, number: int, api: Api) -> None:

@@ -140,7 +140,7 @@ class StaticFiles:
             return None
 
     def content(self, name: str) -> Content | None:
-        """Return a file, or one that was made of files for the page; None if there is none. It is kept in memory."""
+        """Return a file, or one made of files for the page; None if the name is unknown. It is kept in memory."""
         content = self._contents.get(name)
         if content is None:
             if name in (MODULE, SHEET, f"{MODULE}.map") and not self._page:

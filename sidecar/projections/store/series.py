@@ -124,7 +124,7 @@ class SeriesReader:
         return (min(ends), max(ends)) if ends else None
 
     def least_positive(self, high: float) -> float:
-        """Return the smallest positive x up to `high`; NaN if there is none."""
+        """Return the smallest positive x up to `high`; NaN if no x is positive."""
         end = min(_FIRST_POSITIVE, high)
         while True:
             found = self.read(Wanted(SMALLEST, end, math.inf)).x_first
