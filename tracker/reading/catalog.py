@@ -40,8 +40,8 @@ RECOVERY_SECONDS = 10.0
 LEAST_RUNS = 64
 """Number of runs from which the catalog is kept in a file; fewer are read faster than the file is written."""
 
-_SAVED_AT_ONCE = 1000
-"""Rows written in one commit while a catalog is built, so that an interrupted build is not lost."""
+SAVE_SECONDS = 1.0
+"""Interval between two commits while a catalog is built, in seconds, so that an interrupted build is not lost."""
 
 Show = Callable[[int, int], None]
 """Progress callback: (done, total) runs."""
@@ -210,6 +210,7 @@ class DirectoryCatalog:
                 looks |= self._look_at(runs, {id for id, seen in looks.items() if seen.flags & (LOCKED | WINDOWS)})
             self._forget({id for id in chosen if id not in looks and id in self._entries})
             stale = [id for id, seen in looks.items() if self._is_stale(id, seen)]
+            save_at = time.monotonic() + SAVE_SECONDS
             try:
                 for done, id in enumerate(stale):
                     if len(stale) > 1:
@@ -217,8 +218,9 @@ class DirectoryCatalog:
                         if show is not None:
                             show(done, len(stale))
                     self._read(id, looks[id])
-                    if done % _SAVED_AT_ONCE == _SAVED_AT_ONCE - 1:
+                    if time.monotonic() >= save_at:
                         self._save()
+                        save_at = time.monotonic() + SAVE_SECONDS
             finally:
                 self._progress = None
             self._save()

@@ -14,7 +14,9 @@ import sqlite3
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from types import TracebackType
 from typing import Any
+from urllib.parse import quote
 
 from sidecar.protocol.errors import StoreError
 
@@ -137,18 +139,28 @@ class Database:
             raise StoreError(f"the store {self.path} is closed")
         return self._connection
 
-    def _errors(self) -> contextlib.AbstractContextManager[None]:
-        return _translated(self.path)
+    def _errors(self) -> _Translated:
+        return _Translated(self.path)
 
 
-@contextlib.contextmanager
-def _translated(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except sqlite3.Error as error:
-        raise _store_error(path, error) from error
-    except UnicodeDecodeError as error:  # in an error message about a damaged schema
-        raise StoreDamagedError(f"the store {path} is damaged: {error}") from error
+class _Translated:
+    """Turns SQLite's errors into `StoreError`. A class, since a generator would cost more than a small statement."""
+
+    __slots__ = ("_path",)
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if isinstance(error, sqlite3.Error):
+            raise _store_error(self._path, error) from error
+        if isinstance(error, UnicodeDecodeError):  # in an error message about a damaged schema
+            raise StoreDamagedError(f"the store {self._path} is damaged: {error}") from error
 
 
 def _store_error(path: Path, error: sqlite3.Error) -> StoreError:
@@ -163,7 +175,7 @@ def open_to_write(path: Path) -> Database:
     Raises:
         StoreDamagedError: the file is not a store, or is damaged. StoreError: it cannot be opened now.
     """
-    with _translated(path):
+    with _Translated(path):
         connection = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
     database = Database(path, connection)
     try:
@@ -190,10 +202,15 @@ def _make_tables(database: Database) -> None:
         database.run_many("INSERT INTO meta VALUES (?, ?)", meta.items())
 
 
+_TABLE_NAMES = frozenset({"meta", "key", "writer", "block", "column"})
+
+
 def _check_format(database: Database) -> None:
     path = database.path
-    tables = {name for (name,) in database.run("SELECT name FROM sqlite_master WHERE type = 'table'")}
-    if missing := {"meta", "key", "writer", "block", "column"} - tables:
+    objects = database.run("SELECT type, name FROM sqlite_master")
+    if not objects:
+        raise StoreError(f"the store {path} is empty: its sidecar is creating it, or died before it did")
+    if missing := _TABLE_NAMES - {name for kind, name in objects if kind == "table"}:
         raise StoreDamagedError(f"{path} is not a store: it lacks the tables {', '.join(sorted(missing))}")
     formats = database.run("SELECT value FROM meta WHERE name = 'format'")
     if formats != [(FORMAT,)]:
@@ -201,27 +218,32 @@ def _check_format(database: Database) -> None:
         raise StoreDamagedError(f"the store {path} has format {format_}, not {FORMAT}; `tracker rebuild` rebuilds it")
 
 
-def open_to_read(path: Path, busy_seconds: float = BUSY_SECONDS) -> Database:
+def open_to_read(path: Path, busy_seconds: float = BUSY_SECONDS, *, snapshot: bool = False) -> Database:
     """Open the store at `path` for reading, also on read-only media; wait at most `busy_seconds` for its locks.
+
+    Args:
+        path: the store's file.
+        busy_seconds: maximum wait for its locks, in seconds.
+        snapshot: stay in one transaction, from the check of the tables to `Database.close`. For a short read.
 
     Raises:
         StoreDamagedError: the file is not a store, or is damaged. StoreError: it does not exist, is still being
             created, or cannot be opened.
     """
-    if not os.path.exists(path):
-        raise StoreError(f"there is no store at {path}; `tracker rebuild` creates it from the log")
     try:
-        return _open_checked(path, path, "mode=ro", busy_seconds=busy_seconds)
+        return _open_checked(path, path, "mode=ro", busy_seconds=busy_seconds, snapshot=snapshot)
     except StoreDamagedError:
         raise
-    except StoreError:
+    except StoreError as error:
+        if not os.path.exists(path):
+            raise StoreError(f"there is no store at {path}; `tracker rebuild` creates it from the log") from error
         if os.access(path.parent, os.W_OK):
             raise
         # A store that was not closed needs its "-shm" file, which cannot be created on read-only media.
         journal = path.with_name(path.name + "-wal")
         if not _has_content(journal):
-            return _open_checked(path, path, "mode=ro&immutable=1", busy_seconds=busy_seconds)
-        return _open_copy(path, journal)
+            return _open_checked(path, path, "mode=ro&immutable=1", busy_seconds=busy_seconds, snapshot=snapshot)
+        return _open_copy(path, journal, snapshot=snapshot)
 
 
 def _has_content(path: Path) -> bool:
@@ -231,7 +253,7 @@ def _has_content(path: Path) -> bool:
         return False
 
 
-def _open_copy(path: Path, journal: Path) -> Database:
+def _open_copy(path: Path, journal: Path, *, snapshot: bool) -> Database:
     """Open a copy of the store and of its write-ahead log, which must be folded in first."""
     try:
         copy = tempfile.TemporaryDirectory(prefix="tracker-store-")
@@ -240,25 +262,32 @@ def _open_copy(path: Path, journal: Path) -> Database:
     except OSError as error:
         raise StoreError(f"the store {path} cannot be copied for reading: {error}") from error
     try:
-        return _open_checked(path, Path(copy.name) / path.name, "mode=rw", copy)
+        return _open_checked(path, Path(copy.name) / path.name, "mode=rw", copy, snapshot=snapshot)
     except BaseException:
         copy.cleanup()
         raise
 
 
 def _open_checked(
-    path: Path, file: Path, how: str, copy: _Directory | None = None, busy_seconds: float = BUSY_SECONDS
+    path: Path,
+    file: Path,
+    how: str,
+    copy: _Directory | None = None,
+    *,
+    busy_seconds: float = BUSY_SECONDS,
+    snapshot: bool = False,
 ) -> Database:
-    with _translated(path):
-        address = f"{file.absolute().as_uri()}?{how}"
+    with _Translated(path):
+        address = f"file://{quote(os.fsencode(os.path.abspath(file)))}?{how}"
         connection = sqlite3.connect(
             address, uri=True, timeout=busy_seconds, isolation_level=None, check_same_thread=False
         )
     database = Database(path, connection, copy)
     try:
-        if not database.run("SELECT 1 FROM sqlite_master LIMIT 1"):
-            raise StoreError(f"the store {path} is empty: its sidecar is creating it, or died before it did")
+        database.run("BEGIN")  # SQLite then locks the file once, not for each statement
         _check_format(database)
+        if not snapshot:
+            database.run("COMMIT")
     except BaseException:
         database.close()
         raise

@@ -45,12 +45,12 @@ class StoreReader:
     """
 
     def __init__(self, path: str | PathLike[str], busy_seconds: float = BUSY_SECONDS) -> None:
-        self.path = Path(path)
+        self.path = path if isinstance(path, Path) else Path(path)
         self._busy_seconds = busy_seconds
 
     def state(self) -> dict[str, Any]:
         """Return the run's state, as `RunState.to_map` does."""
-        with open_to_read(self.path, self._busy_seconds) as database:
+        with open_to_read(self.path, self._busy_seconds, snapshot=True) as database:
             return read_state(database)
 
     def checkpoint(self) -> int:

@@ -203,6 +203,21 @@ def test_too_many_pending_rows_are_committed_automatically(path: Path, monkeypat
         assert (writer.committed, writer.pending_rows) == (100 + writer_module.MAX_PENDING_BYTES, 0)
 
 
+@pytest.mark.parametrize("name", [b"a?mode=rwc", b"50%20#b", b"\xff", "ä".encode()])
+def test_a_path_is_no_address(path: Path, name: bytes) -> None:
+    """Characters with a meaning in an address, and bytes that are not UTF-8, are parts of the path."""
+    directory = path.parent / os.fsdecode(name)
+    directory.mkdir()
+    with contextlib.closing(StoreWriter(directory / "store.db")) as writer:
+        writer.add([log(3, {"a": 1})], 1)
+        writer.commit()
+    assert StoreReader(directory / "store.db").state()["step"] == 3
+    missing = directory / "other.db"
+    with pytest.raises(StoreError, match="there is no store at"):
+        StoreReader(missing).state()
+    assert not missing.exists()
+
+
 def test_reading_filters_keys_and_skips_blocks(path: Path) -> None:
     with StoreWriter(path) as writer:
         for start in (0, BLOCK_ROWS):

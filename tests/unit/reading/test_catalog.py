@@ -458,6 +458,19 @@ def test_progress_is_shown_while_runs_are_read(root: Path) -> None:
     assert cards.progress is None
 
 
+def test_an_interrupted_build_is_not_lost(root: Path, read: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(catalog, "SAVE_SECONDS", 0.0)
+
+    def interrupt(done: int, total: int) -> None:
+        if done == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        DirectoryCatalog(root, 600.0, lambda *_: None).update(interrupt)
+    assert len(read) == 2
+    assert len(Api(root).runs()) == len(read) == 3
+
+
 def test_processes_share_the_file(root: Path, scripts: Scripts) -> None:
     """Several processes build, change and read one catalog at the same time; each sees every run."""
     for number in range(3, 60):
