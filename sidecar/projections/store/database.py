@@ -11,6 +11,7 @@ import os
 import secrets
 import shutil
 import sqlite3
+import sys
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -79,6 +80,7 @@ class Database:
         self.path = path
         self._connection: sqlite3.Connection | None = connection
         self._copy = copy
+        self._spare: list[bytearray] = []
 
     def run(self, statement: str, values: Sequence[Any] = ()) -> list[Any]:
         """Run one statement and return all its rows."""
@@ -99,6 +101,16 @@ class Database:
         """Run one statement for each item of `values`."""
         with self._errors():
             self._live().executemany(statement, values)
+
+    def part(self, table: str, column: str, rowid: int) -> Part:
+        """Open the value of type BLOB in a row, in a transaction, to read parts of it."""
+        with self._errors():
+            if sys.version_info >= (3, 11):
+                return Part(self.path, self._live().blobopen(table, column, rowid, readonly=True))
+            value = self._live().execute(f"SELECT {column} FROM {table} WHERE rowid = ?", (rowid,)).fetchone()[0]
+            memory = self._spare.pop() if self._spare else bytearray()
+            memory[:] = value
+            return Part(self.path, memory, self._spare)
 
     @contextlib.contextmanager
     def transaction(self, *, write: bool = False) -> Iterator[None]:
@@ -141,6 +153,37 @@ class Database:
 
     def _errors(self) -> _Translated:
         return _Translated(self.path)
+
+
+class Part:
+    """An open value, of which only the pages are read that hold the wanted bytes. Close it before the transaction ends.
+
+    Before Python 3.11 all of it is read, into memory that is used again: to allocate it costs more than to read it.
+    """
+
+    __slots__ = ("_path", "_spare", "_value")
+
+    def __init__(self, path: Path, value: Any, spare: list[bytearray] | None = None) -> None:
+        self._path, self._value, self._spare = path, value, spare
+
+    def __getitem__(self, place: slice) -> bytes:
+        try:
+            return bytes(self._value[place])
+        except sqlite3.Error as error:
+            raise _store_error(self._path, error) from error
+
+    def joined(self, places: Iterable[slice]) -> bytes:
+        """Return the bytes at some places, one after the other."""
+        try:
+            return b"".join(map(self._value.__getitem__, places))
+        except sqlite3.Error as error:
+            raise _store_error(self._path, error) from error
+
+    def close(self) -> None:
+        if self._spare is None:
+            self._value.close()
+        else:
+            self._spare.append(self._value)
 
 
 class _Translated:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from operator import itemgetter
+from operator import add, itemgetter
 from typing import Any, NamedTuple
 
 from sidecar.projections.store.blocks import (
@@ -143,26 +143,32 @@ def _add_extremes(
     Returns:
         interval, writer and step of the first piece in each interval without numbers.
     """
-    middles = [first + (last - first) / 2 for first, last in zip(line.x_first, line.x_last, strict=True)]
-    if not ascending(middles):
-        line, middles = line.ordered(middles), sorted(middles)
+    ends = list(map(add, line.x_first, line.x_last))  # their halves are the middles
+    if not ascending(ends):
+        line, ends = line.ordered(ends), sorted(ends)
     low: Sequence[float] = line.low
     high: Sequence[float] = line.high
-    if any(line.bad):  # these are points; infinities are extremes, too
+    bad = any(line.bad)
+    if bad:  # these are points; infinities are extremes, too
         low = [low_ if n else last for low_, n, last in zip(low, line.n, line.last, strict=True)]
         high = [high_ if n else last for high_, n, last in zip(high, line.n, line.last, strict=True)]
     without: list[tuple[int, int, int]] = []
     start = 0
-    for interval, end in enumerate([*(bisect_left(middles, edge) for edge in edges), len(middles)]):
+    for interval, end in enumerate([*(bisect_left(ends, 2 * edge) for edge in edges), len(ends)]):
+        if start == end:
+            continue
         used: Sequence[int] = range(start, end)
-        if any(line.bad[start:end]):
+        lows, highs = low[start:end], high[start:end]
+        if bad:
             used = [i for i in used if low[i] == low[i]]
+            lows, highs = [low[i] for i in used], [high[i] for i in used]
         if used:
-            lowest, highest = min(used, key=low.__getitem__), max(used, key=high.__getitem__)
+            lowest, highest = min(lows), max(highs)
+            at_lowest, at_highest = used[lows.index(lowest)], used[highs.index(highest)]
             extremes.setdefault(interval, []).extend(
-                [(low[lowest], number, line.steps[lowest]), (high[highest], number, line.steps[highest])]
+                [(lowest, number, line.steps[at_lowest]), (highest, number, line.steps[at_highest])]
             )
-        elif start < end:
+        else:
             without.append((interval, number, line.steps[start]))
         start = end
     return without
@@ -187,7 +193,6 @@ class _Writer:
         if any(one.step_max > other.step_min for one, other in zip(self._blocks, self._blocks[1:], strict=False)):
             raise UnorderedError
         self._held: dict[int, _Content] = {}
-        self._buffers: list[bytearray] = []
 
     def series(self, key: str, x: str) -> SeriesReader:
         return SeriesReader(self._database, self._ids[key], self._id, x)
@@ -228,9 +233,12 @@ class _Writer:
         block = self._blocks[at]
         if self._continues(at, block.step_max):
             return chosen
-        cells = Cells(self._database, block.id, block.rows, self._names, self._buffers)
-        if cells.repeats:
-            return chosen
+        with Cells(self._database, block.id, block.rows, self._names) as cells:
+            return chosen if cells.repeats else self._add_cells(found, cells, chosen)
+
+    def _add_cells(
+        self, found: dict[int, tuple[float, dict[str, Any]]], cells: Cells, chosen: Sequence[_Choice]
+    ) -> Sequence[_Choice]:
         rows: set[int] = set()
         others: list[_Choice] = []
         for choice in chosen:
@@ -240,6 +248,8 @@ class _Writer:
                 others.append(choice)
             else:
                 rows.add(place)
+        if not rows:
+            return others
         wanted = sorted(rows)
         columns = {self._names[key]: column for key, column in cells.columns(wanted)}
         names = list(columns)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
+import sqlite3
 import tempfile
 import tracemalloc
 from pathlib import Path
@@ -12,9 +14,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sidecar.projections.store import cells, pyramid, pyramid_writer, sampling, writer
+from sidecar.projections.store import cells, database, pyramid, pyramid_writer, sampling, writer
+from sidecar.projections.store.database import StoreDamagedError
 from sidecar.projections.store.reader import StoreReader
 from sidecar.projections.store.writer import StoreWriter
+from sidecar.protocol.errors import StoreError
 from sidecar.protocol.records import Record
 
 KEYS = ["y", "z", "t"]
@@ -125,6 +129,47 @@ def test_a_spike_is_kept_and_memory_is_bounded(tmp_path: Path) -> None:
     assert (found["_step"][place], found["_timestamp"][place], found["z"][place]) == (123_456, 12_345.6, 123_456.0)
     assert found["_step"][0] == 0 and found["_step"][-1] == 199_999
     assert peak < 4_000_000
+
+
+def test_only_the_parts_of_a_column_that_are_needed_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At the real size of blocks: of 100,000 values of 8 bytes, those around the extremes and in the rows."""
+    records = [log("a", step, step / 10, {"y": math.sin(step / 9), "z": float(step)}) for step in range(100_000)]
+    reader = store_of(tmp_path / "s.db", records, 10_000)
+    read = []
+    for name in ("__getitem__", "joined"):
+        original = getattr(database.Part, name)
+
+        def counted(part: database.Part, place: Any, original: Any = original) -> Any:
+            data = original(part, place)
+            read.append(len(data))
+            return data
+
+        monkeypatch.setattr(database.Part, name, counted)
+    assert reader.sampled(["y", "z"], 40, "step") is not None
+    assert 0 < sum(read) < 400_000
+
+
+@pytest.mark.usefixtures("tiny")
+@pytest.mark.parametrize("table", ["column SET data", "block SET times"])
+def test_a_column_of_another_length_is_damage(tmp_path: Path, table: str) -> None:
+    path = tmp_path / "s.db"
+    reader = store_of(path, [log("a", step, float(step), {"y": math.sin(step)}) for step in range(64)], 16)
+    with contextlib.closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute(f"UPDATE {table} = x'0011223344556677'")
+    with pytest.raises(StoreDamagedError, match="must have 64 bytes, not 8"):
+        reader.sampled(["y"], 10, "step")
+
+
+def test_parts_of_a_value(tmp_path: Path) -> None:
+    with database.open_to_write(tmp_path / "s.db") as store, store.transaction(write=True):
+        content = bytes(range(256)) * 40
+        row = store.insert("INSERT INTO column VALUES (1, 1, 'd', NULL, ?)", (content,))
+        part = store.part("column", "data", row)
+        assert part[5000:5010] == content[5000:5010]
+        assert part.joined([slice(9000, 9008), slice(8, 16)]) == content[9000:9008] + content[8:16]
+        part.close()
+        with pytest.raises(StoreError, match="cannot be used"):
+            store.part("nothing", "data", row)
 
 
 def test_two_thousand_keys_some_of_them_sparse(tmp_path: Path, tiny: None) -> None:
