@@ -187,6 +187,23 @@ def test_importing_tracker_is_light(scripts: Scripts) -> None:
     assert not found & {"requests", "numpy", "pandas", "sqlite3", "asyncio"}
 
 
+def test_listing_runs_from_the_catalog_imports_no_store(scripts: Scripts, root: Path) -> None:
+    """The modules that read a store's content take longer to import than ten thousand rows take to load."""
+    done = scripts.run(
+        """
+        import os, sys
+        import tracker.reading.reader
+        from tracker.cli.main import main
+        os.makedirs(os.environ["TRACKER_DIR"])
+        main(["ls"])
+        print(" ".join(name for name in sys.modules if name.startswith(("sidecar.projections", "tracker.reading.s"))))
+        import sidecar.projections.store.buckets as buckets
+        assert tracker.reading.reader.DEFAULT_COUNT == buckets.DEFAULT_COUNT
+        """
+    )
+    assert set(done.out.split()) == {f"tracker.reading.{name}" for name in ("stored_run", "stores", "sources")}
+
+
 def test_importing_starts_nothing(scripts: Scripts, root: Path) -> None:
     scripts.run(
         """

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 from tracker.cli.common import Commands, UsageError, api_of, key_list, print_json, say, seconds, whole_number
 from tracker.cli.select import WHERE_HELP, add_deleted, add_selection, nothing_selected, selected
 from tracker.cli.table import Column, screen_width, short_heads, table, table_width
-from tracker.reading.curves import read_curves
 from tracker.reading.metrics import short
 from tracker.terminal.messages import is_terminal
 from tracker.terminal.sparkline import shows_blocks
@@ -150,6 +149,8 @@ def _fields(runs: list[StoredRun], names: list[str]) -> list[list[str]]:
 
 
 def _spark(run: StoredRun, key: str) -> str:
+    from tracker.reading.curves import read_curves
+
     curve = read_curves(run, [key]).get(key)
     return "" if curve is None else curve.draw(_SPARK_WIDTH, ascii_only=not shows_blocks(sys.stdout))
 

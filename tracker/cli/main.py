@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import gc
 import importlib
 import io
 import os
@@ -20,6 +21,9 @@ from tracker.errors import TrackerError
 from tracker.terminal.text import clean
 
 EXIT_FAILURE, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
+
+_COLLECTION = (100_000, 20, 20)
+"""Thresholds of the garbage collector, for commands that hold ten thousand runs and end soon."""
 
 COMMANDS: dict[str, tuple[Command, ...]] = {
     "look at runs": (
@@ -132,6 +136,8 @@ def _command_index(argv: Sequence[str]) -> int:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line; return its exit code: 0, 1 for a failure, 2 for bad usage, 130 for Ctrl-C."""
     _tolerate_encoding()
+    if argv is None:  # the process is ours
+        gc.set_threshold(*_COLLECTION)
     try:
         args = parse(sys.argv[1:] if argv is None else argv)
     except UsageError as error:

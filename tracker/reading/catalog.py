@@ -17,14 +17,13 @@ from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Protocol
 
-from sidecar.projections.run_state import RunState
-from sidecar.protocol.errors import reason
 from sidecar.protocol.layout import RUNS_NAME
 from sidecar.protocol.limits import valid_name
 from tracker.reading.catalog_file import CatalogFile
 from tracker.reading.catalog_row import CatalogRow, CatalogRun, make_row
 from tracker.reading.run_files import JOURNAL, LOCKED, WINDOWS, Look, is_settled, look
 from tracker.reading.stored_run import StoredRun
+from tracker.reading.stores import unreadable_state
 
 _log = logging.getLogger("tracker")
 
@@ -303,7 +302,7 @@ class DirectoryCatalog:
             state = run.snapshot()
         except Exception as error:  # whatever is wrong with one run, the others are shown
             _log.debug("run %s cannot be read", id, exc_info=True)
-            state = RunState().to_map() | {"state": "unreadable", "reason": reason(error)}
+            state = unreadable_state(error)
         row = make_row(id, seen, state)
         entry = _Entry(row, seen, run if row is None else None, settled=settled, saved=False)
         previous = self._entries.get(id)

@@ -8,10 +8,8 @@ done without. There is no write-ahead log: the catalog is one file, on any file 
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import logging
 import os
-import secrets
 import sqlite3
 import stat
 from collections.abc import Collection, Iterable, Iterator
@@ -64,16 +62,18 @@ class _UnusableError(Exception):
     """The file cannot be used, and must not be replaced."""
 
 
-def catalog_paths(root: Path) -> list[Path]:
-    """Return where the catalog of a root directory may be kept: in it, else in the user's directory for caches."""
-    paths = [root / CATALOG_NAME] if os.access(root, os.W_OK) else []
+def catalog_paths(root: Path) -> Iterator[Path]:
+    """Yield where the catalog of a root directory may be kept: in it, else in the user's directory for caches."""
+    if os.access(root, os.W_OK):
+        yield root / CATALOG_NAME
     caches = os.environ.get("XDG_CACHE_HOME", "")
     if not os.path.isabs(caches):
         caches = os.path.expanduser("~/.cache")
     if os.path.isabs(caches):
+        import hashlib
+
         name = hashlib.sha256(os.fsencode(os.path.realpath(root))).hexdigest()[:32]
-        paths.append(Path(caches) / "tracker" / "catalogs" / f"{name}.db")
-    return paths
+        yield Path(caches) / "tracker" / "catalogs" / f"{name}.db"
 
 
 class CatalogFile:
@@ -213,6 +213,8 @@ def _create(path: Path) -> None:
     Raises:
         OSError: it cannot be created. _UnusableError: SQLite cannot.
     """
+    import secrets
+
     if path.name != CATALOG_NAME:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     new = path.with_name(f".{path.name}-{secrets.token_hex(8)}")

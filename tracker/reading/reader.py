@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-from sidecar.projections.store.blocks import Block
-from sidecar.projections.store.buckets import DEFAULT_COUNT, Buckets
-from sidecar.projections.store.cache import BucketCache
+if TYPE_CHECKING:
+    from sidecar.projections.store.blocks import Block
+    from sidecar.projections.store.buckets import Buckets
+    from sidecar.projections.store.cache import BucketCache
+
+DEFAULT_COUNT = 400
+"""Number of buckets if not given, as of `sidecar.projections.store.buckets`, which is slow to import for a list of
+runs."""
 
 
 class RunReader(Protocol):

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, overload
 
 from sidecar.protocol.errors import SidecarError
 from tracker.errors import TrackerError
-from tracker.reading.display import runs_html
 from tracker.reading.filters import Filter, Order
 from tracker.reading.sources import Source
 from tracker.reading.stored_run import StoredRun
@@ -87,4 +86,6 @@ class Runs(Sequence[StoredRun]):
             return f"<runs in {self._source.place!r}: {error}>"
 
     def _repr_html_(self) -> str:
+        from tracker.reading.display import runs_html
+
         return runs_html(self._read())

@@ -10,17 +10,18 @@ import os
 from bisect import insort
 from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from sidecar.protocol.errors import SidecarError
 from sidecar.protocol.layout import LOG_NAME, RUNS_NAME, STORE_NAME
 from sidecar.protocol.limits import valid_name
 from tracker.errors import RootNotFoundError, TrackerError
 from tracker.reading.catalog import Catalog, DirectoryCatalog
-from tracker.reading.server_catalog import ServerCatalog, ServerStore
-from tracker.reading.sidecar_run import remote_run
 from tracker.reading.stored_run import StoredRun
 from tracker.terminal.progress import Progress
+
+if TYPE_CHECKING:
+    from tracker.reading.server_catalog import ServerStore
 
 _log = logging.getLogger("tracker")
 
@@ -138,8 +139,12 @@ class ServerSource:
     """
 
     def __init__(self, address: str, stalled_after: float) -> None:
+        from tracker.reading.server_catalog import ServerCatalog
+        from tracker.reading.sidecar_run import remote_run
+
         self._store = _store_at(address)
         self._stalled_after = stalled_after
+        self._remote_run = remote_run
         self._catalog = ServerCatalog(self._store, stalled_after)
 
     @property
@@ -153,11 +158,11 @@ class ServerSource:
     def run(self, id: str) -> StoredRun | None:
         reader = self._store.run(id)
         state = reader.find()
-        return None if state is None else remote_run(reader, self.place, self._stalled_after, state)
+        return None if state is None else self._remote_run(reader, self.place, self._stalled_after, state)
 
     def runs(self, project: str | None = None) -> list[StoredRun]:
         return [
-            remote_run(self._store.run(id), self.place, self._stalled_after, state)
+            self._remote_run(self._store.run(id), self.place, self._stalled_after, state)
             for id, state in self._store.runs(project)
         ]
 

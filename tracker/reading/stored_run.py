@@ -11,22 +11,21 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, overload
 
-from sidecar.projections.store.buckets import DEFAULT_COUNT, Buckets
-from sidecar.projections.store.rows import columns_for, history, rows
 from sidecar.protocol.layout import FILES_NAME, LOG_NAME, STORE_NAME
 from sidecar.protocol.limits import PART_PREFIX
 from sidecar.protocol.plain import flatten
 from sidecar.protocol.sink_progress import all_progress
 from tracker.errors import EditError, UnknownMetricError
-from tracker.reading.display import run_html
 from tracker.reading.editing import UNDO, RunEditor, edit_run, editor_of
-from tracker.reading.reader import RunReader, SamplingReader
+from tracker.reading.reader import DEFAULT_COUNT, RunReader, SamplingReader
 from tracker.reading.stores import open_store, read_state
 from tracker.reading.views import ReadOnlyDict, ReadOnlyList
 from tracker.terminal.text import some
 
 if TYPE_CHECKING:
     import pandas
+
+    from sidecar.projections.store.buckets import Buckets
 
 
 _NOT_GIVEN: Any = type("NotGiven", (), {"__repr__": lambda self: "<unchanged>"})()
@@ -283,6 +282,8 @@ class StoredRun:
         if samples is not None and isinstance(store, SamplingReader):
             columns = store.sampled(store.keys() if keys is None else keys, samples, x)
         if columns is None:
+            from sidecar.projections.store.rows import columns_for, history
+
             columns = history(store.columns(columns_for(keys, x)), keys, samples, x)
         if not _has_labels(store):
             del columns["_label"]
@@ -307,6 +308,8 @@ class StoredRun:
         Raises:
             UnknownMetricError: a metric that was never logged. TypeError: an argument that is not valid.
         """
+        from sidecar.projections.store.rows import rows
+
         keys = _checked_keys(keys)
         min_step = _integer(min_step, "min_step must be a step, an integer")
         max_step = _integer(max_step, "max_step must be a step, an integer")
@@ -502,6 +505,8 @@ class StoredRun:
         return dict(self._get(key) or {})
 
     def _repr_html_(self) -> str:
+        from tracker.reading.display import run_html
+
         return run_html(self)
 
     def __repr__(self) -> str:

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from sidecar.projections.replay import EachRecord, replay
-from sidecar.projections.run_state import RunState
-from sidecar.projections.store.reader import StoreReader
 from sidecar.protocol.errors import LogFormatError, StoreError, reason
 from sidecar.protocol.layout import LOG_NAME, STORE_NAME
+
+if TYPE_CHECKING:
+    from sidecar.projections.store.reader import StoreReader
 
 _PATIENCE_SECONDS = 5.0
 """Maximum wait for a store that a live sidecar is about to create, in seconds."""
@@ -28,6 +28,8 @@ def open_store(directory: Path) -> StoreReader:
     Raises:
         StoreError: it cannot be rebuilt, for example on a read-only medium; the message says why.
     """
+    from sidecar.projections.store.reader import StoreReader
+
     reader = StoreReader(directory / STORE_NAME)
     try:
         reader.checkpoint()
@@ -62,6 +64,8 @@ def read_state(directory: Path) -> dict[str, Any]:
 
     If the log cannot be read either, the state is ``"unreadable"``, and ``reason`` says why.
     """
+    from sidecar.projections.store.reader import StoreReader  # a list of runs may do without
+
     try:
         return StoreReader(directory / STORE_NAME).state()
     except StoreError:
@@ -69,9 +73,19 @@ def read_state(directory: Path) -> dict[str, Any]:
 
 
 def _state_in_log(directory: Path) -> dict[str, Any]:
+    from sidecar.projections.replay import EachRecord, replay
+    from sidecar.projections.run_state import RunState
+
     state = RunState()
     try:
         replay(directory / LOG_NAME, 0, EachRecord(state.apply))
     except (OSError, LogFormatError) as error:
-        return RunState().to_map() | {"state": "unreadable", "reason": reason(error)}
+        return unreadable_state(error)
     return state.to_map()
+
+
+def unreadable_state(error: Exception) -> dict[str, Any]:
+    """Return the state of a run that cannot be read because of `error`."""
+    from sidecar.projections.run_state import RunState
+
+    return RunState().to_map() | {"state": "unreadable", "reason": reason(error)}

@@ -154,7 +154,7 @@ def test_no_log_is_read(ended: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     assert previous.directory is not None
     (previous.directory / "store.db").write_bytes(b"nonsense" * 1000)
     read: list[object] = []
-    monkeypatch.setattr("tracker.reading.stores.replay", lambda *args: read.append(args))
+    monkeypatch.setattr("sidecar.projections.replay.replay", lambda *args: read.append(args))
     lines = closing_lines(ended(start_time=START + 10_000), io.StringIO())
     assert lines[-1].strip() == "tracker show rlpwtz5i"
     assert not read
