@@ -1,6 +1,6 @@
 /** The x axes of the panels, with the zooms of those that share neither axis nor zoom with the others. */
 import { view } from "../core/state.js";
-import { mainX, xOfPanel } from "./axis.js";
+import { AUTO, mainX, xOfMetric } from "./axis.js";
 import { chartOptions, ownFrame } from "./settings.js";
 
 export class Axes {
@@ -10,11 +10,21 @@ export class Axes {
     /** @type {Map<string, [number, number]>} key of a panel → its own zoom */
     this.zooms = new Map();
     this.shown = view.peek().x;
+    /** Axes of these metrics, so that thousands of panels do not search them. */
+    this.known = { infos: /** @type {import("./sections.js").KeyInfo[]} */ ([]), x: "", main: "step", axes: /** @type {Map<string, string>} */ (new Map()) };
   }
 
   /** The x axis that panels share. */
   get main() {
-    return mainX(view.peek().x, this.infos());
+    return this.resolved().main;
+  }
+
+  resolved() {
+    const infos = this.infos(), { x } = view.peek();
+    if (infos !== this.known.infos || x !== this.known.x) {
+      this.known = { infos, x, main: mainX(x, infos), axes: new Map(x === AUTO ? infos.map((one) => [one.key, xOfMetric(one)]) : []) };
+    }
+    return this.known;
   }
 
   /**
@@ -33,8 +43,9 @@ export class Axes {
    * @param {string} key
    */
   of(key) {
-    const x = xOfPanel(view.peek().x, key, this.infos());
-    return { x, shared: x === this.main };
+    const { x: chosen, main, axes } = this.resolved();
+    const x = chosen === AUTO ? axes.get(key) ?? "step" : chosen;
+    return { x, shared: x === main };
   }
 
   /** @param {string} key */

@@ -22,8 +22,17 @@ export const AUTO = "auto";
  */
 export function xOfPanel(x, key, infos) {
   if (x !== AUTO) return x;
-  for (const one of infos) if (one.key === key) return one.step_metric && one.step_metric !== key ? `metric:${one.step_metric}` : "step";
+  for (const one of infos) if (one.key === key) return xOfMetric(one);
   return "step";
+}
+
+/**
+ * The x axis of a metric for which the user chose none.
+ * @param {{key: string, step_metric?: string | null}} info
+ * @returns {string} "step" or "metric:KEY"
+ */
+export function xOfMetric({ key, step_metric }) {
+  return step_metric && step_metric !== key ? `metric:${step_metric}` : "step";
 }
 
 /**
@@ -36,7 +45,7 @@ export function mainX(x, infos) {
   if (x !== AUTO) return x;
   const numbers = [...infos].filter((one) => !one.kind || one.kind === "number");
   const steps = new Set(numbers.map((one) => one.step_metric));
-  const found = new Set(numbers.filter((one) => !steps.has(one.key)).map((one) => xOfPanel(x, one.key, numbers)));
+  const found = new Set(numbers.filter((one) => !steps.has(one.key)).map(xOfMetric));
   return found.size === 1 ? /** @type {string} */ ([...found][0]) : "step";
 }
 
