@@ -116,6 +116,8 @@ class Place:
         self._next = 0.0
         self._may_write = False
         self._ask_at = 0.0
+        self._renewed: set[str] = set()
+        self._lock = threading.Lock()  # guards rows and the ids above
 
     @property
     def writable(self) -> bool:
@@ -140,6 +142,8 @@ class Place:
         """Scan for changes; return the ids of the runs that changed, appeared or vanished."""
         now = time.monotonic()
         self._next = now + (SERVER_REFRESH_SECONDS if self.kind == "clickhouse" else REFRESH_SECONDS)
+        with self._lock:
+            self._renewed.clear()
         try:
             changed = self._catalog.refresh()
             if self.kind == "sidecar" and now >= self._ask_at:  # the role of a key may be changed
@@ -149,13 +153,17 @@ class Place:
         except (TrackerError, SidecarError, OSError) as error:
             self.error = reason(error)
             return set()
-        for id in changed:
-            run = self._catalog.run(id)
+        found = {id: self._catalog.run(id) for id in changed}
+        rows = {id: Row(self.ref(id), run) for id, run in found.items() if run is not None}
+        with self._lock:
+            for id in self._renewed & rows.keys():  # the scan may have read it before it was edited
+                rows[id] = Row(rows[id].ref, rows[id].run.refresh())
+            kept = {id: row for id, row in self.rows.items() if id not in changed}
+            self.rows = {**kept, **rows}  # at once: no answer has only a part of the runs
+        for id, run in found.items():
             if run is None:
-                self.rows.pop(id, None)
                 self._states.pop(id, None)
             else:
-                self.rows[id] = Row(self.ref(id), run)
                 self._follow(id, run.state)
         aged = {id for id, state in self._states.items() if self.rows[id].run.state != state}
         for id in aged:
@@ -166,10 +174,12 @@ class Place:
 
     def renew(self, id: str) -> bool:
         """Read a run again after it was edited here; return whether it still exists."""
-        row = self.rows.get(id)
-        if row is not None:
-            row.run.refresh()
-            self.rows[id] = Row(row.ref, row.run)
+        with self._lock:
+            row = self.rows.get(id)
+            if row is not None:
+                row.run.refresh()
+                self.rows[id] = Row(row.ref, row.run)
+                self._renewed.add(id)
         return row is not None
 
     def _follow(self, id: str, state: str) -> None:
@@ -344,9 +354,10 @@ class Dashboard:
                 return Changes(self.cursor, [], [], all=False)
             changed = [ref for ref, at in self._changed.items() if at > version]
             removed = [ref for ref, at in self._removed.items() if at > version]
+            cursor = self.cursor  # with a later one, the page would never hear of what changes meanwhile
         if len(changed) + len(removed) > MAX_CHANGES:
-            return Changes(self.cursor, [], [], all=True)
-        return Changes(self.cursor, changed, removed, all=False)
+            return Changes(cursor, [], [], all=True)
+        return Changes(cursor, changed, removed, all=False)
 
     def label_of(self, ref: str) -> str:
         """Return the short name of the place of a run."""

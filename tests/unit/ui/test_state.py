@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 import threading
 import time
@@ -60,6 +61,57 @@ def test_many_changes_are_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     for id in ("a", "b", "c"):
         RunBuilder(tmp_path, id).finish()
     assert dashboard.changes(cursor).all
+    dashboard.close()
+
+
+def test_a_change_during_an_answer_is_in_the_next_one(tmp_path: Path) -> None:
+    RunBuilder(tmp_path, "a").finish()
+    dashboard = Dashboard([Api(tmp_path)])
+    dashboard.refresh()
+    first = dashboard.cursor
+    RunBuilder(tmp_path, "b").finish()
+    dashboard.refresh()
+    dashboard._next = math.inf
+    lock = dashboard._lock
+
+    class Interrupted:
+        """The lock; when it is first released, another thread scans the runs."""
+
+        def __enter__(self) -> None:
+            lock.acquire()
+
+        def __exit__(self, *_: object) -> None:
+            lock.release()
+            dashboard._lock, dashboard._next = lock, 0.0
+            RunBuilder(tmp_path, "c").finish()
+            dashboard.refresh()
+
+    dashboard._lock = Interrupted()  # type: ignore[assignment]
+    second = dashboard.changes(first)
+    assert refs(second) == (["b"], [], False)
+    assert refs(dashboard.changes(second.cursor)) == (["c"], [], False)
+    dashboard.close()
+
+
+def test_an_edit_during_a_scan_is_not_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    built = RunBuilder(tmp_path, "a")
+    dashboard = Dashboard([Api(tmp_path)])
+    dashboard.refresh()
+    built.write("edit", {"deleted": True})  # by another program
+    catalog = dashboard.places[0]._catalog
+    scan = catalog.refresh
+
+    def interrupted() -> set[str]:
+        changed = scan()
+        built.write("edit", {"deleted": False})
+        dashboard.edited([dashboard.places[0].rows["a"]])
+        return changed
+
+    monkeypatch.setattr(catalog, "refresh", interrupted)
+    dashboard.refresh()
+    assert not dashboard.row("a").deleted
+    assert [one.ref for one in dashboard.rows()] == ["a"]
+    built.log.close()
     dashboard.close()
 
 
