@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from playwright.sync_api import Locator, Page, expect
 
 from tests.support import TIMEOUT, wait_until
+
+Value = TypeVar("Value")
 
 WAIT = TIMEOUT * 1000
 """Maximum wait, in milliseconds."""
@@ -86,8 +89,8 @@ def tops(chart: Locator) -> list[float | None]:
 def needle(chart: Locator) -> float:
     """Return where the one needle of a chart is that reaches highest, as a part of the canvas's width; fail if there is
     none. A needle is a stroke that is longer than letters are high."""
-    wait_until(lambda: chart.evaluate(_STROKES), "a stroke that stands out")
-    strokes: list[list[int]] = chart.evaluate(_STROKES)
+    idle(chart.page)
+    strokes: list[list[int]] = wait_until(lambda: chart.evaluate(_STROKES), "a stroke that stands out")
     highest = min(top for _, top, _, _ in strokes)
     found = [x for x, top, _, _ in strokes if top <= highest + 3]
     assert max(found) - min(found) < 10, f"strokes of the same height at {found}"
@@ -106,8 +109,9 @@ def rows(page: Page) -> Locator:
 
 
 def wait_for_charts(page: Page) -> None:
-    """Wait until the first chart is drawn."""
+    """Wait until there are charts, and all on the screen are drawn."""
     expect(charts(page).first).to_have_attribute("aria-label", re.compile("line"), timeout=WAIT)
+    settle(page)
 
 
 def layout_problems(page: Page) -> list[str]:
@@ -117,8 +121,33 @@ def layout_problems(page: Page) -> list[str]:
 
 
 def settle(page: Page) -> None:
-    """Wait until nothing is loading and two frames were drawn."""
+    """Wait until the page shows what it was told to: nothing is loading, no request, timer or frame is due."""
     expect(page.locator("main:visible").first).to_be_visible()
-    page.wait_for_load_state("networkidle")
+    idle(page)
     expect(page.locator(".loading")).to_have_count(0)
-    page.evaluate("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
+    idle(page)
+
+
+def idle(page: Page, polls: bool = False) -> None:
+    """Wait until a page has nothing under way: no request, no timer of a debouncing, nothing to draw.
+
+    Args:
+        page: the page.
+        polls: wait for a poll that is under way, too; a page that is visible begins the next one after a second.
+    """
+    page.evaluate("([limit, polls]) => idle(limit, polls)", [WAIT, polls])
+
+
+def becomes(read: Callable[[], Value], expected: Value) -> None:
+    """Wait until `read` returns `expected`: for what a page shows a moment after the action that changes it."""
+    try:
+        wait_until(lambda: read() == expected)
+    except AssertionError:
+        assert read() == expected
+
+
+def type_query(page: Page, text: str) -> None:
+    """Put a text into the query line, as by pasting: a part of a query may not be a query."""
+    page.keyboard.press("/")
+    expect(page.get_by_role("combobox", name="Filter runs by a query")).to_be_focused()
+    page.keyboard.insert_text(text)

@@ -7,11 +7,12 @@ import shutil
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 from tests.support import wait_until
 from tests.ui.browser import Dashboard, Pages
 from tests.ui.conftest import Serve
+from tests.ui.looking import becomes, settle
 from tests.unit.run_builder import RunBuilder
 from tracker import Api, Histogram
 
@@ -63,10 +64,10 @@ def test_every_tab_shows_text_only_as_text(served: Dashboard, pages: Pages) -> N
     open_tab(page, "Log health")
     page.get_by_role("button", name="Check every record").click()
     expect(page.locator(".check-result")).to_contain_text("No problems found.")
-    assert "/run/every001/health" in page.url
+    expect(page).to_have_url(re.compile("/run/every001/health"))
     page.reload()
     expect(page.locator(".check-result")).to_contain_text("No problems found.")
-    assert page.title() == f"{MARKUP} · tracker"
+    expect(page).to_have_title(f"{MARKUP} · tracker")
 
 
 def test_the_config_is_searched(served: Dashboard, pages: Pages) -> None:
@@ -75,23 +76,38 @@ def test_the_config_is_searched(served: Dashboard, pages: Pages) -> None:
     expect(rows).to_have_count(3)
     page.get_by_label("Search config").fill("layers")
     expect(rows).to_have_count(1)
-    assert "config:layers" in page.url
+    expect(page).to_have_url(re.compile("config:layers"))
     page.get_by_role("button", name=re.compile("^model.layers: 3")).click()
-    assert page.evaluate("navigator.clipboard.readText()") == "3"
+    becomes(lambda: page.evaluate("navigator.clipboard.readText()"), "3")
 
 
 def test_edits_in_place_and_undo(served: Dashboard, pages: Pages, root: Path) -> None:
     page = pages.open(served, "#/run/every001")
     page.get_by_role("button", name="Notes: first line. Edit").click()
     page.get_by_label("Notes", exact=True).fill("second line")
-    with page.expect_response("**/edits") as answer:
-        page.keyboard.press("Control+Enter")
-    answer.value.finished()  # only an edit that was taken can be undone
+    page.keyboard.press("Control+Enter")
     expect(page.locator(".run-notes")).to_have_text("second line")
     wait_until(lambda: Api(root).run("every001").notes == "second line", "the edit")
     page.locator("body").press("z")
     expect(page.locator(".run-notes")).to_have_text("first line")
     wait_until(lambda: Api(root).run("every001").notes == "first line", "its undo")
+
+
+def test_an_edit_is_undone_before_the_server_has_answered(served: Dashboard, pages: Pages, root: Path) -> None:
+    page = pages.open(served, "#/run/every001")
+    held: list[Route] = []
+    page.route("**/edits", held.append, times=1)
+    page.get_by_role("button", name="Notes: first line. Edit").click()
+    page.get_by_label("Notes", exact=True).fill("second line")
+    with page.expect_request("**/edits"):
+        page.keyboard.press("Control+Enter")
+    expect(page.locator(".run-notes")).to_have_text("second line")
+    page.locator("body").press("z")
+    with page.expect_request("**/edits"):
+        held[0].continue_()
+    expect(page.locator(".run-notes")).to_have_text("first line")
+    wait_until(lambda: Api(root).run("every001").edits["undo"] == 2, "both edits")
+    assert Api(root).run("every001").notes == "first line"
 
 
 def test_keys_lead_from_run_to_run(served: Dashboard, pages: Pages) -> None:
@@ -115,10 +131,12 @@ def test_a_live_run_does_not_move(served: Dashboard, pages: Pages, root: Path) -
     expect(last).to_have_text("1")
     search = page.get_by_label("Add notes").or_(page.locator(".tag-add"))
     search.first.focus()
+    settle(page)
     place = page.locator(".overview-summary").bounding_box()
     run.row(1, None, loss=0.25)
     run.store()
     expect(last).to_have_text("0.25")
+    settle(page)
     assert page.locator(".overview-summary").bounding_box() == place
     run.log.close()
 

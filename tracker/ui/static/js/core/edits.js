@@ -43,8 +43,13 @@ export async function editEach(after, label) {
  * @param {string} label
  */
 async function apply(after, before, label) {
-  const done = await send(after, before);
-  if (done) record({ label, undo: () => void send(before, after), redo: () => void send(after, before) });
+  const first = send(after, before);
+  // Undone before the server has answered, it is sent after that, so that the last one wins there too.
+  let last = first;
+  /** @param {Map<string, Fields>} to @param {Map<string, Fields>} from */
+  const next = (to, from) => (last = last.then(() => send(to, from)));
+  const step = record({ label, undo: () => void next(before, after), redo: () => void next(after, before) });
+  if (!(await first)) forget(step);
 }
 
 /**

@@ -67,10 +67,11 @@ export class History {
   }
 
   /**
-   * Forget one step that was undone otherwise (by the button of its toast).
+   * Forget one step: it was undone otherwise (by the button of its toast), or failed.
    * @param {Step} step
    */
   remove(step) {
     this.#done = this.#done.filter((one) => one !== step);
+    this.#undone = this.#undone.filter((one) => one !== step);
   }
 }

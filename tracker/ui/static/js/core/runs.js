@@ -85,6 +85,10 @@ const shown = computed(selectedNow, [view, runs, matching]);
 
 /** The server's cursor, for `GET changes`. */
 let cursor = "";
+/** Number of edits and deletions shown so far, and which of them was the last for a run's column, or for the run. */
+let acts = 0;
+/** @type {Map<string, number>} */
+const acted = new Map();
 /** Columns that were asked for. @type {Map<string, Promise<void>>} */
 const asked = new Map();
 function selectedNow() {
@@ -265,6 +269,9 @@ export async function poll() {
  */
 export async function refresh(refs) {
   const names = [...asked.keys()];
+  const since = acts;
+  // What the user did meanwhile is newer than the answers.
+  const isLate = (/** @type {string} */ ref, name = "") => (acted.get(actOf(ref, name)) ?? 0) > since;
   /** @type {any[]} */
   const answers = [];
   for (let from = 0; from < refs.length; from += AT_ONCE) {
@@ -275,7 +282,7 @@ export async function refresh(refs) {
   const all = [...before.refs];
   const index = new Map(before.index);
   for (const ref of answers.flatMap((answer) => answer.refs)) {
-    if (index.has(ref)) continue;
+    if (index.has(ref) || isLate(ref)) continue;
     index.set(ref, all.length);
     all.push(ref);
   }
@@ -285,7 +292,10 @@ export async function refresh(refs) {
     for (const answer of answers) {
       if (!answer.columns[name]) continue;
       const got = decodeColumn(answer.columns[name]);
-      answer.refs.forEach((/** @type {string} */ ref, /** @type {number} */ at) => (next[/** @type {number} */ (index.get(ref))] = got[at]));
+      answer.refs.forEach((/** @type {string} */ ref, /** @type {number} */ at) => {
+        const row = index.get(ref);
+        if (row !== undefined && !isLate(ref, name)) next[row] = got[at];
+      });
     }
     return [name, next];
   }));
@@ -297,6 +307,7 @@ export async function refresh(refs) {
  * @param {Set<string>} gone
  */
 export function drop(gone) {
+  for (const ref of gone) note(ref);
   const before = runs.peek();
   const stay = before.refs.map((ref, row) => (gone.has(ref) ? -1 : row)).filter((row) => row >= 0);
   if (stay.length === before.refs.length) return;
@@ -316,12 +327,26 @@ export function patch(ref, fields) {
   if (row === undefined) return;
   const columns = new Map(before.columns);
   for (const [name, value] of Object.entries(fields)) {
+    note(ref, name);
     const values = [...(columns.get(name) ?? new Array(before.refs.length).fill(null))];
     values[row] = value;
     columns.set(name, values);
   }
   runs.value = { ...before, columns };
 }
+
+/**
+ * Remember that the user did something to a run.
+ * @param {string} ref
+ * @param {string} [name] column; without one, the run was removed
+ */
+function note(ref, name = "") {
+  acts += 1;
+  acted.set(actOf(ref, name), acts);
+}
+
+/** @param {string} ref @param {string} name */
+const actOf = (ref, name) => `${ref}\n${name}`;
 
 /** Whether runs can be edited: the place of `ref` says so. Until that is known, the server decides. @param {string} ref */
 export function writable(ref) {

@@ -79,7 +79,7 @@ export function record(step) {
   return step;
 }
 
-/** @param {Step} step a step that was undone by other means */
+/** @param {Step} step a step that was undone by other means, or failed */
 export function forget(step) {
   history.remove(step);
   note();
