@@ -1,4 +1,8 @@
-"""A dashboard process and pages of Chromium, for tests that look at what a user would see."""
+"""A dashboard process and pages of Chromium, for tests that look at what a user would see.
+
+To provoke races, run the tests with ``TRACKER_TEST_SLOW=6``: scripts of pages then run six times as slowly, and each
+answer of the server takes 60 ms longer. All tests must pass then, too; it takes a lot longer.
+"""
 
 from __future__ import annotations
 
@@ -28,8 +32,19 @@ QUIET = (
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
+    "--host-resolver-rules=MAP *.test 127.0.0.1",
 )
-"""Options without which Chromium asks other hosts, or does not start as root."""
+"""Options without which Chromium asks other hosts, or does not start as root. All names under ``test`` lead to this
+machine."""
+
+SLOW = float(os.environ.get("TRACKER_TEST_SLOW", "1"))
+"""How many times as slowly as usual pages run. Read here, because the tests' own environment has no ``TRACKER_…``."""
+
+_SLOW_LATENCY = 10.0
+"""Additional latency of a slow page's requests, in milliseconds for each unit of `SLOW`."""
+
+IDLE = (Path(__file__).parent / "idle.js").read_text()
+"""Script that a page needs for `looking.idle`, run before its own."""
 
 _ADDRESS = re.compile(r"http://\S+")
 
@@ -161,6 +176,31 @@ def chromium() -> Iterator[Browser]:
             browser.close()
 
 
+def new_context(browser: Browser, **options: Any) -> BrowserContext:
+    """Return a browser context whose pages say when they have no work left; open them with `new_page`.
+
+    Args:
+        browser: the browser.
+        **options: those of `Browser.new_context`.
+    """
+    context = browser.new_context(**options)
+    context.set_default_timeout(TIMEOUT * 1000)
+    context.add_init_script(IDLE)
+    return context
+
+
+def new_page(context: BrowserContext) -> Page:
+    """Return a new page of a context, slow if `SLOW` says so."""
+    page = context.new_page()
+    if SLOW > 1:
+        session = context.new_cdp_session(page)
+        session.send("Emulation.setCPUThrottlingRate", {"rate": SLOW})
+        session.send("Network.enable")
+        limits = {"latency": SLOW * _SLOW_LATENCY, "downloadThroughput": -1, "uploadThroughput": -1}
+        session.send("Network.emulateNetworkConditions", {"offline": False, **limits})
+    return page
+
+
 class Problems:
     """What went wrong on a page: errors, messages on the console, requests to other hosts, violations of the policy."""
 
@@ -240,7 +280,8 @@ class Pages:
     ) -> Page:
         """Return a new page that shows nothing yet."""
         if context is None:
-            context = self._browser.new_context(
+            context = new_context(
+                self._browser,
                 viewport={"width": size[0], "height": size[1]},
                 device_scale_factor=ratio,
                 color_scheme="dark" if theme == "dark" else "light",
@@ -248,10 +289,9 @@ class Pages:
                 accept_downloads=True,
             )
             context.add_init_script(_WATCH_POLICY)
-            context.set_default_timeout(TIMEOUT * 1000)
             context.grant_permissions(["clipboard-read", "clipboard-write"])
             self._contexts.append(context)
-        page = context.new_page()
+        page = new_page(context)
         self.problems.append(Problems(page, dashboard.origin))
         return page
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,9 @@ from tests.tools import make_runs
 from tests.ui.browser import Dashboard, Pages, chromium, dashboard
 
 Serve = Callable[..., Dashboard]
+
+ROOM_BYTES = 4 * 2**30
+"""Free space from which roots are made in memory."""
 
 expect.set_options(timeout=TIMEOUT * 1000)  # a busy machine is slower; no test waits longer than it has to
 
@@ -69,42 +74,71 @@ def make_million(root: Path) -> Path:
     return make_ten(root, points=1_000_000, runs=2, keys=6)
 
 
-def _shared(make: Callable[[Path], Path], factory: pytest.TempPathFactory) -> Iterator[Dashboard]:
-    top = factory.mktemp("root")
-    with dashboard(make(top / "root"), log=top / "ui.log") as started:
+@contextmanager
+def quick_directory() -> Iterator[Path]:
+    """A directory for large roots: in memory where there is room, because each store is written with several syncs."""
+    shared = Path("/dev/shm")
+    is_roomy = shared.is_dir() and os.access(shared, os.W_OK) and shutil.disk_usage(shared).free > ROOM_BYTES
+    with tempfile.TemporaryDirectory(prefix="tracker-", dir=shared if is_roomy else None) as directory:
+        yield Path(directory)
+
+
+def _shared(make: Callable[[Path], Path]) -> Iterator[Dashboard]:
+    with quick_directory() as top, dashboard(make(top / "root"), log=top / "ui.log") as started:
         yield started
-    shutil.rmtree(top, ignore_errors=True)
+
+
+@pytest.fixture
+def quick_path(temporary: Path) -> Iterator[Path]:
+    """A directory for a large root of this test."""
+    with quick_directory() as top:
+        yield top
+
+
+@pytest.fixture(scope="session")
+def varied_root(temporary: Path) -> Iterator[Path]:
+    """The root of `varied_ui`; only looked at."""
+    with quick_directory() as top:
+        yield make_varied(top / "root")
+
+
+@pytest.fixture(scope="session")
+def ended_root(temporary: Path) -> Iterator[Path]:
+    """A root of 40 small runs that have ended; only copied."""
+    with quick_directory() as top:
+        yield make_ten(top / "root", points=20, runs=40, keys=4)
 
 
 # Session fixtures, so that they start before a test looks for what it leaves behind. They are only looked at.
 @pytest.fixture(scope="session")
-def varied_ui(temporary: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dashboard]:
+def varied_ui(varied_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dashboard]:
     """A dashboard on runs that have everything a run can have."""
-    yield from _shared(make_varied, tmp_path_factory)
+    with dashboard(varied_root, log=tmp_path_factory.mktemp("varied-ui") / "ui.log") as started:
+        yield started
 
 
 @pytest.fixture(scope="session")
-def ten_ui(temporary: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dashboard]:
+def ten_ui(temporary: Path) -> Iterator[Dashboard]:
     """A dashboard on 10 runs of 20 metrics, 100,000 points each."""
-    yield from _shared(make_ten, tmp_path_factory)
+    yield from _shared(make_ten)
 
 
 @pytest.fixture(scope="session")
-def many_ui(temporary: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dashboard]:
+def many_ui(temporary: Path) -> Iterator[Dashboard]:
     """A dashboard on 10,000 small runs."""
-    yield from _shared(make_many, tmp_path_factory)
+    yield from _shared(make_many)
 
 
 @pytest.fixture(scope="session")
-def million_ui(temporary: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dashboard]:
+def million_ui(temporary: Path) -> Iterator[Dashboard]:
     """A dashboard on 2 runs of 6 metrics, 1,000,000 points each."""
-    yield from _shared(make_million, tmp_path_factory)
+    yield from _shared(make_million)
 
 
 @pytest.fixture
-def varied(tmp_path: Path) -> Path:
+def varied(varied_root: Path, tmp_path: Path) -> Path:
     """A root of its own with runs that have everything a run can have; may be changed."""
-    return make_varied(tmp_path / "varied")
+    return shutil.copytree(varied_root, tmp_path / "varied")
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,7 @@ from playwright.sync_api import Page
 
 from tests.tools.make_runs import run_id
 from tests.ui.browser import Dashboard
-from tests.ui.looking import wait_for_charts
+from tests.ui.looking import settle, wait_for_charts
 
 FAST = """
 window.polls = 0;
@@ -50,7 +50,7 @@ def look_around(page: Page, dashboard: Dashboard, runs: int) -> None:
         page.goto(dashboard.url(f"#/charts?runs={chosen}{options}"))
         wait_for_charts(page)
         page.locator(".panels-scroll").evaluate("node => node.scrollTo(0, node.scrollHeight)")
-        page.wait_for_load_state("networkidle")
+        settle(page)
     for view in (f"#/run/{run_id(0)}", f"#/run/{run_id(0)}/charts", f"#/compare?runs={chosen}", "#/runs"):
         page.goto(dashboard.url(view))
-        page.wait_for_load_state("networkidle")
+        settle(page)

@@ -29,7 +29,7 @@ from playwright.sync_api import Browser, Page, expect
 from sidecar.protocol.layout import make_root
 from tests.tools.make_runs import Maker
 from tests.ui.browser import Dashboard, Pages, chromium, dashboard
-from tests.ui.looking import WAIT, charts, wait_for_charts
+from tests.ui.looking import WAIT, charts, settle, wait_for_charts
 
 PICTURES = Path(__file__).parent / "pictures"
 SIZE = (1280, 796)
@@ -152,6 +152,7 @@ def take_dashboard(pages: Pages, server: Dashboard, theme: str, into: Path) -> P
     page = pages.open(server, view, size=SIZE, theme=theme)
     wait_for_charts(page)
     expect(charts(page).nth(8)).to_have_attribute("aria-label", re.compile("line"), timeout=WAIT)
+    settle(page)
     path = into / f"dashboard-{theme}.png"
     path.write_bytes(with_palette(page, page.screenshot()))
     return path

@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page, Route
 
-from tests.support import REPOSITORY, TIMEOUT
+from tests.support import REPOSITORY
+from tests.ui.browser import new_context, new_page
+from tests.ui.looking import idle
 
 STATIC = REPOSITORY / "tracker" / "ui" / "static"
 SCRIPT = Path(__file__).with_name("chart_page.js")
@@ -41,12 +43,10 @@ def scratch(browser: Browser) -> Iterator[Open]:
     errors: list[str] = []
 
     def start(ratio: float = 1, **options: Any) -> Page:
-        context = browser.new_context(
-            viewport={"width": 900, "height": 700}, device_scale_factor=ratio, timezone_id="UTC", **options
-        )
-        context.set_default_timeout(TIMEOUT * 1000)
+        size = {"width": 900, "height": 700}
+        context = new_context(browser, viewport=size, device_scale_factor=ratio, timezone_id="UTC", **options)
         contexts.append(context)
-        page = context.new_page()
+        page = new_page(context)
         page.on("pageerror", lambda error: errors.append(str(error)))
         page.route("http://chart.test/**", _answer)
         page.goto("http://chart.test/")
@@ -71,8 +71,15 @@ def _place(page: Page, name: str, x: float, y: float) -> tuple[float, float]:
     return place[0], place[1]
 
 
-def _frame(page: Page) -> None:
-    page.evaluate("() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
+_HOLD_TIMERS = """
+() => {
+    const held = new Map();
+    window.setTimeout = action => held.set(held.size + 1, action).size;
+    window.clearTimeout = id => held.delete(id);
+    window.runTimers = () => held.forEach(action => action());
+}
+"""
+"""Keep a click from being taken for a single one before the second click of a double click was sent."""
 
 
 @pytest.mark.parametrize("ratio", [1, 1.5, 2])
@@ -137,7 +144,9 @@ def test_drag_shift_drag_wheel_pan_and_double_click(scratch: Open) -> None:
     page.mouse.up(button="right")
     _, axis, (moved, end), done = page.evaluate(last)
     assert moved < near and abs((end - moved) - (far - near)) < 1
+    page.evaluate(_HOLD_TIMERS)
     page.mouse.dblclick(x, y)
+    page.evaluate("() => runTimers()")
     assert page.evaluate("() => [charts.a.options.xRange, charts.a.options.yRange]") == [None, None]
     assert page.evaluate("() => calls.filter(call => call[0] === 'pick')") == []
 
@@ -181,7 +190,7 @@ def test_hover_names_the_nearest_of_100_runs_and_does_not_cover_it(scratch: Open
             height = page.evaluate("([run, x]) => run * 0.02 + Math.sin(Math.floor(x / 2500) / 40) * 0.3", [run, x])
             page.mouse.move(*_place(page, "a", x, height))
             page.locator(".chart-values-row.nearest", has_text=f"run-{run}").wait_for()
-            _frame(page)
+            idle(page)
             assert page.evaluate("() => calls.at(-1)[1]") == f"run-{run}"
             hidden = page.evaluate(
                 """run => {
@@ -209,7 +218,7 @@ def test_a_cursor_and_a_raised_run_from_outside_do_not_redraw_the_lines(scratch:
     drawn = """x => charts.a.board.cover.getContext('2d').getImageData(x - 1, 20, 3, 150).data.some(value => value)"""
     assert page.evaluate(drawn, x)
     page.evaluate("() => { charts.a.setCursor(null); charts.a.highlight(null) }")
-    _frame(page)
+    idle(page)
     assert not page.evaluate(drawn, x)
 
 
@@ -244,9 +253,10 @@ def test_a_list_of_values_with_details_and_long_names_fits_a_phone(scratch: Open
             add('a', lines, { smooth: 30000 });
         }"""
     )
-    _frame(page)
+    idle(page)
     page.touchscreen.tap(*_place(page, "a", 500_000, 0.1))
     page.locator(".chart-values-row.nearest").wait_for()
+    idle(page)
     left, right, inner = page.evaluate(
         """() => {
             const list = document.querySelector('.chart-values'), box = list.getBoundingClientRect();

@@ -12,6 +12,7 @@ from sidecar.protocol.layout import make_root
 from tests.tools.make_runs import Maker
 from tests.ui.browser import Pages
 from tests.ui.conftest import Serve
+from tests.ui.looking import becomes, settle
 
 START = 1_700_000_000.0
 
@@ -40,6 +41,7 @@ def at(chart: Locator, share: float, down: float = 0.79) -> tuple[float, float]:
 
 def ready(page: Page) -> Locator:
     expect(page.locator(".panel-points").first).to_contain_text("200 points")
+    settle(page)
     return page.locator(".panel .chart").first
 
 
@@ -58,7 +60,10 @@ def test_a_click_pins_the_list_of_values(root: Path, serve: Serve, pages: Pages)
     page.mouse.click(*at(chart, 0.7))
     expect(pinned).to_have_count(0)
     page.mouse.click(*at(chart, 0.5))
+    expect(pinned).to_be_visible()
+    first = pinned.locator(".chart-values-head").inner_text()
     page.mouse.click(*at(page.locator(".panel .chart").nth(1), 0.3))
+    expect(pinned.locator(".chart-values-head")).not_to_have_text(first)
     expect(pinned).to_have_count(1)
     pinned.get_by_role("link", name="name-0").click()
     expect(page.locator(".run-name")).to_have_text("name-0")
@@ -69,6 +74,7 @@ def test_a_pinned_list_in_full_screen(root: Path, serve: Serve, pages: Pages) ->
     page = pages.open(serve(root), "#/charts?seeds=0&full=loss")
     chart = page.locator(".full .chart")
     expect(page.locator(".full .legend-row")).to_have_count(4)
+    settle(page)
     page.mouse.click(*at(chart, 0.5))
     pinned = page.locator(".chart-values.pinned")
     expect(pinned).to_be_visible()
@@ -89,10 +95,12 @@ def test_the_menu_of_a_line(root: Path, serve: Serve, pages: Pages) -> None:
     hidden = menu.locator(".menu-heading").inner_text()
     menu.get_by_role("menuitem", name="Hide run").click()
     expect(page.locator(".panel-points").first).to_contain_text("150 points")
-    assert hidden.replace("name", "run") not in str(page.evaluate("location.hash"))
+    expect(page).not_to_have_url(re.compile(re.escape(hidden.replace("name", "run"))))
+    settle(page)
     page.mouse.click(*at(chart, 0.5), button="right")
     menu.get_by_role("menuitem", name="Only this run").click()
     expect(page.locator(".panel-points").first).to_have_text("50 points")
+    settle(page)
     page.mouse.click(*at(chart, 0.5, 0.45), button="right")
     menu.get_by_role("menuitem", name="Open run").click()
     expect(page.locator(".run-name")).to_be_visible()
@@ -102,6 +110,7 @@ def test_a_drag_with_the_right_button_pans_and_opens_no_menu(root: Path, serve: 
     page = pages.open(serve(root), "#/charts?seeds=0&zoom=10:20")
     chart = page.locator(".panel .chart").first
     expect(page.locator(".panel-points").first).to_contain_text("points")
+    settle(page)
     page.mouse.move(*at(chart, 0.6))
     page.mouse.down(button="right")
     page.mouse.move(*at(chart, 0.4), steps=4)
@@ -122,13 +131,16 @@ def test_a_group_has_a_colour_of_its_own(root: Path, serve: Serve, pages: Pages)
     values = page.locator(".chart-values.shown")
     expect(values.locator(".chart-values-foot")).to_contain_text("name-")
     expect(values).to_contain_text("2 of 2 runs")
-    drawn = values.locator(".chart-values-swatch").evaluate_all("all => all.map(one => one.style.borderTopColor)")
+    drawn = values.locator(".chart-values-swatch")
     as_rgb = page.evaluate(
         "all => all.map(color => { const node = document.createElement('i'); node.style.color = color;"
         " return node.style.color })",
         colors,
     )
-    assert sorted(drawn) == sorted(as_rgb)
+    becomes(
+        lambda: sorted(drawn.evaluate_all("all => all.map(one => one.style.borderTopColor)")),
+        sorted(as_rgb),
+    )
     expect(page.locator(".tr.group.hot")).to_have_count(1)
     page.mouse.move(5, 5)
     expect(page.locator(".tr.group.hot")).to_have_count(0)

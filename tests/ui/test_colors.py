@@ -9,8 +9,9 @@ import re
 import pytest
 from playwright.sync_api import Page, expect
 
+from tests.support import wait_until
 from tests.ui.browser import Dashboard, Pages
-from tests.ui.looking import rows, wait_for_charts
+from tests.ui.looking import becomes, rows, settle, type_query, wait_for_charts
 
 LEAST_DIFFERENCE = 20.0
 
@@ -73,6 +74,16 @@ def swatches(page: Page) -> dict[str, str]:
     return colors
 
 
+def compared(page: Page) -> dict[str, str]:
+    """Return the colour of each run on the page that compares them, by its name."""
+    colors: dict[str, str] = page.evaluate(
+        """() => Object.fromEntries([...document.querySelectorAll(".compare-run")].map(run =>
+            [run.querySelector("a").title.split("\\n")[0],
+                getComputedStyle(run.querySelector(".run-swatch")).backgroundColor]))"""
+    )
+    return colors
+
+
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_ten_runs_are_told_apart_everywhere(ten_ui: Dashboard, pages: Pages, theme: str) -> None:
     page = pages.open(ten_ui, "#/runs", theme=theme)
@@ -86,21 +97,15 @@ def test_ten_runs_are_told_apart_everywhere(ten_ui: Dashboard, pages: Pages, the
             assert difference(seen[one], seen[two]) >= LEAST_DIFFERENCE, (vision, one, two)
     page.get_by_role("link", name="Charts", exact=True).click()
     expect(page.locator(".tr.head:visible")).to_have_count(0)
-    assert swatches(page) == colors
+    becomes(lambda: swatches(page), colors)
     page.get_by_role("link", name="Compare", exact=True).click()
     expect(page.locator(".compare-run")).to_have_count(10)
-    compared: dict[str, str] = page.evaluate(
-        """() => Object.fromEntries([...document.querySelectorAll(".compare-run")].map(run =>
-            [run.querySelector("a").title.split("\\n")[0],
-                getComputedStyle(run.querySelector(".run-swatch")).backgroundColor]))"""
-    )
-    assert compared == colors
+    becomes(lambda: compared(page), colors)
     page.get_by_role("link", name="Runs", exact=True).click()
-    page.keyboard.press("/")
-    page.keyboard.type("config.seed < 2")
+    type_query(page, "config.seed < 2")
     page.keyboard.press("Enter")
     expect(rows(page)).to_have_count(4)
-    assert swatches(page).items() <= colors.items()
+    wait_until(lambda: len(found := swatches(page)) == 4 and found.items() <= colors.items(), "the same colours")
 
 
 def test_beyond_ten_runs_there_are_dashes(varied_ui: Dashboard, pages: Pages) -> None:
@@ -108,6 +113,7 @@ def test_beyond_ten_runs_there_are_dashes(varied_ui: Dashboard, pages: Pages) ->
     page.get_by_role("button", name="Select runs").click()
     page.get_by_role("menuitem", name=re.compile("^(Select )?[Aa]ll")).first.click()
     expect(page.locator(".rows .swatch.on").nth(12)).to_be_visible()
+    settle(page)
     looks = page.evaluate(
         """() => [...document.querySelectorAll(".rows .tr:not([hidden]) .swatch.on")].map(one =>
             [one.style.getPropertyValue("--run"), one.classList.contains("dashed") &&

@@ -10,6 +10,7 @@ from playwright.sync_api import Page, expect
 
 from tests.ui.browser import Dashboard, Pages
 from tests.ui.conftest import Serve
+from tests.ui.looking import becomes, settle
 from tests.unit.run_builder import RunBuilder
 
 MARKUP = "<img src=x onerror=document.title='ran'>"
@@ -42,18 +43,15 @@ def row(page: Page, key: str) -> list[str]:
 def test_only_what_differs_with_deltas_from_the_baseline(served: Dashboard, pages: Pages) -> None:
     page = pages.open(served, f"#/compare?{SWEEP}")
     expect(page.locator(".compare-table")).to_contain_text("2 of 3 keys differ")
-    assert row(page, "rate") == ["0.1", "0.2", "0.4"]
-    assert [text.split("\n") for text in row(page, "loss")] == [
-        ["0.51"],
-        ["0.41", "−0.1 (−19.6 %)"],
-        ["0.21", "★", "−0.3 (−58.8 %)"],
-    ]
-    assert page.locator(".compare-delta.better").count() == 2
+    becomes(lambda: row(page, "rate"), ["0.1", "0.2", "0.4"])
+    losses = [["0.51"], ["0.41", "−0.1 (−19.6 %)"], ["0.21", "★", "−0.3 (−58.8 %)"]]
+    becomes(lambda: [text.split("\n") for text in row(page, "loss")], losses)
+    expect(page.locator(".compare-delta.better")).to_have_count(2)
     page.locator("thead th", has_text="rate 0.4").hover()
     page.get_by_role("button", name="Make rate 0.4 the baseline").click()
     expect(page.locator("thead th").first).to_contain_text("rate 0.4")
     expect(page.locator(".compare-delta.worse")).to_have_count(2)
-    assert "baseline=sweep2" in page.url
+    expect(page).to_have_url(re.compile("baseline=sweep2"))
     page.get_by_label("Include what is the same").check()
     expect(page.locator(".compare-table")).to_contain_text("same")
     page.keyboard.press("z")
@@ -66,7 +64,7 @@ def test_copies_are_escaped(served: Dashboard, pages: Pages) -> None:
         page.get_by_role("button", name="Copy ▾").click()
         page.get_by_role("menuitem", name=kind).click()
         expect(page.locator(".toast").last).to_contain_text(kind.removeprefix("As "))
-        assert expected in page.evaluate("navigator.clipboard.readText()")
+        assert expected in page.evaluate("navigator.clipboard.readText()")  # the message comes after the copy
 
 
 def test_where_curves_part_leads_to_the_chart_there(served: Dashboard, pages: Pages) -> None:
@@ -85,7 +83,8 @@ def test_any_two_runs_can_be_asked_where_they_part(served: Dashboard, pages: Pag
     page.get_by_label("First run").select_option("rate 0.4")
     page.get_by_label("Second run").select_option("rate 0.2")
     expect(page.get_by_role("row", name=re.compile("^loss step 20"))).to_contain_text("0.4 and 0.6")
-    assert "from:sweep2" in page.url and "with:sweep1" in page.url
+    expect(page).to_have_url(re.compile("from:sweep2"))
+    expect(page).to_have_url(re.compile("with:sweep1"))
 
 
 def test_scatter_and_parallel_coordinates_by_keyboard(served: Dashboard, pages: Pages) -> None:
@@ -94,6 +93,7 @@ def test_scatter_and_parallel_coordinates_by_keyboard(served: Dashboard, pages: 
     page.get_by_label("log x").check()
     page.locator(".scatter-point").first.focus()
     expect(page.locator(".scatter-reading")).to_contain_text("rate 0.1: rate 0.1, loss 0.51")
+    settle(page)
     page.get_by_role("button", name="Download ▾").click()
     with page.expect_download() as svg:
         page.get_by_role("menuitem", name="SVG").click()

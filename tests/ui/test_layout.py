@@ -56,6 +56,7 @@ def test_menus_dialogs_and_the_list_of_values_fit(varied_ui: Dashboard, pages: P
             page.keyboard.press(keys)
             dialog = page.locator("dialog[open]")
             expect(dialog).to_be_visible()
+            settle(page)
             assert layout_problems(page) == [], name
             if screenshots:
                 (screenshots / f"{name}-{width}.png").write_bytes(page.screenshot())
@@ -68,7 +69,7 @@ def test_a_long_name_keeps_its_end_and_is_whole_on_hover(varied_ui: Dashboard, p
     wait_for_charts(page)
     for key in ("a" * 200 + "1", "a" * 200 + "2"):
         title = page.get_by_role("article", name=key).get_by_role("heading")
-        assert title.get_attribute("title") == key
+        expect(title).to_have_attribute("title", key)
         end = title.locator("span").last
         expect(end).to_have_text(re.compile(rf"a{key[-1]}$"))
         assert end.evaluate("node => node.scrollWidth <= node.clientWidth + 1")
@@ -79,9 +80,11 @@ def test_a_phone_shows_cards_and_one_chart_a_row_and_values_on_a_tap(varied_ui: 
     wait_for_charts(page)
     card = page.locator(".cards .rows .tr:not([hidden])").first
     expect(card.locator(".details")).not_to_be_empty()
+    settle(page)
     lefts = {box["x"] for one in charts(page).all() if (box := one.bounding_box())}
     assert len(lefts) == 1
     charts(page).first.scroll_into_view_if_needed()
     charts(page).first.tap()
     expect(page.locator(".chart-values").first).to_contain_text("Step")
+    settle(page)
     assert layout_problems(page) == []

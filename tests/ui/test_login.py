@@ -6,9 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
-from playwright.sync_api import Browser
+from playwright.sync_api import Browser, expect
 
-from tests.ui.browser import Dashboard
+from tests.ui.browser import Dashboard, new_context, new_page
+from tests.ui.looking import settle
 from tests.unit.run_builder import RunBuilder
 
 
@@ -20,9 +21,9 @@ def test_the_token_lets_a_browser_in_where_it_wanted_to_go(
     built.finish()
     served = serve(tmp_path / "root")
     token = parse_qs(urlsplit(served.address).query)["token"][0]
-    context = browser.new_context()
+    context = new_context(browser)
     try:
-        page = context.new_page()
+        page = new_page(context)
         page.goto(f"{served.origin}/#/run/one")
         field = page.get_by_label("Token or password")
         field.fill("wrong")
@@ -31,9 +32,12 @@ def test_the_token_lets_a_browser_in_where_it_wanted_to_go(
         field.fill(token)
         field.press("Enter")
         page.get_by_text("first run").locator("visible=true").first.wait_for()
-        assert page.url == f"{served.origin}/#/run/one" and token not in page.content()
+        expect(page).to_have_url(f"{served.origin}/#/run/one")
+        settle(page)
+        assert token not in page.content()
         page.reload()
         page.get_by_text("first run").locator("visible=true").first.wait_for()
-        assert page.get_by_label("Token or password").count() == 0
+        settle(page)
+        expect(page.get_by_label("Token or password")).to_have_count(0)
     finally:
         context.close()

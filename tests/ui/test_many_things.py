@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any
 
 import pytest
 from playwright.sync_api import Locator, Page, expect
@@ -13,7 +12,8 @@ from tests.support import wait_until
 from tests.tools.make_runs import config_of
 from tests.ui.browser import Dashboard, Pages
 from tests.ui.conftest import Serve, make_ten
-from tests.ui.looking import charts, panel, rows, wait_for_charts
+from tests.ui.endurance import heap_bytes
+from tests.ui.looking import charts, panel, rows, settle, type_query, wait_for_charts
 
 pytestmark = pytest.mark.timeout(600)  # the first test that needs ten thousand runs waits until they are made
 
@@ -56,6 +56,7 @@ def test_no_row_of_ten_thousand_is_ever_blank(many_ui: Dashboard, pages: Pages) 
     page = pages.open(many_ui, "#/runs?runs=")
     expect(page.locator(".table-foot")).to_contain_text("10,000 runs")
     expect(rows(page).first).to_be_visible()
+    settle(page)
     assert page.locator(".runs-table").evaluate(_SCROLL) == []
 
 
@@ -64,8 +65,7 @@ def test_sort_and_filter_of_ten_thousand_are_right(many_ui: Dashboard, pages: Pa
     rates = sorted(float(config_of(run)["lr"]) for run in range(10_000))
     expect(page.locator(".th[data-column='config.lr']")).to_have_attribute("aria-sort", "ascending")
     assert wait_until(lambda: rates_shown(page) == rates[:20], "the lowest rates first")
-    page.keyboard.press("/")
-    page.keyboard.type("config.lr > 0.05 and config.batch_size == 64")
+    type_query(page, "config.lr > 0.05 and config.batch_size == 64")
     page.keyboard.press("Enter")
     configs = [config_of(run) for run in range(10_000)]
     expected = sorted(float(one["lr"]) for one in configs if one["lr"] > 0.05 and one["batch_size"] == 64)
@@ -78,15 +78,6 @@ def test_sort_and_filter_of_ten_thousand_are_right(many_ui: Dashboard, pages: Pa
 def rates_shown(page: Page) -> list[float]:
     """Return the learning rates of the runs in the first 20 rows; a run's name ends in its number."""
     return [float(config_of(int(name.rsplit("-", 1)[1]))["lr"]) for name in names(page, 20) if "-" in name]
-
-
-def heap_bytes(page: Page) -> float:
-    """Return the size of the JavaScript heap after a collection."""
-    session = page.context.new_cdp_session(page)
-    session.send("HeapProfiler.collectGarbage")
-    session.send("Performance.enable")
-    metrics: Any = session.send("Performance.getMetrics")
-    return float(next(one["value"] for one in metrics["metrics"] if one["name"] == "JSHeapUsedSize"))
 
 
 def test_two_thousand_metrics_are_scrolled_through(varied_ui: Dashboard, pages: Pages) -> None:
@@ -115,6 +106,7 @@ def test_two_thousand_metrics_are_scrolled_through(varied_ui: Dashboard, pages: 
         assert steps < 1000
     assert 0 < most <= MOST_CANVASES
     expect(page.get_by_role("article", name="layer.99/m19", exact=True).locator("canvas").first).to_be_visible()
+    settle(page)
     assert heap_bytes(page) <= MOST_HEAP_BYTES
     page.get_by_role("searchbox", name="Search metrics").fill("layer.42/ m07")
     expect(page.locator(".panels-count")).to_have_text("1 of 2,000 metrics")
@@ -122,8 +114,8 @@ def test_two_thousand_metrics_are_scrolled_through(varied_ui: Dashboard, pages: 
     expect(page.locator(".panel")).to_have_attribute("aria-label", "layer.42/m07")
 
 
-def test_a_hundred_runs_in_a_panel_and_which_is_which(tmp_path: Path, serve: Serve, pages: Pages) -> None:
-    root = make_ten(tmp_path / "hundred", points=200, runs=100, keys=3)
+def test_a_hundred_runs_in_a_panel_and_which_is_which(quick_path: Path, serve: Serve, pages: Pages) -> None:
+    root = make_ten(quick_path / "hundred", points=200, runs=100, keys=3)
     page = pages.open(serve(root), "#/runs")
     page.get_by_role("button", name="Select runs").click()
     page.get_by_role("menuitem", name=re.compile("^(Select )?[Aa]ll")).first.click()
@@ -131,15 +123,17 @@ def test_a_hundred_runs_in_a_panel_and_which_is_which(tmp_path: Path, serve: Ser
     wait_for_charts(page)
     chart = panel(page, "train.loss")
     expect(chart).to_have_attribute("aria-label", re.compile("100 lines"))
+    settle(page)
     # From the chart to the other panels and to the table.
     chart.hover(position={"x": 150, "y": 90})
     nearest = page.locator(".chart-values.shown .nearest .chart-values-label").first
     expect(nearest).to_be_visible()
-    others = [one for one in charts(page).all() if one != chart]
+    settle(page)
+    expect(charts(page)).to_have_count(3)
+    wait_until(lambda: all(_ink(one) > 0 for one in charts(page).all()), "the run in all panels")
     row = page.locator(".rows .tr").filter(has=page.get_by_title(nearest.inner_text(), exact=True))
-    if row.is_visible():
+    if row.is_visible():  # the table scrolls
         expect(row).to_have_class(re.compile(r"\bhot\b"))
-    assert all(_ink(one) > 0 for one in others)
     # From the table to the panels.
     page.locator(".table-foot").hover()
     expect(page.locator(".rows .tr.hot")).to_have_count(0)

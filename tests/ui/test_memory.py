@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.tools.make_runs import run_id
 from tests.ui.browser import Dashboard, Pages
 from tests.ui.endurance import FAST, after_polls, look_around
@@ -13,6 +15,9 @@ MOST_TAB_BYTES = 20 * 2**20
 
 POLLS = 300
 """Polls of the test; a leak of 20 MB in 43,200 of them would be 140 KB here, beside what is compiled meanwhile."""
+
+ROUNDS = 4
+"""Maximum number of times that `POLLS` polls are made to see whether the heap grows in each of them."""
 
 
 def test_the_server_stays_small(ten_ui: Dashboard, million_ui: Dashboard, pages: Pages) -> None:
@@ -31,7 +36,10 @@ def test_a_tab_does_not_grow_with_live_updates(ten_ui: Dashboard, pages: Pages) 
     panel(page, "train.loss")
     wait_for_charts(page)
     page.evaluate("runs => { window.liveRuns = runs; }", chosen)
-    before = after_polls(page, POLLS)
-    after = after_polls(page, 2 * POLLS)
     allowed = MOST_TAB_BYTES * POLLS / 43_200 + 2**20
-    assert after - before <= allowed, f"{(after - before) / 2**10:.0f} KiB in {POLLS} polls"
+    heaps = [after_polls(page, POLLS)]
+    for times in range(2, 2 + ROUNDS):  # a leak grows in each round; code that is compiled, and caches, do so once
+        heaps.append(after_polls(page, times * POLLS))
+        if heaps[-1] - heaps[-2] <= allowed:
+            return
+    pytest.fail(f"heap after each {POLLS} polls, in KiB: {', '.join(f'{size / 2**10:.0f}' for size in heaps)}")

@@ -6,6 +6,8 @@ import shutil
 import subprocess
 from pathlib import Path
 
+from playwright.sync_api import expect
+
 from tests.support import TIMEOUT
 from tests.ui.browser import Dashboard, Pages
 from tests.ui.looking import rows, wait_for_charts
@@ -74,7 +76,7 @@ def test_the_page_asks_for_three_files_and_for_nothing_twice(ten_ui: Dashboard, 
     page.on("request", lambda request: asked.append(f"{request.method} {request.url}"))
     page.goto(ten_ui.url("#/charts"))
     wait_for_charts(page)
-    assert rows(page).count() > 0
+    expect(rows(page).first).to_be_visible()
     files = [one.rpartition("/")[2] for one in asked if "/static/" in one and "icon" not in one]
     assert sorted(files) == ["ahead.js", "page.css", "page.js"]
     first = [one for one in asked if one.startswith("GET") and "/api/" in one and "changes" not in one]

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page
 
-from tests.ui.browser import QUIET, Dashboard, find_browser
+from tests.ui.browser import Dashboard, new_context, new_page
 from tests.ui.conftest import Serve
 from tests.unit.run_builder import RunBuilder
 from tracker import Api
@@ -149,22 +149,20 @@ def served(serve: Serve, root: Path) -> Dashboard:
 
 @pytest.fixture
 def victim(browser: Browser, served: Dashboard) -> Iterator[BrowserContext]:
-    """A browser that is logged in to the dashboard, for which all names under ``test`` lead to this machine."""
-    rules = "--host-resolver-rules=MAP *.test 127.0.0.1"
-    started = browser.browser_type.launch(executable_path=find_browser(), args=[*QUIET, rules])
-    context = started.new_context()
-    page = context.new_page()
+    """A browser that is logged in to the dashboard."""
+    context = new_context(browser)
+    page = new_page(context)
     page.goto(served.address)
     page.get_by_title("secret name").first.wait_for()
     yield context
-    started.close()
+    context.close()
 
 
 @pytest.fixture
 def elsewhere(victim: BrowserContext) -> Iterator[Page]:
     """A page of another site in that browser."""
     with web_server() as port:
-        page = victim.new_page()
+        page = new_page(victim)
         page.goto(f"http://evil.test:{port}/")
         yield page
         page.close()
@@ -180,7 +178,7 @@ def unchanged(served: Dashboard, root: Path, victim: BrowserContext) -> None:
 
 def test_the_names_of_this_machine_are_other_origins_too(served: Dashboard, victim: BrowserContext, root: Path) -> None:
     with web_server() as port:
-        page = victim.new_page()
+        page = new_page(victim)
         page.goto(f"http://127.0.0.1:{port}/")  # another program of the same user: same host, same cookies
         assert page.evaluate(_TRY, [served.origin, routes()]) == []
     unchanged(served, root, victim)
@@ -222,7 +220,7 @@ def test_another_site_embeds_nothing(served: Dashboard, elsewhere: Page) -> None
 
 def test_a_rebound_name_reads_nothing(served: Dashboard, victim: BrowserContext, root: Path) -> None:
     # The attacker's name leads to the dashboard now: for the browser, the page and the API have one origin.
-    page = victim.new_page()
+    page = new_page(victim)
     answer = page.goto(f"http://evil.test:{served.port}/")
     assert answer is not None and answer.status == 403 and "secret" not in answer.text()
     statuses = page.evaluate(_SAME_NAME, routes())

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from tests.support import TIMEOUT
 from tests.ui.browser import Dashboard, Pages
+from tests.ui.looking import WAIT, becomes, settle, type_query
 
 Serve = Callable[..., Dashboard]
 
@@ -41,16 +41,17 @@ def names(page: Page) -> list[str]:
 
 
 @pytest.fixture
-def page(varied: Path, serve: Serve, pages: Pages) -> Page:
+def page(varied_ui: Dashboard, pages: Pages) -> Page:
     """The runs of a root with all that runs can have, in a window where no column is out of view."""
-    opened = pages.open(serve(varied), "#/runs?split=1500", size=(2200, 900))
-    expect(opened.locator(".th", has_text="seed")).to_be_visible(timeout=TIMEOUT * 1000)
+    opened = pages.open(varied_ui, "#/runs?split=1500", size=(2200, 900))
+    expect(opened.locator(".th", has_text="seed")).to_be_visible(timeout=WAIT)
+    settle(opened)
     return opened
 
 
 def test_the_newest_ten_runs_are_selected_at_first(page: Page) -> None:
     expect(page.locator(".table-foot")).to_contain_text(re.compile(r"^\d+ runs, 10 selected"))
-    assert page.locator(".rows .tr.on").count() == 10
+    expect(page.locator(".rows .tr.on")).to_have_count(10)
     assert "runs=" not in page.url
 
 
@@ -70,6 +71,7 @@ def test_runs_are_selected_by_click_range_and_key_and_it_is_undone(page: Page) -
     page.keyboard.press("j")
     page.keyboard.press(" ")
     expect(foot).to_contain_text(re.compile("1[35] selected"))
+    settle(page)
     chosen = foot.inner_text()
     page.reload()
     expect(foot).to_have_text(chosen.replace("\n", ""))
@@ -81,8 +83,8 @@ def test_sorting_by_one_and_two_columns_is_in_the_address(page: Page) -> None:
     page.locator(".th[data-column='config.lr'] .label").click(modifiers=["Shift"])
     page.locator(".th[data-column='config.lr'] .label").click(modifiers=["Shift"])
     expect(page).to_have_url(re.compile("sort=-config.seed,config.lr"))
-    order = [name for name in names(page) if "seed=" in name]
-    assert order[:3] == ["lr=0.01 seed=4", "lr=0.1 seed=4", "lr=0.01 seed=3"]
+    first = ["lr=0.01 seed=4", "lr=0.1 seed=4", "lr=0.01 seed=3"]
+    becomes(lambda: [name for name in names(page) if "seed=" in name][:3], first)
     page.reload()
     expect(page.locator(".rows a.name").first).to_be_visible()
     expect(page.locator(".th", has_text="seed")).to_have_attribute("aria-sort", "descending")
@@ -99,6 +101,7 @@ def test_columns_are_moved_by_drag_resized_hidden_and_chosen(page: Page) -> None
     page.mouse.move(box["x"] + 5, box["y"] + 10, steps=3)
     page.mouse.up()
     expect(page.locator(".th").nth(1)).to_have_attribute("data-column", "config.seed")
+    settle(page)
     edge = page.locator(".th").nth(1).locator(".edge").bounding_box()
     assert edge is not None
     page.mouse.move(edge["x"] + 4, edge["y"] + 4)
@@ -151,8 +154,7 @@ def test_a_query_without_results_says_so(page: Page) -> None:
     expect(page.locator(".table-foot")).to_contain_text("runs")
     total = re.match(r"\d+", page.locator(".table-foot").inner_text())
     assert total is not None
-    page.keyboard.press("/")
-    page.keyboard.type("config.lr > 99")
+    type_query(page, "config.lr > 99")
     expect(page.locator(".table-empty")).to_contain_text(f"No runs match config.lr > 99 ({total.group()} in all).")
     page.get_by_role("button", name="Clear the query").click()
     expect(page.locator(".table-empty")).to_be_hidden()
@@ -161,7 +163,8 @@ def test_a_query_without_results_says_so(page: Page) -> None:
 @pytest.fixture
 def editable(varied: Path, serve: Serve, pages: Pages) -> Page:
     opened = pages.open(serve(varied))
-    expect(opened.locator(".rows a.name").first).to_be_visible()
+    expect(row(opened, "no metrics")).to_be_visible()
+    settle(opened)
     return opened
 
 
@@ -169,13 +172,17 @@ def test_a_run_is_renamed_in_place_and_it_is_undone(editable: Page) -> None:
     page = editable
     row(page, "no metrics").locator(".td.state").click()
     page.keyboard.press("F2")
+    expect(page.locator(".editor :focus")).to_be_visible()
     page.keyboard.type("a better name")
     with page.expect_response("**/edits"):
         page.keyboard.press("Enter")
     expect(row(page, "a better name")).to_be_visible()
     page.keyboard.press("F2")
+    expect(page.locator(".editor :focus")).to_be_visible()
     page.keyboard.type("never mind")
     page.keyboard.press("Escape")
+    expect(page.locator(".editor")).to_have_count(0)
+    settle(page)
     expect(row(page, "a better name")).to_be_visible()
     page.reload()
     expect(row(page, "a better name")).to_be_visible()
@@ -209,6 +216,7 @@ def test_ten_thousand_rows_are_never_blank(many_ui: Dashboard, pages: Pages) -> 
     page = pages.open(many_ui)
     table = page.locator(".runs-table")
     expect(page.locator(".table-foot")).to_contain_text("10,000 runs")
+    settle(page)
     assert page.locator(".rows .tr").count() < 80
     uncovered: list[float] = []
     for top in (0, 130, 5000, 269_000, 100, 10**7):

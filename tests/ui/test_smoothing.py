@@ -6,6 +6,7 @@ import csv
 import io
 import math
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,9 +14,8 @@ from playwright.sync_api import Page, expect
 
 from sidecar.protocol.layout import make_root
 from tests.tools.make_runs import Maker
-from tests.ui.browser import Pages
-from tests.ui.conftest import Serve
-from tests.ui.looking import WAIT, panel
+from tests.ui.browser import Dashboard, Pages, dashboard
+from tests.ui.looking import WAIT, panel, settle
 
 STEPS = 20_000
 HALF_LIFE = 800
@@ -27,10 +27,10 @@ def value(step: int) -> float:
     return math.exp(-step / 6000) + 0.2 * math.sin(step / 900)
 
 
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
-    """Two runs of the same values: one that logs every fifth step, one every hundredth."""
-    top = tmp_path / "root"
+@pytest.fixture(scope="module")
+def served(temporary: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dashboard]:
+    """A dashboard of two runs of the same values: one that logs every fifth step, one every hundredth."""
+    top = tmp_path_factory.mktemp("smoothing") / "root"
     make_root(top)
     for name, every in (("dense", 5), ("sparse", 100)):
         maker = Maker(top, name, 1_700_000_000.0, name=name)
@@ -38,7 +38,8 @@ def root(tmp_path: Path) -> Path:
             maker.row(step, {"loss": value(step)})
         maker.end()
         maker.store()
-    return top
+    with dashboard(top, log=top.parent / "ui.log") as started:
+        yield started
 
 
 def exported(page: Page) -> dict[str, dict[float, float]]:
@@ -57,10 +58,11 @@ def exported(page: Page) -> dict[str, dict[float, float]]:
 
 
 @pytest.mark.parametrize("kind", ["ema", "gaussian", "mean"])
-def test_two_densities_give_one_curve(root: Path, serve: Serve, pages: Pages, kind: str) -> None:
-    page = pages.open(serve(root), f"#/charts?runs=dense,sparse&smooth={HALF_LIFE}&smoothKind={kind}")
+def test_two_densities_give_one_curve(served: Dashboard, pages: Pages, kind: str) -> None:
+    page = pages.open(served, f"#/charts?runs=dense,sparse&smooth={HALF_LIFE}&smoothKind={kind}")
     expect(panel(page, "loss")).to_have_attribute("aria-label", re.compile("2 lines"), timeout=WAIT)
     expect(page.get_by_role("toolbar", name="Charts")).to_contain_text("steps")
+    settle(page)
     curves = exported(page)
     assert len(curves["dense"]) > 100 and len(curves["sparse"]) > 100
     dense = sorted(curves["dense"].items())

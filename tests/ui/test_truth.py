@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 
 import pytest
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import Locator, expect
 
 from tests.tools.make_runs import SPIKE_AT, run_id
 from tests.ui.browser import Dashboard, Pages
-from tests.ui.looking import WAIT, charts, needle, panel, tops, wait_for_charts
+from tests.ui.looking import WAIT, charts, idle, needle, panel, settle, tops, wait_for_charts
 
 
 def place_of(chart: Locator, x: float, y: float) -> tuple[float, float]:
@@ -26,7 +26,7 @@ def hover_needle(chart: Locator) -> str:
     read: list[str] = []
     for pixel in (0, -1, 1, -2, 2):  # a point may be one pixel wide
         chart.page.mouse.move(x + pixel, y)
-        drawn(chart.page)
+        idle(chart.page)
         text = str(values.inner_text())
         read.append(text.split("\n")[0])
         if "2.5" in text:
@@ -43,12 +43,7 @@ def zoom_to(chart: Locator, at: float) -> None:
         page.mouse.move(*place_of(chart, min(0.98, at + 0.04), 0.5), steps=4)
         page.mouse.up()
     page.mouse.move(2, 2)
-    drawn(page)
-
-
-def drawn(page: Page) -> None:
-    """Wait until what has arrived is drawn."""
-    page.evaluate("() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
+    settle(page)
 
 
 OPTIONS = {
@@ -67,8 +62,9 @@ def test_one_value_in_a_million_is_a_needle_in_every_panel(million_ui: Dashboard
     page = pages.open(million_ui, f"#/charts?runs={run_id(0)}{options}")
     wait_for_charts(page)
     for index in range(6):
-        key = (charts(page).nth(index).get_attribute("aria-label") or "").split(". ")[0]
         charts(page).nth(index).scroll_into_view_if_needed()
+        settle(page)
+        key = (charts(page).nth(index).get_attribute("aria-label") or "").split(". ")[0]
         at = needle(panel(page, key))
         assert 0.5 < at < 1, (key, at)
 
@@ -77,6 +73,7 @@ def test_one_value_in_a_million_is_a_needle_in_every_panel(million_ui: Dashboard
 def test_zooming_to_a_needle_ends_at_the_very_point(million_ui: Dashboard, pages: Pages, options: str) -> None:
     page = pages.open(million_ui, f"#/charts?runs={run_id(0)}&search=train.loss{options}")
     chart = panel(page, "train.loss")
+    settle(page)
     for _ in range(8):
         place = hover_needle(chart)
         if place == f"Step {SPIKE_STEP:,}":
@@ -109,7 +106,7 @@ def test_marks_name_step_and_count_and_the_line_is_not_joined_over_them(varied_u
     page = pages.open(varied_ui, "#/charts?runs=odd00001&search=loss&zoom=280:320")
     chart = panel(page, "loss")
     expect(page.locator(".panel-marks")).to_have_text("3 NaN", timeout=WAIT)
-    drawn(page)
+    settle(page)
     heights = tops(chart)
     inked = [column for column, height in enumerate(heights) if height is not None]
     left, right = inked[0], inked[-1]  # steps 280 and 320
@@ -124,7 +121,7 @@ def test_marks_name_step_and_count_and_the_line_is_not_joined_over_them(varied_u
     x, y = place_of(chart, column(301) / len(heights), 1)
     for up in range(2, 40, 2):  # the strip is a few pixels high, above the labels of the axis
         page.mouse.move(x, y - up)
-        drawn(page)
+        idle(page)
         if "NaN at" in values.inner_text():
             break
     expect(values).to_contain_text("NaN at Step 301")

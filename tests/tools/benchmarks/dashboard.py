@@ -22,7 +22,7 @@ from tests.tools import make_runs
 from tests.tools.benchmarks.clock import quantiles
 from tests.tools.benchmarks.options import Options
 from tests.tools.benchmarks.rows import Row, at_most
-from tests.ui.browser import Dashboard, chromium, dashboard
+from tests.ui.browser import IDLE, Dashboard, chromium, dashboard
 from tests.ui.endurance import FAST, after_polls, look_around
 
 NAME = "dashboard"
@@ -283,7 +283,7 @@ def _memory(browser: Browser, options: Options, root: Path, points: int) -> Iter
         bars = [at_most("value", grown, 20, " MiB")]
         yield Row(NAME, "growth of a tab in twelve hours", "MiB", grown, bars=bars, note=note)
         page.close()
-        with _page(browser) as other:
+        with _page(browser, IDLE) as other:
             other.goto(served.address)
             for _ in range(options.count(5, 1)):
                 look_around(other, served, 10)
