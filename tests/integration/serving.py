@@ -27,10 +27,18 @@ LOOPBACK = "tcp://127.0.0.1:*"
 
 
 def free_ports(count: int) -> range:
-    """Return consecutive ports that are free now, below the range of ephemeral ports."""
-    begin = os.getpid() * 7 % 5000
-    for offset in range(0, 5000, count):
-        first = 10_000 + (begin + offset) % 5000
+    """Return consecutive ports that are free now, below the range of ephemeral ports.
+
+    Each process of ``pytest -n`` has a range of its own: they take ports at the same time, and bind them later.
+    """
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    width = 5000 // workers
+    start = 10_000 + worker * width
+    starts = width - count + 1  # how many ranges of `count` ports fit in
+    begin = os.getpid() * 7 % starts
+    for offset in range(0, starts, count):
+        first = start + (begin + offset) % starts
         with ExitStack() as stack:
             try:
                 for port in range(first, first + count):
@@ -38,7 +46,7 @@ def free_ports(count: int) -> range:
             except OSError:
                 continue
             return range(first, first + count)
-    raise AssertionError(f"no {count} consecutive free ports between 10000 and 15000")
+    raise AssertionError(f"no {count} consecutive free ports between {start} and {start + width}")
 
 
 def environment(**changes: str) -> dict[str, str]:
