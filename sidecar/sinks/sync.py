@@ -94,6 +94,7 @@ class _Pair:
             now = time.monotonic()
             self._delivery.wake()
             wait = self._delivery.step(now)
+            now = time.monotonic()  # an attempt to reach a server may take longer than the patience
             if self._delivery.progress.checkpoint != self._position:
                 self._position, moved_at = self._delivery.progress.checkpoint, now
             if tail and tail == self._delivery.tail_bytes and is_held(self._directory) is None:
