@@ -37,9 +37,10 @@ def address(serving: Serving) -> str:
     return f"sidecar+{serving.control}"
 
 
-@pytest.fixture
-def filled(root: Path) -> Path:
-    """A root with a run that has everything, a failed one, and a deleted one."""
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What `filled` is a copy of."""
+    root = tmp_path_factory.mktemp("built") / "root"
     run = RunBuilder(root, "first001", name="one", tags=["x"])
     run.write("config", {"set": {"lr": 0.1, "opt": {"name": "sgd"}}})
     for step in range(20_000):
@@ -58,6 +59,12 @@ def filled(root: Path) -> Path:
     gone.write("edit", {"deleted": True}, "")
     gone.finish()
     return root
+
+
+@pytest.fixture
+def filled(built: Path, root: Path) -> Path:
+    """A root with a run that has everything, a failed one, and a deleted one."""
+    return shutil.copytree(built, root, symlinks=True)
 
 
 @pytest.fixture

@@ -17,9 +17,10 @@ from tracker import Histogram
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(100)
 
 
-@pytest.fixture
-def served(root: Path, tmp_path: Path) -> Iterator[ServedDashboard]:
-    """A dashboard of two runs that differ from step 50 on; the first has texts, histograms and files."""
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A root with two runs that differ from step 50 on; the first has texts, histograms and files."""
+    root = tmp_path_factory.mktemp("ui") / "root"
     for number, rate in enumerate((0.1, 0.2)):
         run = RunBuilder(root, f"pair{number}", name=f"<b>{rate}</b>")
         run.write("config", {"set": {"rate": rate, "same": 1}})
@@ -35,9 +36,22 @@ def served(root: Path, tmp_path: Path) -> Iterator[ServedDashboard]:
     (files / "a.html").write_text("<script>parent.document.title = 'ran'</script>")
     (files / "b.png").write_bytes(PNG)
     (files / "secret").symlink_to("/etc/passwd")
-    dashboard = ServedDashboard("--dir", root, state=tmp_path / "state")
+    return root
+
+
+@pytest.fixture(scope="module")
+def dashboard(root: Path) -> Iterator[ServedDashboard]:
+    """A dashboard of that root, for all tests: none changes the two runs."""
+    made = ServedDashboard("--dir", root, state=root.parent / "state")
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def served(dashboard: ServedDashboard) -> Iterator[ServedDashboard]:
+    """That dashboard; the connections of each test are closed at its end."""
     yield dashboard
-    dashboard.close()
+    dashboard.browser.close()
 
 
 def test_all_of_a_run(served: ServedDashboard) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -49,18 +50,25 @@ def test_ls_of_nothing(tmp_path: Path, capsys: Captured) -> None:
     assert json.loads(capsys.readouterr().out) == []
 
 
-@pytest.fixture
-def many(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """25 runs, the newest last by number."""
-    monkeypatch.setenv("TRACKER_DIR", str(tmp_path))
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What `many` is a copy of."""
+    root = tmp_path_factory.mktemp("built")
     for number in range(25):
-        run = RunBuilder(tmp_path, f"many{number:04}", name=f"run {number}", start_time=1_700_000_000.0 + number * 60)
+        run = RunBuilder(root, f"many{number:04}", name=f"run {number}", start_time=1_700_000_000.0 + number * 60)
         for step in range(4):
             run.row(
                 step, None, **{"epoch": step, "train.loss": 1 / (1 + step), "val.loss": 0.5, "val.acc": number / 25}
             )
         run.finish()
-    return tmp_path
+    return root
+
+
+@pytest.fixture
+def many(built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """25 runs, the newest last by number."""
+    monkeypatch.setenv("TRACKER_DIR", str(tmp_path))
+    return shutil.copytree(built, tmp_path, dirs_exist_ok=True)
 
 
 def test_a_terminal_shows_the_newest_and_says_how_to_see_the_rest(many: Path) -> None:
