@@ -56,7 +56,8 @@ export class Board {
       () => window.removeEventListener("resize", again),
       onTheme(() => this.invalidate()),
     ];
-    this.resize();
+    // The observer tells the size once the page has been laid out: to ask for it here would lay it out for each of many charts.
+    this.invalidate();
   }
 
   /** Drops canvases and observers and leaves the page. */
@@ -120,7 +121,9 @@ export class Board {
   paint() {
     if (this.frame) cancelAnimationFrame(this.frame);
     this.frame = 0;
-    if (!this.mounted || !this.near || this.width < 2 || this.height < 2) return;
+    if (!this.mounted || !this.near) return;
+    if (!this.width) this.resize();
+    if (this.width < 2 || this.height < 2) return;
     if (this.stale.picture) {
       const begin = performance.now();
       this.canvas = this.fit(this.canvas);

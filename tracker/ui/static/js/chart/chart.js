@@ -166,6 +166,7 @@ export class Chart {
 
   /** @returns {[number, number]} */
   exportSize() {
+    if (!this.board.width) this.board.resize();
     return [Math.max(this.board.width, 480), Math.max(this.board.height, 240)];
   }
 
@@ -183,7 +184,7 @@ export class Chart {
 
   /** The picture of the present data, computed now if the one on the screen is older. */
   current() {
-    if ((!this.picture || this.board.stale.picture) && this.board.width > 1) this.board.paint();
+    if (!this.picture || this.board.stale.picture) this.board.paint();
     return this.picture;
   }
 

@@ -77,10 +77,8 @@ function build(series) {
   const count = series.x0.length;
   const { raw, x0 } = series;
   const x1 = series.x1 ?? x0;
-  const x = new Float64Array(count);
-  const mean = new Float64Array(count);
-  const n = new Float64Array(count);
-  const bad = new Float64Array(count);
+  const memory = new Float64Array(4 * count);
+  const [x, mean, n, bad] = [0, 1, 2, 3].map((i) => memory.subarray(i * count, (i + 1) * count));
   const codes = raw ? new Uint8Array(count) : null;
   for (let i = 0; i < count; i++) {
     x[i] = x0[i] / 2 + x1[i] / 2;

@@ -58,11 +58,10 @@ export function shapeOf(line, whole, smooth, x, y, pixel, banded) {
     end = trace.count;
   }
   const count = Math.max(0, end - first);
-  const xs = new Float32Array(count);
-  const ys = new Float32Array(count);
-  const raws = smoothed ? new Float32Array(count) : null;
-  const lows = new Float32Array(count);
-  const highs = new Float32Array(count);
+  // One piece of memory for all columns: there may be thousands of lines, and each piece costs time of its own.
+  const memory = new Float32Array(count * (smoothed ? 5 : 4));
+  const [xs, ys, lows, highs] = [0, 1, 2, 3].map((i) => memory.subarray(i * count, (i + 1) * count));
+  const raws = smoothed ? memory.subarray(4 * count) : null;
   const breaks = new Uint8Array(count);
   const partial = line.runs ? new Uint8Array(count) : null;
   const floor = Math.max(y.start, y.end) + 4;
@@ -146,9 +145,14 @@ function findNeedles({ xs, ys, means, lows, highs, first, smoothed, floor, local
   const step = usualStep(means);
   // The smoothed line lies beside the values where they change: needles begin at where they usually are.
   const usual = smoothed ? withoutSpikes(means) : ys;
+  const heights = borrow(0, count);
+  for (let i = 0; i < count; i++) heights[i] = spread(i);
+  const lists = [standing(heights, step, local)];
   // Each end also by itself: where one end of all buckets is far off, as it is near 0 on a log axis, the other still counts.
-  const lists = [spread, (/** @type {number} */ i) => usual[i] - highs[i], (/** @type {number} */ i) => (lows[i] >= floor ? 0 : lows[i] - usual[i])]
-    .map((measure) => standing(Float32Array.from(xs, (_, i) => measure(i)), step, local));
+  for (let i = 0; i < count; i++) heights[i] = usual[i] - highs[i];
+  lists.push(standing(heights, step, local));
+  for (let i = 0; i < count; i++) heights[i] = lows[i] >= floor ? 0 : lows[i] - usual[i];
+  lists.push(standing(heights, step, local));
   const index = [...new Set(lists.flat())].sort((a, b) => a - b);
   if (!index.length) return none();
   return {
@@ -191,11 +195,18 @@ function withoutSpikes(means) {
  * @returns {number[]}
  */
 function standing(heights, step, local) {
-  const sorted = heights.filter((height) => height === height).sort();
-  if (!sorted.length) return [];
-  const usual = sorted[sorted.length >> 1];
-  const least = Math.max(usual * NEEDLE_FACTOR, usual + NEEDLE_LENGTH, NEEDLE_STEPS * step);
-  if (sorted[sorted.length - 1] <= least) return [];
+  let lowest = Infinity;
+  let highest = -Infinity;
+  for (let i = 0; i < heights.length; i++) {
+    const height = heights[i];
+    if (height < lowest) lowest = height;
+    if (height > highest) highest = height;
+  }
+  // Not even one that is far above the lowest: so for most lines nothing needs to be sorted.
+  if (!(highest > leastNeedle(lowest, step))) return [];
+  const ascending = sorted(heights);
+  const least = leastNeedle(ascending[ascending.length >> 1], step);
+  if (highest <= least) return [];
   /** @type {number[]} */
   const index = [];
   heights.forEach((height, i) => {
@@ -205,11 +216,45 @@ function standing(heights, step, local) {
 }
 
 /**
+ * Height above which an entry is a needle.
+ * @param {number} usual
+ * @param {number} step
+ */
+function leastNeedle(usual, step) {
+  return Math.max(usual * NEEDLE_FACTOR, usual + NEEDLE_LENGTH, NEEDLE_STEPS * step);
+}
+
+/** Memory for intermediate results of one call, used again by the next. */
+const memories = [new Float32Array(0), new Float32Array(0)];
+
+/**
+ * @param {0 | 1} place
+ * @param {number} count
+ */
+function borrow(place, count) {
+  if (memories[place].length < count) memories[place] = new Float32Array(2 * count);
+  return memories[place].subarray(0, count);
+}
+
+/**
+ * The entries that are not NaN, ascending, in borrowed memory.
+ * @param {Float32Array} entries
+ */
+function sorted(entries) {
+  const result = borrow(1, entries.length);
+  let count = 0;
+  for (let i = 0; i < entries.length; i++) if (entries[i] === entries[i]) result[count++] = entries[i];
+  return result.subarray(0, count).sort();
+}
+
+/**
  * Median distance of an entry to the one before.
  * @param {Float32Array} means
  */
 function usualStep(means) {
-  const steps = means.map((y, i) => (i ? Math.abs(y - means[i - 1]) : NaN)).filter((step) => step === step).sort();
+  const distances = borrow(0, Math.max(0, means.length - 1));
+  for (let i = 0; i < distances.length; i++) distances[i] = Math.abs(means[i + 1] - means[i]);
+  const steps = sorted(distances);
   return steps.length ? steps[steps.length >> 1] : 0;
 }
 
@@ -219,6 +264,6 @@ function usualStep(means) {
  * @param {number} i
  */
 function medianAround(heights, i) {
-  const near = heights.slice(Math.max(0, i - NEIGHBOURS), i + NEIGHBOURS + 1).filter((height) => height === height).sort();
+  const near = sorted(heights.subarray(Math.max(0, i - NEIGHBOURS), i + NEIGHBOURS + 1));
   return near[near.length >> 1];
 }

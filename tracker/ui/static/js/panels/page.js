@@ -81,6 +81,7 @@ export class ChartsPage {
     this.missed = false;
     /** Number of metrics that match the search. */
     this.found = 0;
+    this.fresh = /** @type {Set<Panel>} panels mounted just now */ (new Set());
     /** @type {ReturnType<typeof setTimeout> | undefined} */
     this.resizing = undefined;
     /** @type {import("./panel.js").PanelContext | undefined} */
@@ -226,7 +227,7 @@ export class ChartsPage {
       lines: (key) => this.lineContext(key),
       options: (key) => this.axes.options(key),
       axis: (key) => this.axes.of(key),
-      mounted: (panel) => this.want(panel),
+      mounted: (panel) => this.mounted(panel),
       unmounted: (panel) => this.loader.drop(panel.id),
       cursor: (panel, x) => this.links.setCursor(panel, x),
       highlight: (run) => this.links.setHighlight(run),
@@ -263,6 +264,17 @@ export class ChartsPage {
   stateOf(key) {
     const { pins } = view.peek();
     return { zoomed: this.axes.zoomed(key), log: isLog(view.peek(), key), pinned: pins.includes(key) };
+  }
+
+  /** @param {Panel} panel its data is asked for once its neighbours are mounted, too: to measure each in between lays out the page each time */
+  mounted(panel) {
+    if (!this.fresh.size) queueMicrotask(() => this.wantFresh());
+    this.fresh.add(panel);
+  }
+
+  wantFresh() {
+    for (const panel of this.fresh) if (this.grid.mounted.has(panel) || this.grid.onScreen.has(panel)) this.want(panel);
+    this.fresh.clear();
   }
 
   /** @param {Panel} panel */
