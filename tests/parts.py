@@ -35,7 +35,8 @@ def parts_of(message: bytes, most: int = 1 << 16) -> Iterator[Part]:
             yield Part(b"", None, part.error, part.start, part.end)
             continue
         start = part.start
-        for record, end in zip(part.records, part.ends, strict=True):
+        for record, end in zip(part.items, part.ends, strict=True):
+            assert isinstance(record, Record), "without a schema there are no rows"
             try:
                 check_envelope(record)
             except RecordError as error:

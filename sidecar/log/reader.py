@@ -9,48 +9,98 @@ from __future__ import annotations
 import os
 import struct
 import zlib
-from collections.abc import Iterator
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import NamedTuple
 
+from sidecar.protocol.checks import check, check_envelope
 from sidecar.protocol.codec import decode_envelope, decode_frames
 from sidecar.protocol.errors import LogFormatError, RecordError
-from sidecar.protocol.frames import HEAD_BYTES, MARK, find_frame, scan
+from sidecar.protocol.frames import HEAD_BYTES, MARK, find_frame, scan, valid_at
 from sidecar.protocol.limits import MAX_RECORD_BYTES
 from sidecar.protocol.records import Record
+from sidecar.protocol.rows import ROW, SCHEMA, Item, Rows, Schema, record_ends, records_of, word_of
 
 MAGIC = b"\x89TRKLOG\n"
-VERSION = 1
+VERSION = 2
+"""Version of the format: rows are known from 2 on."""
+
+_READABLE = (1, 2)
 _HEADER = struct.Struct(">8sII")
 HEADER_BYTES = _HEADER.size
 
 BATCH_BYTES = 1 << 20
 """Approximate size of a batch, in bytes of the log."""
 
+_LOOK_BACK_BYTES = 1 << 20
+_MAX_LOOK_BACK_BYTES = 1 << 24
+"""Bytes of the log that are searched for a schema at a time, at first and at most."""
+
+_SCHEMA_NAME = SCHEMA.encode()
+_MAX_TO_KIND = HEAD_BYTES + 10
+"""Maximum number of bytes from the beginning of a frame to the text of a record's kind, in any form of msgpack."""
+
 _FRAME_BYTES = MAX_RECORD_BYTES + HEAD_BYTES
 _SEARCH_BYTES = 2 * _FRAME_BYTES
 """Most bytes read at once to find the next valid frame: every frame that begins in the first half is whole in them."""
 
 
-def header() -> bytes:
+def header(version: int = VERSION) -> bytes:
     """Return the 16 bytes that a log begins with: magic, version, and the CRC-32 of both."""
-    start = MAGIC + VERSION.to_bytes(4, "big")
+    start = MAGIC + version.to_bytes(4, "big")
     return start + zlib.crc32(start).to_bytes(4, "big")
 
 
-class Batch(NamedTuple):
+class Batch:
     """Consecutive records of a log.
 
     Attributes:
-        records: the records.
+        items: the records; rows of one schema that follow one another may be together, in columns.
+        item_ends: the offset after each item.
         end: the offset after the last record: a checkpoint.
-        ends: the offset after each record.
     """
 
-    records: list[Record]
-    end: int
-    ends: list[int]
+    __slots__ = ("_ends", "_records", "end", "item_ends", "items")
+
+    def __init__(self, items: Sequence[Item], item_ends: Sequence[int]) -> None:
+        self.items = items
+        self.item_ends = item_ends
+        self.end = item_ends[-1]
+        self._records: Sequence[Record] | None = None
+        self._ends: Sequence[int] | None = None
+
+    @property
+    def records(self) -> Sequence[Record]:
+        """The records one by one; a row is a ``log`` record."""
+        if self._records is None:
+            self._records = records_of(self.items)
+        return self._records
+
+    @property
+    def ends(self) -> Sequence[int]:
+        """The offset after each of `records`."""
+        if self._ends is None:
+            self._ends = record_ends(self.items, self.item_ends)
+        return self._ends
+
+    @property
+    def count(self) -> int:
+        """Number of records."""
+        return sum(item.count if type(item) is Rows else 1 for item in self.items)
+
+    def before(self, offset: int) -> Batch | None:
+        """Return the batch of the records that end at or before `offset`; None if there are none."""
+        number = bisect_right(self.item_ends, offset)
+        items, ends = list(self.items[:number]), list(self.item_ends[:number])
+        if number < len(self.items) and isinstance(rows := self.items[number], Rows):
+            size = rows.schema.frame_bytes
+            start = self.item_ends[number] - rows.count * size
+            if offset >= start + size:
+                whole = (offset - start) // size
+                items.append(rows.part(0, whole))
+                ends.append(start + whole * size)
+        return Batch(items, ends) if items else None
 
 
 class LogReader:
@@ -63,6 +113,7 @@ class LogReader:
     Attributes:
         offset: the offset after the last record that was read.
         damage: the stretches ``(start, end)`` that were skipped, in bytes of the file.
+        schemas: the schemas that were read, by the word that names them in a row.
 
     Raises:
         LogFormatError: the file is not a transaction log, or has a later format. FileNotFoundError: there is no file.
@@ -71,6 +122,8 @@ class LogReader:
     def __init__(self, path: str | os.PathLike[str], offset: int | None = None) -> None:
         self.path = Path(path)
         self.damage: list[tuple[int, int]] = []
+        self.schemas: dict[int, Schema] = {}
+        self._lost: set[int] = set()
         self._file = open(self.path, "rb", buffering=0)  # noqa: SIM115 - closed by close()
         try:
             self.offset = offset or self._check_header()
@@ -81,11 +134,11 @@ class LogReader:
     def _check_header(self) -> int:
         """Return the offset of the first frame."""
         start = self._read(HEADER_BYTES, 0)
-        if start == header() or header().startswith(start):
+        if any(header(version).startswith(start) for version in _READABLE):
             return HEADER_BYTES
         if start[:8] == MAGIC and zlib.crc32(start[:12]) == int.from_bytes(start[12:], "big"):
             version = int.from_bytes(start[8:12], "big")
-            raise LogFormatError(f"{self.path} has log format {version}; this program reads format {VERSION}")
+            raise LogFormatError(f"{self.path} has log format {version}; this program reads formats 1 to {VERSION}")
         first = find_frame(self._read(_SEARCH_BYTES, 0), 0)
         if first < 0:
             raise LogFormatError(
@@ -108,16 +161,16 @@ class LogReader:
         """
         position, wanted = self.offset, max_bytes  # no valid frame begins between `self.offset` and `position`
         while data := self._read(wanted, position):
-            records, ends = _decode(data)
-            if records:
+            items, ends = self._decode(data, position)
+            if items:
                 if position > self.offset:
                     self._skip(self.offset, position)
                 self.offset = position + ends[-1]
-                yield Batch(records, self.offset, [position + end for end in ends])
+                yield Batch(items, [position + end for end in ends])
                 position, wanted = self.offset, max_bytes
                 continue
             at_end = len(data) < wanted
-            next_record, searched = _find_record(data, at_end=at_end)
+            next_record, searched = self._find_record(data, position, at_end=at_end)
             if next_record is not None:
                 position += next_record
             elif at_end:
@@ -127,6 +180,98 @@ class LogReader:
             else:
                 position += searched
             data = b""  # so that memory holds one search at a time
+
+    def _decode(self, data: bytes, position: int) -> tuple[list[Item], list[int]]:
+        """Decode the records at the beginning of `data`: the one place where a reader's records come from."""
+        items: list[Item] = []
+        ends: list[int] = []
+        start = 0
+        while True:
+            more, more_ends = decode_frames(data, start, schemas=self.schemas)
+            items += more
+            ends += more_ends
+            if more and isinstance(last := more[-1], Record) and last.kind == SCHEMA:
+                self._declare(last)
+            elif not self._find_schema(data, ends[-1] if ends else 0, position):
+                return items, ends
+            start = ends[-1] if ends else 0
+
+    def _declare(self, record: Record) -> None:
+        try:
+            check_envelope(record)
+            check(record)
+        except RecordError:
+            return  # its rows are damage
+        schema = Schema.of(record)
+        self.schemas[schema.word] = schema
+        self._lost.discard(schema.word)
+
+    def _find_schema(self, data: bytes, start: int, position: int) -> bool:
+        """Look for the schema of a row at `start` in the log before it; return whether it was found.
+
+        That is necessary where a reader does not begin at the beginning of the log. A sidecar declares a schema again
+        from time to time, so it is seldom far.
+        """
+        if start + HEAD_BYTES >= len(data) or data[start + HEAD_BYTES] != ROW or valid_at(data, start) <= 0:
+            return False
+        word = word_of(data[start + HEAD_BYTES : start + 2 * HEAD_BYTES])
+        if word in self.schemas or word in self._lost:
+            return False
+        end, size = position + start, _LOOK_BACK_BYTES
+        while end > 0:
+            begin = max(0, end - size)
+            part = self._read(end - begin, begin)
+            found = len(part)
+            while (found := part.rfind(_SCHEMA_NAME, 0, found)) >= 0:
+                if self._declared_at(begin + found, word):
+                    return True
+                found += len(_SCHEMA_NAME) - 1
+            end, size = begin and begin + len(_SCHEMA_NAME) - 1, min(4 * size, _MAX_LOOK_BACK_BYTES)
+        self._lost.add(word)
+        return False
+
+    def _declared_at(self, name: int, word: int) -> bool:
+        """Take the ``schema`` record whose kind is written at `name`; return whether it declares the schema `word`."""
+        before = self._read(_MAX_TO_KIND, max(0, name - _MAX_TO_KIND))[: min(name, _MAX_TO_KIND)]
+        for back, byte in enumerate(reversed(before), 1):
+            if byte != MARK or back < HEAD_BYTES:
+                continue
+            start = name - back
+            length = int.from_bytes(self._read(HEAD_BYTES, start)[1:4], "big")
+            items, _ = decode_frames(self._read(HEAD_BYTES + length, start)) if length <= MAX_RECORD_BYTES else ([], [])
+            if items and isinstance(record := items[0], Record) and record.kind == SCHEMA:
+                self._declare(record)
+                return word in self.schemas
+        return False
+
+    def _find_record(self, data: bytes, position: int, *, at_end: bool) -> tuple[int | None, int]:
+        """Find the first valid record in `data`, which does not begin with one.
+
+        Args:
+            data: bytes of the log.
+            position: their offset in the log.
+            at_end: whether the log ends with them; if not, a frame at their beginning may continue behind them.
+
+        Returns:
+            where the record begins, or None; if there is none, how many bytes need not be searched again.
+        """
+        searched = 0
+        for start, end, payload in scan(data, final=at_end):
+            if payload is not None and self._is_record(data, position, start, end, payload):
+                return start, start
+            searched = end  # damage, or a right checksum over what is not a record
+        cut = data.find(MARK, max(searched, len(data) - _FRAME_BYTES))
+        return None, cut if cut >= 0 else len(data)
+
+    def _is_record(self, data: bytes, position: int, start: int, end: int, payload: memoryview) -> bool:
+        if payload[0] == ROW:
+            self._find_schema(data, start, position)
+            return bool(decode_frames(data[:end], start, schemas=self.schemas)[0])
+        try:
+            decode_envelope(payload)
+        except RecordError:
+            return False
+        return True
 
     def rewind(self, offset: int) -> None:
         """Continue at an earlier record's end, as if nothing behind it had been read."""
@@ -148,35 +293,3 @@ class LogReader:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-
-def _decode(data: bytes) -> tuple[list[Record], list[int]]:
-    """Decode the records at the beginning of `data`: the one place where a reader's records come from."""
-    return decode_frames(data)
-
-
-def _find_record(data: bytes, *, at_end: bool) -> tuple[int | None, int]:
-    """Find the first valid record in `data`, which does not begin with one.
-
-    Args:
-        data: bytes of the log.
-        at_end: whether the log ends with them; if not, a frame at their beginning may continue behind them.
-
-    Returns:
-        where the record begins, or None; if there is none, how many bytes need not be searched again.
-    """
-    searched = 0
-    for start, end, payload in scan(data, final=at_end):
-        if payload is not None and _is_record(payload):
-            return start, start
-        searched = end  # damage, or a right checksum over what is not a record
-    cut = data.find(MARK, max(searched, len(data) - _FRAME_BYTES))
-    return None, cut if cut >= 0 else len(data)
-
-
-def _is_record(payload: memoryview) -> bool:
-    try:
-        decode_envelope(payload)
-    except RecordError:
-        return False
-    return True

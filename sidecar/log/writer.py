@@ -49,7 +49,7 @@ class LogWriter:
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         log = cls(path, fd, max(end, HEADER_BYTES))
         try:
-            if os.fstat(fd).st_size < HEADER_BYTES:
+            if os.fstat(fd).st_size < HEADER_BYTES or os.pread(fd, HEADER_BYTES, 0) == header(1):
                 log._write(header(), 0)
             os.ftruncate(fd, log.offset)
         except BaseException:

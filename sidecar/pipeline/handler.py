@@ -19,6 +19,7 @@ from sidecar.protocol.deadline import Deadline
 from sidecar.protocol.errors import RecordError
 from sidecar.protocol.limits import MAX_MESSAGE_BYTES, MAX_TIME
 from sidecar.protocol.records import KINDS, Record
+from sidecar.protocol.rows import Rows
 
 _log = logging.getLogger("sidecar")
 
@@ -46,6 +47,7 @@ class Handler:
             "request": self._on_request,
             "beat": lambda session, record: None,
             "detach": lambda session, record: sessions.detach(session),
+            "schema": lambda session, record: self._on_schema(session, record),
         }
 
     # -- records ------------------------------------------------------------------------------------------------
@@ -62,7 +64,7 @@ class Handler:
             self._intake.refuse_bytes(error)
             return
         damaged = 0
-        for part in read_message(message, _SLICE_BYTES):
+        for part in read_message(message, _SLICE_BYTES, self._sessions.schemas):
             if isinstance(part, Stretch):
                 if not self._take_stretch(part, key):
                     return
@@ -90,7 +92,14 @@ class Handler:
         keys: set[str] = set()
         next_seq = 0
         first = start  # of the records that are to be handed on together
-        for record, end in zip(stretch.records, stretch.ends, strict=True):
+        for record, end in zip(stretch.items, stretch.ends, strict=True):
+            if isinstance(record, Rows):
+                if session is not None and start > first:
+                    self._intake.take_usual(session, data[first:start], next_seq - 1)
+                if not self._take_rows(record, data[start:end], key):
+                    return False
+                session, client, first, start = None, None, end, end
+                continue
             if (
                 record[2] == client
                 and record[3] == next_seq
@@ -121,6 +130,25 @@ class Handler:
             first = start = end
         if session is not None and start > first:
             self._intake.take_usual(session, data[first:start], next_seq - 1)
+        return True
+
+    def _take_rows(self, rows: Rows, framed: bytes, key: str | None) -> bool:
+        """Take rows; return False if the rest of their message is of no use."""
+        schema = rows.schema
+        session = self._session(schema.client, key)
+        if session is None or session.run.id != schema.run:
+            if not self._sessions.is_late(schema.client, rows.last):
+                self._intake.count("client")
+                _log.debug("rows of %r for run %r, which is not attached here", schema.client, schema.run)
+            return True
+        session.seen = time.monotonic()
+        following = session.ledger.next_seq
+        if rows.first > following:
+            self._intake.tell(session, "reattach", {"expected": following})
+            return False
+        if rows.last >= following:
+            known = (following - rows.first) * schema.frame_bytes
+            self._intake.take_rows(session, framed[known:] if known else framed, rows.last, schema)
         return True
 
     def _take_damage(self, damage: Damage, key: str | None) -> None:
@@ -181,6 +209,15 @@ class Handler:
             self._intake.refuse_anonymous(run, error)
             return
         self._intake.take_anonymous(run, framed)
+
+    def _on_schema(self, session: Session, record: Record) -> None:
+        """Take a schema that the client declares again after an attach; its records may name it from now on."""
+        try:
+            if record.run != session.run.id:
+                raise RecordError("run", f"client {record.client} is not attached to {record.run!r}")
+            session.run.declare(record)
+        except RecordError as error:
+            self._intake.refuse(session, record, error)
 
     # -- requests -----------------------------------------------------------------------------------------------
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -26,9 +26,10 @@ from sidecar.protocol.codec import encode
 from sidecar.protocol.errors import LogFormatError, RecordError, RefusedError, RunHeldError, StoreError
 from sidecar.protocol.frames import frame
 from sidecar.protocol.layout import LOG_NAME, RUNS_NAME, STORE_NAME, RunLock
-from sidecar.protocol.limits import MAX_RUN_KEYS, NAME_RULE, valid_name
+from sidecar.protocol.limits import MAX_RUN_KEYS, MAX_SCHEMA_KEYS, MAX_SCHEMAS, NAME_RULE, valid_name
 from sidecar.protocol.orphans import Orphan
 from sidecar.protocol.records import KINDS, RELAY, Body, Record
+from sidecar.protocol.rows import ROW, SCHEMA, Rows, Schema
 from sidecar.protocol.segments import WINDOWS_NAME, window_directories
 
 _log = logging.getLogger("sidecar")
@@ -85,6 +86,7 @@ class HeldRun:
         lock: its lock.
         log: where its records are appended.
         state: what its records say so far.
+        schemas: word -> schema, of all runs of the sidecar; None: of this run alone.
 
     Attributes:
         id, directory, log: as given; the log is used by the Writer alone once the run is open.
@@ -93,11 +95,20 @@ class HeldRun:
         closing: whether the run is being closed; no client can attach then.
         awaited: whether something waits for the run's release; what the next owner can do as well is then left to it.
         keys: the metric keys that were checked.
+        schemas: word -> schema, of the rows that can be taken.
         losses: records without a client that were refused, by reason, since the run began.
         losses_changed: whether `losses` has grown since the run was opened.
     """
 
-    def __init__(self, run_id: str, directory: Path, lock: RunLock, log: LogWriter, state: RunState) -> None:
+    def __init__(
+        self,
+        run_id: str,
+        directory: Path,
+        lock: RunLock,
+        log: LogWriter,
+        state: RunState,
+        schemas: dict[int, Schema] | None = None,
+    ) -> None:
         self.id = run_id
         self.directory = directory
         self.log = log
@@ -113,12 +124,23 @@ class HeldRun:
         self.closing = False
         self.awaited = False
         self.keys: set[str] = set()
+        self.schemas = schemas if schemas is not None else {}
+        self._own_schemas: dict[str, list[Schema]] = {}
         self.losses = state.losses.by("", "sidecar")
         self.losses_changed = False
         self._lock: RunLock | None = lock
 
     @classmethod
-    def open(cls, root: Path, run_id: str, holder: str, *, sync: bool = False, patient: bool = False) -> HeldRun:
+    def open(
+        cls,
+        root: Path,
+        run_id: str,
+        holder: str,
+        *,
+        sync: bool = False,
+        patient: bool = False,
+        schemas: dict[int, Schema] | None = None,
+    ) -> HeldRun:
         """Lock a run, cut its log's torn tail, take the windows of dead clients, and write their crash records.
 
         Args:
@@ -128,6 +150,7 @@ class HeldRun:
             sync: return when all of its log is on the disk; a sidecar that died may not have synced it.
             patient: wait for clients that have not ended and left no window: on another machine they may be alive.
                 Otherwise they get a crash record.
+            schemas: where to keep the schemas of the run's clients.
 
         Raises:
             RefusedError: the id is not valid, another sidecar holds the run, or its directory cannot be used.
@@ -138,7 +161,7 @@ class HeldRun:
         try:
             lock = _lock(directory, holder)
             try:
-                run = cls(run_id, directory, lock, *_restored(run_id, directory))
+                run = cls(run_id, directory, lock, *_restored(run_id, directory), schemas)
             except BaseException:
                 lock.release(remove=False)
                 raise
@@ -201,10 +224,49 @@ class HeldRun:
         if writer != record.client and not relay:
             raise RecordError("value", f"'writer' of an 'exit' must be its client, {record.client!r}, not {writer!r}")
         if record.kind == "log":
-            new = record.body["data"].keys() - self.keys
-            if len(self.keys) + len(new) > MAX_RUN_KEYS:
-                raise RecordError("size", f"the run would have more than {MAX_RUN_KEYS} different keys")
-            self.keys |= new
+            self._take_keys(record.body["data"].keys())
+        elif record.kind == SCHEMA:
+            self.declare(record)
+
+    def _take_keys(self, keys: Iterable[str]) -> None:
+        new = set(keys) - self.keys
+        if len(self.keys) + len(new) > MAX_RUN_KEYS:
+            raise RecordError("size", f"the run would have more than {MAX_RUN_KEYS} different keys")
+        self.keys |= new
+
+    def declare(self, record: Record) -> Schema:
+        """Take a client's ``schema`` record, which was checked; return the schema, the known one if it is the same.
+
+        Raises:
+            RecordError: the id is another schema's, or the client has too many.
+        """
+        schema = Schema.of(record)
+        if record.body.get("client", record.client) != record.client:
+            raise RecordError("value", f"'client' of a 'schema' must be its client, {record.client!r}")
+        known = self.schemas.get(schema.word)
+        if known is not None:
+            if not known.same(schema):
+                raise RecordError("value", f"schema {schema.id} was declared before, with other keys, types or client")
+            return known
+        own = self._own_schemas.setdefault(record.client, [])
+        keys = sum(len(one.keys) for one in own) + len(schema.keys)
+        if len(own) >= MAX_SCHEMAS or keys > MAX_SCHEMA_KEYS:
+            limits = f"{MAX_SCHEMAS} schemas and {MAX_SCHEMA_KEYS} keys in them"
+            raise RecordError("size", f"client {record.client} would have more than {limits}")
+        self._take_keys(schema.keys)
+        own.append(schema)
+        self.schemas[schema.word] = schema
+        return schema
+
+    def schema_of(self, record: Record) -> Schema | None:
+        """Return the schema that a record declares, which was taken; None for any other record."""
+        return self.schemas.get(record.body["id"] << 8 | ROW) if record.kind == SCHEMA else None
+
+    def forget_schemas(self, client: str | None = None) -> None:
+        """Forget the schemas of a client, or of all clients."""
+        for name in [client] if client is not None else list(self._own_schemas):
+            for schema in self._own_schemas.pop(name, ()):
+                self.schemas.pop(schema.word, None)
 
     # -- orphaned windows ---------------------------------------------------------------------------------------
 
@@ -225,17 +287,21 @@ class HeldRun:
         """
         frames: list[bytes] = []
         size = seq = 0
-        for data, record in orphan.records(self.id, ledger.accepted):
-            try:
-                self.check(record)
-                ledger.note(record.kind)
-            except RecordError as error:
-                refuse(record, error)
-                ledger.note("rejected")
-                data = reject(record, error)
+        for framed in orphan.records(self.id, ledger.accepted):
+            data, item = framed
+            if isinstance(item, Rows):
+                ledger.note("log")
+            else:
+                try:
+                    self.check(item)
+                    ledger.note(item.kind)
+                except RecordError as error:
+                    refuse(item, error)
+                    ledger.note("rejected")
+                    data = reject(item, error)
             frames.append(data)
             size += len(data)
-            seq = record.seq
+            seq = framed.last
             if size > _SLICE_BYTES:
                 append(b"".join(frames), seq)
                 frames, size = [], 0

@@ -14,6 +14,7 @@ from sidecar.pipeline.messages import Append, Post, WriterItem
 from sidecar.protocol.errors import RecordError
 from sidecar.protocol.orphans import Orphan
 from sidecar.protocol.records import Body, Record
+from sidecar.protocol.rows import Schema
 
 _log = logging.getLogger("sidecar")
 
@@ -40,11 +41,18 @@ class Intake:
         self.records = 0
         self.losses: dict[str, int] = {}
 
-    def accept(self, session: Session, frames: bytes, seq: int) -> None:
-        """Hand on frames that were checked; the last has the number `seq`."""
+    def accept(
+        self, session: Session, frames: bytes, seq: int, rows_of: Schema | None = None, declares: Schema | None = None
+    ) -> None:
+        """Hand on frames that were checked; the last has the number `seq`. See `Append`."""
         self.records += session.ledger.accept(seq)
         session.seen = time.monotonic()
-        self._to_writer(Append(session.run, frames, ((session, seq),)))
+        self._to_writer(Append(session.run, frames, ((session, seq),), rows_of, declares))
+
+    def take_rows(self, session: Session, frames: bytes, seq: int, schema: Schema) -> None:
+        """Hand on rows; the last has the number `seq`."""
+        session.ledger.note("log")
+        self.accept(session, frames, seq, rows_of=schema)
 
     def take_usual(self, session: Session, frames: bytes, seq: int) -> None:
         """Hand on ``log`` records of the usual form, which were checked; the last has the number `seq`."""
@@ -59,7 +67,7 @@ class Intake:
         except RecordError as error:
             self.reject(session, record, error)
         else:
-            self.accept(session, framed, record.seq)
+            self.accept(session, framed, record.seq, declares=session.run.schema_of(record))
 
     def reject(self, session: Session, record: Record, error: RecordError) -> None:
         """Have a ``rejected`` take the number of a client's next record."""

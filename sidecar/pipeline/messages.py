@@ -8,15 +8,26 @@ from typing import NamedTuple
 
 from sidecar.pipeline.held_run import HeldRun, Session
 from sidecar.protocol.records import Record
+from sidecar.protocol.rows import Schema
 from sidecar.protocol.sink_address import SinkAddress
 
 
 class Append(NamedTuple):
-    """Handler to Writer: whole frames for a run's log, and the number that each client in them has reached."""
+    """Handler to Writer: whole frames for a run's log.
+
+    Attributes:
+        run: the run.
+        frames: the frames.
+        marks: the number that each client in them has reached.
+        rows_of: the schema of the rows in them, if there are rows.
+        declares: the schema that they declare, if they do.
+    """
 
     run: HeldRun
     frames: bytes | memoryview
     marks: tuple[tuple[Session, int], ...]
+    rows_of: Schema | None = None
+    declares: Schema | None = None
 
 
 class Question(NamedTuple):

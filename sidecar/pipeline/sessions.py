@@ -38,6 +38,7 @@ from sidecar.protocol.frames import frame
 from sidecar.protocol.limits import NAME_RULE, valid_name
 from sidecar.protocol.orphans import Orphan
 from sidecar.protocol.records import Body, Record
+from sidecar.protocol.rows import Schema
 from sidecar.protocol.segments import OWNER_NAME, is_owned, read_owner, window_directories
 
 _log = logging.getLogger("sidecar")
@@ -72,6 +73,7 @@ class Sessions:
 
     Attributes:
         runs: the open runs, by id.
+        schemas: word -> schema, of the rows that may come.
         by_client: the sessions of attached and expected clients, by client id.
         draining: whether no more clients are attached, since the sidecar is about to exit.
     """
@@ -102,6 +104,7 @@ class Sessions:
         self._reopen_later: set[str] = set()
         self.draining = False
         self.runs: dict[str, HeldRun] = {}
+        self.schemas: dict[int, Schema] = {}
         self.by_client: dict[str, Session] = {}
 
     # -- attach -------------------------------------------------------------------------------------------------
@@ -214,10 +217,11 @@ class Sessions:
             return run
         if run_id in self._editing:
             raise RefusedError("closing", f"run {run_id!r} is being edited; try again")
-        run = HeldRun.open(self._root, run_id, self._holder, sync=self._sync, patient=True)
+        run = HeldRun.open(self._root, run_id, self._holder, sync=self._sync, patient=True, schemas=self.schemas)
         try:
             _check_resume(run, body, opened=True)
         except RefusedError:
+            run.forget_schemas()
             run.give_back()
             raise
         self.runs[run_id] = run
@@ -268,6 +272,7 @@ class Sessions:
     def forget(self, run: HeldRun) -> None:
         """Forget a run that was released."""
         self.runs.pop(run.id, None)
+        run.forget_schemas()
 
     def drained(self) -> bool:
         """Whether every run is closed."""
@@ -304,7 +309,9 @@ class Sessions:
             self._append_own(run, "exit", _crash_record(session))
         self._detached[session.client] = ledger
         if len(self._detached) > _MAX_DETACHED:
-            del self._detached[next(iter(self._detached))]
+            forgotten = next(iter(self._detached))
+            del self._detached[forgotten]
+            run.forget_schemas(forgotten)
         self._end_session(session)
         _log.info("run %s: client %s detached, %d records", run.id, session.client, ledger.accepted)
         self._maybe_close(run)

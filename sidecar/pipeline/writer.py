@@ -13,8 +13,11 @@ from dataclasses import dataclass, field
 
 from sidecar.pipeline.held_run import HeldRun, Session
 from sidecar.pipeline.messages import Append, Appended, Closing, Done, Opened, Post, Question, SenderItem, WriterItem
+from sidecar.protocol.codec import encode
 from sidecar.protocol.deadline import Deadline
+from sidecar.protocol.frames import frame
 from sidecar.protocol.records import Record
+from sidecar.protocol.rows import Schema
 
 _log = logging.getLogger("sidecar")
 
@@ -27,6 +30,9 @@ _ACK_BYTES = 512 * 1024
 _GROUP_BYTES = 1 << 20
 """Bytes from which on appends are written without waiting for more."""
 
+REPEAT_BYTES = 1 << 20
+"""Bytes of a log after which a schema is declared again before its next row."""
+
 _RETRY_SECONDS = 0.5
 """Back-off after a failed write, in seconds."""
 
@@ -36,12 +42,17 @@ _CLOSE_SECONDS = 0.05
 
 @dataclass
 class _Group:
-    """Appends to one log that become one write."""
+    """Appends to one log that become one write.
+
+    Attributes:
+        schemas: the schemas of its rows and those it declares, and whether it declares them before the first row.
+    """
 
     run: HeldRun
     frames: list[bytes | memoryview] = field(default_factory=list)
     marks: dict[Session, int] = field(default_factory=dict)
     size: int = 0
+    schemas: dict[Schema, bool] = field(default_factory=dict)
 
 
 class Writer:
@@ -98,6 +109,10 @@ class Writer:
         group.frames.append(item.frames)
         group.marks.update(item.marks)
         group.size += len(item.frames)
+        if item.rows_of is not None:
+            group.schemas.setdefault(item.rows_of, False)
+        elif item.declares is not None:
+            group.schemas.setdefault(item.declares, True)
         if group.size > _GROUP_BYTES:
             self._write()
 
@@ -106,6 +121,8 @@ class Writer:
         if self._groups and time.monotonic() < self._retry_at:
             return False
         for run, group in list(self._groups.items()):
+            if group.schemas:
+                self._declare(group)
             frames = group.frames[0] if len(group.frames) == 1 else b"".join(group.frames)
             group.frames = [frames]
             try:
@@ -121,6 +138,21 @@ class Writer:
             _log.warning("the log can be written again")
             self.error = None
         return True
+
+    def _declare(self, group: _Group) -> None:
+        """Declare the schemas of rows again from time to time.
+
+        So a reader that begins anywhere in the log finds them near, and damage to a part of the log costs only that.
+        """
+        run, offset = group.run, group.run.log.offset
+        for schema, declared in group.schemas.items():
+            if not declared and schema.written is not None and offset - schema.written < REPEAT_BYTES:
+                continue
+            if not declared:
+                body = {**schema.body(), "client": schema.client}
+                group.frames.insert(0, frame(encode(run.own_record("schema", body))))
+            schema.written = offset
+        group.schemas = {}
 
     def _failed(self, run: HeldRun, error: OSError) -> None:
         self._retry_at = time.monotonic() + _RETRY_SECONDS

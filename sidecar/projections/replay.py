@@ -8,7 +8,6 @@ Runs on the caller's thread. Knows nothing of runs, locks or sinks.
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections.abc import Callable, Iterator
 from os import PathLike
 from typing import NamedTuple, Protocol
@@ -99,7 +98,7 @@ def advance(reader: LogReader, *to: Projection, until: int | None = None, report
     for batch in batches(reader, until):
         for projection in to:
             projection.apply(batch)
-        count += len(batch.records)
+        count += batch.count
         if report is not None:
             report(batch.end, reader.size())
     return count
@@ -126,10 +125,10 @@ def batches(reader: LogReader, until: int | None = None, max_bytes: int = BATCH_
     end = reader.offset
     for batch in reader.batches(max_bytes):
         if until is not None and batch.end > until:
-            count = bisect_right(batch.ends, until)
-            reader.rewind(batch.ends[count - 1] if count else end)
-            if count:
-                yield Batch(batch.records[:count], reader.offset, batch.ends[:count])
+            part = batch.before(until)
+            reader.rewind(part.end if part else end)
+            if part:
+                yield part
             return
         yield batch
         end = batch.end

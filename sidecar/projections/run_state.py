@@ -155,6 +155,8 @@ class RunState:
             if kind == "edit":
                 self._on_edit(record)
                 return
+            if kind == "schema" and not client:
+                return  # the sidecar declares a client's schema again
             if kind == "run" and self.last_time is not None and body.get("parent") == RELAY:
                 time = self.last_time  # a relay begins when it has something to relay: the run itself does not move
         if self.last_time is None:

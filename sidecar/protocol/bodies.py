@@ -16,6 +16,12 @@ NUMBERS = frozenset({float, int})
 COLORS = ("blue", "orange", "green", "red", "purple", "brown", "pink", "gray", "olive", "cyan")
 """Names of the colors that a run may have, besides ``#rrggbb``."""
 
+MAX_SCHEMA_ID = 2**56 - 1
+"""Maximum id of a schema."""
+
+ROW_TYPES = "dq?"
+"""Types of the values of a row: float64, int64, boolean."""
+
 EDITABLE = ("name", "group", "job_type", "tags", "notes", "color", "deleted", "config", "summary")
 """Keys of an ``edit`` that change something."""
 
@@ -86,6 +92,27 @@ def check_metrics(body: Body) -> None:
             raise RecordError(
                 "value", f"metric {key!r} must be a number, boolean, string or map, not a {type(value).__name__}"
             )
+
+
+def check_schema(body: Body) -> None:
+    """Check the body of a ``schema`` record.
+
+    Raises:
+        RecordError: naming the invalid value.
+    """
+    keys, types = body["keys"], body["types"]
+    if not 0 <= body["id"] <= MAX_SCHEMA_ID:
+        raise RecordError("value", f"'id' must be 0 to 2^56 - 1, not {body['id']}")
+    if not 0 < len(keys) <= limits.MAX_KEYS:
+        raise RecordError("size", f"a schema must have 1 to {limits.MAX_KEYS} keys, not {len(keys)}")
+    if len(types) != len(keys) or not set(types) <= set(ROW_TYPES):
+        raise RecordError(
+            "value", f"'types' must have 'd', 'q' or '?' for each of the {len(keys)} keys, not {types[:80]!r}"
+        )
+    for key in keys:
+        check_key(key)
+    if len(set(keys)) < len(keys):
+        raise RecordError("key", "a schema must not name a key twice")
 
 
 def check_file(body: Body) -> None:

@@ -6,7 +6,7 @@ msgpack: https://github.com/msgpack/msgpack/blob/master/spec.md. Strings are UTF
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import msgpack
@@ -14,8 +14,9 @@ import msgpack
 from sidecar.protocol.checks import check, check_envelope
 from sidecar.protocol.errors import RecordError
 from sidecar.protocol.frames import HEAD, HEAD_BYTES, LENGTH_BITS, MARK, frame, scan
-from sidecar.protocol.limits import MAX_MESSAGE_BYTES, MAX_RECORD_BYTES, MAX_TIME
+from sidecar.protocol.limits import MAX_MESSAGE_BYTES, MAX_RECORD_BYTES, MAX_SEQ, MAX_TIME
 from sidecar.protocol.records import Record
+from sidecar.protocol.rows import ROW, SCHEMA, Item, Rows, Schema, read_rows, word_of
 
 _unpackb = msgpack.unpackb
 _MARK_BYTE = bytes([MARK])
@@ -102,16 +103,26 @@ def decode(payload: bytes | memoryview) -> Record:
     return record
 
 
-def decode_frames(data: bytes, start: int = 0, most: int = MAX_MESSAGE_BYTES) -> tuple[list[Record], list[int]]:
+NO_SCHEMAS: Mapping[int, Schema] = {}
+
+
+def decode_frames(
+    data: bytes, start: int = 0, most: int = MAX_MESSAGE_BYTES, schemas: Mapping[int, Schema] = NO_SCHEMAS
+) -> tuple[list[Item], list[int]]:
     """Decode frames of `data` from `start` on, as fast as Python can; stop at the first that is not valid.
 
-    The records have six elements; their envelopes and bodies are unchecked. Decoded records take several times the
-    memory of their bytes, so a caller may stop after about `most` bytes and continue later.
+    The records have six elements; their envelopes and bodies are unchecked, rows are valid. Decoded records take
+    several times the memory of their bytes, so a caller may stop after about `most` bytes and continue.
+
+    Stops also after a ``schema`` record, so that the caller can add the schema to `schemas`.
+
+    Args:
+        schemas: word -> schema, of the rows that may be in `data`; a row of another schema counts as invalid.
 
     Returns:
-        the records, and the offset in `data` where each frame ends.
+        the records and rows, and the offset in `data` where each ends.
     """
-    records: list[Record] = []
+    items: list[Item] = []
     ends: list[int] = []
     size = len(data)
     stop = min(size - HEAD_BYTES, start + most)
@@ -123,32 +134,63 @@ def decode_frames(data: bytes, start: int = 0, most: int = MAX_MESSAGE_BYTES) ->
             head, checksum = unpack_head(data, start)
             end = start + HEAD_BYTES + (head & LENGTH_BITS)
             payload = data[start + HEAD_BYTES : end]
+            if payload[0] == ROW:
+                schema = schemas.get(word_of(payload))
+                rows = read_rows(data, start, stop, schema) if schema is not None and head == schema.head else None
+                if rows is None:
+                    break
+                item, start = rows
+                items.append(item)
+                ends.append(start)
+                continue
             if end > size or head >> 24 != MARK or crc32(payload) != checksum or len(payload) > MAX_RECORD_BYTES:
                 break
             value = _unpackb(payload)
             if type(value) is not list or len(value) != 6:
                 break
-            records.append(make(Record, value))
+            items.append(make(Record, value))
             ends.append(end)
             start = end
+            if value[0] == SCHEMA:
+                break
     except Exception:  # msgpack raises many types; the frame that raised was not appended, so it counts as invalid
         pass
-    return records, ends
+    return items, ends
+
+
+def expand_rows(data: bytes, schemas: Mapping[int, Schema]) -> bytes:
+    """Return frames with each row as the ``log`` record that it stands for."""
+    frames: list[bytes] = []
+    start = 0
+    while start < len(data):
+        items, ends = decode_frames(data, start, schemas=schemas)
+        if not items:
+            frames.append(data[start:])  # for the sidecar to refuse
+            break
+        for item, end in zip(items, ends, strict=True):
+            if isinstance(item, Rows):
+                frames += [frame(encode(record)) for record in item.records()]
+            elif data[start + HEAD_BYTES] == ROW:
+                frames.append(frame(encode(item)))
+            else:
+                frames.append(data[start:end])
+            start = end
+    return b"".join(frames)
 
 
 class Stretch(NamedTuple):
-    """Valid frames in a row, decoded.
+    """Valid frames that follow one another, decoded.
 
     Attributes:
         data: the bytes that hold the frames: of a message with frames, the whole message.
         start: offset in `data` of the first frame.
-        records: the records; they have six elements, but their envelopes and bodies are unchecked.
-        ends: for each record, the offset in `data` where its frame ends.
+        items: records, which have six elements, but whose envelopes and bodies are unchecked, and rows.
+        ends: for each item, the offset in `data` where its last frame ends.
     """
 
     data: bytes
     start: int
-    records: list[Record]
+    items: list[Item]
     ends: list[int]
 
 
@@ -165,32 +207,36 @@ class Damage(NamedTuple):
     error: RecordError
 
 
-def read_message(message: bytes, most: int = MAX_MESSAGE_BYTES) -> Iterator[Stretch | Damage]:
-    """Yield what a message holds, in order: records as stretches of frames, and the damage between them.
+def read_message(
+    message: bytes, most: int = MAX_MESSAGE_BYTES, schemas: Mapping[int, Schema] = NO_SCHEMAS
+) -> Iterator[Stretch | Damage]:
+    """Yield what a message holds, in order: records and rows as stretches of frames, and the damage between them.
 
-    A record without a frame is yielded as a stretch of its own, with a frame made for it.
+    A record without a frame is yielded as a stretch of its own, with a frame made for it. A stretch ends after a
+    ``schema`` record, so that its schema can be added to `schemas` before the message is read on.
 
     Args:
         message: the bytes; the first byte tells whether it has frames.
         most: about how many bytes of frames to decode at a time.
+        schemas: see `decode_frames`.
     """
-    return _read_framed(message, most) if message[:1] == _MARK_BYTE else _read_bare(message)
+    return _read_framed(message, most, schemas) if message[:1] == _MARK_BYTE else _read_bare(message)
 
 
-def _read_framed(message: bytes, most: int) -> Iterator[Stretch | Damage]:
+def _read_framed(message: bytes, most: int, schemas: Mapping[int, Schema]) -> Iterator[Stretch | Damage]:
     start = 0
     while start < len(message):
-        records, ends = decode_frames(message, start, most)
-        if records:
-            yield Stretch(message, start, records, ends)
+        items, ends = decode_frames(message, start, most, schemas)
+        if items:
+            yield Stretch(message, start, items, ends)
             start = ends[-1]
         else:
-            damage = _damage_at(message, start)
+            damage = _damage_at(message, start, schemas)
             yield damage
             start = damage.end
 
 
-def _damage_at(message: bytes, start: int) -> Damage:
+def _damage_at(message: bytes, start: int, schemas: Mapping[int, Schema]) -> Damage:
     """Return what is wrong at `start`, where `decode_frames` stopped; it ends where the next frame may begin."""
     head = HEAD.unpack_from(message, start)[0] if start + HEAD_BYTES <= len(message) else 0
     end = start + HEAD_BYTES + (head & LENGTH_BITS)
@@ -202,6 +248,8 @@ def _damage_at(message: bytes, start: int) -> Damage:
     for stretch in scan(message, start, most=4 * MAX_MESSAGE_BYTES):
         if stretch.payload is None:
             error = RecordError("checksum", f"{stretch.end - start} damaged bytes in a message")
+        elif stretch.payload[0] == ROW:
+            error = _refusal_of_row(bytes(stretch.payload), schemas)
         else:
             error = _refusal_of(stretch.payload)
         return Damage(start, stretch.end, error)
@@ -216,6 +264,23 @@ def _refusal_of(payload: memoryview) -> RecordError:
     except RecordError as error:
         return error
     return RecordError("encoding", "the record could not be decoded")
+
+
+def _refusal_of_row(payload: bytes, schemas: Mapping[int, Schema]) -> RecordError:
+    """Return why a row with a valid checksum could not be used; `record` is its envelope, if its schema is known."""
+    word = word_of(payload)
+    schema = schemas.get(word)
+    if schema is None:
+        return RecordError("schema", f"a row names schema {word >> 8}, which was not declared before it")
+    form = f"its time below {MAX_TIME:g}, its number from 1 on, its booleans 0 or 1"
+    error = RecordError(
+        "form", f"a row of schema {schema.id} must have {schema.frame_bytes - HEAD_BYTES} bytes, {form}"
+    )
+    if len(payload) >= 16:
+        seq = int.from_bytes(payload[8:16], "little")
+        if 0 < seq <= MAX_SEQ:
+            error.record = Record("log", schema.run, schema.client, seq, 0.0, {})
+    return error
 
 
 def _read_bare(message: bytes) -> Iterator[Stretch | Damage]:
@@ -243,12 +308,14 @@ def _read_bare(message: bytes) -> Iterator[Stretch | Damage]:
 
 
 __all__ = [
+    "NO_SCHEMAS",
     "Damage",
     "Stretch",
     "decode",
     "decode_envelope",
     "decode_frames",
     "encode",
+    "expand_rows",
     "new_packer",
     "pack",
     "read_message",

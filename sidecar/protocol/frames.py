@@ -38,7 +38,7 @@ def frame(payload: bytes) -> bytes:
     return HEAD.pack(MARK_BITS | len(payload), zlib.crc32(payload)) + payload
 
 
-def _valid_at(view: memoryview, start: int) -> int:
+def valid_at(view: bytes | memoryview, start: int) -> int:
     """Return the end of the valid frame at `start`; 0 if it would end past the buffer; -1 if it is not valid."""
     size = len(view)
     if start + HEAD_BYTES > size:
@@ -65,7 +65,7 @@ def find_frame(data: bytes, start: int, most: int | None = None) -> int:
             most -= HEAD.unpack_from(view, start)[0] & LENGTH_BITS
             if most < 0:
                 return -1
-        if _valid_at(view, start) > 0:
+        if valid_at(view, start) > 0:
             return start
         start += 1
     return -1
@@ -97,7 +97,7 @@ def scan(data: bytes, start: int = 0, *, final: bool = True, most: int | None = 
                 yield Frame(start, end, payload)
                 start = end
                 continue
-        elif not final and _valid_at(view, start) == 0:
+        elif not final and valid_at(view, start) == 0:
             return
         following = find_frame(data, start + 1, most)
         if following < 0:

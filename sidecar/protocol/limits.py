@@ -20,6 +20,12 @@ MAX_KEY_CHARS = 512
 MAX_KEYS = 10_000
 """Maximum number of keys in one ``log`` record."""
 
+MAX_SCHEMAS = 256
+"""Maximum number of schemas of one client; what has another key set is logged without a schema."""
+
+MAX_SCHEMA_KEYS = 50_000
+"""Maximum number of keys in all schemas of one client."""
+
 MAX_RUN_KEYS = 1_000_000
 """Maximum number of different metric keys in one run; it bounds the sidecar's memory."""
 

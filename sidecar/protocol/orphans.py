@@ -9,16 +9,18 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from sidecar.protocol.segments import FramedRecord, OwnerLock, read_window, remove_window
+from sidecar.protocol.rows import Rows
+from sidecar.protocol.segments import Framed, OwnerLock, read_window, remove_window
 
 
-def read_orphan(directory: Path, run: str, after: int = 0) -> Iterator[FramedRecord]:
+def read_orphan(directory: Path, run: str, after: int = 0) -> Iterator[Framed]:
     """Yield the records for `run` in the window of a client, those with numbers above `after`, in order.
 
     They end at a gap, at damage, and at a record of another run or client.
     """
     for framed in read_window(directory, after):
-        if framed.record.run != run or framed.record.client != directory.name:
+        owner = framed.item.schema if isinstance(framed.item, Rows) else framed.item
+        if owner.run != run or owner.client != directory.name:
             return
         yield framed
 
@@ -47,7 +49,7 @@ class Orphan:
     def info(self) -> dict[str, Any]:
         return self._lock.info
 
-    def records(self, run: str, after: int = 0) -> Iterator[FramedRecord]:
+    def records(self, run: str, after: int = 0) -> Iterator[Framed]:
         """Yield the client's records; see `read_orphan`."""
         return read_orphan(self.directory, run, after)
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
-from sidecar.protocol.bodies import check_edit, check_file, check_metrics, check_run
+from sidecar.protocol.bodies import check_edit, check_file, check_metrics, check_run, check_schema
 from sidecar.protocol.envelope import Body, Record
 
 
@@ -110,6 +110,20 @@ KINDS: Mapping[str, Kind] = {
         },
         ("state", "store"),
         check=check_metrics,
+    ),
+    "schema": Kind(
+        "record",
+        "keys and types of the client's rows; with seq 0 it is not kept, and declares them again after an attach",
+        {
+            "id": Field(_INT, "chosen at random by the client, 0 to 2^56 - 1; named by each row", required=True),
+            "keys": Field(_LIST, "metric keys, in the order of a row's values", required=True),
+            "types": Field(
+                _STR, "for each key 'd' (float64), 'q' (int64) or '?' (boolean, as the int64 0 or 1)", required=True
+            ),
+            "client": Field(_STR, "client that the rows are of, where a sidecar writes the record"),
+        },
+        check=check_schema,
+        sender="attached",
     ),
     "config": Kind(
         "record",
@@ -282,6 +296,7 @@ KINDS: Mapping[str, Kind] = {
             "last": Field(_INT, "highest durable number of this client, 0 if there is none", required=True),
             "state": Field(_MAP, "state of the run so far", required=True),
             "resumed": Field(_BOOL, "whether the run existed before"),
+            "rows": Field(_BOOL, "whether the sidecar takes rows; omitted by earlier versions"),
             "version": Field(_STR, "version of the sidecar"),
             "directory": Field(_STR, "directory of the run, on the sidecar's machine"),
             "place": Field(_STR, "pid namespace of the sidecar, as in 'attach'"),

@@ -15,31 +15,36 @@ import os
 import struct
 import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from sidecar.protocol.codec import decode_envelope
+from sidecar.protocol.checks import check, check_envelope
+from sidecar.protocol.codec import decode_frames
 from sidecar.protocol.errors import RecordError
-from sidecar.protocol.frames import scan
 from sidecar.protocol.records import Record
+from sidecar.protocol.rows import SCHEMA, Item, Rows, Schema, records_of
 
 OWNER_NAME = "owner"
 SEGMENT_SUFFIX = ".seg"
 WINDOWS_NAME = "windows"
 MAGIC = b"\x89TRKWIN\n"
-VERSION = 1
+VERSION = 2
+_READABLE = (1, 2)
 _HEADER = struct.Struct(">8sIQI8x")
 HEADER_BYTES = _HEADER.size
+
+_DECODED_BYTES = 1 << 18
+"""Bytes of a segment that are decoded at a time."""
 
 _PROBE_SECONDS = 0.001
 """Longest time a liveness probe (`is_owned`) holds the lock, in seconds."""
 
 
-def header(first: int) -> bytes:
+def header(first: int, version: int = VERSION) -> bytes:
     """Return the header of a segment: magic, version, number of the first record, CRC-32 of these."""
-    start = MAGIC + VERSION.to_bytes(4, "big") + first.to_bytes(8, "big")
-    return _HEADER.pack(MAGIC, VERSION, first, zlib.crc32(start))
+    start = MAGIC + version.to_bytes(4, "big") + first.to_bytes(8, "big")
+    return _HEADER.pack(MAGIC, version, first, zlib.crc32(start))
 
 
 def read_header(data: bytes) -> int | None:
@@ -47,18 +52,36 @@ def read_header(data: bytes) -> int | None:
     if len(data) < HEADER_BYTES:
         return None
     first = int.from_bytes(data[12:20], "big")
-    return first if data[:HEADER_BYTES] == header(first) else None
+    return first if any(data[:HEADER_BYTES] == header(first, version) for version in _READABLE) else None
 
 
-class FramedRecord(NamedTuple):
-    """A record in a window, and the bytes of its frame."""
+class Framed(NamedTuple):
+    """A record in a window, or rows, and the bytes of their frames."""
 
-    frame: bytes
-    record: Record
+    frames: bytes
+    item: Item
+
+    @property
+    def first(self) -> int:
+        """The number of the first record."""
+        return self.item.first if isinstance(self.item, Rows) else self.item.seq
+
+    @property
+    def records(self) -> Sequence[Record]:
+        """The records one by one."""
+        return records_of([self.item])
+
+    @property
+    def last(self) -> int:
+        """The number of the last record."""
+        return self.item.last if isinstance(self.item, Rows) else self.item.seq
 
 
-def read_window(directory: Path, after: int = 0) -> Iterator[FramedRecord]:
-    """Yield the records of the window in `directory` with numbers above `after`, in order, up to the first gap."""
+def read_window(directory: Path, after: int = 0) -> Iterator[Framed]:
+    """Yield the records of the window in `directory` with numbers above `after`, in order, up to the first gap.
+
+    Each segment begins by declaring the schemas of its rows, before the first row of each.
+    """
     segments = []
     for path in directory.glob("*" + SEGMENT_SUFFIX):
         with open(path, "rb") as file:
@@ -79,20 +102,32 @@ def read_window(directory: Path, after: int = 0) -> Iterator[FramedRecord]:
 
 def _read_segment(data: bytes, first: int, after: int) -> Any:
     """Yield a segment's records with numbers above `after`; return the number that follows."""
-    expected = first
-    for start, end, payload in scan(data, HEADER_BYTES):
-        if payload is None:
+    expected, start = first, HEADER_BYTES
+    schemas: dict[int, Schema] = {}
+    while True:
+        items, ends = decode_frames(data, start, _DECODED_BYTES, schemas)
+        if not items:
             return expected
-        if expected > after:
-            try:
-                record = decode_envelope(payload)
-            except RecordError:
+        for item, end in zip(items, ends, strict=True):
+            framed = Framed(data[start:end], item)
+            if not isinstance(item, Rows):
+                try:
+                    check_envelope(item)
+                    if item.kind == SCHEMA:
+                        check(item)
+                        schema = Schema.of(item)
+                        schemas[schema.word] = schema
+                except RecordError:
+                    return expected
+            if framed.first != expected:
                 return expected
-            if record.seq != expected:
-                return expected
-            yield FramedRecord(data[start:end], record)
-        expected += 1
-    return expected
+            expected, start = framed.last + 1, end
+            if framed.last <= after:
+                continue
+            if isinstance(item, Rows) and framed.first <= after:
+                rows = item.part(after + 1 - item.first, item.count)
+                framed = Framed(framed.frames[-rows.count * rows.schema.frame_bytes :], rows)
+            yield framed
 
 
 class OwnerLock:

@@ -182,6 +182,7 @@ class ControlSocket:
             "last": session.ledger.durable,
             "state": state.get("state", {}),
             "resumed": session.resumed,
+            "rows": True,
         }
         if self._endpoints.local:  # other machines have no use for paths here, and no right to know them
             body |= {"directory": str(session.run.directory), "place": machine_id()}

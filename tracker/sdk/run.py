@@ -12,8 +12,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from sidecar.protocol.layout import FILES_NAME
-from sidecar.protocol.limits import MAX_KEYS
 from sidecar.protocol.records import GOALS, SUMMARIES
+from sidecar.protocol.rows import CODES, RowError, Schema
 from tracker.sdk import values
 from tracker.sdk.config import Config
 from tracker.sdk.exits import exit_of, exit_of_code
@@ -60,8 +60,7 @@ class Run:
         self._logged: set[str] = set()
         # The state of the hot path, in attributes of its own; `_follow` keeps them up to date.
         self._open = True
-        self._plain = False
-        self._plain_keys: set[str] = set()
+        self._schemas: dict[tuple[Any, ...], Schema] = {}
         self._window: Any = None
         lifecycle.changed = self._follow
         self._follow()
@@ -78,7 +77,7 @@ class Run:
         """Take over from the lifecycle what `log` needs; its next call takes the slow path."""
         self._window = self._lifecycle.window
         self._open = self._lifecycle.state == "running"
-        self._plain = False
+        self._schemas = {}
 
     # -- logging ------------------------------------------------------------------------------------------------
 
@@ -94,19 +93,11 @@ class Run:
             TypeError, ValueError: a key or value that cannot be logged, by name; nothing of the call is recorded.
             RunFinishedError: after `finish`.
         """
-        if self._plain and type(data) is dict and len(data) <= MAX_KEYS:
-            # A plain loop, not set operations: within a training step this code is cold, and each further C function
-            # costs more in cache misses than the loop costs in iterations.
-            keys = self._plain_keys
-            for key, value in data.items():
-                kind = type(value)
-                if (kind is not float and kind is not int) or key not in keys:
-                    data = self._prepare(data)
-                    break
-        elif self._lifecycle.records:
-            data = self._prepare(data)
-        else:
-            return
+        schema = self._schemas.get((*data, *map(type, data.values()))) if type(data) is dict else None
+        if schema is None:
+            if not self._lifecycle.records:
+                return
+            data, schema = self._prepare(data)
         if step is not None and (type(step) is not int or not -0x8000000000000000 <= step <= 0x7FFFFFFFFFFFFFFF):
             step = values.step_number(step)
         window = self._window
@@ -120,24 +111,43 @@ class Run:
                 at = step
                 following = at + 1 if commit else at
             try:
-                window.append("log", {"step": at, "data": data})
-            except OverflowError:
+                if schema is None:
+                    window.append("log", {"step": at, "data": data})
+                else:
+                    window.append_row(schema, at, data.values())
+            except (OverflowError, RowError):
                 window.append("log", {"step": at, "data": values.metrics(data)})  # names the integer that is too large
             if following > self._step:
                 self._step = following
 
-    def _prepare(self, data: Any) -> dict[str, Any]:
-        """The slow path of `log`: a new key, a nested dict, another type than float or int, a new lifecycle state."""
+    def _prepare(self, data: Any) -> tuple[dict[str, Any], Schema | None]:
+        """The slow path of `log`: new keys, a nested dict, other types, a new lifecycle state.
+
+        Returns:
+            the metrics, and the schema to log them with, if it can be a row.
+        """
         self._lifecycle.ensure_attached()
-        self._plain = True
         row, files = values.row(data)
         if files:
             store_media(self._lifecycle.save, row, files, self.losses)
         self._logged.update(row)
-        if not self._plain_keys.issuperset(row):
-            self._plain_keys.update(key for key in row if not self._sync.concerns(key))
+        plain = (
+            type(data) is dict
+            and row.keys() == data.keys()
+            and CODES.keys() >= set(map(type, data.values()))
+            and not any(map(self._sync.concerns, row))
+        )
         self._sync.fill(row)
-        return row
+        types = "".join([CODES.get(type(value), "") for value in row.values()])
+        if not row or len(types) != len(row):
+            return row, None
+        window = self._window
+        with window.lock:
+            schema: Schema | None = window.schema(tuple(row), types)
+            if schema is not None and plain:
+                signature = (*data, *map(type, data.values()))
+                self._schemas[signature] = schema
+        return row, schema
 
     @property
     def step(self) -> int:
@@ -282,7 +292,7 @@ class Run:
             body["step_sync"] = bool(step_sync)
         self._lifecycle.publish("define", body)
         self._sync.define(name, step_metric, step_sync)
-        self._plain_keys = set()
+        self._schemas = {}
 
     def mark_preempting(self) -> None:
         """Note that the machine is about to be taken away: if the process then dies, the run was preempted."""

@@ -41,6 +41,7 @@ class Attached(NamedTuple):
         directory: the run's directory, if it is on this machine; else None.
         security: the keys to connect with; None: connections are not encrypted.
         far: whether there may be a network in between.
+        rows: whether the sidecar takes rows.
     """
 
     records: str
@@ -51,6 +52,7 @@ class Attached(NamedTuple):
     directory: Path | None
     security: Security | None = None
     far: bool = False
+    rows: bool = True
 
 
 class Backend:
@@ -244,4 +246,5 @@ def _attached(body: dict[str, Any], control: str, security: Security | None) -> 
         directory=Path(body["directory"]) if body.get("place") == machine_id() else None,
         security=security,
         far=not is_loopback(control),
+        rows=bool(body.get("rows")),
     )

@@ -10,14 +10,15 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from sidecar.protocol.channels import Channel, pull, push
-from sidecar.protocol.codec import decode, encode
+from sidecar.protocol.codec import decode, encode, expand_rows
 from sidecar.protocol.deadline import Deadline
 from sidecar.protocol.errors import RecordError, SidecarError
 from sidecar.protocol.records import Record
+from sidecar.protocol.rows import SCHEMA, Schema
 from tracker.errors import TrackerError
 from tracker.transport.backend import Attached
 from tracker.transport.mailbox import Mailbox
@@ -80,6 +81,9 @@ class Source(Protocol):
     def take(self) -> tuple[bytes, int] | None:
         """Return the frames that follow those taken last, and the number of the last one; None if there are none."""
 
+    def schemas(self) -> Sequence[Schema]:
+        """Return the schemas of its rows."""
+
     def rewind(self, acked: int) -> None:
         """Let `take` continue with the record after `acked`."""
 
@@ -132,6 +136,8 @@ class Pump:
         self._records: Channel | None = None
         self._results: Channel | None = None
         self._unsent: bytes | None = None
+        self._undeclared: deque[Schema] = deque()
+        self._schemas: dict[int, Schema] | None = None  # of rows that this sidecar must get as records
         self._in_flight: deque[tuple[int, int]] = deque()
         self._in_flight_bytes = 0
         self._requests: deque[tuple[int, str]] = deque()
@@ -253,12 +259,18 @@ class Pump:
         """Send new records up to the bound on bytes in flight, then requests. Return the number of record bytes."""
         assert self._records is not None
         moved = 0
+        while self._undeclared:
+            if not self._send_unnumbered(SCHEMA, self._undeclared[0].body()):
+                return moved
+            self._undeclared.popleft()
         while self._in_flight_bytes < _IN_FLIGHT_BYTES:
             if self._unsent is None:
                 taken = self._window.take()
                 if taken is None:
                     break
                 self._unsent, last = taken
+                if self._schemas is not None:
+                    self._unsent = self._as_records(self._unsent)
                 self._in_flight.append((last, len(self._unsent)))
             if not self._records.send(self._unsent):
                 return moved
@@ -277,6 +289,12 @@ class Pump:
         if now - self._sent_at >= _BEAT_INTERVAL and self._send_unnumbered("beat", {}):
             self._sent_at = now
         return moved
+
+    def _as_records(self, frames: bytes) -> bytes:
+        """Return frames without rows, for a sidecar that does not know them."""
+        assert self._schemas is not None
+        self._schemas.update((schema.word, schema) for schema in self._window.schemas())
+        return expand_rows(frames, self._schemas)
 
     def _send_unnumbered(self, kind: str, body: dict[str, Any]) -> bool:
         if self._records is None:
@@ -379,6 +397,8 @@ class Pump:
         self._records.connect(attached.records)
         self._results = pull(security=attached.security)
         self._results.connect(attached.results)
+        self._schemas = None if attached.rows else {}
+        self._undeclared = deque(self._window.schemas() if attached.rows else ())
         self._in_flight.clear()
         self._in_flight_bytes = 0
         self._unsent = None

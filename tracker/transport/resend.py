@@ -10,7 +10,7 @@ import contextlib
 import logging
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from sidecar.protocol.codec import encode
@@ -21,7 +21,8 @@ from sidecar.protocol.keys import KeyPair
 from sidecar.protocol.layout import REMOTE_NAME
 from sidecar.protocol.orphans import Orphan, read_orphan
 from sidecar.protocol.records import Record
-from sidecar.protocol.segments import WINDOWS_NAME, FramedRecord, read_owner
+from sidecar.protocol.rows import Rows, Schema
+from sidecar.protocol.segments import WINDOWS_NAME, Framed, read_owner
 from tracker.errors import TrackerError
 from tracker.transport.backend import Attached, Backend
 from tracker.transport.mailbox import Mailbox
@@ -47,13 +48,15 @@ class OrphanedWindow:
         self.client = directory.name
         self.seq = self.sent = self.acked = 0
         self._crash_record = b""
-        self._unsent: Iterator[FramedRecord] = iter(())
+        self._unsent: Iterator[Framed] = iter(())
+        self._schemas: dict[int, Schema] = {}
         last = None
-        for framed in read_orphan(directory, self.run):
-            last = framed.record
+        for last in read_orphan(directory, self.run):
+            if isinstance(last.item, Rows):
+                self._schemas[last.item.schema.word] = last.item.schema
         if last is not None:
-            self.seq = last.seq
-            if last.kind != "exit":
+            self.seq = last.last
+            if isinstance(last.item, Rows) or last.item.kind != "exit":
                 self.seq += 1
                 body = {"state": "crashed", "reason": "the process died; a later one on its machine sent its records"}
                 self._crash_record = frame(encode(Record("exit", self.run, self.client, self.seq, time.time(), body)))
@@ -63,9 +66,9 @@ class OrphanedWindow:
         frames: list[bytes] = []
         size = 0
         for framed in self._unsent:
-            frames.append(framed.frame)
-            size += len(framed.frame)
-            self.sent = framed.record.seq
+            frames.append(framed.frames)
+            size += len(framed.frames)
+            self.sent = framed.last
             if size >= _MESSAGE_BYTES:
                 break
         else:
@@ -73,6 +76,10 @@ class OrphanedWindow:
                 frames.append(self._crash_record)
                 self.sent = self.seq
         return (b"".join(frames), self.sent) if frames else None
+
+    def schemas(self) -> Sequence[Schema]:
+        """Return the schemas of the rows in the window."""
+        return list(self._schemas.values())
 
     def rewind(self, acked: int) -> None:
         """Let `take` continue with the record after `acked`."""

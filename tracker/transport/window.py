@@ -16,6 +16,7 @@ import threading
 import time
 import zlib
 from collections import deque
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,8 @@ from sidecar.protocol.codec import new_packer
 from sidecar.protocol.filesystems import local_directory, on_local_disk
 from sidecar.protocol.frames import HEAD, HEAD_BYTES, LENGTH_BITS, MARK_BITS
 from sidecar.protocol.layout import LOG_NAME
-from sidecar.protocol.limits import MAX_RECORD_BYTES
+from sidecar.protocol.limits import MAX_RECORD_BYTES, MAX_SCHEMA_KEYS, MAX_SCHEMAS
+from sidecar.protocol.rows import SCHEMA, Schema, new_schema_id
 from sidecar.protocol.segments import HEADER_BYTES, SEGMENT_SUFFIX, WINDOWS_NAME, OwnerLock, remove_window
 from tracker.transport.losses import Losses
 from tracker.transport.segment import Segment
@@ -92,6 +94,8 @@ class Window:
         self._loss_warned = False
         self._allocate_after = 0.0
         self._final = False
+        self._schemas: dict[tuple[tuple[str, ...], str], Schema] = {}
+        self._schema_keys = 0
         self._memory: mmap.mmap
         self._pos = self._size = 0
         self._named = base / WINDOWS_NAME / client
@@ -169,6 +173,73 @@ class Window:
             self._busy = False
             if self._deferred:
                 self._append_deferred()
+
+    def append_row(self, schema: Schema, step: int, values: Iterable[Any]) -> bool:
+        """`append` for metrics of a schema of this window, as a row.
+
+        Raises:
+            struct.error: a value does not fit its type; nothing was stored.
+        """
+        if self._busy:
+            self._deferred.append(("log", {"step": step, "data": dict(zip(schema.keys, values, strict=True))}))
+            return True
+        self._busy = True
+        try:
+            start = self._pos
+            end = start + schema.frame_bytes
+            if schema.memory is not self._memory or end > self._size:
+                if not self._declare(schema):
+                    return False
+                start = self._pos
+                end = start + schema.frame_bytes
+            memory = self._memory
+            seq = self.seq + 1
+            payload = schema.pack(schema.word, seq, _now(), step, *values)
+            _pack_head(memory, start, schema.head, _crc32(payload))
+            memory[start + HEAD_BYTES : end] = payload
+            self.seq = seq  # as in `append`
+            self._pos = end
+            return True
+        finally:
+            self._busy = False
+            if self._deferred:
+                self._append_deferred()
+
+    def schema(self, keys: tuple[str, ...], types: str) -> Schema | None:
+        """Return the schema for rows with these keys and types; None if the window has too many. Call with `lock` held.
+
+        Args:
+            keys: the metric keys.
+            types: see `Schema`.
+        """
+        schema = self._schemas.get((keys, types))
+        if schema is None and self._schema_keys + len(keys) <= MAX_SCHEMA_KEYS and len(self._schemas) < MAX_SCHEMAS:
+            schema = self._schemas[keys, types] = Schema(new_schema_id(), self.run, self.client, keys, types)
+            self._schema_keys += len(keys)
+        return schema
+
+    def schemas(self) -> list[Schema]:
+        """Return the schemas of the rows that are, or were, in the window. Any thread may call it."""
+        with self.lock:
+            return list(self._schemas.values())
+
+    def _declare(self, schema: Schema) -> bool:
+        """Make room for a row of `schema`, with its ``schema`` record before it in the same segment; False if lost."""
+        payload = self._pack((SCHEMA, self.run, self.client, self.seq + 1, _now(), schema.body()))
+        length = len(payload)
+        if self._pos + HEAD_BYTES + length + schema.frame_bytes > self._size and not self._roll(
+            length + schema.frame_bytes
+        ):
+            return False
+        if schema.memory is not self._memory:
+            start = self._pos
+            end = start + HEAD_BYTES + length
+            _pack_head(self._memory, start, MARK_BITS | length, _crc32(payload))
+            self._memory[start + HEAD_BYTES : end] = payload
+            self.seq += 1
+            self._pos = end
+            schema.memory = self._memory
+        return True
 
     def append_final(self, kind: str, body: dict[str, Any]) -> None:
         """Append a final record of the run, for which space is reserved. Call with `lock` held."""

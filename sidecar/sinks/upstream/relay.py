@@ -23,6 +23,7 @@ from sidecar.protocol.frames import frame
 from sidecar.protocol.layout import FILES_NAME, LOG_NAME
 from sidecar.protocol.limits import MAX_CHUNK_BYTES
 from sidecar.protocol.records import RELAY, Record, uses
+from sidecar.protocol.rows import SCHEMA
 
 _log = logging.getLogger("sidecar")
 
@@ -64,6 +65,10 @@ class Relay:
         The relay's records depend only on the log: when the log is sent again, they get the same numbers.
         """
         for record in batch.records:
+            if record.kind == SCHEMA:
+                if record.client:  # its number is used; the rows are sent as records
+                    yield Item(record.client, record.seq, frame(encode(record)))
+                continue
             local = _is_local_file(record)
             if record.client and record.seq:
                 sent = record._replace(body={**record.body, "relayed": True}) if local else record

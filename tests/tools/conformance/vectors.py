@@ -61,6 +61,7 @@ _EXAMPLES: dict[str, Any] = {
 _BY_KIND: dict[str, dict[str, Any]] = {
     "config": {"set": {"lr": 0.1, "optimizer": {"name": "adam", "betas": [0.9, 0.999]}, "nothing": None}},
     "summary": {"set": {"best": 0.97}},
+    "schema": {"id": 2**56 - 2, "keys": ["loss", "epoch", "done"], "types": "dq?", "client": _CLIENT},
     "edit": {"color": "#00aaff", "config": {"lr": 0.1}, "summary": {"best": 0.97}, "undo": False},
     "change": {"edit": {"id": "k3v8", "name": "baseline", "by": "ann"}},
     "read": {"what": "buckets", "args": {"keys": ["loss"], "count": 400}, "close": False},

@@ -69,7 +69,7 @@ def test_appended_records_are_read_back(path: Path) -> None:
 
 def test_it_begins_with_the_documented_header(path: Path) -> None:
     data = make(path, [])
-    assert data == b"\x89TRKLOG\n" + b"\0\0\0\1" + zlib.crc32(b"\x89TRKLOG\n\0\0\0\1").to_bytes(4, "big")
+    assert data == b"\x89TRKLOG\n" + b"\0\0\0\2" + zlib.crc32(b"\x89TRKLOG\n\0\0\0\2").to_bytes(4, "big")
 
 
 @pytest.mark.parametrize("max_bytes", [1, 40, 100, 1000])
@@ -187,7 +187,7 @@ def test_a_later_format_is_refused_with_its_number(path: Path) -> None:
     content = start + zlib.crc32(start).to_bytes(4, "big") + framed(1)
     path.write_bytes(content)
     for opened in (LogReader, LogWriter.open):
-        with pytest.raises(LogFormatError, match="format 7; this program reads format 1"):
+        with pytest.raises(LogFormatError, match="format 7; this program reads formats 1 to 2"):
             opened(path)
     assert path.read_bytes() == content
 

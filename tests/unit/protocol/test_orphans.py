@@ -16,7 +16,7 @@ def read(directory: Path, after: int = 0) -> list[int]:
     orphan = Orphan.take(directory)
     assert orphan is not None
     try:
-        return [framed.record.seq for framed in orphan.records("run", after)]
+        return [record.seq for framed in orphan.records("run", after) for record in framed.records]
     finally:
         orphan.release()
         orphan.release()

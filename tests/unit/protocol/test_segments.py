@@ -47,14 +47,15 @@ def write(directory: Path, *segments: bytes) -> None:
 
 
 def numbers(directory: Path, after: int = 0) -> list[int]:
-    return [one.record.seq for one in read_window(directory, after)]
+    return [record.seq for one in read_window(directory, after) for record in one.records]
 
 
 def test_the_documented_format_of_a_header() -> None:
     made = header(7)
     assert len(made) == HEADER_BYTES == 32
-    assert made[:8] == b"\x89TRKWIN\n" and made[8:20] == b"\0\0\0\1" + (7).to_bytes(8, "big")
-    assert read_header(made) == 7
+    assert made[:8] == b"\x89TRKWIN\n" and made[8:20] == b"\0\0\0\2" + (7).to_bytes(8, "big")
+    assert read_header(made) == read_header(header(7, version=1)) == 7
+    assert read_header(header(7, version=3)) is None
     for position in range(HEADER_BYTES):
         assert read_header(made[:position] + bytes([made[position] ^ 1]) + made[position + 1 :]) is None
     assert read_header(made[:-1]) is None
@@ -64,7 +65,7 @@ def test_the_documented_format_of_a_header() -> None:
 def test_records_after_a_number_are_read_from_segments_in_any_order(tmp_path: Path, after: int) -> None:
     write(tmp_path, segment(7, 9), segment(1, 3), segment(4, 6))
     assert numbers(tmp_path, after) == list(range(after + 1, 10))
-    assert [one.frame for one in read_window(tmp_path, after)] == [framed(seq) for seq in range(after + 1, 10)]
+    assert [one.frames for one in read_window(tmp_path, after)] == [framed(seq) for seq in range(after + 1, 10)]
 
 
 def test_reading_ends_at_a_missing_segment(tmp_path: Path) -> None:

@@ -129,8 +129,9 @@ class StubInterface:
         self.window.abandon()
 
     def records(self) -> list[tuple[str, dict[str, Any]]]:
-        """Return kind and body of each record in the window."""
-        return [(stored.record.kind, stored.record.body) for stored in read_window(self.window.directory, 0)]
+        """Return kind and body of each record in the window, without the schemas of rows."""
+        stored = [record for framed in read_window(self.window.directory, 0) for record in framed.records]
+        return [(record.kind, record.body) for record in stored if record.kind != "schema"]
 
 
 def launch_error() -> LaunchError:

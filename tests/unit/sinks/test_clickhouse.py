@@ -285,7 +285,7 @@ def read_native(blocks: list[bytes]) -> list[dict[str, Any]]:
 
 def batch(*records: Record) -> Batch:
     ends = [1000 + 100 * number for number in range(len(records))]
-    return Batch(list(records), ends[-1], ends)
+    return Batch(list(records), ends)
 
 
 def log(client: str, seq: int, step: int, **data: Any) -> Record:

@@ -20,7 +20,7 @@ from tests.unit.run_builder import RunBuilder
 
 def batch(*records: Record) -> Batch:
     ends = [100 * (number + 1) for number in range(len(records))]
-    return Batch(list(records), ends[-1], ends)
+    return Batch(list(records), ends)
 
 
 def record(kind: str, client: str = "c1", seq: int = 1, **body: object) -> Record:

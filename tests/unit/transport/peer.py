@@ -14,6 +14,7 @@ from sidecar.protocol.deadline import Deadline
 from sidecar.protocol.errors import SidecarError
 from sidecar.protocol.keys import KeyPair
 from sidecar.protocol.records import Record
+from sidecar.protocol.rows import records_of
 from tests.support import wait_until
 from tracker.transport.backend import Attached
 
@@ -60,8 +61,8 @@ class Peer:
             return []
         message = self._records.receive()
         assert message is not None
-        records, _ = decode_frames(message)
-        return records or [decode(message)]
+        items, _ = decode_frames(message)
+        return list(records_of(items)) or [decode(message)]
 
     def send(self, kind: str, client: str = CLIENT, **body: Any) -> None:
         """Send a result."""

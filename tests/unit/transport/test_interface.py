@@ -126,7 +126,9 @@ def test_a_failed_attach_leaves_the_window_with_its_records(stage: Stage) -> Non
         stage.interface.attach(None, Deadline(10.0))
     stage.interface.close(NOW)
     stage.interface.close(NOW)
-    assert [stored.record.kind for stored in read_window(stage.interface.window.directory)] == ["log"]
+    assert [record.kind for stored in read_window(stage.interface.window.directory) for record in stored.records] == [
+        "log"
+    ]
 
 
 def test_close_removes_a_window_that_is_empty(stage: Stage) -> None:

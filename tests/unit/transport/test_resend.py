@@ -10,6 +10,7 @@ import pytest
 from sidecar.protocol.codec import decode_frames
 from sidecar.protocol.layout import REMOTE_NAME
 from sidecar.protocol.records import Record
+from sidecar.protocol.rows import records_of
 from tests.unit.transport.peer import CLIENT, Peer, PeerBackend, UnavailableError
 from tracker.transport.backend import Backend
 from tracker.transport.losses import Losses
@@ -32,9 +33,9 @@ def orphan(root: Path, kinds: list[str], run: str = "run", address: str = ADDRES
 
 
 def take_all(source: OrphanedWindow) -> list[Record]:
-    records = []
+    records: list[Record] = []
     while (taken := source.take()) is not None:
-        part, _ = decode_frames(taken[0])
+        part = records_of(decode_frames(taken[0])[0])
         assert part[-1].seq == taken[1] == source.sent
         records += part
     return records

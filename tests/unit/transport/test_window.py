@@ -13,6 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from sidecar.protocol.codec import decode, decode_frames
 from sidecar.protocol.limits import MAX_RECORD_BYTES
+from sidecar.protocol.rows import records_of
 from sidecar.protocol.segments import OwnerLock, read_window
 from tracker.transport import window as window_module
 from tracker.transport.losses import Losses
@@ -46,7 +47,8 @@ def take_all(window: Window) -> list[int]:
     """Take all records, as the pump does; return their numbers."""
     numbers: list[int] = []
     while (part := window.take()) is not None:
-        records, ends = decode_frames(part[0])
+        items, ends = decode_frames(part[0])
+        records = records_of(items)
         assert ends[-1] == len(part[0]) and records[-1].seq == part[1] == window.sent
         numbers += [record.seq for record in records]
     return numbers
@@ -54,15 +56,15 @@ def take_all(window: Window) -> list[int]:
 
 def stored(window: Window, after: int = 0) -> list[int]:
     """Return the numbers of the records that another process reads from the files."""
-    return [one.record.seq for one in read_window(window.directory, after)]
+    return [record.seq for one in read_window(window.directory, after) for record in one.records]
 
 
 def test_appended_records_are_read_back(window: Window) -> None:
     with window.lock:
         assert window.append("log", {"step": 3, "data": {"loss": 0.5}})
     (one,) = read_window(window.directory)
-    record = decode(one.frame[8:])
-    assert record == one.record
+    record = decode(one.frames[8:])
+    assert record == one.records[0]
     assert (record.kind, record.run, record.client, record.seq) == ("log", "run", "client", 1)
     assert record.body == {"step": 3, "data": {"loss": 0.5}}
     assert take_all(window) == [1]
@@ -155,7 +157,7 @@ def test_final_records_are_stored_when_the_window_is_full(tmp_path: Path) -> Non
     with window.lock:
         window.append_final("losses", {"source": "client", "counts": {"window full": 1}})
         window.append_final("exit", {"state": "failed", "traceback": traceback})
-    records = [one.record for one in read_window(window.directory)]
+    records = [record for one in read_window(window.directory) for record in one.records]
     assert [record.seq for record in records] == list(range(1, lost_at + 3))
     assert [record.kind for record in records[-2:]] == ["losses", "exit"] and records[-1].body["traceback"] == traceback
     assert take_all(window) == list(range(1, lost_at + 3))
@@ -215,7 +217,10 @@ def test_a_record_of_a_signal_handler_follows_the_record_that_it_interrupted(win
         assert window.seq == 0
         window._busy = False
         assert window.append("log", {"outer": 1})
-    assert [one.record.body for one in read_window(window.directory)] == [{"outer": 1}, {"inner": 1}]
+    assert [record.body for one in read_window(window.directory) for record in one.records] == [
+        {"outer": 1},
+        {"inner": 1},
+    ]
 
 
 class WindowMachine(RuleBasedStateMachine):
