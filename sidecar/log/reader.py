@@ -89,6 +89,11 @@ class Batch:
         """Number of records."""
         return sum(item.count if type(item) is Rows else 1 for item in self.items)
 
+    @property
+    def kinds(self) -> set[str]:
+        """The kinds of the records."""
+        return {"log" if isinstance(item, Rows) else item.kind for item in self.items}
+
     def before(self, offset: int) -> Batch | None:
         """Return the batch of the records that end at or before `offset`; None if there are none."""
         number = bisect_right(self.item_ends, offset)

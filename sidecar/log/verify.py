@@ -16,6 +16,7 @@ from sidecar.log.reader import Batch, LogReader
 from sidecar.protocol.errors import LogFormatError, reason
 from sidecar.protocol.frames import HEAD, HEAD_BYTES, LENGTH_BITS, MARK
 from sidecar.protocol.limits import MAX_RECORD_BYTES, MAX_SEQ
+from sidecar.protocol.rows import Rows
 
 Report = Callable[[int, int], None]
 """Progress callback, called with (bytes done, total bytes)."""
@@ -75,6 +76,15 @@ class Numbers:
         else:
             _append(self.repeated, seq)
 
+    def take_all(self, first: int, last: int) -> None:
+        """Take the numbers of the next records, from `first` to `last`."""
+        if first == self.last + 1:
+            self.records += last - first + 1
+            self.last = last
+        else:
+            for seq in range(first, last + 1):
+                self.take(seq)
+
     def _fill(self, seq: int) -> bool:
         """Remove `seq` from the missing numbers; return whether it was one of them."""
         position = bisect_right(self.missing, (seq, MAX_SEQ)) - 1  # the last range that does not begin after `seq`
@@ -128,16 +138,28 @@ class LogCheck:
 
     def apply(self, batch: Batch) -> None:
         """Count the records of a batch, and take their numbers."""
-        self.records += len(batch.records)
-        for record in batch.records:
-            if record.kind == "log":
-                self.log_records += 1
-                self.points += len(record.body["data"])
-            if record.seq and record.client:
-                numbers = self.clients.get(record.client)
-                if numbers is None:
-                    numbers = self.clients[record.client] = Numbers()
-                numbers.take(record.seq)
+        for item in batch.items:
+            if isinstance(item, Rows):
+                self._count(item.count, len(item.schema.keys))
+                self._numbers(item.schema.client).take_all(item.first, item.last)
+                continue
+            if item.kind == "log":
+                self._count(1, len(item.body["data"]))
+            else:
+                self.records += 1
+            if item.seq and item.client:
+                self._numbers(item.client).take(item.seq)
+
+    def _count(self, rows: int, keys: int) -> None:
+        self.records += rows
+        self.log_records += rows
+        self.points += rows * keys
+
+    def _numbers(self, client: str) -> Numbers:
+        numbers = self.clients.get(client)
+        if numbers is None:
+            numbers = self.clients[client] = Numbers()
+        return numbers
 
     @property
     def problems(self) -> list[str]:

@@ -17,7 +17,7 @@ from sidecar.log.reader import HEADER_BYTES
 from sidecar.log.writer import LogWriter
 from sidecar.pipeline.ledger import ClientLedger
 from sidecar.pipeline.oom import OomKills
-from sidecar.projections.replay import EachRecord, replay
+from sidecar.projections.replay import EachBatch, replay
 from sidecar.projections.run_state import RunState
 from sidecar.projections.store.database import set_aside
 from sidecar.projections.store.reader import StoreReader
@@ -424,7 +424,7 @@ def _restored(run_id: str, directory: Path) -> tuple[LogWriter, RunState]:
         _log.warning("run %s: its store is ahead of its log; it is kept as %s and rebuilt", run_id, backup.name)
         state, checkpoint = RunState(), 0
     if path.exists():
-        replayed = replay(path, checkpoint, EachRecord(state.apply))
+        replayed = replay(path, checkpoint, EachBatch(state.take))
         end = replayed.end
         for start, stop in replayed.damage:
             _log.error("run %s: bytes %d to %d of its log are damaged and skipped", run_id, start, stop)

@@ -80,7 +80,7 @@ class RunProjections:
         ]
 
     def apply(self, batch: Batch) -> None:
-        present = {record.kind for record in batch.records}
+        present = batch.kinds
         for kinds, projection in self._projections:
             if not kinds.isdisjoint(present):
                 projection.apply(batch)

@@ -8,13 +8,14 @@ Runs on the caller's thread. Knows nothing of runs, locks or sinks.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from os import PathLike
 from typing import NamedTuple, Protocol
 
 from sidecar.log.reader import BATCH_BYTES, Batch, LogReader
 from sidecar.log.verify import Report
 from sidecar.protocol.records import Record
+from sidecar.protocol.rows import Item
 
 
 class Projection(Protocol):
@@ -30,8 +31,27 @@ class Projection(Protocol):
         """Store what was applied; return the checkpoint, the offset in the log up to which everything is stored."""
 
 
+class EachBatch:
+    """A projection that calls a function with the items of each batch and stores nothing, such as a state's `take`.
+
+    Args:
+        take: called with `Batch.items`.
+    """
+
+    def __init__(self, take: Callable[[Sequence[Item]], object]) -> None:
+        self._take = take
+        self._end = 0
+
+    def apply(self, batch: Batch) -> None:
+        self._take(batch.items)
+        self._end = batch.end
+
+    def commit(self) -> int:
+        return self._end
+
+
 class EachRecord:
-    """A projection that calls a function with each record and stores nothing, such as ``EachRecord(state.apply)``.
+    """A projection that calls a function with each record and stores nothing.
 
     Args:
         take: called with each record.

@@ -6,7 +6,7 @@ state, also if it was converted to a map and back in between. Knows nothing of l
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from sidecar.projections.edits import Edits, Target
@@ -15,6 +15,7 @@ from sidecar.projections.registry import state_parts
 from sidecar.projections.summary import SummaryAggregates
 from sidecar.protocol.patterns import resolve
 from sidecar.protocol.records import END_STATES, RELAY, Record, kinds_of
+from sidecar.protocol.rows import Item, Rows
 
 _ABOUT = ("project", "name", "group", "job_type", "tags", "notes")
 _WRITER = ("label", "parent", "host", "pid", "program", "python")
@@ -142,14 +143,16 @@ class RunState:
                 self._routes.setdefault(kind, []).append(part.apply)
         self._routes["edit"].append(self._cover)
 
-    def apply(self, record: Record, superseded: bool = False) -> None:
-        """Take one record that was checked; its kind may be unknown.
+    def take(self, items: Iterable[Item]) -> None:
+        """Take the next records of the log."""
+        for item in items:
+            if isinstance(item, Rows):
+                self._apply_rows(item)
+            else:
+                self.apply(item)
 
-        Args:
-            record: the record.
-            superseded: whether the next record is a row with the same keys in the same order, so that these values
-                need not become the last ones.
-        """
+    def apply(self, record: Record) -> None:
+        """Take one record that was checked; its kind may be unknown."""
         kind, _, client, seq, time, body = record
         if kind != "log":
             if kind == "edit":
@@ -178,25 +181,47 @@ class RunState:
                 route(record)
             return
         data = body["data"]
-        self.records += 1
-        self.points += len(data)
-        step = body["step"]
+        self._count(writer, 1, len(data), body["step"])
+        covered = self._covered
+        if covered:
+            self._uncover()
+        self.summary.log(data)
+        if covered:
+            self._cover()
+        for route in self._routes.get("log", ()):
+            route(record)
+
+    def _apply_rows(self, rows: Rows) -> None:
+        """Take rows: the same as `apply` for each of the records that they stand for."""
+        if "log" in self._routes:
+            for record in rows.records():
+                self.apply(record)
+            return
+        schema, time = rows.schema, rows.times[-1]
+        if self.last_time is None:
+            self.id = schema.run
+            if self.start_time is None:
+                self.start_time = rows.times[0]
+        self.last_time = time
+        writer = self._active.get(schema.client) or self._begin(schema.client, None)
+        writer.last_time = time
+        writer.seq = rows.last
+        self._count(writer, rows.count, len(schema.keys), max(rows.steps))
+        covered = self._covered
+        if covered:
+            self._uncover()
+        self.summary.log_columns(schema.keys, rows.columns)
+        if covered:
+            self._cover()
+
+    def _count(self, writer: WriterState | None, rows: int, keys: int, step: int) -> None:
+        """Count ``log`` records, whose largest step is `step`."""
+        self.records += rows
+        self.points += rows * keys
         if self.step is None or step > self.step:
             self.step = step
         if writer is not None and (writer.step is None or step > writer.step):
             writer.step = step
-        covered = self._covered
-        if covered:
-            self._uncover(record)
-        if self.summary.plain:
-            if not superseded or covered:
-                self.summary.values.update(data)
-        else:
-            self.summary.log(data)
-        if covered:
-            self._cover(record)
-        for route in self._routes.get("log", ()):
-            route(record)
 
     def definition(self, key: str) -> dict[str, Any]:
         """Return the definition of a metric: those of step_metric, step_sync, summary and goal that are defined."""
@@ -257,7 +282,7 @@ class RunState:
         """Return the values of a part that edits are laid over."""
         return self.config if part == "config" else self.summary.values if part == "summary" else None
 
-    def _uncover(self, _: Record) -> None:
+    def _uncover(self, _: Record | None = None) -> None:
         """Show the writers' own values, for them to be changed."""
         for (part, key), value in self._covered.items():
             shown = self._shown(part)
@@ -269,7 +294,7 @@ class RunState:
                 shown.pop(key, None)
         self._covered = {}
 
-    def _cover(self, _: Record) -> None:
+    def _cover(self, _: Record | None = None) -> None:
         """Lay the edited values over those of the writers, which are kept."""
         for (part, key), value in self.edits.values.items():
             shown = self._shown(part)

@@ -7,7 +7,9 @@ one is stored under the metric's key, several under "key.min", "key.max" and so 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import reduce
+from operator import add
 from typing import Any
 
 from sidecar.protocol.patterns import resolve
@@ -42,6 +44,9 @@ class SummaryAggregates:
 
     def log(self, data: Mapping[str, Any]) -> None:
         """Take the values of one ``log`` record."""
+        if self.plain:
+            self.values.update(data)
+            return
         known = self._options
         for key, value in data.items():
             options = known[key] if key in known else self._look_up(key)
@@ -49,6 +54,23 @@ class SummaryAggregates:
                 self.values[key] = value
             else:
                 self._aggregate(key, value, options)
+
+    def log_columns(self, keys: Sequence[str], columns: Sequence[Sequence[Any]]) -> None:
+        """Take the values of ``log`` records with the same keys, at least one: the values of each key in order."""
+        if self.plain:
+            self.values.update(zip(keys, [column[-1] for column in columns], strict=True))
+            return
+        known = self._options
+        for key, column in zip(keys, columns, strict=True):
+            options = known[key] if key in known else self._look_up(key)
+            if options is None:
+                self.values[key] = column[-1]
+                continue
+            self._aggregate(key, column[0], options)
+            if len(column) > 2:
+                self._fold(key, column[1:-1], options)
+            if len(column) > 1:
+                self._aggregate(key, column[-1], options)
 
     def _look_up(self, key: str) -> list[str] | None:
         """Return the options of a metric, "best" by its meaning; None for the last value only."""
@@ -63,6 +85,20 @@ class SummaryAggregates:
             options = ["best max" if option == "best" else option for option in options]
         self._options[key] = options
         return options
+
+    def _fold(self, key: str, column: Sequence[Any], options: list[str]) -> None:
+        """Add values to the aggregates of a metric, all at once; what is shown follows with the next `_aggregate`."""
+        numbers = [value for value in column if value == value]
+        aggregates = self.aggregates.get(key)
+        if not numbers or aggregates is None:
+            return
+        for option in options:
+            if option == "mean":
+                total, count = aggregates[option]
+                aggregates[option] = [reduce(add, map(float, numbers), total), count + len(numbers)]
+            else:
+                for value in (min(numbers), max(numbers)):
+                    aggregates[option], _ = _ADD[option](aggregates[option], value)
 
     def _aggregate(self, key: str, value: Any, options: list[str]) -> None:
         if not options:

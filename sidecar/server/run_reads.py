@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from sidecar.log.reader import LogReader
-from sidecar.projections.replay import EachRecord, batches, replay
+from sidecar.projections.replay import EachBatch, batches, replay
 from sidecar.projections.run_state import RunState
 from sidecar.projections.store.cache import BucketCache
 from sidecar.projections.store.reader import StoreReader
@@ -216,7 +216,7 @@ def read_state(directory: Path) -> dict[str, Any]:
     except StoreError:
         state = RunState()
     try:
-        replay(directory / LOG_NAME, 0, EachRecord(state.apply))
+        replay(directory / LOG_NAME, 0, EachBatch(state.take))
     except (OSError, LogFormatError) as error:
         return RunState().to_map() | {"id": directory.name, "state": "unreadable", "reason": reason(error)}
     return state.to_map()

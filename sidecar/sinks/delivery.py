@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 from sidecar.log.reader import Batch, LogReader
-from sidecar.projections.replay import EachRecord, replay
+from sidecar.projections.replay import EachBatch, replay
 from sidecar.projections.run_state import RunState
 from sidecar.protocol.deadline import Deadline
 from sidecar.protocol.errors import LogFormatError
@@ -183,8 +183,7 @@ class Delivery:
     # -- the log and the state ------------------------------------------------------------------------------------
 
     def _apply(self, batch: Batch) -> None:
-        for record in batch.records:
-            self._state.apply(record)
+        self._state.take(batch.items)
 
     def _reader_at_checkpoint(self) -> LogReader:
         """Return a reader positioned at the checkpoint, and bring the run's state to it."""
@@ -195,7 +194,7 @@ class Delivery:
             progress.checkpoint = 0
         self._state, begin = self._saved_state(progress)
         if begin < progress.checkpoint:
-            begin = replay(log, begin, EachRecord(self._state.apply), until=progress.checkpoint).end
+            begin = replay(log, begin, EachBatch(self._state.take), until=progress.checkpoint).end
         return LogReader(log, begin)
 
     @staticmethod

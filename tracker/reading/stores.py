@@ -73,12 +73,12 @@ def read_state(directory: Path) -> dict[str, Any]:
 
 
 def _state_in_log(directory: Path) -> dict[str, Any]:
-    from sidecar.projections.replay import EachRecord, replay
+    from sidecar.projections.replay import EachBatch, replay
     from sidecar.projections.run_state import RunState
 
     state = RunState()
     try:
-        replay(directory / LOG_NAME, 0, EachRecord(state.apply))
+        replay(directory / LOG_NAME, 0, EachBatch(state.take))
     except (OSError, LogFormatError) as error:
         return unreadable_state(error)
     return state.to_map()

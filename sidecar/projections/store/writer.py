@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -35,7 +36,7 @@ from sidecar.projections.store.pyramid import ensure_pyramid
 from sidecar.projections.store.pyramid_writer import PyramidWriter
 from sidecar.protocol.codec import pack, unpack
 from sidecar.protocol.errors import RecordError
-from sidecar.protocol.records import Record
+from sidecar.protocol.rows import Item, Rows
 
 MAX_PENDING_ROWS = 8_192
 MAX_PENDING_BYTES = 1 * 1024 * 1024
@@ -44,8 +45,28 @@ MAX_PENDING_BYTES = 1 * 1024 * 1024
 MAX_TAIL_BLOCKS = 64
 """Maximum number of blocks that are joined to a full one; older stores may have more small blocks in a row."""
 
-_Group = tuple[list[int], list[tuple[Any, ...]]]
+_Piece = tuple[Sequence[int], Sequence[Values]]
+"""Rows of a buffer that have the same keys, and the values of each key."""
+
 _Part = tuple[Values, Values, dict[str, Column]]
+
+
+class _Group:
+    """Uncommitted rows with the same keys: in pieces, the last of which is still made, row by row."""
+
+    __slots__ = ("pieces", "rows", "tuples")
+
+    def __init__(self) -> None:
+        self.rows: list[int] = []
+        self.tuples: list[tuple[Any, ...]] = []
+        self.pieces: list[_Piece] = []
+
+    def all_pieces(self) -> list[_Piece]:
+        """Return all rows in pieces."""
+        if self.rows:
+            self.pieces.append((self.rows, list(zip(*self.tuples, strict=True))))
+            self.rows, self.tuples = [], []
+        return self.pieces
 
 
 class _Buffer:
@@ -54,9 +75,30 @@ class _Buffer:
     __slots__ = ("groups", "steps", "times")
 
     def __init__(self) -> None:
-        self.steps: list[int] = []
-        self.times: list[float] = []
+        self.steps: array[int] = array("q")
+        self.times: array[float] = array("d")
         self.groups: dict[tuple[str, ...], _Group] = {}
+
+    def add_record(self, step: int, time: float, data: Mapping[str, Any]) -> None:
+        """Add a ``log`` record."""
+        keys = tuple(data)
+        group = self.groups.get(keys)
+        if group is None:
+            group = self.groups[keys] = _Group()
+        group.rows.append(len(self.steps))
+        group.tuples.append(tuple(data.values()))
+        self.steps.append(step)
+        self.times.append(time)
+
+    def add_rows(self, rows: Rows) -> None:
+        """Add rows."""
+        group = self.groups.get(rows.schema.keys)
+        if group is None:
+            group = self.groups[rows.schema.keys] = _Group()
+        start = len(self.steps)
+        group.all_pieces().append((range(start, start + rows.count), rows.columns))
+        self.steps.extend(rows.steps)
+        self.times.extend(rows.times)
 
     def parts(self, room: int) -> list[_Part]:
         """Return the rows in pieces: at most `room` in the first, then at most `BLOCK_ROWS`."""
@@ -64,26 +106,28 @@ class _Buffer:
         count = len(self.steps)
         starts = [0, *range(room, count, BLOCK_ROWS)]
         return [
-            (array("q", self.steps[start:end]), array("d", self.times[start:end]), _cut(columns, start, end))
+            (self.steps[start:end], self.times[start:end], _cut(columns, start, end))
             for start, end in zip(starts, [*starts[1:], count], strict=True)
         ]
 
     def _columns(self) -> dict[str, Column]:
-        flat: dict[str, tuple[list[int], list[Any]]] = {}
-        for keys, (rows, tuples) in self.groups.items():
-            for key, values in zip(keys, zip(*tuples, strict=True), strict=True):
-                if key not in flat:
-                    flat[key] = ([], [])
-                flat[key][0].extend(rows)
-                flat[key][1].extend(values)
-        return {key: _column(rows, values, len(self.steps)) for key, (rows, values) in flat.items()}
+        by_key: dict[str, list[tuple[Sequence[int], Values]]] = {}
+        for keys, group in self.groups.items():
+            for rows, columns in group.all_pieces():
+                for key, values in zip(keys, columns, strict=True):
+                    by_key.setdefault(key, []).append((rows, values))
+        return {key: _column(pieces, len(self.steps)) for key, pieces in by_key.items()}
 
 
-def _column(rows: list[int], values: list[Any], total: int) -> Column:
+def _column(pieces: list[tuple[Sequence[int], Values]], total: int) -> Column:
+    if len(pieces) == 1 and len(pieces[0][0]) == total:
+        return None, typed(pieces[0][1])
+    values = concatenate([typed(part) for _, part in pieces])
+    rows = array("q", chain.from_iterable(rows for rows, _ in pieces))
     if not ascending(rows):  # it was logged together with various other keys
         order = sorted(range(len(rows)), key=rows.__getitem__)
-        rows, values = [rows[i] for i in order], [values[i] for i in order]
-    return (None if len(rows) == total else rows), typed(values)
+        rows, values = array("q", [rows[i] for i in order]), typed([values[i] for i in order])
+    return (None if len(rows) == total else rows), values
 
 
 def _cut(columns: Mapping[str, Column], start: int, end: int) -> dict[str, Column]:
@@ -183,15 +227,15 @@ class StoreWriter:
 
     def apply(self, batch: Batch) -> None:
         """Take a batch; see `add`."""
-        self.add(batch.records, batch.end)
+        self.add(batch.items, batch.end)
 
-    def add(self, records: Sequence[Record], checkpoint: int) -> None:
+    def add(self, items: Sequence[Item], checkpoint: int) -> None:
         """Take the next records of the log; readers see them after the next `commit`.
 
         If much is pending, it is committed first.
 
         Args:
-            records: checked records, in the order of the log.
+            items: checked records, and rows, in the order of the log.
             checkpoint: the log offset after the last of them.
 
         Raises:
@@ -199,37 +243,24 @@ class StoreWriter:
         """
         if self.full:
             self.commit()
-        apply = self.state.apply
+        self.state.take(items)
         buffers = self._buffers
         rows = 0
-        row: Record | None = None  # the last record, if it is a row: applied when it is known which one comes next
-        row_group: _Group | None = None
-        for record in records:
-            kind, _, client, _, time, body = record
-            if kind != "log":
-                if row is not None:
-                    apply(row)
-                    row = row_group = None
-                apply(record)
+        for item in items:
+            if isinstance(item, Rows):
+                client, count = item.schema.client, item.count
+            elif item.kind == "log":
+                client, count = item.client, 1
             else:
-                buffer = buffers.get(client)
-                if buffer is None:
-                    buffer = buffers[client] = _Buffer()
-                data = body["data"]
-                keys = tuple(data)
-                group = buffer.groups.get(keys)
-                if group is None:
-                    group = buffer.groups[keys] = ([], [])
-                group[0].append(len(buffer.steps))
-                group[1].append(tuple(data.values()))
-                buffer.steps.append(body["step"])
-                buffer.times.append(time)
-                rows += 1
-                if row is not None:
-                    apply(row, group is row_group)
-                row, row_group = record, group
-        if row is not None:
-            apply(row)
+                continue
+            buffer = buffers.get(client)
+            if buffer is None:
+                buffer = buffers[client] = _Buffer()
+            if isinstance(item, Rows):
+                buffer.add_rows(item)
+            else:
+                buffer.add_record(item.body["step"], item.time, item.body["data"])
+            rows += count
         self._pending_rows += rows
         self._checkpoint = checkpoint
 
