@@ -53,10 +53,14 @@ class Catalog(Protocol):
     def progress(self) -> tuple[int, int] | None:
         """(done, total) while many runs are being read; else None."""
 
-    def refresh(self) -> set[str]:
+    def refresh(self, seconds: float | None = None) -> set[str]:
         """Look for changes; return the ids of runs that are new, changed or removed since the last call.
 
         Cheap enough to be called once a second with 10,000 runs. The first call reads all that is not known yet.
+
+        Args:
+            seconds: time after which runs that were not read yet are left to the next call, the newest being read
+                first; until then `progress` is not None. None to read all. A server's catalog does not use it.
         """
 
     def runs(self) -> list[StoredRun]:
@@ -126,7 +130,9 @@ class DirectoryCatalog:
         self._turned = 0.0
         self._recovered: dict[str, float] = {}
         self._recovery: threading.Thread | None = None
-        self._progress: tuple[int, int] | None = None
+        self._pending: list[tuple[str, Look]] = []
+        self._total = 0
+        self._save_at = 0.0
 
     @property
     def path(self) -> Path | None:
@@ -136,7 +142,8 @@ class DirectoryCatalog:
     @property
     def progress(self) -> tuple[int, int] | None:
         """(done, total) while many runs are being read; else None."""
-        return self._progress
+        total, pending = self._total, len(self._pending)
+        return (total - pending, total) if pending and total > 1 else None
 
     def runs(self) -> list[StoredRun]:
         """Return the runs as of the last refresh, in no particular order."""
@@ -152,12 +159,16 @@ class DirectoryCatalog:
         entry = self._entries.get(id)
         return None if entry is None else self._lasting(entry)
 
-    def refresh(self) -> set[str]:
+    def refresh(self, seconds: float | None = None) -> set[str]:
         """Check the runs that may change and some of the others; return the ids of those that changed or vanished since
         the last call. What dead processes left is recovered in the background.
         """
+        deadline = None if seconds is None else time.monotonic() + seconds
         with self._lock:
-            self._pass(everything=not self._turned, wait=False)
+            if self._pending:
+                self._read_pending(deadline)
+            else:
+                self._pass(everything=not self._turned, wait=False, deadline=deadline)
             changed, self._changed = self._changed, set()
             return changed
 
@@ -197,7 +208,7 @@ class DirectoryCatalog:
 
     # -- a pass over the runs ----------------------------------------------------------------------------------------
 
-    def _pass(self, *, everything: bool, wait: bool, show: Show | None = None) -> None:
+    def _pass(self, *, everything: bool, wait: bool, show: Show | None = None, deadline: float | None = None) -> None:
         with self._opened() as runs:
             if runs is None:
                 self._forget(set(self._entries))
@@ -208,22 +219,37 @@ class DirectoryCatalog:
             if self._heal({id for id, seen in looks.items() if seen.flags & (LOCKED | WINDOWS)}, wait=wait):
                 looks |= self._look_at(runs, {id for id, seen in looks.items() if seen.flags & (LOCKED | WINDOWS)})
             self._forget({id for id in chosen if id not in looks and id in self._entries})
-            stale = [id for id, seen in looks.items() if self._is_stale(id, seen)]
-            save_at = time.monotonic() + SAVE_SECONDS
-            try:
-                for done, id in enumerate(stale):
-                    if len(stale) > 1:
-                        self._progress = (done, len(stale))
-                        if show is not None:
-                            show(done, len(stale))
-                    self._read(id, looks[id])
-                    if time.monotonic() >= save_at:
-                        self._save()
-                        save_at = time.monotonic() + SAVE_SECONDS
-            finally:
-                self._progress = None
-            self._save()
+            stale = [(id, seen) for id, seen in looks.items() if self._is_stale(id, seen)]
+            stale.sort(key=lambda run: (run[1].changed, run[0]))
+            self._pending, self._total = stale, len(stale)
+            self._save_at = time.monotonic() + SAVE_SECONDS
+            self._read_pending(deadline, show)
             self._turned = time.monotonic()
+
+    def _read_pending(self, deadline: float | None, show: Show | None = None) -> None:
+        """Read what was found to have changed, what changed last first, until all is read or the deadline has passed.
+
+        What changes while it waits to be read differs from its look, and so is read again by the next pass.
+        """
+        pending = self._pending
+        try:
+            while pending:
+                if show is not None and self._total > 1:
+                    show(self._total - len(pending), self._total)
+                id, seen = pending[-1]
+                self._read(id, seen)
+                pending.pop()
+                now = time.monotonic()
+                if now >= self._save_at:
+                    self._save()
+                    self._save_at = time.monotonic() + SAVE_SECONDS
+                if deadline is not None and now >= deadline:
+                    break
+        except BaseException:
+            self._pending = []  # the next pass finds them again
+            raise
+        if not pending:
+            self._save()
 
     @contextlib.contextmanager
     def _opened(self) -> Iterator[int | None]:

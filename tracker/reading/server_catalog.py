@@ -61,7 +61,7 @@ class ServerCatalog:
         """None: the server answers at once."""
         return None
 
-    def refresh(self) -> set[str]:
+    def refresh(self, seconds: float | None = None) -> set[str]:
         """Compare the versions of the runs, with one query, and read those that changed, with another.
 
         Raises:

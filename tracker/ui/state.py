@@ -26,8 +26,15 @@ REFRESH_SECONDS = 0.9
 SERVER_REFRESH_SECONDS = 4.9
 """Minimum time between two queries for a server's runs, in seconds."""
 
+SLICE_SECONDS = 0.25
+"""Time after which the runs that were read so far are shown while more are being read, in seconds."""
+
+SCAN_WAIT_SECONDS = 2.0
+"""Maximum wait for the first scan of the runs, in seconds. Where many runs must be read, it is over after
+`SLICE_SECONDS`, and answers report the progress."""
+
 FIRST_WAIT_SECONDS = 0.5
-"""Maximum wait for the first scan of the runs, in seconds; after that, answers report its progress."""
+"""Maximum wait for the first answer of a server, in seconds."""
 
 ROLE_SECONDS = 30.0
 """Interval between two questions to a sidecar whether its runs can be edited from here, in seconds."""
@@ -139,13 +146,18 @@ class Place:
         return f"{self.number}~{id}" if self.number else id
 
     def refresh(self) -> set[str]:
-        """Scan for changes; return the ids of the runs that changed, appeared or vanished."""
+        """Scan for changes; return the ids of the runs that changed, appeared or vanished.
+
+        While `progress` is not None, there is more to read, and the scan is due again at once.
+        """
         now = time.monotonic()
         self._next = now + (SERVER_REFRESH_SECONDS if self.kind == "clickhouse" else REFRESH_SECONDS)
         with self._lock:
             self._renewed.clear()
         try:
-            changed = self._catalog.refresh()
+            changed = self._catalog.refresh(SLICE_SECONDS)
+            if self.progress is not None:
+                self._next = 0.0
             if self.kind == "sidecar" and now >= self._ask_at:  # the role of a key may be changed
                 self._may_write = self.api.writable()
                 self._ask_at = now + ROLE_SECONDS
@@ -268,23 +280,28 @@ class Dashboard:
         return {"done": sum(done for done, _ in found), "total": sum(total for _, total in found)}
 
     def start(self) -> None:
-        """Start the first scan of the runs, in the background."""
-        threading.Thread(target=self._look, name="catalog", daemon=True).start()
+        """Start the first scan of the runs, in the background, until all are read."""
+        threading.Thread(target=self._look, kwargs={"to_the_end": True}, name="catalog", daemon=True).start()
 
     def refresh(self) -> None:
         """Scan for changes, at most once per `REFRESH_SECONDS`.
 
-        Waits at most `FIRST_WAIT_SECONDS` for the first scan.
+        Waits at most `SCAN_WAIT_SECONDS` for the first scan.
         """
         if not self._looked.is_set():
             if self._looking.locked():
-                self._looked.wait(FIRST_WAIT_SECONDS)
+                self._looked.wait(SCAN_WAIT_SECONDS)
             else:
                 self._look()
         elif time.monotonic() >= self._next:
             self._look()
 
-    def _look(self) -> None:
+    def _look(self, *, to_the_end: bool = False) -> None:
+        """Scan the places whose scan is due.
+
+        Args:
+            to_the_end: read until nothing is pending, instead of for `SLICE_SECONDS`.
+        """
         if not self._looking.acquire(blocking=False):
             return  # another thread is scanning: what is known is at most a second old
         try:
@@ -296,12 +313,16 @@ class Dashboard:
             for place in due:
                 if place not in servers:
                     self._look_at(place)
+                    while to_the_end and place.progress is not None:
+                        self._looked.set()  # the runs that were read so far are shown
+                        self._look_at(place)
             deadline = time.monotonic() + FIRST_WAIT_SECONDS
             for place in servers:
                 thread = place.looking
                 if thread is not None:
                     thread.join(max(0.0, deadline - time.monotonic()))
-            self._next = time.monotonic() + REFRESH_SECONDS
+            is_behind = any(place.progress is not None for place in self.places)
+            self._next = 0.0 if is_behind else time.monotonic() + REFRESH_SECONDS
             self._looked.set()
         finally:
             self._looking.release()

@@ -471,6 +471,31 @@ def test_an_interrupted_build_is_not_lost(root: Path, read: list[str], monkeypat
     assert len(Api(root).runs()) == len(read) == 3
 
 
+def test_a_scan_that_takes_long_is_continued_by_the_next_call(root: Path, read: list[str]) -> None:
+    for number in range(3):
+        moment = time.time() - 100 - number
+        for path in (root / "runs" / f"run0000{number}").iterdir():
+            os.utime(path, (moment, moment))
+    cards = DirectoryCatalog(root, 600.0, lambda *_: None)
+    assert cards.refresh(0.0) == {"run00000"} and cards.progress == (1, 3), "the last to change is the first"
+    assert [run.id for run in cards.runs()] == ["run00000"]
+    os.utime(root / "runs" / "run00001" / "store.db", (1, 1))
+    shutil.rmtree(root / "runs" / "run00002")
+    assert cards.refresh(0.0) == {"run00001"} and cards.progress == (2, 3)
+    assert cards.refresh(0.0) == {"run00002"} and cards.progress is None
+    assert read == ["run00000", "run00001", "run00002"]
+    assert "run00002" in cards.refresh(0.0) and cards.run("run00002") is None, "it was removed meanwhile"
+    cards.update()
+    assert read[3:] == ["run00001"], "it changed after the look, maybe before it was read"
+
+
+def test_a_full_scan_reads_what_is_pending(root: Path) -> None:
+    cards = DirectoryCatalog(root, 600.0, lambda *_: None)
+    assert len(cards.refresh(0.0)) == 1
+    cards.update()
+    assert len(cards.runs()) == 3 and cards.progress is None and len(cards.refresh(0.0)) == 2
+
+
 def test_processes_share_the_file(root: Path, scripts: Scripts) -> None:
     """Several processes build, change and read one catalog at the same time; each sees every run."""
     for number in range(3, 60):

@@ -135,7 +135,7 @@ def test_a_place_that_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyP
     RunBuilder(tmp_path / "b", "run").finish()
     broken, other = Api(tmp_path / "a"), Api(tmp_path / "b")
 
-    def fail() -> set[str]:
+    def fail(seconds: float | None = None) -> set[str]:
         raise StoreError("the server is gone")
 
     monkeypatch.setattr(broken.catalog(), "refresh", fail)
@@ -158,13 +158,42 @@ def test_the_first_look_does_not_hold_up_answers(tmp_path: Path) -> None:
     dashboard.close()
 
 
+def test_runs_are_shown_while_others_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A request reads for a moment only; what is pending is due at once. The first scan reads all of it."""
+    monkeypatch.setattr(state, "SLICE_SECONDS", 0.0)
+    for id in ("a", "b", "c"):
+        RunBuilder(tmp_path, id).finish()
+    dashboard = Dashboard([Api(tmp_path)])
+    seen = []
+    for _ in range(3):
+        dashboard.refresh()
+        seen.append((len(list(dashboard.rows())), dashboard.indexing))
+    assert seen == [(1, {"done": 1, "total": 3}), (2, {"done": 2, "total": 3}), (3, None)]
+    dashboard.close()
+
+    first = Dashboard([Api(tmp_path)])
+    real, shown = first.places[0].refresh, []
+
+    def refresh() -> set[str]:
+        shown.append((first._looked.is_set(), len(first.places[0].rows)))
+        return real()
+
+    monkeypatch.setattr(first.places[0], "refresh", refresh)
+    first.start()
+    while first.indexing is not None:
+        assert first._looked.wait(10)
+        assert first.changes("").all, "requests are answered meanwhile"
+    assert shown[:3] == [(False, 0), (True, 1), (True, 2)] and len(list(first.rows())) == 3
+    first.close()
+
+
 def test_a_server_that_does_not_answer_holds_up_no_other_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(state, "FIRST_WAIT_SECONDS", 0.01)
     monkeypatch.setattr(state, "SERVER_REFRESH_SECONDS", 0.0)
     RunBuilder(tmp_path, "a").finish()
     slow, answered = Api("clickhouse+http://127.0.0.1:1/runs"), threading.Event()
 
-    def wait() -> set[str]:
+    def wait(seconds: float | None = None) -> set[str]:
         answered.wait()
         raise StoreError("the server is gone")
 

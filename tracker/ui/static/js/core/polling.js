@@ -1,14 +1,16 @@
 /**
- * Asks the server once a second what changed, while the tab is visible. When the server is gone it asks less often, up to
- * each 10 s, and loads everything again when it is back.
+ * Asks the server once a second what changed, while the tab is visible; more often while it reads runs for the first
+ * time. When the server is gone it asks less often, up to each 10 s, and loads everything again when it is back.
  */
 import { api, connection } from "./api.js";
-import { poll, reloadRuns, runs } from "./runs.js";
+import { meta, poll, reloadRuns, runs } from "./runs.js";
 
 const EVERY = 1000;
+/** Interval while the server reads runs for the first time, in milliseconds. */
+const INDEXING = 250;
 const LONGEST = 10_000;
 
-let wait = EVERY;
+let wait = INDEXING;
 /** @type {ReturnType<typeof setTimeout> | undefined} */
 let timer;
 let asking = false;
@@ -46,7 +48,7 @@ async function ask() {
     if (gone || !runs.peek().loaded) await reloadRuns();
     else await poll();
     gone = false;
-    wait = EVERY;
+    wait = meta.peek()?.indexing ? INDEXING : EVERY;
   } catch {
     if (!connection.peek().ok) gone = true;
     wait = Math.min(wait * 2, LONGEST);

@@ -54,6 +54,8 @@ const DEADLINE = 8000;
 
 /** If more runs changed than this, all are loaded again. */
 const MANY = 400;
+/** While runs are read for the first time: how many times as many as are shown there must be to load them again. */
+const GROWTH = 4;
 /** Runs named in one request. */
 const AT_ONCE = 200;
 
@@ -252,6 +254,8 @@ export async function poll() {
     const same = places.every((place, at) => place.error === now.places[at]?.error);
     if (!same || answer.indexing || now.indexing) meta.value = { ...now, places, indexing: answer.indexing ?? null };
   }
+  // While runs are read for the first time, all are loaded only when there are many more, and at the end.
+  if (answer.indexing && runs.peek().loaded && answer.indexing.done < GROWTH * runs.peek().refs.length) return false;
   if (answer.all || answer.changed.length > MANY) {
     await reloadRuns();
     return true;
