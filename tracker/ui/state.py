@@ -171,7 +171,7 @@ class Place:
             for id in self._renewed & rows.keys():  # the scan may have read it before it was edited
                 rows[id] = Row(rows[id].ref, rows[id].run.refresh())
             kept = {id: row for id, row in self.rows.items() if id not in changed}
-            self.rows = {**kept, **rows}  # at once: no answer has only a part of the runs
+            self.rows = {**kept, **rows}  # at once: no answer has only a part of what was read
         for id, run in found.items():
             if run is None:
                 self._states.pop(id, None)

@@ -477,12 +477,12 @@ def test_a_scan_that_takes_long_is_continued_by_the_next_call(root: Path, read: 
         for path in (root / "runs" / f"run0000{number}").iterdir():
             os.utime(path, (moment, moment))
     cards = DirectoryCatalog(root, 600.0, lambda *_: None)
-    assert cards.refresh(0.0) == {"run00000"} and cards.progress == (1, 3), "the last to change is the first"
+    assert (cards.refresh(0.0), cards.progress) == ({"run00000"}, (1, 3)), "the last to change is the first"
     assert [run.id for run in cards.runs()] == ["run00000"]
     os.utime(root / "runs" / "run00001" / "store.db", (1, 1))
     shutil.rmtree(root / "runs" / "run00002")
-    assert cards.refresh(0.0) == {"run00001"} and cards.progress == (2, 3)
-    assert cards.refresh(0.0) == {"run00002"} and cards.progress is None
+    assert (cards.refresh(0.0), cards.progress) == ({"run00001"}, (2, 3))
+    assert (cards.refresh(0.0), cards.progress) == ({"run00002"}, None)
     assert read == ["run00000", "run00001", "run00002"]
     assert "run00002" in cards.refresh(0.0) and cards.run("run00002") is None, "it was removed meanwhile"
     cards.update()

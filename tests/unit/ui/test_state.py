@@ -101,8 +101,8 @@ def test_an_edit_during_a_scan_is_not_lost(tmp_path: Path, monkeypatch: pytest.M
     catalog = dashboard.places[0]._catalog
     scan = catalog.refresh
 
-    def interrupted() -> set[str]:
-        changed = scan()
+    def interrupted(seconds: float | None = None) -> set[str]:
+        changed = scan(seconds)
         built.write("edit", {"deleted": False})
         dashboard.edited([dashboard.places[0].rows["a"]])
         return changed
