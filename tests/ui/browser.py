@@ -1,7 +1,7 @@
 """A dashboard process and pages of Chromium, for tests that look at what a user would see.
 
 To provoke races, run the tests with ``TRACKER_TEST_SLOW=6``: scripts of pages then run six times as slowly, and each
-answer of the server takes 60 ms longer. All tests must pass then, too; it takes a lot longer.
+answer of the server takes 60 ms longer. All tests must pass then, too; it takes a lot longer: add ``--timeout 900``.
 """
 
 from __future__ import annotations
@@ -39,6 +39,9 @@ machine."""
 
 SLOW = float(os.environ.get("TRACKER_TEST_SLOW", "1"))
 """How many times as slowly as usual pages run. Read here, because the tests' own environment has no ``TRACKER_…``."""
+
+WAIT = int(TIMEOUT * 1000 * SLOW)
+"""Maximum wait, in milliseconds."""
 
 _SLOW_LATENCY = 10.0
 """Additional latency of a slow page's requests, in milliseconds for each unit of `SLOW`."""
@@ -184,7 +187,7 @@ def new_context(browser: Browser, **options: Any) -> BrowserContext:
         **options: those of `Browser.new_context`.
     """
     context = browser.new_context(**options)
-    context.set_default_timeout(TIMEOUT * 1000)
+    context.set_default_timeout(WAIT)
     context.add_init_script(IDLE)
     return context
 

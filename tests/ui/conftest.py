@@ -15,16 +15,15 @@ import pytest
 from playwright.sync_api import Browser, expect
 
 from sidecar.protocol.layout import make_root
-from tests.support import TIMEOUT
 from tests.tools import make_runs
-from tests.ui.browser import Dashboard, Pages, chromium, dashboard
+from tests.ui.browser import WAIT, Dashboard, Pages, chromium, dashboard
 
 Serve = Callable[..., Dashboard]
 
 ROOM_BYTES = 4 * 2**30
 """Free space from which roots are made in memory."""
 
-expect.set_options(timeout=TIMEOUT * 1000)  # a busy machine is slower; no test waits longer than it has to
+expect.set_options(timeout=WAIT)  # a busy machine is slower; no test waits longer than it has to
 
 
 @pytest.fixture(scope="session")

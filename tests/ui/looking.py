@@ -9,12 +9,10 @@ from typing import Any, TypeVar
 
 from playwright.sync_api import Locator, Page, expect
 
-from tests.support import TIMEOUT, wait_until
+from tests.support import wait_until
+from tests.ui.browser import WAIT
 
 Value = TypeVar("Value")
-
-WAIT = TIMEOUT * 1000
-"""Maximum wait, in milliseconds."""
 
 _LAYOUT = (Path(__file__).parent / "layout.js").read_text().rstrip().rstrip(";")
 

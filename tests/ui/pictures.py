@@ -28,8 +28,8 @@ from playwright.sync_api import Browser, Page, expect
 
 from sidecar.protocol.layout import make_root
 from tests.tools.make_runs import Maker
-from tests.ui.browser import Dashboard, Pages, chromium, dashboard
-from tests.ui.looking import WAIT, charts, settle, wait_for_charts
+from tests.ui.browser import WAIT, Dashboard, Pages, chromium, dashboard
+from tests.ui.looking import charts, settle, wait_for_charts
 
 PICTURES = Path(__file__).parent / "pictures"
 SIZE = (1280, 796)

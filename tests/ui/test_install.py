@@ -16,9 +16,9 @@ import pytest
 from playwright.sync_api import expect
 
 from tests.support import REPOSITORY
-from tests.ui.browser import Pages
+from tests.ui.browser import WAIT, Pages
 from tests.ui.conftest import Serve
-from tests.ui.looking import WAIT, panel
+from tests.ui.looking import panel
 from tests.unit.run_builder import RunBuilder
 
 IGNORED = shutil.ignore_patterns(".*", "build", "dist", "*.egg-info", "__pycache__", "node_modules")

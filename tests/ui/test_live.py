@@ -14,9 +14,9 @@ import pytest
 from playwright.sync_api import Locator, Page, expect
 
 from tests.support import Script, Scripts, wait_until
-from tests.ui.browser import Dashboard, Pages
+from tests.ui.browser import WAIT, Dashboard, Pages
 from tests.ui.conftest import Serve
-from tests.ui.looking import WAIT, idle, panel, settle
+from tests.ui.looking import idle, panel, settle
 
 MOST_SECONDS = 2.0
 """Longest time from `log()` to the point on the screen, and from showing a hidden tab to its newest points."""

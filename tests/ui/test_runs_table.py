@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from tests.ui.browser import Dashboard, Pages
-from tests.ui.looking import WAIT, becomes, settle, type_query
+from tests.ui.browser import WAIT, Dashboard, Pages
+from tests.ui.looking import becomes, settle, type_query
 
 Serve = Callable[..., Dashboard]
 

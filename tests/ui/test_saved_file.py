@@ -7,8 +7,8 @@ from pathlib import Path
 from playwright.sync_api import Browser, Page, expect
 
 from tests.tools.make_runs import run_id
-from tests.ui.browser import Dashboard, Pages, new_context, new_page
-from tests.ui.looking import WAIT, becomes, charts, rows, settle, tops, wait_for_charts
+from tests.ui.browser import WAIT, Dashboard, Pages, new_context, new_page
+from tests.ui.looking import becomes, charts, rows, settle, tops, wait_for_charts
 
 
 def save(page: Page, path: Path) -> Path:

@@ -14,8 +14,8 @@ from playwright.sync_api import Page, expect
 
 from sidecar.protocol.layout import make_root
 from tests.tools.make_runs import Maker
-from tests.ui.browser import Dashboard, Pages, dashboard
-from tests.ui.looking import WAIT, panel, settle
+from tests.ui.browser import WAIT, Dashboard, Pages, dashboard
+from tests.ui.looking import panel, settle
 
 STEPS = 20_000
 HALF_LIFE = 800

@@ -12,9 +12,9 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.support import Scripts
-from tests.ui.browser import Dashboard, Pages
+from tests.ui.browser import WAIT, Dashboard, Pages
 from tests.ui.conftest import Serve
-from tests.ui.looking import WAIT, charts, panel, rows
+from tests.ui.looking import charts, panel, rows
 from tests.unit.run_builder import RunBuilder
 
 NOBODY = 65534

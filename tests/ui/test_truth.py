@@ -8,8 +8,8 @@ import pytest
 from playwright.sync_api import Locator, expect
 
 from tests.tools.make_runs import SPIKE_AT, run_id
-from tests.ui.browser import Dashboard, Pages
-from tests.ui.looking import WAIT, charts, idle, needle, panel, settle, tops, wait_for_charts
+from tests.ui.browser import WAIT, Dashboard, Pages
+from tests.ui.looking import charts, idle, needle, panel, settle, tops, wait_for_charts
 
 
 def place_of(chart: Locator, x: float, y: float) -> tuple[float, float]:
