@@ -1,0 +1,52 @@
+import assert from "node:assert/strict";
+import test from "node:test";
+
+/** Answers that are awaited, by the part of the address behind the API's. @type {Map<string, (answer: any) => void>} */
+const awaited = new Map();
+
+globalThis.location = /** @type {any} */ ({ href: "http://127.0.0.1/", hash: "" });
+globalThis.document = /** @type {any} */ ({ getElementById: () => null, addEventListener: () => undefined, hidden: false });
+globalThis.fetch = /** @type {any} */ ((/** @type {string} */ url) => new Promise((done) => {
+  const { pathname, searchParams } = new URL(url);
+  const name = pathname.replace("/api/v1/", "") + (searchParams.has("refs") ? ` of ${searchParams.get("refs")}` : "");
+  awaited.set(name, (answer) => done(new Response(JSON.stringify(answer))));
+}));
+
+const later = globalThis.setTimeout;
+globalThis.setTimeout = /** @type {any} */ ((/** @type {() => void} */ fn, wait = 0) => (wait > 1000 ? later(fn, wait).unref() : later(fn, wait)));
+
+const { drop, ensureColumns, patch, refresh, runs, valueOf } = await import("../../../tracker/ui/static/js/core/runs.js");
+
+/** @param {string} name */
+async function asked(name) {
+  while (!awaited.has(name)) await new Promise((done) => setTimeout(done, 1));
+  const answer = /** @type {(answer: any) => void} */ (awaited.get(name));
+  awaited.delete(name);
+  return answer;
+}
+
+/** @param {string[]} refs @param {string[]} names @param {string[]} notes */
+const rowsOf = (refs, names, notes) => ({ cursor: "1", refs, columns: { id: { values: refs }, name: { values: names }, notes: { values: notes } } });
+
+test("what the user does while an answer is awaited is not reversed by it", async () => {
+  awaited.clear(); // what is sent ahead
+  const loaded = ensureColumns(["id", "name", "notes"]);
+  (await asked("runs"))(rowsOf(["a", "b"], ["one", "two"], ["", ""]));
+  await loaded;
+
+  const refreshed = refresh(["a", "b"]);
+  const answer = await asked("runs of a,b");
+  patch("a", { name: "better" });
+  drop(new Set(["b"]));
+  answer(rowsOf(["a", "b"], ["one", "two"], ["from elsewhere", ""]));
+  await refreshed;
+  assert.deepEqual(runs.peek().refs, ["a"]);
+  assert.equal(valueOf("a", "name"), "better");
+  assert.equal(valueOf("a", "notes"), "from elsewhere");
+
+  const again = refresh(["a", "b"]);
+  (await asked("runs of a,b"))(rowsOf(["a", "b"], ["best", "two"], ["", ""]));
+  await again;
+  assert.deepEqual(runs.peek().refs, ["a", "b"]);
+  assert.equal(valueOf("a", "name"), "best");
+});
