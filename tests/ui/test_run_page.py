@@ -96,7 +96,7 @@ def test_edits_in_place_and_undo(served: Dashboard, pages: Pages, root: Path) ->
 def test_an_edit_is_undone_before_the_server_has_answered(served: Dashboard, pages: Pages, root: Path) -> None:
     page = pages.open(served, "#/run/every001")
     held: list[Route] = []
-    page.route("**/edits", held.append, times=1)
+    page.route("**/edits", lambda route: held.append(route), times=1)
     page.get_by_role("button", name="Notes: first line. Edit").click()
     page.get_by_label("Notes", exact=True).fill("second line")
     with page.expect_request("**/edits"):
