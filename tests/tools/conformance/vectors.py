@@ -19,6 +19,7 @@ from sidecar.protocol.codec import decode, encode, pack
 from sidecar.protocol.errors import RecordError
 from sidecar.protocol.frames import HEAD_BYTES, frame
 from sidecar.protocol.records import KINDS, Record
+from sidecar.protocol.rows import ROW, Schema
 from sidecar.protocol.segments import header as segment_header
 from tests.parts import parts_of
 
@@ -30,7 +31,11 @@ Golden vectors of the sidecar's protocol (sidecar/PROTOCOL.md): with this file a
 messages: 'hex' is one ZeroMQ message, 'form' says framed or bare, 'records' is what a reader must find in it. A writer
 that uses msgpack's shortest forms, float 64, and the order of keys shown here makes the same bytes of these records;
 not so where 'loose' is true: there another writer used longer forms, and a reader must take them all the same.
-damaged: 'parts' is what a reader must find, in order: records, and damaged stretches [first byte, byte after the last].
+rows: messages of frames with rows under a schema that the message declares. 'records' has for a row the 'log' record
+that it stands for, and 'rows' lists which of the records came as rows, counted from 0. A writer of rows makes the same
+bytes of them. 'damaged' has messages with rows, too.
+damaged: 'parts' is what a reader must find, in order: records, and stretches [first byte, byte after the last] that are
+damaged, or a row or schema that cannot be used.
 refused: bytes that are no record that may be used; 'code' is the one of the table of errors.
 files: how the files begin that a client may write or read.
 
@@ -241,6 +246,96 @@ def _several() -> Iterator[Message]:
     yield Message("three records", "bare", b"".join(map(encode, three)))
 
 
+# -- rows -------------------------------------------------------------------------------------------------------------
+
+_SCHEMA_ID = 0x0123456789ABCD
+
+
+def schema(types: str, id: int = _SCHEMA_ID) -> Schema:
+    """Return a schema with the keys ``a``, ``b``, … for `types`."""
+    return Schema(id, _RUN, _CLIENT, tuple("abcdefgh"[: len(types)]), types)
+
+
+def declaration(one: Schema, seq: int = 1) -> bytes:
+    return frame(encode(record("schema", one.body(), seq)))
+
+
+def row(one: Schema, seq: int, *values: Any, step: int = 0, time: float = _TIME) -> bytes:
+    return frame(one.pack(one.word, seq, time, step, *values))
+
+
+def with_rows() -> Iterator[tuple[str, bytes]]:
+    """Yield framed messages with rows, all valid."""
+    floats, integers, booleans = schema("d"), schema("q"), schema("?")
+    all_types = schema("dq?", 0)
+    yield "a row", declaration(floats) + row(floats, 2, 0.5)
+    yield "a row of all types", declaration(all_types) + row(all_types, 2, 0.1, -5, True, step=7)
+    yield "booleans", declaration(booleans) + row(booleans, 2, False) + row(booleans, 3, True)
+    for value in (math.nan, math.inf, -math.inf, *FLOATS):
+        yield f"a row with the float {value!r}", declaration(floats) + row(floats, 2, value)
+    for number in (-(2**63), -(2**53) - 1, -1, 0, 2**53 + 1, 2**63 - 1):
+        yield f"a row with the integer {number}", declaration(integers) + row(integers, 2, number)
+    for step in (limits.MIN_STEP, -1, limits.MAX_STEP):
+        yield f"a row with the step {step}", declaration(floats) + row(floats, 2, 0.5, step=step)
+    yield "a row with the highest number", declaration(floats, 0) + row(floats, limits.MAX_SEQ, 0.5)
+    yield "a row with a time before 1970", declaration(floats) + row(floats, 2, 0.5, time=-1.5)
+    highest = schema("d", 2**56 - 1)
+    yield "the highest id of a schema", declaration(highest) + row(highest, 2, 0.5)
+    yield "a schema that is declared with number 0", declaration(floats, 0) + row(floats, 1, 0.5)
+    yield (
+        "20 rows",
+        declaration(all_types)
+        + b"".join(row(all_types, i + 2, i / 4, i - 10, i % 3 == 0, step=i, time=_TIME + i) for i in range(20)),
+    )
+    other = schema("qd", _SCHEMA_ID + 1)
+    yield (
+        "rows of two schemas, and records between them",
+        frame(encode(record("run", {"project": "digits"}, 1)))
+        + declaration(floats, 2)
+        + row(floats, 3, 0.5)
+        + frame(encode(_log({"note": "a text"}, 1, 4)))
+        + declaration(other, 5)
+        + row(other, 6, 3, 0.25, step=2)
+        + row(floats, 7, 0.125, step=3)
+        + frame(encode(record("exit", {"state": "finished"}, 8))),
+    )
+    yield (
+        "a schema that is declared again",
+        declaration(floats) + row(floats, 2, 0.5) + declaration(floats, 0) + row(floats, 3, 0.25, step=1),
+    )
+
+
+def damaged_rows() -> Iterator[tuple[str, bytes]]:
+    """Yield framed messages with rows of which some cannot be used."""
+    one = schema("d?")
+    start = declaration(one)
+    rows = [row(one, i + 2, i / 4, i % 2 == 1, step=i) for i in range(20)]
+    flipped = bytearray(rows[9])
+    flipped[-3] ^= 0x10
+    yield "a bit of a row in the middle has changed", start + b"".join(rows[:9]) + bytes(flipped) + b"".join(rows[10:])
+    unknown = row(schema("d?", _SCHEMA_ID + 1), 3, 0.5, True)
+    yield "a row of a schema that was not declared", start + rows[0] + unknown + rows[2]
+    yield "rows before their schema", b"".join(rows[:2]) + start + b"".join(rows[:2])
+    longer = frame(one.pack(one.word, 3, _TIME, 1, 0.5, True) + bytes(8))
+    yield "a row with 8 bytes too many", start + rows[0] + longer + rows[2]
+    shorter = frame(one.pack(one.word, 3, _TIME, 1, 0.5, True)[:-8])
+    yield "a row with 8 bytes too few", start + rows[0] + shorter + rows[2]
+    yield "a row that ends within its head", start + rows[0] + frame(rows[1][HEAD_BYTES:][:5]) + rows[2]
+    yield "the boolean 2", start + rows[0] + row(one, 3, 0.5, 2, step=1) + rows[2]
+    yield "the boolean 2 in the middle", start + b"".join(rows[:9]) + row(one, 11, 0.5, 2) + b"".join(rows[10:])
+    yield "a row with the number 0", start + row(one, 0, 0.5, True) + rows[0]
+    yield "a row with a number over 63 bits", start + row(one, 2**63, 0.5, True) + rows[0]
+    yield "a row whose time is not a number", start + row(one, 2, 0.5, True, time=math.nan) + rows[1]
+    yield "a row whose time is too large", start + row(one, 2, 0.5, True, time=limits.MAX_TIME) + rows[1]
+    yield "the last row is torn", start + b"".join(rows)[:-5]
+    bad = frame(encode(record("schema", {"id": 5, "keys": ["a", "b"], "types": "d"})))
+    yield "a schema with a type too few, and its row", bad + row(schema("dd", 5), 2, 0.5, 0.25)
+    twice = frame(encode(record("schema", {"id": 5, "keys": ["a", "a"], "types": "dd"})))
+    yield "a schema with a key twice, and its row", twice + row(schema("dd", 5), 2, 0.5, 0.25)
+    again = declaration(schema("dq", one.id), 3)
+    yield "a schema that is declared again with other types", start + rows[0] + again + rows[2]
+
+
 # -- what is not good -------------------------------------------------------------------------------------------------
 
 
@@ -330,8 +425,18 @@ def written() -> str:
             }
             for found in messages()
         ],
+        "rows": [
+            {
+                "name": name,
+                "rows": [place for place, part in enumerate(parts_of(data)) if part.frame[HEAD_BYTES] == ROW],
+                "records": [tagged(list(part)) for part in read(data)],
+                "hex": data.hex(),
+            }
+            for name, data in with_rows()
+        ],
         "damaged": [
-            {"name": name, "parts": [_part(part) for part in read(data)], "hex": data.hex()} for name, data in damaged()
+            {"name": name, "parts": [_part(part) for part in read(data)], "hex": data.hex()}
+            for name, data in (*damaged(), *damaged_rows())
         ],
         "refused": [{"name": name, "code": code_of(data), "hex": data.hex()} for name, data in refused()],
         "files": [

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import struct
 import zlib
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -50,20 +52,45 @@ def test_a_message_has_the_given_records(vector: dict[str, Any]) -> None:
         decode(encode(each))
 
 
-def independently(data: bytes, form: str) -> list[Any]:
-    """Read a message without the codec: by the documented format, and with msgpack's fallback reader."""
-    records = []
-    while form == "framed" and data:
+@pytest.mark.parametrize("vector", named(FILE["rows"]))
+def test_a_message_with_rows_has_the_given_records(vector: dict[str, Any]) -> None:
+    data = bytes.fromhex(vector["hex"])
+    records = [untagged(each) for each in vector["records"]]
+    assert [exact(list(each)) for each in read(data)] == [exact(each) for each in records]
+    frames = list(split(data))
+    assert [place for place, payload in enumerate(frames) if payload[0] == 1] == vector["rows"]
+    schemas = {}
+    for payload, each in zip(frames, records, strict=True):
+        if payload[0] != 1:
+            assert exact(independently(payload, "bare")) == exact([each])
+            if each[0] == "schema":
+                schemas[each[5]["id"]] = each
+            continue
+        _, run, client, _, _, body = schemas[int.from_bytes(payload[1:8], "little")]
+        types = body["types"]
+        seq, time, step, *values = struct.unpack_from("<Qdq" + types.replace("?", "q"), payload, 8)
+        values = [bool(value) if type_ == "?" else value for value, type_ in zip(values, types, strict=True)]
+        data_of_row = dict(zip(body["keys"], values, strict=True))
+        assert exact(each) == exact(["log", run, client, seq, time, {"step": step, "data": data_of_row}])
+
+
+def split(data: bytes) -> Iterator[bytes]:
+    """Yield the payloads of frames."""
+    while data:
         assert data[0] == 0xC1
         end = HEAD_BYTES + int.from_bytes(data[1:4], "big")
         assert zlib.crc32(data[HEAD_BYTES:end]) == int.from_bytes(data[4:HEAD_BYTES], "big")
-        records += independently(data[HEAD_BYTES:end], "bare")
+        yield data[HEAD_BYTES:end]
         data = data[end:]
-    if data:
-        unpacker = Unpacker()
-        unpacker.feed(data)
-        records += list(unpacker)
-    return records
+
+
+def independently(data: bytes, form: str) -> list[Any]:
+    """Read a message without the codec: by the documented format, and with msgpack's fallback reader."""
+    if form == "framed":
+        return [record for payload in split(data) for record in independently(payload, "bare")]
+    unpacker = Unpacker()
+    unpacker.feed(data)
+    return list(unpacker)
 
 
 @pytest.mark.parametrize("vector", named(FILE["damaged"]))
