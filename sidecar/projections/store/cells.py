@@ -19,9 +19,6 @@ _SEARCHED = 512
 
 _FLOAT = struct.Struct("<d")
 
-ABSENT = object()
-"""Stands for the value of a key in a row that has none."""
-
 
 class UnorderedError(Exception):
     """A writer's steps decrease somewhere: the run cannot be sampled by its pyramid."""
@@ -78,7 +75,7 @@ class Cells:
         return None if index is None else index if present is None else present[index]
 
     def columns(self, rows: Sequence[int]) -> Iterator[tuple[int, Sequence[Any]]]:
-        """Yield the values of each key in some rows, `ABSENT` where it has none."""
+        """Yield the values of each key in some rows, None where it has none."""
         places = [slice(8 * row, 8 * row + 8) for row in rows]
         for key, (present, values) in self._cells():
             if present is None:
@@ -86,7 +83,7 @@ class Cells:
                 continue
             indexes = [(row, bisect_left(present, row)) for row in rows]
             count = len(present)
-            yield key, [values[i] if i < count and present[i] == row else ABSENT for row, i in indexes]
+            yield key, [values[i] if i < count and present[i] == row else None for row, i in indexes]
 
     def times(self, rows: Sequence[int]) -> Sequence[float]:
         times = self._floats("block", "times", self._block, self._times_length)
@@ -183,4 +180,4 @@ def indexes_of(values: Sequence[Any], value: float | None, start: int) -> Iterat
         start += 1
 
 
-__all__ = ["ABSENT", "Cells", "UnorderedError", "indexes_of"]
+__all__ = ["Cells", "UnorderedError", "indexes_of"]

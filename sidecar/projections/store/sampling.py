@@ -22,7 +22,7 @@ from sidecar.projections.store.blocks import (
     decode_ints,
     decode_steps,
 )
-from sidecar.projections.store.cells import ABSENT, Cells, UnorderedError, indexes_of
+from sidecar.projections.store.cells import Cells, UnorderedError, indexes_of
 from sidecar.projections.store.database import Database
 from sidecar.projections.store.pieces import Line
 from sidecar.projections.store.pyramid import has_pyramid
@@ -37,6 +37,9 @@ _KEPT_BLOCKS = 3
 _ONE_BLOCK = 1
 """Coarsest level of the pyramid whose pieces lie within one block, so that their extremes are found there."""
 
+
+_Values = tuple[Any, ...]
+"""The values of all keys in a row, None where there is none."""
 
 _Extreme = tuple[float, int, int]
 """Value, number of the writer, first step of the piece that has it."""
@@ -88,7 +91,7 @@ def sample(
     ids = {key: known[key] for key in keys if key in known}
     readers = [_Writer(database, id_, client, ids) for id_, client, _ in writers]
     chosen = _choose(readers, list(ids), max(1, samples // (2 * max(1, len(ids)))), x)
-    found: list[tuple[float, int, int, float, str | None, dict[str, Any]]] = []
+    found: list[tuple[float, int, int, float, str | None, _Values]] = []
     for ordinal, reader in enumerate(readers):
         label = labels.get(reader.client)
         for step, (time, row) in reader.rows(chosen[ordinal]).items():
@@ -101,7 +104,8 @@ def sample(
         "_timestamp": [one[3] for one in found],
         "_label": [one[4] for one in found],
     }
-    columns.update((key, [one[5].get(key) for one in found]) for key in keys)
+    columns.update((key, [None] * len(found)) for key in keys)
+    columns.update(zip(ids, map(list, zip(*[one[5] for one in found], strict=True)), strict=False))
     return columns
 
 
@@ -210,9 +214,9 @@ class _Writer:
                 if type(value) not in (int, float, bool):
                     yield all_times[row] if x == "time" else float(all_steps[row]), number, all_steps[row]
 
-    def rows(self, choices: Iterable[_Choice]) -> dict[int, tuple[float, dict[str, Any]]]:
+    def rows(self, choices: Iterable[_Choice]) -> dict[int, tuple[float, _Values]]:
         """Return step -> time and row of the chosen values."""
-        found: dict[int, tuple[float, dict[str, Any]]] = {}
+        found: dict[int, tuple[float, _Values]] = {}
         by_block: dict[int, list[_Choice]] = {}
         for choice in sorted(choices, key=itemgetter(0)):  # so that each block is read about once
             by_block.setdefault(self._first_block(choice.step), []).append(choice)
@@ -220,11 +224,12 @@ class _Writer:
             for choice in self._add_rows(found, at, chosen):
                 step = self._step_of(choice)
                 if step not in found:
-                    found[step] = self._row(step)
+                    time, row = self._row(step)
+                    found[step] = time, tuple(map(row.get, self._ids))
         return found
 
     def _add_rows(
-        self, found: dict[int, tuple[float, dict[str, Any]]], at: int, chosen: Sequence[_Choice]
+        self, found: dict[int, tuple[float, _Values]], at: int, chosen: Sequence[_Choice]
     ) -> Sequence[_Choice]:
         """Add the rows of choices in a block; return those that are not found in this way.
 
@@ -237,7 +242,7 @@ class _Writer:
             return chosen if cells.repeats else self._add_cells(found, cells, chosen)
 
     def _add_cells(
-        self, found: dict[int, tuple[float, dict[str, Any]]], cells: Cells, chosen: Sequence[_Choice]
+        self, found: dict[int, tuple[float, _Values]], cells: Cells, chosen: Sequence[_Choice]
     ) -> Sequence[_Choice]:
         rows: set[int] = set()
         others: list[_Choice] = []
@@ -251,13 +256,10 @@ class _Writer:
         if not rows:
             return others
         wanted = sorted(rows)
-        columns = {self._names[key]: column for key, column in cells.columns(wanted)}
-        names = list(columns)
-        for place, time, *values in zip(wanted, cells.times(wanted), *columns.values(), strict=True):
-            row = dict(zip(names, values, strict=True))
-            if ABSENT in values:
-                row = {key: value for key, value in row.items() if value is not ABSENT}
-            found[cells.steps[place]] = (time, row)
+        columns, absent = dict(cells.columns(wanted)), [None] * len(wanted)
+        values = zip(*[columns.get(id_, absent) for id_ in self._ids.values()], strict=True)
+        steps = [cells.steps[place] for place in wanted]
+        found.update(zip(steps, zip(cells.times(wanted), values, strict=True), strict=True))
         return others
 
     def _step_of(self, choice: _Choice) -> int:

@@ -87,6 +87,17 @@ test("outliers left out of the range are marks at the edge, with the value in wo
   assert.match(svgOf(made), />50<\/text>/);
 });
 
+test("needles of a line do not depend on the lines beside it, shorter, longer or with gaps", () => {
+  const gaps = buckets("gaps", (x) => 2 + Math.cos(9 * x), 150, 300);
+  for (let i = 0; i < 40; i++) gaps.n[i] = 0;
+  const lines = [buckets("long", (x) => 2 + Math.sin(20 * x), 200), buckets("short", (x) => 3 - x, 12, 40), gaps, buckets("plain", (x) => x)].map((series) => line(series));
+  const found = (some) => Object.fromEntries(picture(some, { xRange: [0, 1e6], yRange: [-5, 60] }).shapes.map((shape) => [shape.line.run, [...shape.needles.index.subarray(0, shape.needles.count)]]));
+  const alone = Object.assign({}, ...lines.map((one) => found([one])));
+  assert.deepEqual(alone, { long: [200], short: [12], gaps: [150], plain: [] });
+  assert.deepEqual(found(lines), alone);
+  assert.deepEqual(found([...lines].reverse()), alone);
+});
+
 test("usual noise makes no needles, also where buckets hold one or two values each", () => {
   let seed = 1;
   const random = () => (seed = (seed * 16807) % 2147483647) / 2147483647;
