@@ -203,17 +203,18 @@ class Model:
         found: dict[str, list[tuple[StoredRun, Buckets]]] = {}
         words = self.search.lower().split()
         count = 2 * columns
+        x = self.x
         for run in self.drawn():
             try:
                 keys = [key for key in list(run.keys()) if all(word in key.lower() for word in words)]
                 low, high = self.zoom or (None, None)
-                for series in run.buckets(keys, x=self.x, low=low, high=high, count=count):
+                for series in run.buckets(keys, x=x, low=low, high=high, count=count):
                     if len(series.n):
                         found.setdefault(series.key, []).append((run, series))
             except (TrackerError, SidecarError, OSError) as error:
                 self.problem = f"{run.id}: {error}"
         ends = [end for series in found.values() for _, one in series for end in (one.x_first[0], one.x_last[-1])]
-        if ends and self.zoom is None:
+        if ends and self.zoom is None and self.x == x:  # a key may have changed the axis during this read
             self._whole = (min(ends), max(ends))
         return [self._chart(key, found[key], count) for key in sorted(found)]
 
