@@ -55,6 +55,28 @@ def test_the_newest_ten_runs_are_selected_at_first(page: Page) -> None:
     assert "runs=" not in page.url
 
 
+def test_rows_that_stay_the_same_are_not_written_again(page: Page) -> None:
+    page.locator(".rows").evaluate(
+        """rows => {
+            window.written = [];
+            new MutationObserver(records => {
+                for (const { target, attributeName, oldValue } of records) {
+                    if (target.matches(".tr")) window.written.push([attributeName, oldValue, target.id]);
+                }
+            }).observe(rows, { subtree: true, attributes: true, attributeOldValue: true });
+        }"""
+    )
+    first = page.locator(".rows .tr.on").first
+    id = first.get_attribute("id")
+    first.locator(".swatch").click()
+    expect(page.locator(".table-foot")).to_contain_text("9 selected")
+    page.mouse.move(0, 0)
+    settle(page)
+    written = page.evaluate("window.written")
+    assert ["aria-selected", "true", id] in written
+    assert {name for name, _, row in written if row != id} <= {"class"}, "another may be the current one"
+
+
 def test_runs_are_selected_by_click_range_and_key_and_it_is_undone(page: Page) -> None:
     foot = page.locator(".table-foot")
     first = page.locator(".rows .swatch").first

@@ -28,6 +28,16 @@ const CARD = 52;
 const CLOCK = 15_000;
 
 /**
+ * Set an attribute, unless it has this value: rows are filled again whenever anything may have changed.
+ * @param {HTMLElement} node
+ * @param {string} name
+ * @param {string} value
+ */
+function put(node, name, value) {
+  if (node.getAttribute(name) !== value) node.setAttribute(name, value);
+}
+
+/**
  * @param {HTMLElement} node
  * @returns {() => void} ends it
  */
@@ -63,11 +73,11 @@ export function mountTable(node) {
   const fillRow = (row, entry, id) => {
     const shown = cellColumns();
     const { node } = row;
-    node.id = id;
+    put(node, "id", id);
     const isRun = entry.kind === "run";
     const on = isRun && chosen.has(entry.ref);
-    node.className = `tr${isRun ? "" : " group"}${on ? " on" : ""}${isRun && entry.ref === current.value ? " current" : ""}${idOf(entry) === highlighted.value ? " hot" : ""}`;
-    node.setAttribute("aria-selected", String(on));
+    put(node, "class", `tr${isRun ? "" : " group"}${on ? " on" : ""}${isRun && entry.ref === current.value ? " current" : ""}${idOf(entry) === highlighted.value ? " hot" : ""}`);
+    put(node, "aria-selected", String(on));
     const withState = !shown.some((column) => column.kind === "state");
     shown.forEach((column, at) => {
       const cell = /** @type {HTMLElement} */ (row.cells[at]);
@@ -83,7 +93,7 @@ export function mountTable(node) {
     fill: (row, index) => {
       const entry = entries()[index];
       if (!entry) return;
-      row.node.setAttribute("aria-rowindex", String(index + 2));
+      put(row.node, "aria-rowindex", String(index + 2));
       fillRow(row, entry, `row-${index}`);
     },
   });
