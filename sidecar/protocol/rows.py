@@ -33,6 +33,8 @@ SCHEMA = "schema"
 CODES = {float: "d", int: "q", bool: "?"}
 """Type of the values of a row, by Python type."""
 
+_PYTHON_TYPES: dict[str, type] = {code: type_ for type_, code in CODES.items()}
+
 RowError = struct.error
 """Raised by `Schema.pack` for a value that does not fit its type."""
 
@@ -63,6 +65,7 @@ class Schema:
         types: a character of `ROW_TYPES` for each key.
 
     Attributes:
+        kinds: Python's type for each key.
         word: the first 8 bytes of a row, as a number.
         head: the first 4 bytes of a row's frame, as a number.
         frame_bytes: size of a row with its frame.
@@ -78,6 +81,7 @@ class Schema:
         "head",
         "id",
         "keys",
+        "kinds",
         "memory",
         "pack",
         "run",
@@ -92,6 +96,7 @@ class Schema:
         self.client = client
         self.keys = keys
         self.types = types
+        self.kinds = [_PYTHON_TYPES[type_] for type_ in types]
         self.word = id << 8 | ROW
         self._struct = struct.Struct("<QQdq" + types.replace("?", "q"))
         self.pack = self._struct.pack

@@ -60,7 +60,8 @@ class Run:
         self._logged: set[str] = set()
         # The state of the hot path, in attributes of its own; `_follow` keeps them up to date.
         self._open = True
-        self._schemas: dict[tuple[Any, ...], Schema] = {}
+        self._schemas: dict[tuple[str, ...], Schema] = {}  # keys -> the schema they were logged with last
+        self._all_schemas: dict[tuple[Any, ...], Schema] = {}  # keys and types -> schema
         self._window: Any = None
         lifecycle.changed = self._follow
         self._follow()
@@ -77,7 +78,11 @@ class Run:
         """Take over from the lifecycle what `log` needs; its next call takes the slow path."""
         self._window = self._lifecycle.window
         self._open = self._lifecycle.state == "running"
+        self._forget_schemas()
+
+    def _forget_schemas(self) -> None:
         self._schemas = {}
+        self._all_schemas = {}
 
     # -- logging ------------------------------------------------------------------------------------------------
 
@@ -93,8 +98,8 @@ class Run:
             TypeError, ValueError: a key or value that cannot be logged, by name; nothing of the call is recorded.
             RunFinishedError: after `finish`.
         """
-        schema = self._schemas.get((*data, *map(type, data.values()))) if type(data) is dict else None
-        if schema is None:
+        schema = self._schemas.get(tuple(data)) if type(data) is dict else None
+        if schema is None or schema.kinds != [*map(type, data.values())]:
             if not self._lifecycle.records:
                 return
             data, schema = self._prepare(data)
@@ -126,6 +131,11 @@ class Run:
         Returns:
             the metrics, and the schema to log them with, if it can be a row.
         """
+        if type(data) is dict:
+            known = self._all_schemas.get((*data, *map(type, data.values())))
+            if known is not None:
+                self._schemas[known.keys] = known
+                return data, known
         self._lifecycle.ensure_attached()
         row, files = values.row(data)
         if files:
@@ -145,8 +155,9 @@ class Run:
         with window.lock:
             schema: Schema | None = window.schema(tuple(row), types)
             if schema is not None and plain:
+                self._schemas[schema.keys] = schema
                 signature = (*data, *map(type, data.values()))
-                self._schemas[signature] = schema
+                self._all_schemas[signature] = schema
         return row, schema
 
     @property
@@ -292,7 +303,7 @@ class Run:
             body["step_sync"] = bool(step_sync)
         self._lifecycle.publish("define", body)
         self._sync.define(name, step_metric, step_sync)
-        self._schemas = {}
+        self._forget_schemas()
 
     def mark_preempting(self) -> None:
         """Note that the machine is about to be taken away: if the process then dies, the run was preempted."""
