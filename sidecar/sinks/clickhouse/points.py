@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 from sidecar.log.reader import Batch
 from sidecar.projections.store.blocks import Column, Values
 from sidecar.protocol.codec import pack, unpack
+from sidecar.protocol.rows import Rows
 from sidecar.sinks.clickhouse.schema import KINDS, POINT_COLUMNS
 from sidecar.sinks.clickhouse.wire import Column as NativeColumn
 from sidecar.sinks.clickhouse.wire import RowBinary, native_block, numbers, text
@@ -28,7 +29,8 @@ FLOAT, INT, UINT, BOOL, TEXT, JSON, MSGPACK = (
 )
 _MAX_INT = 2**63 - 1
 _WRAP = 2**64
-_FLOATS, _INTS = {float}, {int}
+_FLOATS, _INTS, _BOOLS = {float}, {int}, {bool}
+_TYPES = {"d": _FLOATS, "q": _INTS}
 
 
 class _Records:
@@ -36,17 +38,56 @@ class _Records:
 
     Attributes:
         seqs, positions, steps, times: one per record.
-        values: the values of the first record, of the second, and so on.
+        values: values that are not in a column yet: those of a record, of the next record, and so on.
     """
 
-    __slots__ = ("positions", "seqs", "steps", "times", "values")
+    __slots__ = ("_columns", "positions", "seqs", "steps", "times", "values")
 
-    def __init__(self) -> None:
-        self.seqs: list[int] = []
-        self.positions: list[int] = []
-        self.steps: list[int] = []
-        self.times: list[float] = []
+    def __init__(self, keys: int) -> None:
+        self.seqs = array("Q")
+        self.positions = array("Q")
+        self.steps = array("q")
+        self.times = array("d")
         self.values: list[Any] = []
+        self._columns: list[list[Sequence[Any]]] = [[] for _ in range(keys)]
+
+    def add_rows(self, rows: Rows, end: int) -> None:
+        """Add rows, the last of which ends at the offset `end`."""
+        self._fill()
+        size = rows.schema.frame_bytes
+        self.seqs.extend(array("Q", range(rows.first, rows.last + 1)))
+        self.positions.extend(array("Q", range(end - (rows.count - 1) * size, end + 1, size)))
+        self.steps.extend(rows.steps)
+        self.times.extend(rows.times)
+        for parts, column in zip(self._columns, rows.columns, strict=True):
+            parts.append(column)
+
+    def columns(self) -> list[Sequence[Any]]:
+        """Return the values of each key."""
+        self._fill()
+        return [_joined(parts) for parts in self._columns]
+
+    def _fill(self) -> None:
+        """Move `values` into the columns."""
+        values: Sequence[Any] = self.values
+        if not values:
+            return
+        if set(map(type, values)) == _FLOATS:
+            values = array("d", values)
+        for place, parts in enumerate(self._columns):
+            parts.append(values[place :: len(self._columns)])
+        self.values = []
+
+
+def _joined(parts: Sequence[Sequence[Any]]) -> Sequence[Any]:
+    """Return sequences as one, an array if all are arrays of the same type."""
+    if len(parts) == 1:
+        return parts[0]
+    codes = {part.typecode if isinstance(part, array) else None for part in parts}
+    joined: Any = array(code) if len(codes) == 1 and (code := codes.pop()) is not None else []
+    for part in parts:
+        joined.extend(part)
+    return joined  # type: ignore[no-any-return]
 
 
 class _Group(NamedTuple):
@@ -95,11 +136,8 @@ def _pieces(batch: Batch) -> dict[str, list[_Piece]]:
             numbers("q", records.steps),
             numbers("d", records.times),
         )
-        values: Sequence[Any] = records.values
-        if set(map(type, values)) == _FLOATS:
-            values = array("d", values)
-        for place, key in enumerate(keys):
-            pieces.setdefault(key, []).append(_Piece(group, place, values[place :: len(keys)]))
+        for place, (key, values) in enumerate(zip(keys, records.columns(), strict=True)):
+            pieces.setdefault(key, []).append(_Piece(group, place, values))
     for several in pieces.values():
         if len(several) > 1:
             several.sort(key=lambda piece: piece.group.client)
@@ -109,13 +147,21 @@ def _pieces(batch: Batch) -> dict[str, list[_Piece]]:
 def _gather(batch: Batch) -> dict[tuple[str, tuple[str, ...]], _Records]:
     """Return the records by client and keys. Creates no object per record, which would trigger garbage collection."""
     groups: dict[tuple[str, tuple[str, ...]], _Records] = {}
-    for (kind, _, client, seq, time, body), end in zip(batch.records, batch.ends, strict=True):
+    for item, end in zip(batch.items, batch.item_ends, strict=True):
+        if isinstance(item, Rows):
+            name = item.schema.client, item.schema.keys
+            group = groups.get(name)
+            if group is None:
+                group = groups[name] = _Records(len(name[1]))
+            group.add_rows(item, end)
+            continue
+        kind, _, client, seq, time, body = item
         if kind == "log":
             data = body["data"]
             name = client, tuple(data)
             group = groups.get(name)
             if group is None:
-                group = groups[name] = _Records()
+                group = groups[name] = _Records(len(data))
             group.seqs.append(seq or end)
             group.positions.append(end)
             group.steps.append(body["step"])
@@ -148,11 +194,12 @@ def _block(run: str, rows: list[tuple[str, _Piece]], count: int) -> bytes:
 def _encode(values: Sequence[Any]) -> tuple[bytes, bytes, bytes, bytes]:
     """Return the columns kind, number, integer and text of values."""
     count = len(values)
-    types = _FLOATS if isinstance(values, array) else set(map(type, values))
+    types = _TYPES[values.typecode] if isinstance(values, array) else set(map(type, values))
     if types == _FLOATS:
         return bytes((FLOAT,)) * count, numbers("d", values), bytes(8 * count), bytes(count)
-    if types == _INTS and max(values) <= _MAX_INT:
-        return bytes((INT,)) * count, numbers("d", values), numbers("q", values), bytes(count)
+    if types == _BOOLS or (types == _INTS and max(values) <= _MAX_INT):
+        kind = BOOL if types == _BOOLS else INT
+        return bytes((kind,)) * count, numbers("d", values), numbers("q", values), bytes(count)
     kinds, floats, integers, texts = zip(*map(_encode_one, values), strict=True)
     return bytes(kinds), numbers("d", floats), numbers("q", integers), b"".join(map(text, texts))
 
