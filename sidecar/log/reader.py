@@ -10,7 +10,7 @@ import os
 import struct
 import zlib
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 
@@ -93,6 +93,12 @@ class Batch:
     def kinds(self) -> set[str]:
         """The kinds of the records."""
         return {"log" if isinstance(item, Rows) else item.kind for item in self.items}
+
+    def of(self, kinds: Container[str]) -> Iterator[Record]:
+        """Yield the records of some kinds; rows are not made into records unless ``log`` is one of the kinds."""
+        for item in self.records if "log" in kinds else self.items:
+            if isinstance(item, Record) and item.kind in kinds:
+                yield item
 
     def before(self, offset: int) -> Batch | None:
         """Return the batch of the records that end at or before `offset`; None if there are none."""

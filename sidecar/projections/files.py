@@ -42,9 +42,8 @@ class Files:
         Raises:
             OSError: a file cannot be written now, for example because the disk is full; apply the batch again later.
         """
-        for record in batch.records:
-            if record.kind in self._kinds:
-                self.take(record)
+        for record in batch.of(self._kinds):
+            self.take(record)
         self._end = batch.end
 
     def commit(self) -> int:

@@ -50,27 +50,6 @@ class EachBatch:
         return self._end
 
 
-class EachRecord:
-    """A projection that calls a function with each record and stores nothing.
-
-    Args:
-        take: called with each record.
-    """
-
-    def __init__(self, take: Callable[[Record], object]) -> None:
-        self._take = take
-        self._end = 0
-
-    def apply(self, batch: Batch) -> None:
-        take = self._take
-        for record in batch.records:
-            take(record)
-        self._end = batch.end
-
-    def commit(self) -> int:
-        return self._end
-
-
 class Replayed(NamedTuple):
     """What a replay read.
 
@@ -135,6 +114,17 @@ def records(
     with LogReader(log, start) as reader:
         for batch in batches(reader, until, max_bytes):
             yield from batch.records
+
+
+def items(log: str | PathLike[str], until: int | None = None) -> Iterator[Item]:
+    """Yield the records of `log` up to the offset `until`, or to its current end; see `Batch.items`.
+
+    Raises:
+        LogFormatError: the file is not a transaction log. FileNotFoundError: there is none.
+    """
+    with LogReader(log) as reader:
+        for batch in batches(reader, until):
+            yield from batch.items
 
 
 def batches(reader: LogReader, until: int | None = None, max_bytes: int = BATCH_BYTES) -> Iterator[Batch]:

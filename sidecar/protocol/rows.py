@@ -17,7 +17,7 @@ import struct
 import sys
 import zlib
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from typing import Any
 
 from sidecar.protocol.envelope import Body, Record
@@ -178,6 +178,21 @@ class Rows:
         """Return the rows from index `start` to before index `end`."""
         columns = [column[start:end] for column in self.columns]
         return Rows(self.schema, self.first + start, self.times[start:end], self.steps[start:end], columns)
+
+    def points(self, keys: Container[str] | None = None) -> Iterator[tuple[int, float, dict[str, Any]]]:
+        """Yield step, time and values by key of each row.
+
+        Args:
+            keys: only these keys, and nothing if the schema has none of them; None for all.
+        """
+        names, columns = self.schema.keys, self.columns
+        if keys is not None:
+            places = [place for place, key in enumerate(names) if key in keys]
+            names, columns = tuple([names[place] for place in places]), [columns[place] for place in places]
+            if not names:
+                return
+        for step, time, *values in zip(self.steps, self.times, *columns, strict=True):
+            yield step, time, dict(zip(names, values, strict=True))
 
     def records(self) -> Iterator[Record]:
         """Yield the ``log`` records that the rows stand for."""

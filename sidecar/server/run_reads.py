@@ -21,6 +21,7 @@ from sidecar.projections.store.wire import block_to_plain, buckets_to_plain
 from sidecar.protocol.errors import LogFormatError, RefusedError, StoreError, reason
 from sidecar.protocol.layout import FILES_NAME, LOG_NAME, RUNS_NAME, STORE_NAME
 from sidecar.protocol.limits import NAME_RULE, PART_PREFIX, valid_file_name, valid_name
+from sidecar.protocol.rows import Rows, record_ends
 from sidecar.protocol.sink_progress import all_progress
 
 _CACHE_BYTES = 32 * 2**20
@@ -179,14 +180,17 @@ class RunReads:
         wanted = None if keys is None else frozenset(keys)
         with LogReader(directory / LOG_NAME, after) as reader:
             for batch in batches(reader, until):
-                for record, end in zip(batch.records, batch.ends, strict=True):
-                    if record.kind != "log":
-                        continue
-                    data = record.body["data"]
-                    if wanted is not None:
-                        data = {key: value for key, value in data.items() if key in wanted}
-                    if data or wanted is None:
-                        yield [end, record.client, record.body["step"], record.time, data]
+                for item, end in zip(batch.items, batch.item_ends, strict=True):
+                    if isinstance(item, Rows):
+                        ends = record_ends([item], [end])
+                        for (step, time, data), each_end in zip(item.points(wanted), ends, strict=False):
+                            yield [each_end, item.schema.client, step, time, data]
+                    elif item.kind == "log":
+                        data = item.body["data"]
+                        if wanted is not None:
+                            data = {key: value for key, value in data.items() if key in wanted}
+                        if data or wanted is None:
+                            yield [end, item.client, item.body["step"], item.time, data]
 
     # -- files --------------------------------------------------------------------------------------------------
 

@@ -31,8 +31,7 @@ def feed(
     try:
         with LogReader(directory / LOG_NAME) as reader:
             for batch in reader.batches(sink.batch_bytes):
-                for record in batch.records:
-                    state.apply(record)
+                state.take(batch.items)
                 for attempt in range(tries):
                     try:
                         if not ready:

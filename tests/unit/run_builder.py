@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from sidecar.protocol.codec import encode
 from sidecar.protocol.frames import frame
 from sidecar.protocol.layout import LOCK_NAME, LOG_NAME, RUNS_NAME, STORE_NAME
 from sidecar.protocol.records import Record
+from sidecar.protocol.rows import CODES, SCHEMA, Schema, new_schema_id
 
 START = 1_700_000_000.0
 
@@ -55,6 +56,17 @@ class RunBuilder:
 
     def row(self, step: int, client: str | None = None, /, **data: Any) -> int:
         return self.write("log", {"step": step, "data": data}, client)
+
+    def rows(self, step: int, client: str | None = None, /, **columns: Sequence[Any]) -> None:
+        """Append packed rows, whose steps count from `step` on, behind their schema."""
+        client = self.client if client is None else client
+        types = "".join(CODES[type(values[0])] for values in columns.values())
+        schema = Schema(new_schema_id(), self.id, client, tuple(columns), types)
+        self.write(SCHEMA, schema.body(), client)
+        for number, values in enumerate(zip(*columns.values(), strict=True)):
+            self.last[client] += 1
+            self.clock += 1.0
+            self.log.append(frame(schema.pack(schema.word, self.last[client], self.clock, step + number, *values)))
 
     def finish(self, state: str = "finished", **body: Any) -> RunBuilder:
         """End the run, and apply its log to its store."""

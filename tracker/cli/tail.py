@@ -11,7 +11,7 @@ import argparse
 import sys
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from sidecar.protocol.layout import LOG_NAME, is_held
@@ -25,7 +25,7 @@ from tracker.terminal.text import clean, counted, duration, fit, number, some
 if TYPE_CHECKING:
     from sidecar.log.reader import LogReader
     from sidecar.projections.run_state import RunState
-    from sidecar.protocol.records import Record
+    from sidecar.protocol.rows import Item
     from tracker.reading.api import RemoteRun, StoredRun
 
 _POLL_SECONDS = 0.2
@@ -202,20 +202,25 @@ class Follower:
 
     def step(self, reader: LogReader) -> int:
         """Emit the rows that are in the log now; return the number of records read."""
-        from sidecar.projections.replay import EachRecord, advance
+        from sidecar.projections.replay import EachBatch, advance
 
-        return advance(reader, EachRecord(self._take))
+        return advance(reader, EachBatch(self._take))
 
-    def _take(self, record: Record) -> None:
-        self._state.apply(record)
-        if record.kind != "log":
-            return
-        data = record.body["data"]
-        if self._keys is not None:
-            data = {key: value for key, value in data.items() if key in self._keys}
-            if not data:
-                return
-        self._emit(_row(self._state, record.client, record.body["step"], record.time, data))
+    def _take(self, items: Iterable[Item]) -> None:
+        from sidecar.protocol.rows import Rows
+
+        for item in items:
+            self._state.take([item])
+            if isinstance(item, Rows):
+                for step, moment, data in item.points(self._keys):
+                    self._emit(_row(self._state, item.schema.client, step, moment, data))
+            elif item.kind == "log":
+                data = item.body["data"]
+                if self._keys is not None:
+                    data = {key: value for key, value in data.items() if key in self._keys}
+                    if not data:
+                        continue
+                self._emit(_row(self._state, item.client, item.body["step"], item.time, data))
 
     def _check_holder(self, reader: LogReader) -> None:
         """Have the run recovered if no process holds it any more; its last records are in the log then."""

@@ -13,13 +13,14 @@ import tempfile
 from collections.abc import Callable, Collection, Iterator
 from typing import IO
 
-from sidecar.projections.replay import records
+from sidecar.projections.replay import items
 from sidecar.projections.run_state import RunState
 from sidecar.projections.store.reader import StoreReader
 from sidecar.protocol.errors import StoreError
 from sidecar.protocol.layout import FILES_NAME, LOG_NAME, STORE_NAME
 from sidecar.protocol.limits import valid_file_name
-from sidecar.protocol.records import uses
+from sidecar.protocol.records import kinds_of
+from sidecar.protocol.rows import Rows
 from sidecar.sinks.contract import Batch, SinkTarget, SinkUnavailableError
 from sidecar.sinks.mlflow.api import MlflowApi
 from sidecar.sinks.mlflow.names import (
@@ -109,7 +110,7 @@ class Artifacts:
             SinkUnavailableError: a file is not in its place, and the thread that assembles files has not come so far.
         """
         directory = self._target.directory / FILES_NAME
-        names = [str(each.body.get("name")) for each in batch.records if uses("files", each.kind)]
+        names = [str(each.body.get("name")) for each in batch.of(kinds_of("files"))]
         if state.state != "running":
             names += [path.relative_to(directory).as_posix() for path in sorted(directory.rglob("*")) if path.is_file()]
         sent = self._memory.setdefault(_SENT_FILES, {})
@@ -152,22 +153,29 @@ class Artifacts:
         Adds to `renamed` the metrics that have other names in MLflow, to `params` the first value of each config key.
         """
         seen: set[tuple[str | None, str]] = set()
-        for record in records(self._target.directory / LOG_NAME, until=end):
-            if record.kind == "config":
-                for key, first in flatten(record.body.get("set", {})).items():
+
+        def note(label: str | None, key: str) -> None:
+            if (label, key) not in seen:
+                seen.add((label, key))
+                full_name = of_writer(label, key)
+                if (name := mlflow_name(full_name)) != full_name:
+                    renamed[name] = {"key": key, "label": label}
+
+        for item in items(self._target.directory / LOG_NAME, until=end):
+            if isinstance(item, Rows):
+                label = label_of(state, item.schema.client)
+                for key in item.schema.keys:
+                    note(label, key)
+            elif item.kind == "config":
+                for key, first in flatten(item.body.get("set", {})).items():
                     params.setdefault(key, first)
-            if record.kind != "log":
-                continue
-            label, step = label_of(state, record.client), record.body["step"]
-            for key, value in record.body["data"].items():
-                if type(value) is str or type(value) is dict:
-                    row = {"key": key, "label": label, "step": step, "time": record.time, "value": value}
-                    yield to_json(row)
-                elif (label, key) not in seen:
-                    seen.add((label, key))
-                    full_name = of_writer(label, key)
-                    if (name := mlflow_name(full_name)) != full_name:
-                        renamed[name] = {"key": key, "label": label}
+            elif item.kind == "log":
+                label, step = label_of(state, item.client), item.body["step"]
+                for key, value in item.body["data"].items():
+                    if type(value) is str or type(value) is dict:
+                        yield to_json({"key": key, "label": label, "step": step, "time": item.time, "value": value})
+                    else:
+                        note(label, key)
 
 
 def _all_tags(state: RunState, known: Collection[str]) -> dict[str, str]:

@@ -12,7 +12,8 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Mapping
+from array import array
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
@@ -138,6 +139,13 @@ def number(value: float) -> str:
     if math.isfinite(as_float):
         return repr(as_float)
     return '"NaN"' if math.isnan(as_float) else '"Infinity"' if as_float > 0 else '"-Infinity"'
+
+
+def numbers(values: Sequence[Any]) -> list[str]:
+    """Return what `number` returns for each of the values."""
+    floats = values if isinstance(values, array) and values.typecode == "d" else array("d", values)
+    finite = math.isfinite(sum(floats))  # if it is not, the values may still be
+    return list(map(repr if finite else number, floats))
 
 
 def milliseconds(seconds: float) -> int:

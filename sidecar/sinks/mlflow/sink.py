@@ -33,11 +33,13 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from sidecar.projections.run_state import RunState
 from sidecar.protocol.deadline import Deadline
+from sidecar.protocol.records import Record
+from sidecar.protocol.rows import Rows
 from sidecar.sinks.contract import Batch, SinkRefusedError, SinkTarget
 from sidecar.sinks.mlflow.api import MlflowApi, reply
 from sidecar.sinks.mlflow.artifacts import Artifacts
@@ -56,6 +58,7 @@ from sidecar.sinks.mlflow.names import (
     milliseconds,
     mlflow_name,
     number,
+    numbers,
     of_writer,
     run_name,
     shorten,
@@ -70,6 +73,9 @@ OTHERS_PER_REQUEST = 100
 
 REQUEST_BYTES = 900_000
 """Maximum size of the items in a request; MLflow allows 1,000,000 bytes for the whole."""
+
+_METRICS_AT_ONCE = 10_000
+"""About how many metrics of rows are written as JSON at a time."""
 
 RUN_TAG = "tracker.run_id"
 """The tag by which a run is found."""
@@ -216,24 +222,61 @@ class MlflowSink:
         pending: list[str] = []
         size = 0
         before = self._metrics_end
-        for record, end in zip(batch.records, batch.ends, strict=True):
-            if record.kind == "log" and end > self._metrics_end:
-                label = label_of(state, record.client)
-                moment, step = milliseconds(record.time), record.body["step"]
-                for key, value in record.body["data"].items():
-                    if type(value) is str or type(value) is dict:
-                        self._artifacts.mark_outdated()
-                        continue
-                    name = self._metric_name(label, key)
-                    item = f'{{"key":{name},"value":{number(value)},"timestamp":{moment},"step":{step}}}'
-                    size += len(item)
-                    if len(pending) == METRICS_PER_REQUEST or size > REQUEST_BYTES:
-                        self._log_batch("metrics", pending)
-                        pending, size, self._metrics_end = [], len(item), before
-                    pending.append(item)
+        for metrics, end in self._metrics(batch, state):
+            for metric in metrics:
+                size += len(metric)
+                if len(pending) == METRICS_PER_REQUEST or size > REQUEST_BYTES:
+                    self._log_batch("metrics", pending)
+                    pending, size, self._metrics_end = [], len(metric), before
+                pending.append(metric)
             before = end
         self._log_batch("metrics", pending)
         self._metrics_end = batch.end
+
+    def _metrics(self, batch: Batch, state: RunState) -> Iterator[tuple[Sequence[str], int]]:
+        """Yield the metrics of each record that was not sent yet, as JSON, and the offset after the record."""
+        sent = self._metrics_end
+        for item, end in zip(batch.items, batch.item_ends, strict=True):
+            if end <= sent:
+                continue
+            if isinstance(item, Rows):
+                size = item.schema.frame_bytes
+                begin = end - item.count * size
+                first = max(0, (sent - begin) // size)
+                yield from self._metrics_in_rows(item.part(first, item.count), begin + first * size, state)
+            elif item.kind == "log":
+                yield self._metrics_in_record(item, state), end
+
+    def _metrics_in_record(self, record: Record, state: RunState) -> list[str]:
+        """Return the metrics of a ``log`` record, as JSON."""
+        label = label_of(state, record.client)
+        moment, step = milliseconds(record.time), record.body["step"]
+        metrics: list[str] = []
+        for key, value in record.body["data"].items():
+            if type(value) is str or type(value) is dict:
+                self._artifacts.mark_outdated()
+                continue
+            name = self._metric_name(label, key)
+            metrics.append(f'{{"key":{name},"value":{number(value)},"timestamp":{moment},"step":{step}}}')
+        return metrics
+
+    def _metrics_in_rows(self, rows: Rows, begin: int, state: RunState) -> Iterator[tuple[Sequence[str], int]]:
+        """Yield the metrics of each row, as JSON, and the offset after the row; the first row begins at `begin`."""
+        label = label_of(state, rows.schema.client)
+        names = [self._metric_name(label, key) for key in rows.schema.keys]
+        at_once = max(1, _METRICS_AT_ONCE // max(1, len(names)))
+        end = begin
+        for start in range(0, rows.count, at_once):
+            part = rows.part(start, start + at_once)
+            moments = zip(map(milliseconds, part.times), part.steps, strict=True)
+            tails = [f',"timestamp":{moment},"step":{step}}}' for moment, step in moments]
+            columns: list[list[str]] = []
+            for name, values in zip(names, part.columns, strict=True):
+                head = f'{{"key":{name},"value":'
+                columns.append([head + value + tail for value, tail in zip(numbers(values), tails, strict=True)])
+            for metrics in zip(*columns, strict=True):
+                end += rows.schema.frame_bytes
+                yield metrics, end
 
     def _metric_name(self, label: str | None, key: str) -> str:
         """Return MLflow's name of a metric, as JSON."""
@@ -249,7 +292,7 @@ class MlflowSink:
     # -- config and tags ----------------------------------------------------------------------------------------------
 
     def _send_config(self, batch: Batch, state: RunState) -> None:
-        changes = [record.body for record in batch.records if record.kind == "config"]
+        changes = [record.body for record in batch.of({"config"})]
         edited = self._edited(batch, "config")
         if edited:
             config = state.config
@@ -268,7 +311,7 @@ class MlflowSink:
 
         One that takes an earlier edit back does not name what it changes.
         """
-        edits = [record.body for record in batch.records if record.kind == "edit"]
+        edits = [record.body for record in batch.of({"edit"})]
         if not edits:
             return []
         known: dict[str, list[str]] = self._memory.setdefault("edited", {})
@@ -303,10 +346,9 @@ class MlflowSink:
         """Return the tags of summary values that were set by hand or by definition; None for removed ones."""
         values = state.summary.values
         keys = set()
-        for record in batch.records:
-            if record.kind == "summary":
-                keys.update(record.body.get("set", {}))
-                keys.update(key for key in record.body.get("delete", ()) if type(key) is str)
+        for record in batch.of({"summary"}):
+            keys.update(record.body.get("set", {}))
+            keys.update(key for key in record.body.get("delete", ()) if type(key) is str)
         keys.update(self._edited(batch, "summary"))
         if state.state != "running":
             defined = state.summary.aggregates

@@ -115,3 +115,26 @@ def test_rows_from_the_log_have_the_same_keys_as_those_from_the_store(
     rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert len(rows) == writers + 1
     assert {"_label" in row for row in rows} == {writers > 1}
+
+
+@pytest.mark.parametrize("options", [[], ["--keys", "loss"], ["--keys", "loss,acc"], ["--keys", "other"]])
+def test_packed_rows_are_shown_as_records_are(root: Path, capsys: Captured, options: list[str]) -> None:
+    shown = []
+    for name in ("packed01", "plain001"):
+        run = RunBuilder(root, name, start_time=1e9, client="client000001")
+        run.row(0, None, other=0.0, loss=0.0)
+        run.store()
+        losses, hits = [step / 3 for step in range(40)], [step % 2 == 0 for step in range(40)]
+        if name == "packed01":
+            run.rows(1, None, loss=losses, acc=hits)
+        else:
+            run.write("config", {"set": {"a": 1}})
+            for step, (loss, hit) in enumerate(zip(losses, hits, strict=True), 1):
+                run.row(step, None, loss=loss, acc=hit)
+        run.row(50, None, loss=1, acc=1)
+        run.write("exit", {"state": "finished", "exit_code": 0})  # in the log, and not yet in the store
+        run.log.close()
+        assert main(["tail", name, "--json", *options]) == 0
+        shown.append(capsys.readouterr().out)
+    assert shown[0] == shown[1]
+    assert len(shown[0].splitlines()) == (1 if options[1:] == ["other"] else 42)

@@ -14,7 +14,7 @@ import pytest
 from sidecar.log.reader import Batch, LogReader
 from sidecar.projections import registry
 from sidecar.projections.rebuild import rebuild
-from sidecar.projections.replay import EachRecord, records, replay
+from sidecar.projections.replay import EachBatch, records, replay
 from sidecar.projections.run_state import RunState
 from sidecar.projections.store.reader import StoreReader
 from sidecar.projections.store.sink import StoreSink
@@ -228,5 +228,5 @@ def test_a_part_may_use_the_rows_of_log_records(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setitem(table, "log", row._replace(projections=(*row.projections, "moods")))
     monkeypatch.setattr(Moods, "apply", lambda self, record: self._counts.update(record.body["data"]))
     state = RunState()
-    EachRecord(state.apply).apply(Batch([log("run", "a", 1, x=3.0)], [1]))
+    EachBatch(state.take).apply(Batch([log("run", "a", 1, x=3.0)], [1]))
     assert state.to_map()["moods"] == ["x"]

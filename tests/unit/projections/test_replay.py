@@ -8,11 +8,12 @@ import pytest
 
 from sidecar.log.reader import HEADER_BYTES, Batch, LogReader
 from sidecar.log.writer import LogWriter
-from sidecar.projections.replay import EachRecord, Replayed, advance, records, replay
+from sidecar.projections.replay import EachBatch, Replayed, advance, records, replay
 from sidecar.protocol.codec import encode
 from sidecar.protocol.errors import LogFormatError
 from sidecar.protocol.frames import frame
 from sidecar.protocol.records import Record
+from sidecar.protocol.rows import records_of
 
 FRAMES = [
     frame(encode(Record("log", "run", "client", seq, float(seq), {"step": seq, "data": {"x": seq / 3}})))
@@ -142,9 +143,9 @@ def test_after_an_error_of_one_projection_nothing_is_committed(log: Path) -> Non
     assert (first.seqs, first.committed) == ([1, 2, 3, 4, 5, 6, 7], 0)
 
 
-def test_each_record_calls_a_function(log: Path) -> None:
+def test_each_batch_calls_a_function(log: Path) -> None:
     seqs: list[int] = []
-    each = EachRecord(lambda record: seqs.append(record.seq))
+    each = EachBatch(lambda items: seqs.extend(record.seq for record in records_of(items)))
     assert replay(log, 0, each).end == each.commit() == ENDS[-1]
     assert seqs == [1, 2, 3, 4, 5, 6, 7]
 

@@ -1,21 +1,24 @@
-"""Batches in which rows and records are mixed, as a log may hold them: a strategy of hypothesis."""
+"""Logs in which rows and records are mixed: a strategy of hypothesis, and how a test reads them."""
 
 from __future__ import annotations
 
+import tempfile
+from pathlib import Path
 from typing import Any
 
 from hypothesis import strategies as st
 
-from sidecar.log.reader import Batch
-from sidecar.protocol.codec import decode_frames, encode
+from sidecar.log.reader import Batch, LogReader, header
+from sidecar.protocol.codec import encode
 from sidecar.protocol.frames import frame
 from sidecar.protocol.records import Record
-from sidecar.protocol.rows import Schema
+from sidecar.protocol.rows import SCHEMA, Schema
 
+RUN = "run1"
 CLIENTS = ("client1", "client2")
 
 SCHEMAS = [
-    Schema(number, "run", client, tuple(keys), types)
+    Schema(number, RUN, client, tuple(keys), types)
     for number, (client, keys, types) in enumerate(
         [
             (CLIENTS[0], ["a"], "d"),
@@ -23,7 +26,7 @@ SCHEMAS = [
             (CLIENTS[0], ["b", "a", "ü"], "dq?"),
             (CLIENTS[0], ["b", "a", "ü"], "d?q"),
             (CLIENTS[1], ["b", "a", "ü"], "d?q"),
-            (CLIENTS[1], ["a", "b"], "dd"),
+            (CLIENTS[1], ["a", "top@5"], "dd"),
         ],
         1,
     )
@@ -38,18 +41,25 @@ _STEPS = st.integers(-(2**63), 2**63 - 1)
 _TIMES = st.floats(-1e10, 1e12)
 
 
+def record(kind: str, client: str, seq: int, body: dict[str, Any], time: float = 1.0) -> bytes:
+    """Return the frame of a record."""
+    return frame(encode(Record(kind, RUN, client, seq, time, body)))
+
+
 @st.composite
-def mixed_batches(draw: Any) -> Batch:
-    """Draw a batch of rows in columns, single rows, and records of several kinds, of several clients."""
-    frames: list[bytes] = []
+def mixed_logs(draw: Any) -> bytes:
+    """Draw the content of a log: rows in columns, single rows, and records of several kinds, of several clients."""
+    frames = [header()]
     last = dict.fromkeys(CLIENTS, 0)
 
     def numbered(client: str) -> int:
         last[client] += 1
         return last[client]
 
+    frames += [record("run", client, numbered(client), {"label": client}) for client in CLIENTS]
+    frames += [record(SCHEMA, each.client, numbered(each.client), each.body()) for each in SCHEMAS]
     for _ in range(draw(st.integers(1, 6))):
-        what = draw(st.sampled_from(["rows", "rows", "rows", "log", "own", "config"]))
+        what = draw(st.sampled_from(["rows", "rows", "rows", "log", "own", "config", "schema"]))
         client = draw(st.sampled_from(CLIENTS))
         if what == "rows":
             schema = draw(st.sampled_from(SCHEMAS))
@@ -58,14 +68,25 @@ def mixed_batches(draw: Any) -> Batch:
                 row = schema.pack(schema.word, numbered(schema.client), draw(_TIMES), draw(_STEPS), *values)
                 frames.append(frame(row))
         elif what == "config":
-            frames.append(frame(encode(Record("config", "run", client, numbered(client), 1.0, {"set": {"lr": 1}}))))
+            frames.append(record("config", client, numbered(client), {"set": {"lr": 1}}))
+        elif what == "schema":  # as a sidecar repeats it
+            schema = draw(st.sampled_from(SCHEMAS))
+            frames.append(record(SCHEMA, "", 0, {**schema.body(), "client": schema.client}))
         else:
             data = draw(st.dictionaries(st.sampled_from(["a", "b", "ü"]), _MORE))
             client, seq = (client, numbered(client)) if what == "log" else ("", 0)
-            body = {"step": draw(_STEPS), "data": data}
-            frames.append(frame(encode(Record("log", "run", client, seq, draw(_TIMES), body))))
-    items, ends = decode_frames(b"".join(frames), schemas={schema.word: schema for schema in SCHEMAS})
-    return Batch(items, ends)
+            frames.append(record("log", client, seq, {"step": draw(_STEPS), "data": data}, draw(_TIMES)))
+    return b"".join(frames)
+
+
+def batch_of(log: bytes) -> Batch:
+    """Return the whole content of a log as a batch."""
+    with tempfile.TemporaryDirectory() as directory:
+        path = Path(directory) / "log"
+        path.write_bytes(log)
+        with LogReader(path) as reader:
+            [batch] = reader.batches(max(1, len(log)))
+    return batch
 
 
 def one_by_one(batch: Batch) -> Batch:

@@ -43,7 +43,7 @@ from sidecar.sinks.clickhouse.wire import (
 from sidecar.sinks.contract import SinkRefusedError, SinkUnavailableError
 from sidecar.sinks.http import Answer
 from tests.support import exact
-from tests.unit.sinks.row_logs import mixed_batches, one_by_one
+from tests.unit.sinks.row_logs import batch_of, mixed_logs, one_by_one
 
 
 def endpoint(text: str) -> Endpoint:
@@ -359,8 +359,9 @@ def test_a_batch_without_points_has_no_blocks() -> None:
     assert list(native_points("run", batch(Record("config", "run", "c", 1, 0.0, {"set": {}})))) == []
 
 
-@given(mixed_batches())
-def test_rows_in_columns_become_the_same_bytes_as_one_by_one(mixed: Batch) -> None:
+@given(mixed_logs())
+def test_rows_in_columns_become_the_same_bytes_as_one_by_one(log: bytes) -> None:
+    mixed = batch_of(log)
     assert list(native_points("run", mixed)) == list(native_points("run", one_by_one(mixed)))
 
 

@@ -5,15 +5,23 @@ from __future__ import annotations
 import json
 import posixpath
 import re
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sidecar.log.reader import Batch, header
 from sidecar.projections.run_state import RunState
+from sidecar.protocol.deadline import Deadline
+from sidecar.protocol.frames import frame
+from sidecar.protocol.layout import LOG_NAME
 from sidecar.protocol.records import Record
-from sidecar.sinks.contract import SinkUnavailableError
+from sidecar.protocol.sink_address import parse_sink
+from sidecar.sinks.contract import SinkTarget, SinkUnavailableError
 from sidecar.sinks.http import Answer
 from sidecar.sinks.mlflow.api import message, reply
 from sidecar.sinks.mlflow.config import ConfigUpdate
@@ -31,6 +39,10 @@ from sidecar.sinks.mlflow.names import (
     text,
     to_json,
 )
+from sidecar.sinks.mlflow.sink import MlflowSink
+from tests.unit.loopback import Loopback
+from tests.unit.loopback import reply as planned
+from tests.unit.sinks.row_logs import RUN, SCHEMAS, batch_of, mixed_logs, one_by_one, record
 
 
 def taken_by_mlflow(name: str) -> bool:
@@ -270,3 +282,75 @@ def test_a_key_that_mlflow_cannot_have_is_compared_under_its_name_there() -> Non
     assert update.tags(params, []) == {}
     changed = ConfigUpdate.of({key: 2}, [{"set": {key: 2}}])
     assert changed.tags(params, []) == {f"config.{key}": "2"}
+
+
+# -- rows -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Loopback]:
+    """A server that takes everything."""
+    with Loopback() as made:
+        yield made
+
+
+_KNOWN = json.dumps({"run": {"info": {"run_id": "m1", "status": "RUNNING", "artifact_uri": "file:///x"}}}).encode()
+
+
+def requests_for(server: Loopback, log: bytes, batch: Batch, fail_at: tuple[int, ...] = ()) -> list[tuple[str, bytes]]:
+    """Send a batch to a server that has the run, again each time that it fails; return path and body of all requests.
+
+    Args:
+        server: the server.
+        log: the content of the log.
+        batch: what of it to send.
+        fail_at: numbers of the requests that fail.
+    """
+    server.requests.clear()
+    state = RunState()
+    state.take(batch.items)
+    with tempfile.TemporaryDirectory() as directory:
+        Path(directory, LOG_NAME).write_bytes(log)
+        sink = MlflowSink(SinkTarget(parse_sink(f"mlflow+{server.url}"), RUN, Path(directory), {"run_id": "m1"}))
+        for count in (*fail_at, 10_000):
+            server.replies[:] = [planned(200, _KNOWN), *[planned(200, b"{}")] * min(count, 1000)]
+            if count < 1000:
+                server.replies.append(planned(503))
+            sink.open()
+            try:
+                sink.send(batch, state)
+            except SinkUnavailableError:
+                continue
+            break
+        sink.close(Deadline(1.0))
+    return [(request.path, request.body) for request in server.requests]
+
+
+@given(mixed_logs())
+@settings(max_examples=30, deadline=None)
+def test_rows_in_columns_are_the_same_requests_as_one_by_one(server: Loopback, log: bytes) -> None:
+    mixed = batch_of(log)
+    assert requests_for(server, log, mixed) == requests_for(server, log, one_by_one(mixed))
+
+
+@pytest.mark.parametrize("fail_at", [(), (0,), (2,), (2, 1, 3)])
+def test_many_rows_are_full_requests_and_after_a_failure_only_the_rest(
+    server: Loopback, fail_at: tuple[int, ...]
+) -> None:
+    schema = SCHEMAS[2]
+    rows = [frame(schema.pack(schema.word, seq, seq * 0.5, -seq, 1 / seq, seq, seq % 2)) for seq in range(2, 3002)]
+    log = header() + record("schema", schema.client, 1, schema.body()) + b"".join(rows)
+    mixed = batch_of(log)
+    assert len(mixed.items) == 2
+    found = requests_for(server, log, mixed, fail_at)
+    assert found == requests_for(server, log, one_by_one(mixed), fail_at)
+    sent = [json.loads(body)["metrics"] for path, body in found if path.endswith("log-batch") and b'"metrics"' in body]
+    assert [len(metrics) for metrics in sent][:2] == [1000, 1000]
+    points = {(metric["key"], metric["value"], metric["timestamp"], metric["step"]) for each in sent for metric in each}
+    assert points == {
+        (key, float(value), seq * 500, -seq)
+        for seq in range(2, 3002)
+        for key, value in (("b", 1 / seq), ("a", seq), ("ü", seq % 2))
+    }
+    again = sum(map(len, sent)) - 9000
+    assert again <= 1003 * len(fail_at), "what a failed request held, and the row that it began with"
