@@ -163,12 +163,11 @@ class DirectoryCatalog:
         """Check the runs that may change and some of the others; return the ids of those that changed or vanished since
         the last call. What dead processes left is recovered in the background.
         """
-        deadline = None if seconds is None else time.monotonic() + seconds
         with self._lock:
             if self._pending:
-                self._read_pending(deadline)
+                self._read_pending(seconds)
             else:
-                self._pass(everything=not self._turned, wait=False, deadline=deadline)
+                self._pass(everything=not self._turned, wait=False, seconds=seconds)
             changed, self._changed = self._changed, set()
             return changed
 
@@ -208,7 +207,7 @@ class DirectoryCatalog:
 
     # -- a pass over the runs ----------------------------------------------------------------------------------------
 
-    def _pass(self, *, everything: bool, wait: bool, show: Show | None = None, deadline: float | None = None) -> None:
+    def _pass(self, *, everything: bool, wait: bool, show: Show | None = None, seconds: float | None = None) -> None:
         with self._opened() as runs:
             if runs is None:
                 self._forget(set(self._entries))
@@ -223,15 +222,16 @@ class DirectoryCatalog:
             stale.sort(key=lambda run: (run[1].changed, run[0]))
             self._pending, self._total = stale, len(stale)
             self._save_at = time.monotonic() + SAVE_SECONDS
-            self._read_pending(deadline, show)
+            self._read_pending(seconds, show)
             self._turned = time.monotonic()
 
-    def _read_pending(self, deadline: float | None, show: Show | None = None) -> None:
-        """Read what was found to have changed, what changed last first, until all is read or the deadline has passed.
+    def _read_pending(self, seconds: float | None, show: Show | None = None) -> None:
+        """Read what was found to have changed, what changed last first, until all is read or the time is over.
 
         What changes while it waits to be read differs from its look, and so is read again by the next pass.
         """
         pending = self._pending
+        deadline = None if seconds is None else time.monotonic() + seconds
         try:
             while pending:
                 if show is not None and self._total > 1:
