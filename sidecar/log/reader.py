@@ -37,9 +37,16 @@ _LOOK_BACK_BYTES = 1 << 20
 _MAX_LOOK_BACK_BYTES = 1 << 24
 """Bytes of the log that are searched for a schema at a time, at first and at most."""
 
+_MAX_UNDECLARED = 1000
+"""Maximum number of schemas whose rows are counted in `LogReader.undeclared`."""
+
 _SCHEMA_NAME = SCHEMA.encode()
-_MAX_TO_KIND = HEAD_BYTES + 10
-"""Maximum number of bytes from the beginning of a frame to the text of a record's kind, in any form of msgpack."""
+_BEFORE_NAME = tuple(
+    array + text
+    for array in (b"\x96", b"\xdc\0\6", b"\xdd\0\0\0\6")
+    for text in (b"\xa6", b"\xd9\6", b"\xda\0\6", b"\xdb\0\0\0\6")
+)
+"""What a ``schema`` record may begin with before its kind: an array of six, a text of six bytes, in msgpack."""
 
 _FRAME_BYTES = MAX_RECORD_BYTES + HEAD_BYTES
 _SEARCH_BYTES = 2 * _FRAME_BYTES
@@ -125,6 +132,8 @@ class LogReader:
         offset: the offset after the last record that was read.
         damage: the stretches ``(start, end)`` that were skipped, in bytes of the file.
         schemas: the schemas that were read, by the word that names them in a row.
+        undeclared: how many rows were skipped, by the word that names their schema, because it is declared nowhere
+            before them: its declaration is damaged.
 
     Raises:
         LogFormatError: the file is not a transaction log, or has a later format. FileNotFoundError: there is no file.
@@ -134,10 +143,13 @@ class LogReader:
         self.path = Path(path)
         self.damage: list[tuple[int, int]] = []
         self.schemas: dict[int, Schema] = {}
-        self._lost: set[int] = set()
+        self.undeclared: dict[int, int] = {}
+        self._counted = 0
+        self._look_back_bytes = _LOOK_BACK_BYTES
         self._file = open(self.path, "rb", buffering=0)  # noqa: SIM115 - closed by close()
         try:
             self.offset = offset or self._check_header()
+            self._unsearched = self.offset if offset else 0
         except BaseException:
             self._file.close()
             raise
@@ -147,8 +159,11 @@ class LogReader:
         start = self._read(HEADER_BYTES, 0)
         if any(header(version).startswith(start) for version in _READABLE):
             return HEADER_BYTES
+        version = int.from_bytes(start[8:12], "big")
+        if start[:8] == MAGIC and version in _READABLE:  # torn when the header of an earlier format was replaced
+            self.damage.append((0, HEADER_BYTES))
+            return HEADER_BYTES
         if start[:8] == MAGIC and zlib.crc32(start[:12]) == int.from_bytes(start[12:], "big"):
-            version = int.from_bytes(start[8:12], "big")
             raise LogFormatError(f"{self.path} has log format {version}; this program reads formats 1 to {VERSION}")
         first = find_frame(self._read(_SEARCH_BYTES, 0), 0)
         if first < 0:
@@ -203,57 +218,64 @@ class LogReader:
             ends += more_ends
             if more and isinstance(last := more[-1], Record) and last.kind == SCHEMA:
                 self._declare(last)
-            elif not self._find_schema(data, ends[-1] if ends else 0, position):
+            elif not self._find_schema(data, ends[-1] if ends else 0):
                 return items, ends
             start = ends[-1] if ends else 0
 
-    def _declare(self, record: Record) -> None:
+    def _declare(self, record: Record, *, later: bool = True) -> None:
+        """Take a ``schema`` record; `later` says whether it is behind all that were taken, and replaces those."""
         try:
             check_envelope(record)
             check(record)
         except RecordError:
             return  # its rows are damage
         schema = Schema.of(record)
-        self.schemas[schema.word] = schema
-        self._lost.discard(schema.word)
+        if later or schema.word not in self.schemas:
+            self.schemas[schema.word] = schema
 
-    def _find_schema(self, data: bytes, start: int, position: int) -> bool:
-        """Look for the schema of a row at `start` in the log before it; return whether it was found.
+    def _find_schema(self, data: bytes, start: int) -> bool:
+        """Look for the schema of a row at `start` in the part of the log that was not read; return whether it is known.
 
-        That is necessary where a reader does not begin at the beginning of the log. A sidecar declares a schema again
-        from time to time, so it is seldom far.
+        A sidecar declares a schema again from time to time, so it is seldom far. Each part of the log is searched once:
+        what was declared in it is kept.
         """
         if start + HEAD_BYTES >= len(data) or data[start + HEAD_BYTES] != ROW or valid_at(data, start) <= 0:
             return False
         word = word_of(data[start + HEAD_BYTES : start + 2 * HEAD_BYTES])
-        if word in self.schemas or word in self._lost:
+        if word in self.schemas:
             return False
-        end, size = position + start, _LOOK_BACK_BYTES
-        while end > 0:
-            begin = max(0, end - size)
-            part = self._read(end - begin, begin)
-            found = len(part)
-            while (found := part.rfind(_SCHEMA_NAME, 0, found)) >= 0:
-                if self._declared_at(begin + found, word):
-                    return True
-                found += len(_SCHEMA_NAME) - 1
-            end, size = begin and begin + len(_SCHEMA_NAME) - 1, min(4 * size, _MAX_LOOK_BACK_BYTES)
-        self._lost.add(word)
-        return False
+        while self._unsearched > 0 and word not in self.schemas:
+            self._look_back()
+        return word in self.schemas
 
-    def _declared_at(self, name: int, word: int) -> bool:
-        """Take the ``schema`` record whose kind is written at `name`; return whether it declares the schema `word`."""
-        before = self._read(_MAX_TO_KIND, max(0, name - _MAX_TO_KIND))[: min(name, _MAX_TO_KIND)]
-        for back, byte in enumerate(reversed(before), 1):
-            if byte != MARK or back < HEAD_BYTES:
-                continue
-            start = name - back
-            length = int.from_bytes(self._read(HEAD_BYTES, start)[1:4], "big")
-            items, _ = decode_frames(self._read(HEAD_BYTES + length, start)) if length <= MAX_RECORD_BYTES else ([], [])
-            if items and isinstance(record := items[0], Record) and record.kind == SCHEMA:
-                self._declare(record)
-                return word in self.schemas
-        return False
+    def _look_back(self) -> None:
+        """Take the schemas that are declared in the next part of the log before `_unsearched`."""
+        end = self._unsearched
+        begin = self._unsearched = max(0, end - self._look_back_bytes)
+        self._look_back_bytes = min(4 * self._look_back_bytes, _MAX_LOOK_BACK_BYTES)
+        part = self._read(end - begin + len(_SCHEMA_NAME), begin)
+        budget = 2 * len(part) + _FRAME_BYTES  # what only looks like a schema must not take quadratic time
+        found = part.rfind(_SCHEMA_NAME)
+        while found >= 0 and budget > 0:
+            budget -= self._take_schema(begin + found)
+            found = part.rfind(_SCHEMA_NAME, 0, found + len(_SCHEMA_NAME) - 1)
+
+    def _take_schema(self, name: int) -> int:
+        """Take the ``schema`` record whose kind is written at `name`, if there is one; return how much was read."""
+        longest = HEAD_BYTES + max(map(len, _BEFORE_NAME))
+        before = self._read(min(name, longest), max(0, name - longest))
+        begun = next((begun for begun in _BEFORE_NAME if before.endswith(begun)), None)
+        if begun is None or len(before) < HEAD_BYTES + len(begun) or before[-len(begun) - HEAD_BYTES] != MARK:
+            return len(before)
+        start = name - len(begun) - HEAD_BYTES
+        length = int.from_bytes(self._read(HEAD_BYTES, start)[1:4], "big")
+        if length > MAX_RECORD_BYTES:
+            return len(before)
+        framed = self._read(HEAD_BYTES + length, start)
+        items, _ = decode_frames(framed)
+        if items and isinstance(record := items[0], Record) and record.kind == SCHEMA:
+            self._declare(record, later=False)
+        return len(framed)
 
     def _find_record(self, data: bytes, position: int, *, at_end: bool) -> tuple[int | None, int]:
         """Find the first valid record in `data`, which does not begin with one.
@@ -268,21 +290,33 @@ class LogReader:
         """
         searched = 0
         for start, end, payload in scan(data, final=at_end):
-            if payload is not None and self._is_record(data, position, start, end, payload):
-                return start, start
+            if payload is not None:
+                if self._is_record(data, start, payload):
+                    return start, start
+                if payload[0] == ROW and position + start >= self._counted:
+                    self._count_unusable(payload, position + end)
             searched = end  # damage, or a right checksum over what is not a record
         cut = data.find(MARK, max(searched, len(data) - _FRAME_BYTES))
         return None, cut if cut >= 0 else len(data)
 
-    def _is_record(self, data: bytes, position: int, start: int, end: int, payload: memoryview) -> bool:
+    def _is_record(self, data: bytes, start: int, payload: memoryview) -> bool:
         if payload[0] == ROW:
-            self._find_schema(data, start, position)
-            return bool(decode_frames(data[:end], start, schemas=self.schemas)[0])
+            self._find_schema(data, start)
+            row = bytes(payload)
+            schema = self.schemas.get(word_of(row))
+            return schema is not None and schema.row(row) is not None
         try:
             decode_envelope(payload)
         except RecordError:
             return False
         return True
+
+    def _count_unusable(self, payload: memoryview, end: int) -> None:
+        """Count a row that is whole, but whose schema is not known."""
+        word = word_of(bytes(payload[:HEAD_BYTES]))
+        if word not in self.schemas and (word in self.undeclared or len(self.undeclared) < _MAX_UNDECLARED):
+            self.undeclared[word] = self.undeclared.get(word, 0) + 1
+        self._counted = end
 
     def rewind(self, offset: int) -> None:
         """Continue at an earlier record's end, as if nothing behind it had been read."""

@@ -121,6 +121,8 @@ class LogCheck:
         points: count of the values in them.
         clients: client -> its numbers; records without a client are not numbered.
         damage: byte ranges ``(start, end)`` without a valid record.
+        undeclared: schema id -> count of the rows in `damage` that are whole, but whose schema is declared nowhere
+            before them.
         tail: ``"none"``, ``"torn"`` (the last record is incomplete) or ``"damaged"``.
         error: why the file could not be read at all, or None.
     """
@@ -133,6 +135,7 @@ class LogCheck:
     points: int = 0
     clients: dict[str, Numbers] = field(default_factory=dict)
     damage: Ranges = field(default_factory=list)
+    undeclared: dict[int, int] = field(default_factory=dict)
     tail: str = "none"
     error: str | None = None
 
@@ -169,6 +172,9 @@ class LogCheck:
         lines = [f"bytes {start} to {end} are damaged ({end - start} bytes)" for start, end in self.damage]
         if self.tail == "damaged":
             lines.append(f"bytes {self.end} to {self.size}, at the end, are damaged ({self.size - self.end} bytes)")
+        for schema, count in self.undeclared.items():
+            rows = "1 row" if count == 1 else f"{count} rows"
+            lines.append(f"{rows} of schema {schema} cannot be read: its declaration is damaged")
         for client in sorted(self.clients):
             lines.extend(self.clients[client].problems(client))
         return lines
@@ -182,6 +188,7 @@ class LogCheck:
             "log_records": self.log_records,
             "points": self.points,
             "damage": [list(one) for one in self.damage],
+            "undeclared": {str(schema): count for schema, count in self.undeclared.items()},
             "tail": self.tail,
             "clients": {
                 client: {
@@ -210,6 +217,7 @@ def check_log(path: str | os.PathLike[str], report: Report | None = None) -> Log
                     report(batch.end, reader.size())
             check.end = reader.offset
             check.damage = list(reader.damage)
+            check.undeclared = {word >> 8: count for word, count in reader.undeclared.items()}
             check.size = reader.size()
         check.tail = _tail(check.path, check.end)
     except FileNotFoundError:

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TypeVar
 
-from sidecar.log.reader import HEADER_BYTES, LogReader, header
+from sidecar.log.reader import HEADER_BYTES, MAGIC, VERSION, LogReader, header
 from sidecar.protocol.atomic import sync_directory
 
 _Self = TypeVar("_Self", bound="LogWriter")
@@ -49,7 +49,7 @@ class LogWriter:
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         log = cls(path, fd, max(end, HEADER_BYTES))
         try:
-            if os.fstat(fd).st_size < HEADER_BYTES or os.pread(fd, HEADER_BYTES, 0) == header(1):
+            if _lacks_header(os.pread(fd, HEADER_BYTES, 0)):
                 log._write(header(), 0)
             os.ftruncate(fd, log.offset)
         except BaseException:
@@ -111,6 +111,12 @@ class LogWriter:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _lacks_header(start: bytes) -> bool:
+    """Whether a log that begins with `start` is new, or has a header of an earlier format, or one torn in between."""
+    earlier = start[:8] == MAGIC and 0 < int.from_bytes(start[8:12], "big") <= VERSION
+    return len(start) < HEADER_BYTES or (earlier and start != header())
 
 
 def _end_of(path: Path) -> int:

@@ -22,7 +22,7 @@ from typing import Any
 
 from sidecar.protocol.envelope import Body, Record
 from sidecar.protocol.frames import HEAD, HEAD_BYTES, MARK_BITS
-from sidecar.protocol.limits import MAX_TIME
+from sidecar.protocol.limits import MAX_SEQ, MAX_TIME
 
 ROW = 0x01
 """First byte of a row."""
@@ -44,6 +44,12 @@ _FIELDS = 5
 
 _FEW = 16
 """Rows in a row from which on they are taken apart together."""
+
+_FIRST_BLOCK = 64
+_BLOCK_FACTOR = 8
+"""Rows in the first block that is taken apart together, and how much larger each further one is at most."""
+
+_BOOLEANS = frozenset({0, 1})
 
 _BIG_ENDIAN = sys.byteorder == "big"
 _crc32 = zlib.crc32
@@ -194,6 +200,13 @@ class Rows:
         for step, time, *values in zip(self.steps, self.times, *columns, strict=True):
             yield step, time, dict(zip(names, values, strict=True))
 
+    def extend(self, following: Rows) -> None:
+        """Add the rows that follow these in number."""
+        self.times.extend(following.times)
+        self.steps.extend(following.steps)
+        for column, more in zip(self.columns, following.columns, strict=True):
+            column.extend(more)  # type: ignore[attr-defined]  # an array or a list
+
     def records(self) -> Iterator[Record]:
         """Yield the ``log`` records that the rows stand for."""
         run, client, keys = self.schema.run, self.schema.client, self.schema.keys
@@ -269,8 +282,17 @@ def read_rows(data: bytes, start: int, stop: int, schema: Schema) -> tuple[Item,
         head, checksum = HEAD.unpack_from(data, start)
         record = schema.row(payload) if head == schema.head and _crc32(payload) == checksum else None
         return None if record is None else (record, start + size)
-    rows = _columns(data, start, most, schema, mark)
-    return None if rows is None else (rows, start + rows.count * size)
+    rows = _columns(data, start, min(most, _FIRST_BLOCK), schema, mark)
+    if rows is None:
+        return None
+    block = _FIRST_BLOCK
+    while rows.count == block < most:  # whole so far: on in larger blocks, so that what follows the rows costs little
+        more = _columns(data, start + block * size, min(most - block, _BLOCK_FACTOR * block), schema, mark)
+        if more is None or more.first != rows.last + 1:
+            break
+        block += min(most - block, _BLOCK_FACTOR * block)
+        rows.extend(more)
+    return rows, start + rows.count * size
 
 
 def _columns(data: bytes, start: int, most: int, schema: Schema, mark: bytes) -> Rows | None:
@@ -283,7 +305,9 @@ def _columns(data: bytes, start: int, most: int, schema: Schema, mark: bytes) ->
         words.byteswap()
     count = _agreeing(words[1::words_per_row], array("Q", [schema.word]) * most)
     first = words[2]
-    if first + count > 1 << 63:
+    if not 0 < first <= MAX_SEQ - count + 1:
+        count = 1 if 0 < first <= MAX_SEQ else 0
+    if count < 1:
         return None
     count = _agreeing(
         words[2 : 2 + (count - 1) * words_per_row + 1 : words_per_row], array("Q", range(first, first + count))
@@ -296,15 +320,12 @@ def _columns(data: bytes, start: int, most: int, schema: Schema, mark: bytes) ->
     bounds = map(slice, range(HEAD_BYTES, count * size, size), range(size, count * size + 1, size))
     checksums = array("I", map(_crc32, map(view.__getitem__, bounds)))
     count = _agreeing(checksums, heads[1 : count * per_row : per_row])
-    if first < 1 or count < 1:
-        return None
-    end = count * words_per_row
     floats, integers = array("d"), array("q")
-    floats.frombytes(words[:end].tobytes())
-    integers.frombytes(words[:end].tobytes())
+    floats.frombytes(words[: count * words_per_row].tobytes())
+    integers.frombytes(words[: count * words_per_row].tobytes())
     times = floats[3::words_per_row]
-    if not _are_times(times):
-        return _before(data, start, next(i for i, time in enumerate(times) if not abs(time) < MAX_TIME), schema, mark)
+    if count and not _are_times(times):
+        count = next(i for i, time in enumerate(times) if not abs(time) < MAX_TIME)
     columns: list[Sequence[Any]] = []
     for place, type_ in enumerate(schema.types, _FIELDS):
         if type_ == "d":
@@ -312,18 +333,15 @@ def _columns(data: bytes, start: int, most: int, schema: Schema, mark: bytes) ->
             continue
         numbers = integers[place::words_per_row]
         if type_ == "?":
-            if not {0, 1}.issuperset(numbers):
-                wrong = next(i for i, number in enumerate(numbers) if number not in (0, 1))
-                return _before(data, start, wrong, schema, mark)
+            if not _BOOLEANS.issuperset(numbers):
+                count = min(count, next(i for i, number in enumerate(numbers) if number not in _BOOLEANS))
             columns.append(list(map(bool, numbers)))
         else:
             columns.append(numbers)
-    return Rows(schema, first, times, integers[4::words_per_row], columns)
-
-
-def _before(data: bytes, start: int, count: int, schema: Schema, mark: bytes) -> Rows | None:
-    """Return the rows before the first one with a value that is not valid."""
-    return _columns(data, start, count, schema, mark) if count else None
+    if count < 1:
+        return None
+    rows = Rows(schema, first, times, integers[4::words_per_row], columns)
+    return rows if rows.count == count else rows.part(0, count)
 
 
 def _agreeing(numbers: array[int], expected: array[int]) -> int:
