@@ -17,9 +17,10 @@ from sidecar.protocol.checks import check, check_envelope, is_usual
 from sidecar.protocol.codec import Damage, Stretch, read_message
 from sidecar.protocol.deadline import Deadline
 from sidecar.protocol.errors import RecordError
+from sidecar.protocol.frames import HEAD_BYTES
 from sidecar.protocol.limits import MAX_MESSAGE_BYTES, MAX_TIME
 from sidecar.protocol.records import KINDS, Record
-from sidecar.protocol.rows import Rows
+from sidecar.protocol.rows import ROW, Rows, Schema, word_of
 
 _log = logging.getLogger("sidecar")
 
@@ -92,10 +93,12 @@ class Handler:
         keys: set[str] = set()
         next_seq = 0
         first = start  # of the records that are to be handed on together
+        rows_of: set[Schema] = set()  # of those among them that came as rows
         for record, end in zip(stretch.items, stretch.ends, strict=True):
             if isinstance(record, Rows):
                 if session is not None and start > first:
-                    self._intake.take_usual(session, data[first:start], next_seq - 1)
+                    self._intake.take_usual(session, data[first:start], next_seq - 1, rows_of)
+                    rows_of = set()
                 if not self._take_rows(record, data[start:end], key):
                     return False
                 session, client, first, start = None, None, end, end
@@ -111,11 +114,14 @@ class Handler:
                 and type(record[5]) is dict
                 and is_usual(record[5], keys)
             ):
+                if data[start + HEAD_BYTES] == ROW:
+                    rows_of.add(self._schema_at(data, start))
                 next_seq += 1
                 start = end
                 continue
             if session is not None and start > first:
-                self._intake.take_usual(session, data[first:start], next_seq - 1)
+                self._intake.take_usual(session, data[first:start], next_seq - 1, rows_of)
+                rows_of = set()
             try:
                 check_envelope(record)
             except RecordError as error:
@@ -129,8 +135,12 @@ class Handler:
                     keys, next_seq = session.run.keys, session.ledger.next_seq
             first = start = end
         if session is not None and start > first:
-            self._intake.take_usual(session, data[first:start], next_seq - 1)
+            self._intake.take_usual(session, data[first:start], next_seq - 1, rows_of)
         return True
+
+    def _schema_at(self, data: bytes, start: int) -> Schema:
+        """Return the schema of the row whose frame begins at `start`."""
+        return self._sessions.schemas[word_of(data[start + HEAD_BYTES : start + HEAD_BYTES + 8])]
 
     def _take_rows(self, rows: Rows, framed: bytes, key: str | None) -> bool:
         """Take rows; return False if the rest of their message is of no use."""
@@ -148,7 +158,7 @@ class Handler:
             return False
         if rows.last >= following:
             known = (following - rows.first) * schema.frame_bytes
-            self._intake.take_rows(session, framed[known:] if known else framed, rows.last, schema)
+            self._intake.take_usual(session, framed[known:] if known else framed, rows.last, (schema,))
         return True
 
     def _take_damage(self, damage: Damage, key: str | None) -> None:
@@ -176,7 +186,8 @@ class Handler:
             self._intake.tell(session, "reattach", {"expected": session.ledger.next_seq})
             return False  # the records behind it have the same gap before them
         elif record.seq == session.ledger.next_seq:
-            self._intake.take(session, record, framed)
+            rows_of = (self._schema_at(framed, 0),) if framed[HEAD_BYTES] == ROW else ()
+            self._intake.take(session, record, framed, rows_of)
         return True
 
     def _take_unnumbered(self, session: Session, record: Record) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from sidecar.pipeline.held_run import HeldRun, Session, count_refusal, reject
 from sidecar.pipeline.messages import Append, Post, WriterItem
@@ -42,24 +42,24 @@ class Intake:
         self.losses: dict[str, int] = {}
 
     def accept(
-        self, session: Session, frames: bytes, seq: int, rows_of: Schema | None = None, declares: Schema | None = None
+        self,
+        session: Session,
+        frames: bytes,
+        seq: int,
+        rows_of: Collection[Schema] = (),
+        declares: Schema | None = None,
     ) -> None:
         """Hand on frames that were checked; the last has the number `seq`. See `Append`."""
         self.records += session.ledger.accept(seq)
         session.seen = time.monotonic()
         self._to_writer(Append(session.run, frames, ((session, seq),), rows_of, declares))
 
-    def take_rows(self, session: Session, frames: bytes, seq: int, schema: Schema) -> None:
-        """Hand on rows; the last has the number `seq`."""
+    def take_usual(self, session: Session, frames: bytes, seq: int, rows_of: Collection[Schema]) -> None:
+        """Hand on ``log`` records of the usual form, and rows, which were checked; the last has the number `seq`."""
         session.ledger.note("log")
-        self.accept(session, frames, seq, rows_of=schema)
+        self.accept(session, frames, seq, rows_of)
 
-    def take_usual(self, session: Session, frames: bytes, seq: int) -> None:
-        """Hand on ``log`` records of the usual form, which were checked; the last has the number `seq`."""
-        session.ledger.note("log")
-        self.accept(session, frames, seq)
-
-    def take(self, session: Session, record: Record, framed: bytes) -> None:
+    def take(self, session: Session, record: Record, framed: bytes, rows_of: Collection[Schema] = ()) -> None:
         """Check a client's next record and hand it on; if it cannot be used, a ``rejected`` takes its number."""
         try:
             session.run.check(record, relay=session.relay)
@@ -67,7 +67,7 @@ class Intake:
         except RecordError as error:
             self.reject(session, record, error)
         else:
-            self.accept(session, framed, record.seq, declares=session.run.schema_of(record))
+            self.accept(session, framed, record.seq, rows_of, session.run.schema_of(record))
 
     def reject(self, session: Session, record: Record, error: RecordError) -> None:
         """Have a ``rejected`` take the number of a client's next record."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,14 +19,14 @@ class Append(NamedTuple):
         run: the run.
         frames: the frames.
         marks: the number that each client in them has reached.
-        rows_of: the schema of the rows in them, if there are rows.
+        rows_of: the schemas of the rows in them.
         declares: the schema that they declare, if they do.
     """
 
     run: HeldRun
     frames: bytes | memoryview
     marks: tuple[tuple[Session, int], ...]
-    rows_of: Schema | None = None
+    rows_of: Collection[Schema] = ()
     declares: Schema | None = None
 
 

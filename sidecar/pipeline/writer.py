@@ -109,9 +109,9 @@ class Writer:
         group.frames.append(item.frames)
         group.marks.update(item.marks)
         group.size += len(item.frames)
-        if item.rows_of is not None:
-            group.schemas.setdefault(item.rows_of, False)
-        elif item.declares is not None:
+        for schema in item.rows_of:
+            group.schemas.setdefault(schema, False)
+        if item.declares is not None:
             group.schemas.setdefault(item.declares, True)
         if group.size > _GROUP_BYTES:
             self._write()

@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from sidecar.protocol.deadline import Deadline
+from sidecar.protocol.frames import frame
 from sidecar.protocol.records import Record
+from sidecar.protocol.rows import Schema
 from tests.support import ReadBack
 from tests.unit.pipeline.stages import Stages, let_fail, log, message
 
@@ -160,3 +162,18 @@ def test_closing_writes_and_acks_the_rest(stages: Stages) -> None:
         stages.writer.process(stages.to_writer.popleft())
     stages.writer.close(Deadline(5.0))
     assert acked(stages) == 1 and in_log(stages) == [1]
+
+
+@pytest.mark.parametrize("together", [False, True])
+def test_the_schema_of_few_rows_is_in_the_log_though_it_was_only_declared_with_number_0(
+    stages: Stages, together: bool
+) -> None:
+    stages.attach("run", "a")
+    schemas = [Schema(id, "run", "a", ("x",), "d") for id in (5, 6)]
+    frames = [message(Record("schema", "run", "a", 0, 1.0, one.body())) for one in schemas]
+    frames += [frame(schemas[seq % 2].pack(schemas[seq % 2].word, seq, 1.0, seq, 0.5)) for seq in range(1, 6)]
+    frames.append(message(log("run", "a", 6)))
+    for part in [b"".join(frames)] if together else frames:
+        stages.handler.process(part)
+        stages.write()
+    assert in_log(stages) == [1, 2, 3, 4, 5, 6]
