@@ -21,6 +21,9 @@ from tests.tools.conformance.processes import Sidecar
 EXAMPLES = REPOSITORY / "examples" / "clients"
 LANGUAGES = ("javascript", "ruby", "cpp", "rust", "java")
 
+WITHOUT_ROWS = ("javascript", "ruby", "rust", "java")
+"""The clients that write only ``log`` records."""
+
 DEBIAN = {
     "javascript": "nodejs npm",
     "ruby": "ruby ruby-ffi-rzmq ruby-msgpack",
@@ -67,6 +70,8 @@ def serving(tmp_path: Path) -> Iterator[Sidecar]:
 def test_client_conforms_to_the_protocol(language: str, build: Build) -> None:
     program = build(language) / "conformance"
     command = [sys.executable, "-m", "tests.tools.conformance", "--command", str(program), "--json"]
+    if language in WITHOUT_ROWS:
+        command.append("--without-rows")
     done = subprocess.run(
         [*command, "--steps", "100", "--kills", "2"],
         capture_output=True,

@@ -130,12 +130,12 @@ public:
     void log(std::optional<std::int64_t> step, const Map& data) {
         Map flat;
         flatten(data, "", flat);
-        std::int64_t chosen;
-        {
-            std::lock_guard lock(mutex_);
-            chosen = step.value_or(next_step_);
-            if (chosen >= next_step_ && chosen < std::numeric_limits<std::int64_t>::max()) next_step_ = chosen + 1;
-        }
+        const std::string signature = row_signature(flat);
+        std::unique_lock lock(mutex_);
+        const std::int64_t chosen = step.value_or(next_step_);
+        if (chosen >= next_step_ && chosen < std::numeric_limits<std::int64_t>::max()) next_step_ = chosen + 1;
+        if (!failure_ && !leaving_ && queue_.add_row(signature, chosen, flat)) return;
+        lock.unlock();
         add("log", {{"step", chosen}, {"data", std::move(flat)}});
     }
 
@@ -311,6 +311,9 @@ private:
         if (last > queue_.durable()) progress();
         queue_.acked(last);
         queue_.send_again();
+        const auto* rows = body["rows"].as<bool>();
+        queue_.take_rows(rows != nullptr && *rows && !schema_refused_);
+        declared_ = 0;
         for (auto& [number, request] : requests_) request.sent = false;
         waiting_since_ = heard_ = beat_ = Clock::now();
         refusals_ = 0;
@@ -358,13 +361,22 @@ private:
             std::size_t count = 0;
             std::unique_lock lock(mutex_);
             const std::string message = queue_.batch(count);
+            const std::vector<Schema> schemas = queue_.schemas_from(declared_);
             lock.unlock();
-            if (count == 0 || !push(message)) return;
+            if (count == 0 || !declare(schemas) || !push(message)) return;
             beat_ = Clock::now();
             waits();
             lock.lock();
             queue_.sent(count, message.size());
         }
+    }
+
+    bool declare(const std::vector<Schema>& schemas) {
+        for (const Schema& schema : schemas) {
+            if (!send_unnumbered("schema", schema.body())) return false;
+            ++declared_;
+        }
+        return true;
     }
 
     void send_requests() {
@@ -423,6 +435,10 @@ private:
             if (problems_++ < 5) {
                 std::cerr << "tracker: record " << seq << ": " << result.body["message"].text() << "\n";
             }
+            if (seq == 0 && queue_.takes_rows()) {  // a schema was refused: send the rows as `log` records
+                schema_refused_ = true;
+                disconnect();
+            }
         }
         waiting_ = waiting_ && (queue_.in_flight() || asked());
     }
@@ -480,6 +496,8 @@ private:
     bool waiting_ = false;               // something sent is not acked or answered yet
     Moment waiting_since_;
     Milliseconds patience_ = kSilence;
+    std::size_t declared_ = 0;           // number of schemas that this connection knows
+    bool schema_refused_ = false;
     std::uint64_t expected_ = 0;
     int times_expected_ = 0;
     int refusals_ = 0;

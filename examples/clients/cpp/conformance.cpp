@@ -1,6 +1,6 @@
 // The program that the conformance kit runs: logs the agreed values, and checks the state that the sidecar returns.
 //
-//   conformance --door ENDPOINT --run ID --steps N --interval MS [--label L] [--project P]
+//   conformance --door ENDPOINT --run ID --steps N --interval MS [--label L] [--notes no] [--project P]
 #include <cmath>
 #include <iostream>
 #include <limits>
@@ -22,6 +22,7 @@ void check(bool right, const std::string& what) {
 void run(const std::map<std::string, std::string>& arguments) {
     const std::int64_t steps = std::stoll(need(arguments, "steps"));
     const tracker::Milliseconds interval{std::stoll(need(arguments, "interval"))};
+    const bool notes = either(arguments, "notes", "yes") != "no";
     tracker::Options options;
     options.door = need(arguments, "door");
     options.run = need(arguments, "run");
@@ -45,7 +46,7 @@ void run(const std::map<std::string, std::string>& arguments) {
                  {"count", i * 1000003},
                  {"odd", i % 2 == 1},
                  {"wild", wild[i % 3]}};
-        if (i % 10 == 0) data["note"] = "step " + std::to_string(i);
+        if (notes && i % 10 == 0) data["note"] = "step " + std::to_string(i);
         run.log(i, data);
         std::this_thread::sleep_for(interval);
     }

@@ -1,6 +1,7 @@
 // The queue of unacked records. Does not know about sockets or threads.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <deque>
@@ -8,7 +9,9 @@
 #include <stdexcept>
 #include <string>
 #include <string_view>
+#include <unordered_map>
 #include <utility>
+#include <vector>
 
 #include "wire.hpp"
 
@@ -27,19 +30,36 @@ public:
 
     // Numbers, encodes and queues a record, or counts it as lost.
     void add(const char* kind, std::string_view body, bool is_final = false) {
-        if (counts_ != reported_ && bytes_ < bound_bytes_ / 2 && !is_final) report_losses();
+        if (!is_final) report_losses_if_there_is_room();
         std::string frame = encode_record(kind, run_, client_, last_ + 1, body, true);
         if (frame.size() - kHeadBytes > kMaxRecordBytes) {
             throw std::invalid_argument("a '" + std::string(kind) + "' record has " +
                                         std::to_string(frame.size() - kHeadBytes) +
                                         " bytes; at most 8388608 are allowed");
         }
-        const std::size_t bound = bound_bytes_ + (is_final ? kReservedBytes : 0);
-        if (bytes_ + frame.size() + kEntryBytes > bound) {
-            lose("memory full");
-            return;
+        push_if_it_fits(std::move(frame), bound_bytes_ + (is_final ? kReservedBytes : 0));
+    }
+
+    // Like add() for metrics as a row; false if they must be a `log` record.
+    bool add_row(const std::string& signature, std::int64_t step, const Map& data) {
+        const Schema* schema = takes_rows_ && !signature.empty() ? find_schema(signature, data) : nullptr;
+        if (schema == nullptr) return false;
+        report_losses_if_there_is_room();
+        push_if_it_fits(encode_row(*schema, last_ + 1, step, data), bound_bytes_);
+        return true;
+    }
+
+    // Whether metrics may be rows from now on; if not, the rows in the queue become `log` records.
+    void take_rows(bool takes_rows) {
+        takes_rows_ = takes_rows;
+        if (takes_rows) return;
+        for (std::string& frame : frames_) {
+            if (const auto id = schema_of_row(frame)) {
+                bytes_ -= frame.size();
+                frame = row_as_log(schema_with(*id), run_, client_, frame);
+                bytes_ += frame.size();
+            }
         }
-        push(std::move(frame));
     }
 
     void lose(const std::string& reason, std::uint64_t count = 1) { counts_[reason] += count; }
@@ -99,6 +119,13 @@ public:
         bytes_ += frame.size();
     }
 
+    // The schemas of the rows so far, in the order of their creation; none if rows are not taken.
+    std::vector<Schema> schemas_from(std::size_t start) const {
+        if (!takes_rows_) return {};
+        return {schemas_.begin() + static_cast<std::ptrdiff_t>(start), schemas_.end()};
+    }
+
+    bool takes_rows() const { return takes_rows_; }
     std::uint64_t last() const { return last_; }
     std::uint64_t durable() const { return acked_; }
     bool in_flight() const { return sent_ > 0; }
@@ -113,6 +140,33 @@ private:
         return {{"counts", counts}, {"source", client_}};
     }
 
+    // The schema for metrics, a new one if necessary; null if there are too many.
+    const Schema* find_schema(const std::string& signature, const Map& data) {
+        const auto known = schema_by_signature_.find(signature);
+        if (known != schema_by_signature_.end()) return &schemas_[known->second];
+        if (schemas_.size() >= kMaxSchemas || schema_keys_ + data.size() > kMaxSchemaKeys) return nullptr;
+        schema_by_signature_[signature] = schemas_.size();
+        schema_keys_ += data.size();
+        schemas_.push_back(make_schema(data));
+        return &schemas_.back();
+    }
+
+    const Schema& schema_with(std::uint64_t id) const {
+        return *std::find_if(schemas_.begin(), schemas_.end(), [id](const Schema& schema) { return schema.id == id; });
+    }
+
+    void report_losses_if_there_is_room() {
+        if (bytes_ < bound_bytes_ / 2) report_losses();
+    }
+
+    void push_if_it_fits(std::string frame, std::size_t bound) {
+        if (bytes_ + frame.size() + kEntryBytes > bound) {
+            lose("memory full");
+        } else {
+            push(std::move(frame));
+        }
+    }
+
     void push(std::string frame) {
         bytes_ += frame.size() + kEntryBytes;
         frames_.push_back(std::move(frame));
@@ -122,7 +176,11 @@ private:
     const std::string run_;
     const std::string client_;
     const std::size_t bound_bytes_;
-    std::deque<std::string> frames_;  // the records acked_ + 1 to last_, framed
+    std::deque<std::string> frames_;  // the records and rows acked_ + 1 to last_, framed
+    bool takes_rows_ = false;
+    std::vector<Schema> schemas_;
+    std::unordered_map<std::string, std::size_t> schema_by_signature_;
+    std::size_t schema_keys_ = 0;
     std::size_t bytes_ = 0;
     std::size_t sent_ = 0;            // number of them that are sent, from the front
     std::size_t in_flight_bytes_ = 0;

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <cstring>
 #include <limits>
+#include <random>
 
 #include <msgpack.hpp>
 
@@ -12,6 +13,8 @@ namespace tracker {
 namespace {
 
 constexpr std::size_t kMaxDepth = 16;
+constexpr std::size_t kMaxKeys = 10'000;
+constexpr char kRow = 1;  // the first byte of a row
 
 constexpr std::array<std::uint32_t, 256> make_crc_table() {
     std::array<std::uint32_t, 256> table{};
@@ -42,12 +45,23 @@ void pack_text(Packer& packer, const std::string& text) {
     packer.pack_str_body(text.data(), static_cast<std::uint32_t>(text.size()));
 }
 
-// Always encodes a float 64. The library's pack_double() encodes 1.0 as the integer 1 in version 4
-// (https://github.com/msgpack/msgpack-c/blob/cpp-4.1.3/include/msgpack/v1/pack.hpp).
-void pack_float64(Packer& packer, double number) {
+std::uint64_t bits_of(double number) {
     static_assert(std::numeric_limits<double>::is_iec559 && sizeof(double) == sizeof(std::uint64_t));
     std::uint64_t bits;
     std::memcpy(&bits, &number, sizeof bits);
+    return bits;
+}
+
+double double_of(std::uint64_t bits) {
+    double number;
+    std::memcpy(&number, &bits, sizeof number);
+    return number;
+}
+
+// Always encodes a float 64. The library's pack_double() encodes 1.0 as the integer 1 in version 4
+// (https://github.com/msgpack/msgpack-c/blob/cpp-4.1.3/include/msgpack/v1/pack.hpp).
+void pack_float64(Packer& packer, double number) {
+    const std::uint64_t bits = bits_of(number);
     char bytes[9] = {'\xCB'};
     for (int i = 0; i < 8; ++i) bytes[1 + i] = static_cast<char>(bits >> (56 - 8 * i));
     // The library has no call for encoded bytes; pack_str_body() writes them unchanged.
@@ -88,6 +102,48 @@ struct PackVisitor {
 
 void pack_value(Packer& packer, const Value& value, std::size_t level) {
     std::visit(PackVisitor{packer, level}, value.data);
+}
+
+// Writes the head of a frame, for which there is room before the content.
+void finish_frame(std::string& frame) {
+    const std::size_t length = frame.size() - kHeadBytes;
+    const std::uint32_t sum = crc32(std::string_view(frame).substr(kHeadBytes));
+    frame[0] = '\xC1';
+    for (int i = 0; i < 3; ++i) frame[1 + i] = static_cast<char>(length >> (16 - 8 * i));
+    for (int i = 0; i < 4; ++i) frame[4 + i] = static_cast<char>(sum >> (24 - 8 * i));
+}
+
+// The numbers in a row take 8 bytes each, little-endian. `place` 0 is that of the first byte and the schema's id.
+void put_word(std::string& frame, std::uint64_t word) {
+    for (int i = 0; i < 8; ++i) frame += static_cast<char>(word >> (8 * i));
+}
+
+std::uint64_t word_at(std::string_view frame, std::size_t place) {
+    std::uint64_t word = 0;
+    for (int i = 7; i >= 0; --i) word = word << 8 | static_cast<unsigned char>(frame[kHeadBytes + 8 * place + i]);
+    return word;
+}
+
+// The type of a metric in a row; 0 if it cannot be in one.
+char row_type(const Value& value) {
+    if (value.as<double>()) return 'd';
+    if (value.as<bool>()) return '?';
+    const auto* count = value.as<std::uint64_t>();
+    const bool fits = count != nullptr && *count <= static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max());
+    return fits || value.as<std::int64_t>() ? 'q' : '\0';
+}
+
+std::uint64_t row_word(const Value& value) {
+    if (const auto* number = value.as<double>()) return bits_of(*number);
+    if (const auto* flag = value.as<bool>()) return *flag;
+    if (const auto* count = value.as<std::uint64_t>()) return *count;
+    return static_cast<std::uint64_t>(value.integer());
+}
+
+Value row_value(char type, std::uint64_t word) {
+    if (type == 'd') return double_of(word);
+    if (type == '?') return word == 1;
+    return static_cast<std::int64_t>(word);
 }
 
 Value unpack_value(const msgpack::object& object) {
@@ -148,25 +204,73 @@ double unix_time() {
 }
 
 std::string encode_record(const char* kind, const std::string& run, const std::string& client, std::uint64_t seq,
-                          std::string_view body, bool framed) {
+                          std::string_view body, bool framed, double time) {
     Buffer buffer;
     buffer.bytes.reserve(body.size() + 64 + run.size() + client.size());
-    if (framed) buffer.bytes.assign(kHeadBytes, '\xC1');
+    if (framed) buffer.bytes.assign(kHeadBytes, '\0');
     Packer packer(buffer);
     packer.pack_array(6);
     pack_text(packer, kind);
     pack_text(packer, run);
     pack_text(packer, client);
     packer.pack_uint64(seq);
-    pack_float64(packer, unix_time());
+    pack_float64(packer, time);
     buffer.bytes.append(body);
-    if (framed) {
-        const std::size_t length = buffer.bytes.size() - kHeadBytes;
-        const std::uint32_t sum = crc32(std::string_view(buffer.bytes).substr(kHeadBytes));
-        for (int i = 0; i < 3; ++i) buffer.bytes[1 + i] = static_cast<char>(length >> (16 - 8 * i));
-        for (int i = 0; i < 4; ++i) buffer.bytes[4 + i] = static_cast<char>(sum >> (24 - 8 * i));
-    }
+    if (framed) finish_frame(buffer.bytes);
     return std::move(buffer.bytes);
+}
+
+Map Schema::body() const {
+    return {{"id", id}, {"keys", List(keys.begin(), keys.end())}, {"types", types}};
+}
+
+std::string row_signature(const Map& data) {
+    std::string signature;
+    if (data.empty() || data.size() > kMaxKeys) return signature;
+    for (const auto& [key, value] : data) {
+        const char type = row_type(value);
+        if (type == '\0') return {};
+        signature += std::to_string(key.size()) + type + key;
+    }
+    return signature;
+}
+
+Schema make_schema(const Map& data) {
+    std::random_device random;
+    Schema schema{(std::uint64_t{random()} << 32 | random()) >> 8, {}, {}};
+    for (const auto& [key, value] : data) {
+        schema.keys.push_back(key);
+        schema.types += row_type(value);
+    }
+    return schema;
+}
+
+std::string encode_row(const Schema& schema, std::uint64_t seq, std::int64_t step, const Map& data) {
+    std::string frame;
+    frame.reserve(kHeadBytes + 8 * (4 + data.size()));
+    frame.assign(kHeadBytes, '\0');
+    put_word(frame, schema.id << 8 | kRow);
+    put_word(frame, seq);
+    put_word(frame, bits_of(unix_time()));
+    put_word(frame, static_cast<std::uint64_t>(step));
+    for (const auto& [key, value] : data) put_word(frame, row_word(value));
+    finish_frame(frame);
+    return frame;
+}
+
+std::optional<std::uint64_t> schema_of_row(std::string_view frame) {
+    if (frame[kHeadBytes] != kRow) return {};
+    return word_at(frame, 0) >> 8;
+}
+
+std::string row_as_log(const Schema& schema, const std::string& run, const std::string& client,
+                       std::string_view frame) {
+    Map data;
+    for (std::size_t i = 0; i < schema.keys.size(); ++i) {
+        data[schema.keys[i]] = row_value(schema.types[i], word_at(frame, 4 + i));
+    }
+    const Map body{{"step", static_cast<std::int64_t>(word_at(frame, 3))}, {"data", std::move(data)}};
+    return encode_record("log", run, client, word_at(frame, 1), encode_body(body), true, double_of(word_at(frame, 2)));
 }
 
 const Value& Value::operator[](const std::string& key) const& {

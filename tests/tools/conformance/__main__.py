@@ -32,6 +32,7 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--kills", type=int, default=Size.kills, help="kills of the sidecar (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="seed of everything random (default: 0)")
+    parser.add_argument("--without-rows", action="store_true", help="the client writes only 'log' records, no rows")
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
     parser.add_argument("--keep", type=Path, metavar="DIR", help="keep runs and output in this new directory")
     parser.add_argument("--write-vectors", action="store_true", help=f"write {VECTORS.name} again, and exit")
@@ -47,6 +48,11 @@ def main(arguments: list[str] | None = None) -> int:
     wanted = options.only.split(",") if options.only else names
     if unknown := [name for name in wanted if name not in names]:
         parser.error(f"--only {','.join(unknown)}: unknown; the scenarios are {', '.join(names)}")
+    if options.without_rows:
+        without = [one.name for one in SCENARIOS if not one.rows]
+        if options.only and (left_out := sorted(set(wanted) - set(without))):
+            parser.error(f"--only {options.only}: {', '.join(left_out)} cannot be played with --without-rows")
+        wanted = [name for name in wanted if name in without]
     if options.keep is not None and options.keep.exists():
         parser.error(f"--keep {options.keep}: already exists; name a new directory")
     size = Size(options.steps, options.interval, options.kills, options.seed)

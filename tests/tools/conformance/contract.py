@@ -17,6 +17,7 @@ class Order:
         interval: milliseconds between two of them.
         label: the writer's label, or None.
         project: the project's name.
+        notes: whether some steps have a text; without, every ``log`` record can be a row.
     """
 
     run: str
@@ -24,12 +25,15 @@ class Order:
     interval: int
     label: str | None = None
     project: str = "conformance"
+    notes: bool = True
 
     def arguments(self, door: str) -> list[str]:
         """Return what is appended to the command."""
         found = ["--door", door, "--run", self.run, "--steps", str(self.steps), "--interval", str(self.interval)]
         if self.label is not None:
             found += ["--label", self.label]
+        if not self.notes:
+            found += ["--notes", "no"]
         return [*found, "--project", self.project]
 
     @property
@@ -52,13 +56,13 @@ class Order:
 
     def rows(self) -> list[tuple[int, dict[str, Any]]]:
         """Return step and data of every ``log`` record."""
-        return [(i, row(i)) for i in range(self.steps)]
+        return [(i, row(i, notes=self.notes)) for i in range(self.steps)]
 
 
-def row(i: int) -> dict[str, Any]:
+def row(i: int, *, notes: bool = True) -> dict[str, Any]:
     """Return the metrics of step `i`."""
     found: dict[str, Any] = {"loss": 1 / (i + 1), "acc": i * 0.25, "count": i * 1000003, "odd": i % 2 == 1}
-    if i % 10 == 0:
+    if notes and i % 10 == 0:
         found["note"] = f"step {i}"
     return {**found, "wild": (math.nan, math.inf, -math.inf)[i % 3]}
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 
 from sidecar.protocol import PROTOCOL_VERSION
+from sidecar.protocol.frames import HEAD_BYTES
 from sidecar.protocol.records import KINDS
+from sidecar.protocol.rows import ROW, SCHEMA
 from tests.tools.conformance.tap import Event
 
 _UNHEARD_SECONDS = 1.0
@@ -24,9 +27,41 @@ def judge(events: Sequence[Event]) -> list[str]:
     foreign = [event for event in events if event.way == "result" and event.record.client != client]
     found += _foreign(events, foreign)
     events = [event for event in events if event not in foreign]
-    for check in (_attaching, _numbers, _acks, _flight, _quiet, _detaching):
+    for check in (_attaching, _numbers, _forms, _acks, _flight, _quiet, _detaching):
         found += check(events)
     return found
+
+
+def is_row(event: Event) -> bool:
+    """Whether a record of the client came as a row."""
+    return event.payload[HEAD_BYTES : HEAD_BYTES + 1] == bytes([ROW])
+
+
+def judge_rows(events: Sequence[Event], *, texts: bool) -> Iterator[str]:
+    """Yield what is wrong with the choice between rows and ``log`` records; `texts`: whether some steps have a text."""
+    logs = [event for event in events if event.way == "send" and event.record.kind == "log"]
+    rows = [event for event in logs if is_row(event)]
+    if logs and not rows:
+        yield "It wrote no rows. A client that writes none is checked with --without-rows."
+    elif not texts and len(rows) < len(logs):
+        yield f"It sent {len(logs) - len(rows)} of {len(logs)} steps as 'log' records, though all can be rows."
+    elif texts and len(rows) == len(logs):
+        yield "It sent no 'log' records, though some steps have a text."
+
+
+def _forms(events: Sequence[Event]) -> Iterator[str]:
+    """Rows and schemas go only to a sidecar that takes them."""
+    takes, since = False, 0.0
+    for event in events:
+        if event.way == "reply" and event.record.kind == "attached":
+            takes, since = event.record.body.get("rows") is True, event.moment
+        elif event.way == "send" and not takes and event.moment - since > _UNHEARD_SECONDS:
+            if is_row(event):
+                yield "It sent a row to a sidecar whose 'attached' does not say that it takes rows."
+                return
+            if event.record.kind == SCHEMA and event.record.seq == 0:
+                yield "It declared a schema to a sidecar whose 'attached' does not say that it takes rows."
+                return
 
 
 def _attaching(events: Sequence[Event]) -> Iterator[str]:
@@ -59,16 +94,18 @@ def _attaching(events: Sequence[Event]) -> Iterator[str]:
 
 
 def _numbers(events: Sequence[Event]) -> Iterator[str]:
-    first: dict[int, bytes] = {}
+    first: dict[int, str] = {}
     highest = 0
     for event in events:
         record = event.record
         if event.way != "send":
             continue
-        if record.kind in KINDS and (KINDS[record.kind].way == "request") != (record.seq == 0):
+        unnumbered = record.kind in KINDS and KINDS[record.kind].way == "request"
+        if record.kind in KINDS and record.kind != SCHEMA and unnumbered != (record.seq == 0):
             yield f"It gave a {record.kind!r} the number {record.seq}."
             return
-        if record.seq and first.setdefault(record.seq, event.payload) != event.payload:
+        content = json.dumps(record, sort_keys=True, default=repr)  # a row may be sent again as a `log` record
+        if record.seq and first.setdefault(record.seq, content) != content:
             yield f"It used the number {record.seq} for two different records."
             return
         if record.seq > highest + 1:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tests.tools.conformance.checks import check_end, check_refused, check_run
 from tests.tools.conformance.contract import Order
-from tests.tools.conformance.manners import judge, unfinished
+from tests.tools.conformance.manners import judge, judge_rows, unfinished
 from tests.tools.conformance.processes import Program, Sidecar
 from tests.tools.conformance.tap import Tap, Tricks
 
@@ -69,8 +69,10 @@ class Stage:
         self.notes: list[str] = []
         self._programs: list[Program] = []
 
-    def order(self, run: str = "run", label: str | None = None, steps: int = 0, interval: int = 0) -> Order:
-        return Order(run, steps or self.size.steps, interval or self.size.interval, label)
+    def order(
+        self, run: str = "run", label: str | None = None, steps: int = 0, interval: int = 0, *, notes: bool = True
+    ) -> Order:
+        return Order(run, steps or self.size.steps, interval or self.size.interval, label, notes=notes)
 
     def program(self, order: Order, door: str = "") -> Program:
         """Start the client's program."""
@@ -191,7 +193,31 @@ def quiet(stage: Stage) -> list[str]:
     return _with_tap(stage, stage.order(steps=3, interval=3000), Tricks())
 
 
-def _with_tap(stage: Stage, order: Order, tricks: Tricks) -> list[str]:
+def records_only(stage: Stage) -> list[str]:
+    lost = stage.random.randint(2, max(2, stage.size.steps // 2))
+    return _with_tap(stage, stage.order(), Tricks(takes_rows_until=0, lose_message_after=lost))
+
+
+def rows_only(stage: Stage) -> list[str]:
+    lost = stage.random.randint(2, max(2, stage.size.steps // 2))
+    return _with_tap(stage, stage.order(notes=False), Tricks(lose_message_after=lost), rows=True)
+
+
+def mixed(stage: Stage) -> list[str]:
+    lost = stage.random.randint(2, max(2, stage.size.steps // 2))
+    return _with_tap(stage, stage.order(), Tricks(lose_message_after=lost), rows=True)
+
+
+def declared(stage: Stage) -> list[str]:
+    return _with_tap(stage, stage.order(notes=False), Tricks(restart_after_schema=True), rows=True)
+
+
+def older(stage: Stage) -> list[str]:
+    until = stage.random.randint(2, max(2, stage.size.steps // 2))
+    return _with_tap(stage, stage.order(), Tricks(takes_rows_until=until, lose_message_after=until))
+
+
+def _with_tap(stage: Stage, order: Order, tricks: Tricks, *, rows: bool = False) -> list[str]:
     stage.sidecar.start()
     with Tap(stage.sidecar, tricks) as tap:
         program = stage.program(order, tap.door)
@@ -200,7 +226,10 @@ def _with_tap(stage: Stage, order: Order, tricks: Tricks) -> list[str]:
         found += unfinished(tap.events)
     found += check_refused(stage.sidecar.ask("status").body, stage.sidecar.printed())
     stage.sidecar.close()
-    return [*found, *dict.fromkeys(tap.faults), *judge(tap.events), *check_run(stage.root, [order])]
+    found += [*dict.fromkeys(tap.faults), *judge(tap.events)]
+    if rows:
+        found += judge_rows(tap.events, texts=order.notes)
+    return [*found, *check_run(stage.root, [order])]
 
 
 @dataclass(frozen=True)
@@ -211,11 +240,13 @@ class Scenario:
         name: a word.
         about: what happens.
         play: returns the faults, in sentences.
+        rows: whether it is only for clients that write rows.
     """
 
     name: str
     about: str
     play: Callable[[Stage], list[str]]
+    rows: bool = False
 
 
 SCENARIOS = (
@@ -229,6 +260,11 @@ SCENARIOS = (
         "tapped", "messages, acks and answers are lost; a problem, unknown results and another's results come", tapped
     ),
     Scenario("quiet", "the client has nothing to send for seconds", quiet),
+    Scenario("records", "the sidecar takes no rows; a message is lost", records_only),
+    Scenario("rows", "all steps can be rows; a message is lost", rows_only, rows=True),
+    Scenario("mixed", "some steps have a text, the others can be rows; a message is lost", mixed, rows=True),
+    Scenario("declared", "the sidecar is killed and restarted between a schema and its rows", declared, rows=True),
+    Scenario("older", "a sidecar that takes no rows follows one that takes them", older, rows=True),
 )
 
 

@@ -17,6 +17,7 @@ import zmq
 from sidecar.protocol.codec import decode, encode
 from sidecar.protocol.errors import RecordError, SidecarError
 from sidecar.protocol.records import Body, Record
+from sidecar.protocol.rows import SCHEMA, Schema
 from tests.parts import parts_of
 from tests.tools.conformance.processes import Sidecar, free_ports
 
@@ -58,6 +59,8 @@ class Tricks:
         foreign_result_after: after this many numbered records a result for another client comes.
         lose_message_after: after this many numbered records one message of the client is lost.
         silent_after: after this many numbered records results are lost for `silent_seconds`.
+        takes_rows_until: after this many numbered records ``attached`` does not say that the sidecar takes rows.
+        restart_after_schema: the sidecar is killed and restarted behind the first schema of the client.
     """
 
     ignore_first_attach: bool = False
@@ -67,6 +70,8 @@ class Tricks:
     lose_message_after: int | None = None
     silent_after: int | None = None
     silent_seconds: float = 3.0
+    takes_rows_until: int | None = None
+    restart_after_schema: bool = False
     played: list[str] = field(default_factory=list)
 
 
@@ -93,6 +98,7 @@ class Tap:
         self._numbered = 0
         self._silent_until = 0.0
         self._stood_still = 0.0
+        self._schemas: dict[int, Schema] = {}
         self._results: dict[str, tuple[zmq.Socket[bytes], zmq.Socket[bytes], str]] = {}
         self._stop = threading.Event()
         self._bound = threading.Event()
@@ -181,6 +187,8 @@ class Tap:
                 self._onward.connect(body["records"])
             results = self._result_port(request.client, body["results"])
             body = {**body, "records": f"tcp://*:{self._port + 1}", "results": f"tcp://*:{results}"}
+            if _reached(self._tricks.takes_rows_until, self._numbered):
+                body.pop("rows", None)
             if self._tricks.strange_results:
                 body |= {"a key of tomorrow": [1, {"deep": None}]}
         self._reply(envelope, request, answer.kind, body)
@@ -213,12 +221,28 @@ class Tap:
         self._numbered += numbered
         if numbered and self._once("silent", _reached(self._tricks.silent_after, self._numbered)):
             self._silent_until = time.monotonic() + self._tricks.silent_seconds
-        if not lost:
+        if lost:
+            return
+        kinds = [record.kind for record, _ in found]
+        if SCHEMA in kinds and self._once("restart", self._tricks.restart_after_schema):
+            frames = [framed for _, framed in found]
+            rest = kinds.index(SCHEMA) + 1
+            self._onward.send(b"".join(frames[:rest]))
+            self._restart()
+            message = b"".join(frames[rest:])
+        if message:
             self._onward.send(message)
+
+    def _restart(self) -> None:
+        began = time.monotonic()
+        self._sidecar.ask("status")
+        self._sidecar.kill()
+        self._sidecar.start()
+        self._stood_still += time.monotonic() - began
 
     def _read(self, message: bytes) -> list[tuple[Record, bytes]]:
         """Return the records of a message and their bytes; note what cannot be read."""
-        parts = list(parts_of(message))
+        parts = list(parts_of(message, schemas=self._schemas))
         if not parts:
             self.faults.append("It sent an empty message.")
         found = []
