@@ -93,15 +93,16 @@ class Handler:
         keys: set[str] = set()
         next_seq = 0
         first = start  # of the records that are to be handed on together
-        rows_of: set[Schema] = set()  # of those among them that came as rows
+        rows_of: set[Schema] = set()  # of those among them that are rows
         for record, end in zip(stretch.items, stretch.ends, strict=True):
+            schema = self._row_schema(data, start)
             if isinstance(record, Rows):
                 if session is not None and start > first:
-                    self._intake.take_usual(session, data[first:start], next_seq - 1, rows_of)
-                    rows_of = set()
+                    self._intake.take_usual(session, data[first:start], next_seq - 1, tuple(rows_of))
                 if not self._take_rows(record, data[start:end], key):
                     return False
                 session, client, first, start = None, None, end, end
+                rows_of.clear()
                 continue
             if (
                 record[2] == client
@@ -113,21 +114,22 @@ class Handler:
                 and -MAX_TIME < record[4] < MAX_TIME
                 and type(record[5]) is dict
                 and is_usual(record[5], keys)
+                and (schema is None or schema.refusal is None)
             ):
-                if data[start + HEAD_BYTES] == ROW:
-                    rows_of.add(self._schema_at(data, start))
+                if schema is not None:
+                    rows_of.add(schema)
                 next_seq += 1
                 start = end
                 continue
             if session is not None and start > first:
-                self._intake.take_usual(session, data[first:start], next_seq - 1, rows_of)
-                rows_of = set()
+                self._intake.take_usual(session, data[first:start], next_seq - 1, tuple(rows_of))
+                rows_of.clear()
             try:
                 check_envelope(record)
             except RecordError as error:
                 self._intake.refuse_bytes(error)
             else:
-                if not self._take_record(record, data[start:end], key):
+                if not self._take_record(record, data[start:end], key, () if schema is None else (schema,)):
                     return False
                 session = self._session(record.client, key)
                 if session is not None:
@@ -135,12 +137,14 @@ class Handler:
                     keys, next_seq = session.run.keys, session.ledger.next_seq
             first = start = end
         if session is not None and start > first:
-            self._intake.take_usual(session, data[first:start], next_seq - 1, rows_of)
+            self._intake.take_usual(session, data[first:start], next_seq - 1, tuple(rows_of))
         return True
 
-    def _schema_at(self, data: bytes, start: int) -> Schema:
-        """Return the schema of the row whose frame begins at `start`."""
-        return self._sessions.schemas[word_of(data[start + HEAD_BYTES : start + HEAD_BYTES + 8])]
+    def _row_schema(self, data: bytes, start: int) -> Schema | None:
+        """Return the schema of the row whose frame begins at `start`; None if it is a record."""
+        if data[start + HEAD_BYTES] != ROW:
+            return None
+        return self._sessions.schemas.get(word_of(data[start + HEAD_BYTES : start + 2 * HEAD_BYTES]))
 
     def _take_rows(self, rows: Rows, framed: bytes, key: str | None) -> bool:
         """Take rows; return False if the rest of their message is of no use."""
@@ -156,9 +160,14 @@ class Handler:
         if rows.first > following:
             self._intake.tell(session, "reattach", {"expected": following})
             return False
-        if rows.last >= following:
-            known = (following - rows.first) * schema.frame_bytes
-            self._intake.take_usual(session, framed[known:] if known else framed, rows.last, (schema,))
+        if rows.last < following:
+            return True
+        if schema.refusal is not None:
+            for record in rows.part(following - rows.first, rows.count).records():
+                self._intake.reject(session, record, schema.refusal)
+            return True
+        known = (following - rows.first) * schema.frame_bytes
+        self._intake.take_usual(session, framed[known:] if known else framed, rows.last, (schema,))
         return True
 
     def _take_damage(self, damage: Damage, key: str | None) -> None:
@@ -170,7 +179,7 @@ class Handler:
         else:
             self._intake.reject(session, record, damage.error)
 
-    def _take_record(self, record: Record, framed: bytes, key: str | None) -> bool:
+    def _take_record(self, record: Record, framed: bytes, key: str | None, rows_of: tuple[Schema, ...]) -> bool:
         """Take any record; return False if the rest of its message is of no use."""
         session = self._session(record.client, key)
         if session is None:
@@ -186,7 +195,6 @@ class Handler:
             self._intake.tell(session, "reattach", {"expected": session.ledger.next_seq})
             return False  # the records behind it have the same gap before them
         elif record.seq == session.ledger.next_seq:
-            rows_of = (self._schema_at(framed, 0),) if framed[HEAD_BYTES] == ROW else ()
             self._intake.take(session, record, framed, rows_of)
         return True
 

@@ -37,6 +37,9 @@ _log = logging.getLogger("sidecar")
 _SLICE_BYTES = 1 << 20
 """Bytes of an orphaned window that are handed on together."""
 
+REPEAT_BYTES = 1 << 20
+"""Bytes of a log after which a schema is declared again before its next row."""
+
 _CRASHED = "the process died without finishing the run"
 
 
@@ -243,24 +246,50 @@ class HeldRun:
         schema = Schema.of(record)
         if record.body.get("client", record.client) != record.client:
             raise RecordError("value", f"'client' of a 'schema' must be its client, {record.client!r}")
+        return self._adopt(schema)
+
+    def _adopt(self, schema: Schema) -> Schema:
+        """Take a schema; one that is refused is remembered too, so that its rows can be refused by their numbers."""
         known = self.schemas.get(schema.word)
-        if known is not None:
-            if not known.same(schema):
-                raise RecordError("value", f"schema {schema.id} was declared before, with other keys, types or client")
-            return known
-        own = self._own_schemas.setdefault(record.client, [])
+        if known is None:
+            own = self._own_schemas.setdefault(schema.client, [])
+            try:
+                self._check_room(own, schema)
+                self._take_keys(schema.keys)
+            except RecordError as error:
+                schema.refusal = error
+            if len(own) < 2 * MAX_SCHEMAS:
+                own.append(schema)
+                self.schemas[schema.word] = schema
+            known = schema
+        elif not known.same(schema):
+            raise RecordError("value", f"schema {schema.id} was declared before, with other keys, types or client")
+        if known.refusal is not None:
+            raise known.refusal
+        return known
+
+    @staticmethod
+    def _check_room(own: list[Schema], schema: Schema) -> None:
         keys = sum(len(one.keys) for one in own) + len(schema.keys)
         if len(own) >= MAX_SCHEMAS or keys > MAX_SCHEMA_KEYS:
             limits = f"{MAX_SCHEMAS} schemas and {MAX_SCHEMA_KEYS} keys in them"
-            raise RecordError("size", f"client {record.client} would have more than {limits}")
-        self._take_keys(schema.keys)
-        own.append(schema)
-        self.schemas[schema.word] = schema
-        return schema
+            raise RecordError("size", f"client {schema.client} would have more than {limits}")
 
     def schema_of(self, record: Record) -> Schema | None:
         """Return the schema that a record declares, which was taken; None for any other record."""
         return self.schemas.get(record.body["id"] << 8 | ROW) if record.kind == SCHEMA else None
+
+    def declarations(self, rows_of: Iterable[Schema]) -> bytes:
+        """Return records of this sidecar that declare schemas again, those that its log has not declared lately.
+
+        So a reader that begins anywhere in the log finds them near, and damage to a part of the log costs only that.
+        """
+        frames: list[bytes] = []
+        for schema in rows_of:
+            if schema.written is None or self.log.offset - schema.written >= REPEAT_BYTES:
+                frames.append(frame(encode(self.own_record(SCHEMA, {**schema.body(), "client": schema.client}))))
+                schema.written = self.log.offset
+        return b"".join(frames)
 
     def forget_schemas(self, client: str | None = None) -> None:
         """Forget the schemas of a client, or of all clients."""
@@ -274,7 +303,7 @@ class HeldRun:
         self,
         orphan: Orphan,
         ledger: ClientLedger,
-        append: Callable[[bytes, int], None],
+        append: Callable[[bytes, int, tuple[Schema, ...]], None],
         refuse: Callable[[Record, RecordError], None],
     ) -> None:
         """Hand on the records that a dead client left in its window, checked as those on the wire.
@@ -282,31 +311,38 @@ class HeldRun:
         Args:
             orphan: the window.
             ledger: the client's.
-            append: takes frames and the number of the last; it must move the ledger's `accepted`.
+            append: takes frames, the number of the last, and the schemas of the rows in them; it must move the ledger's
+                `accepted`.
             refuse: told of each record that cannot be used; a ``rejected`` takes its place in the frames.
         """
         frames: list[bytes] = []
+        rows_of: dict[Schema, None] = {}
         size = seq = 0
         for framed in orphan.records(self.id, ledger.accepted):
-            data, item = framed
-            if isinstance(item, Rows):
-                ledger.note("log")
-            else:
-                try:
-                    self.check(item)
-                    ledger.note(item.kind)
-                except RecordError as error:
-                    refuse(item, error)
-                    ledger.note("rejected")
-                    data = reject(item, error)
+            data = framed.frames
+            try:
+                if framed.schema is not None:
+                    rows_of[self._adopt(framed.schema)] = None
+                if isinstance(framed.item, Rows):
+                    ledger.note("log")
+                else:
+                    self.check(framed.item)
+                    ledger.note(framed.item.kind)
+            except RecordError as error:
+                data = b""
+                for record in framed.records:
+                    refuse(record, error)
+                    data += reject(record, error)
+                ledger.note("rejected")
             frames.append(data)
             size += len(data)
             seq = framed.last
             if size > _SLICE_BYTES:
-                append(b"".join(frames), seq)
+                append(b"".join(frames), seq, tuple(rows_of))
                 frames, size = [], 0
+                rows_of.clear()
         if frames:
-            append(b"".join(frames), seq)
+            append(b"".join(frames), seq, tuple(rows_of))
 
     def _take_orphans(self, *, patient: bool) -> None:
         """Take the orphaned windows, and decide which clients are gone."""
@@ -335,8 +371,8 @@ class HeldRun:
         ledger = self.clients.get(orphan.client) or ClientLedger(orphan.client)
         before = ledger.accepted
 
-        def append(frames: bytes, seq: int) -> None:
-            self.log.append(frames)
+        def append(frames: bytes, seq: int, rows_of: tuple[Schema, ...]) -> None:
+            self.log.append(self.declarations(rows_of) + frames)
             ledger.accept(seq)
             ledger.confirm(seq)
             self.clients[orphan.client] = ledger

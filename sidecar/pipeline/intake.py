@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 
 from sidecar.pipeline.held_run import HeldRun, Session, count_refusal, reject
 from sidecar.pipeline.messages import Append, Post, WriterItem
@@ -46,7 +46,7 @@ class Intake:
         session: Session,
         frames: bytes,
         seq: int,
-        rows_of: Collection[Schema] = (),
+        rows_of: tuple[Schema, ...] = (),
         declares: Schema | None = None,
     ) -> None:
         """Hand on frames that were checked; the last has the number `seq`. See `Append`."""
@@ -54,14 +54,17 @@ class Intake:
         session.seen = time.monotonic()
         self._to_writer(Append(session.run, frames, ((session, seq),), rows_of, declares))
 
-    def take_usual(self, session: Session, frames: bytes, seq: int, rows_of: Collection[Schema]) -> None:
-        """Hand on ``log`` records of the usual form, and rows, which were checked; the last has the number `seq`."""
+    def take_usual(self, session: Session, frames: bytes, seq: int, rows_of: tuple[Schema, ...]) -> None:
+        """Hand on rows, and ``log`` records of the usual form, which were checked; the last has the number `seq`."""
         session.ledger.note("log")
         self.accept(session, frames, seq, rows_of)
 
-    def take(self, session: Session, record: Record, framed: bytes, rows_of: Collection[Schema] = ()) -> None:
+    def take(self, session: Session, record: Record, framed: bytes, rows_of: tuple[Schema, ...] = ()) -> None:
         """Check a client's next record and hand it on; if it cannot be used, a ``rejected`` takes its number."""
         try:
+            for schema in rows_of:
+                if schema.refusal is not None:
+                    raise schema.refusal
             session.run.check(record, relay=session.relay)
             session.ledger.note(record.kind)
         except RecordError as error:
@@ -80,7 +83,7 @@ class Intake:
         session.run.take_orphan(
             orphan,
             session.ledger,
-            lambda frames, seq: self.accept(session, frames, seq),
+            lambda frames, seq, rows_of: self.accept(session, frames, seq, rows_of),
             lambda record, error: self.refuse(session, record, error),
         )
 

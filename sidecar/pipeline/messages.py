@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -26,7 +26,7 @@ class Append(NamedTuple):
     run: HeldRun
     frames: bytes | memoryview
     marks: tuple[tuple[Session, int], ...]
-    rows_of: Collection[Schema] = ()
+    rows_of: tuple[Schema, ...] = ()
     declares: Schema | None = None
 
 

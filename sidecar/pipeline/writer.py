@@ -13,9 +13,7 @@ from dataclasses import dataclass, field
 
 from sidecar.pipeline.held_run import HeldRun, Session
 from sidecar.pipeline.messages import Append, Appended, Closing, Done, Opened, Post, Question, SenderItem, WriterItem
-from sidecar.protocol.codec import encode
 from sidecar.protocol.deadline import Deadline
-from sidecar.protocol.frames import frame
 from sidecar.protocol.records import Record
 from sidecar.protocol.rows import Schema
 
@@ -29,9 +27,6 @@ _ACK_BYTES = 512 * 1024
 
 _GROUP_BYTES = 1 << 20
 """Bytes from which on appends are written without waiting for more."""
-
-REPEAT_BYTES = 1 << 20
-"""Bytes of a log after which a schema is declared again before its next row."""
 
 _RETRY_SECONDS = 0.5
 """Back-off after a failed write, in seconds."""
@@ -109,10 +104,10 @@ class Writer:
         group.frames.append(item.frames)
         group.marks.update(item.marks)
         group.size += len(item.frames)
-        for schema in item.rows_of:
-            group.schemas.setdefault(schema, False)
         if item.declares is not None:
             group.schemas.setdefault(item.declares, True)
+        for schema in item.rows_of:
+            group.schemas.setdefault(schema, False)
         if group.size > _GROUP_BYTES:
             self._write()
 
@@ -140,18 +135,11 @@ class Writer:
         return True
 
     def _declare(self, group: _Group) -> None:
-        """Declare the schemas of rows again from time to time.
-
-        So a reader that begins anywhere in the log finds them near, and damage to a part of the log costs only that.
-        """
-        run, offset = group.run, group.run.log.offset
+        """Have the frames begin with the declarations that their rows need."""
         for schema, declared in group.schemas.items():
-            if not declared and schema.written is not None and offset - schema.written < REPEAT_BYTES:
-                continue
-            if not declared:
-                body = {**schema.body(), "client": schema.client}
-                group.frames.insert(0, frame(encode(run.own_record("schema", body))))
-            schema.written = offset
+            if declared:
+                schema.written = group.run.log.offset
+        group.frames.insert(0, group.run.declarations(group.schemas))
         group.schemas = {}
 
     def _failed(self, run: HeldRun, error: OSError) -> None:

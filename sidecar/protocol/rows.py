@@ -21,6 +21,7 @@ from collections.abc import Container, Iterator, Sequence
 from typing import Any
 
 from sidecar.protocol.envelope import Body, Record
+from sidecar.protocol.errors import RecordError
 from sidecar.protocol.frames import HEAD, HEAD_BYTES, MARK_BITS
 from sidecar.protocol.limits import MAX_SEQ, MAX_TIME
 
@@ -76,6 +77,7 @@ class Schema:
         head: the first 4 bytes of a row's frame, as a number.
         frame_bytes: size of a row with its frame.
         pack: packs ``(word, seq, time, step, *values)`` into the payload of a frame.
+        refusal: why the sidecar refused it; None: it was not refused.
         memory: used by a window: the mapping in which it was declared last.
         written: used by the Writer: offset in the log where it was declared last; None if it is not known.
     """
@@ -90,6 +92,7 @@ class Schema:
         "kinds",
         "memory",
         "pack",
+        "refusal",
         "run",
         "types",
         "word",
@@ -108,6 +111,7 @@ class Schema:
         self.pack = self._struct.pack
         self.frame_bytes = HEAD_BYTES + self._struct.size
         self.head = MARK_BITS | self._struct.size
+        self.refusal: RecordError | None = None
         self.memory: Any = None
         self.written: int | None = None
 

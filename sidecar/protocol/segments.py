@@ -15,15 +15,16 @@ import os
 import struct
 import time
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from sidecar.protocol.checks import check, check_envelope
 from sidecar.protocol.codec import decode_frames
 from sidecar.protocol.errors import RecordError
+from sidecar.protocol.frames import HEAD_BYTES as FRAME_HEAD_BYTES
 from sidecar.protocol.records import Record
-from sidecar.protocol.rows import SCHEMA, Item, Rows, Schema, records_of
+from sidecar.protocol.rows import ROW, SCHEMA, Item, Rows, Schema, records_of, word_of
 
 OWNER_NAME = "owner"
 SEGMENT_SUFFIX = ".seg"
@@ -56,10 +57,15 @@ def read_header(data: bytes) -> int | None:
 
 
 class Framed(NamedTuple):
-    """A record in a window, or rows, and the bytes of their frames."""
+    """A record in a window, or rows, and the bytes of their frames.
+
+    Attributes:
+        schema: the schema of the row or rows; None for a record.
+    """
 
     frames: bytes
     item: Item
+    schema: Schema | None
 
     @property
     def first(self) -> int:
@@ -109,7 +115,7 @@ def _read_segment(data: bytes, first: int, after: int) -> Any:
         if not items:
             return expected
         for item, end in zip(items, ends, strict=True):
-            framed = Framed(data[start:end], item)
+            framed = Framed(data[start:end], item, _schema_of(data, start, schemas))
             if not isinstance(item, Rows):
                 try:
                     check_envelope(item)
@@ -126,8 +132,14 @@ def _read_segment(data: bytes, first: int, after: int) -> Any:
                 continue
             if isinstance(item, Rows) and framed.first <= after:
                 rows = item.part(after + 1 - item.first, item.count)
-                framed = Framed(framed.frames[-rows.count * rows.schema.frame_bytes :], rows)
+                framed = Framed(framed.frames[-rows.count * rows.schema.frame_bytes :], rows, rows.schema)
             yield framed
+
+
+def _schema_of(data: bytes, start: int, schemas: Mapping[int, Schema]) -> Schema | None:
+    """Return the schema of the row whose frame begins at `start`; None if it is a record."""
+    payload = start + FRAME_HEAD_BYTES
+    return schemas[word_of(data[payload : payload + 8])] if data[payload] == ROW else None
 
 
 class OwnerLock:

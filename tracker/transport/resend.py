@@ -52,8 +52,8 @@ class OrphanedWindow:
         self._schemas: dict[int, Schema] = {}
         last = None
         for last in read_orphan(directory, self.run):
-            if isinstance(last.item, Rows):
-                self._schemas[last.item.schema.word] = last.item.schema
+            if last.schema is not None:
+                self._schemas[last.schema.word] = last.schema
         if last is not None:
             self.seq = last.last
             if isinstance(last.item, Rows) or last.item.kind != "exit":
