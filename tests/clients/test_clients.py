@@ -21,7 +21,7 @@ from tests.tools.conformance.processes import Sidecar
 EXAMPLES = REPOSITORY / "examples" / "clients"
 LANGUAGES = ("javascript", "ruby", "cpp", "rust", "java")
 
-WITHOUT_ROWS = ("javascript", "ruby", "rust", "java")
+WITHOUT_ROWS = ("javascript", "ruby", "java")
 """The clients that write only ``log`` records."""
 
 DEBIAN = {

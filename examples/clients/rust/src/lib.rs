@@ -14,6 +14,7 @@
 
 mod pump;
 mod queue;
+mod rows;
 mod shared;
 mod wire;
 

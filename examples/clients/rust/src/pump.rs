@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::rows::Schema;
 use crate::shared::{Ending, Shared, State};
 use crate::wire::{self, Map, Value, PROTOCOL};
 use crate::{host_name, map, put_text, Error};
@@ -27,6 +28,8 @@ pub struct Pump {
     beat: Instant,                  // time of the last send
     waiting_since: Option<Instant>, // since when something sent is not acked or answered yet
     patience: Duration,
+    declared: usize, // number of schemas that this connection knows
+    schema_refused: bool,
     expected: u64,
     times_expected: u32,
     refusals: u32,
@@ -45,6 +48,8 @@ impl Pump {
             beat: now,
             waiting_since: None,
             patience: SILENCE,
+            declared: 0,
+            schema_refused: false,
             expected: 0,
             times_expected: 0,
             refusals: 0,
@@ -159,10 +164,12 @@ impl Pump {
         }
         let news = state.queue.acked(last);
         state.queue.send_again();
+        state.queue.take_rows(*body.get("rows") == Value::Bool(true) && !self.schema_refused);
         state.requests.values_mut().for_each(|request| request.sent = false);
         state.attached = true;
         self.shared.changed.notify_all();
         drop(state);
+        self.declared = 0;
         self.progress(news);
         self.heard = Instant::now();
         self.beat = self.heard;
@@ -226,8 +233,11 @@ impl Pump {
 
     fn send_records(&mut self, channel: &Channel) -> Result<(), Error> {
         loop {
-            let (message, count) = self.shared.lock().queue.batch();
-            if count == 0 || !try_send(&channel.records, &message)? {
+            let ((message, count), schemas) = {
+                let state = self.shared.lock();
+                (state.queue.batch(), state.queue.schemas_from(self.declared))
+            };
+            if count == 0 || !self.declare(channel, &schemas)? || !try_send(&channel.records, &message)? {
                 return Ok(());
             }
             self.beat = Instant::now();
@@ -236,6 +246,16 @@ impl Pump {
             state.queue.sent += count;
             state.queue.in_flight_bytes += message.len();
         }
+    }
+
+    fn declare(&mut self, channel: &Channel, schemas: &[Schema]) -> Result<bool, Error> {
+        for schema in schemas {
+            if !self.send_unnumbered(channel, "schema", &schema.body())? {
+                return Ok(false);
+            }
+            self.declared += 1;
+        }
+        Ok(true)
     }
 
     fn send_requests(&mut self, channel: &Channel) -> Result<(), Error> {
@@ -309,6 +329,10 @@ impl Pump {
                     eprintln!("tracker: record {seq}: {}", body.get("message").text());
                 }
                 state.problems += 1;
+                if seq == 0 && state.queue.takes_rows {
+                    self.schema_refused = true; // reattach, and send the rows as `log` records
+                    return false;
+                }
             }
             "reattach" => return !self.missing(&mut state, body.get("expected").count().unwrap_or(0)),
             _ => {}

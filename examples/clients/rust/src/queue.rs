@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use crate::rows::{Schema, Schemas};
 use crate::wire::{self, Map, Value, Writer};
 use crate::{map, Error};
 
@@ -14,7 +15,7 @@ const RESERVED_BYTES: usize = 64 << 10; // for the final records of a run when t
 pub struct Queue {
     writer: Writer,
     bound_bytes: usize,
-    pub frames: VecDeque<Vec<u8>>, // the records durable + 1 to last
+    pub frames: VecDeque<Vec<u8>>, // the records and rows durable + 1 to last
     bytes: usize,
     pub sent: usize, // number of them that are sent, from the front
     pub in_flight_bytes: usize,
@@ -22,6 +23,8 @@ pub struct Queue {
     pub last: u64,
     pub counts: BTreeMap<String, u64>,
     reported: BTreeMap<String, u64>,
+    pub takes_rows: bool,
+    schemas: Schemas,
 }
 
 impl Queue {
@@ -37,13 +40,15 @@ impl Queue {
             last: 0,
             counts: BTreeMap::new(),
             reported: BTreeMap::new(),
+            takes_rows: false,
+            schemas: Schemas::default(),
         }
     }
 
     /// Number, encode and queue a record, or count it as lost.
     pub fn add(&mut self, kind: &str, body: &[u8], is_final: bool) -> Result<(), Error> {
-        if self.bytes < self.bound_bytes / 2 && !is_final {
-            self.report_losses();
+        if !is_final {
+            self.report_losses_if_there_is_room();
         }
         let frame = self.writer.framed(kind, self.last + 1, body);
         let size = wire::record_bytes(&frame);
@@ -51,13 +56,59 @@ impl Queue {
             let text = format!("a '{kind}' record has {size} bytes; at most {} are allowed", wire::MAX_RECORD_BYTES);
             return Err(Error::Invalid(text));
         }
-        let bound = self.bound_bytes + if is_final { RESERVED_BYTES } else { 0 };
+        self.push_if_it_fits(frame, self.bound_bytes + if is_final { RESERVED_BYTES } else { 0 });
+        Ok(())
+    }
+
+    /// `add` for metrics as a row. Returns false if they must be a `log` record.
+    pub fn add_row(&mut self, step: i64, data: &Map) -> bool {
+        if !self.takes_rows {
+            return false;
+        }
+        self.report_losses_if_there_is_room();
+        let seq = self.last + 1;
+        match self.schemas.find(data).map(|schema| schema.encode(seq, step, data)) {
+            Some(frame) => self.push_if_it_fits(frame, self.bound_bytes),
+            None => return false,
+        }
+        true
+    }
+
+    /// Say whether metrics may be rows from now on. If not, the rows in the queue become `log` records.
+    pub fn take_rows(&mut self, takes_rows: bool) {
+        self.takes_rows = takes_rows;
+        if takes_rows {
+            return;
+        }
+        for frame in &mut self.frames {
+            if let Some(log) = self.schemas.as_log(&self.writer, frame) {
+                self.bytes = self.bytes - frame.len() + log.len();
+                *frame = log;
+            }
+        }
+    }
+
+    /// The schemas of the rows so far, from the given one on; none if rows are not taken.
+    pub fn schemas_from(&self, start: usize) -> Vec<Schema> {
+        if self.takes_rows {
+            self.schemas.from(start)
+        } else {
+            Vec::new()
+        }
+    }
+
+    fn report_losses_if_there_is_room(&mut self) {
+        if self.bytes < self.bound_bytes / 2 {
+            self.report_losses();
+        }
+    }
+
+    fn push_if_it_fits(&mut self, frame: Vec<u8>, bound: usize) {
         if self.bytes + frame.len() + ENTRY_BYTES > bound {
             self.lose("memory full", 1);
         } else {
             self.push(frame);
         }
-        Ok(())
     }
 
     fn push(&mut self, frame: Vec<u8>) {

@@ -106,6 +106,9 @@ impl Shared {
             let mut state = self.lock();
             let step = step.unwrap_or(state.next_step);
             state.next_step = state.next_step.max(step.saturating_add(1));
+            if state.failure.is_none() && state.queue.add_row(step, &flat) {
+                return Ok(());
+            }
             step
         };
         self.add("log", &map! {"step" => step, "data" => flat}, false)

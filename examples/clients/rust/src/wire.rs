@@ -10,7 +10,8 @@ pub const PROTOCOL: i64 = 1;
 /// Maximum size of a record, in bytes.
 pub const MAX_RECORD_BYTES: usize = 8_388_608;
 const MAX_DEPTH: usize = 16;
-const HEAD_BYTES: usize = 8;
+/// Size of a frame's head, in bytes.
+pub const HEAD_BYTES: usize = 8;
 
 /// The values of a record's body, a configuration or a summary.
 pub type Map = BTreeMap<String, Value>;
@@ -181,31 +182,42 @@ impl Writer {
     /// One bare record with an encoded body.
     pub fn bare(&self, kind: &str, seq: u64, body: &[u8]) -> Vec<u8> {
         let mut out = Vec::with_capacity(64 + self.run.len() + body.len());
-        self.write(&mut out, kind, seq, body);
+        self.write(&mut out, kind, seq, unix_time(), body);
         out
     }
 
     /// One framed record.
     pub fn framed(&self, kind: &str, seq: u64, body: &[u8]) -> Vec<u8> {
+        self.framed_at(kind, seq, unix_time(), body)
+    }
+
+    /// One framed record of the given time.
+    pub fn framed_at(&self, kind: &str, seq: u64, time: f64, body: &[u8]) -> Vec<u8> {
         let mut out = Vec::with_capacity(64 + self.run.len() + body.len());
-        out.extend([0xC1, 0, 0, 0, 0, 0, 0, 0]);
-        self.write(&mut out, kind, seq, body);
-        let length = (out.len() - HEAD_BYTES) as u32;
-        let sum = crc32(&out[HEAD_BYTES..]);
-        out[1..4].copy_from_slice(&length.to_be_bytes()[1..]);
-        out[4..8].copy_from_slice(&sum.to_be_bytes());
+        out.resize(HEAD_BYTES, 0);
+        self.write(&mut out, kind, seq, time, body);
+        finish_frame(&mut out);
         out
     }
 
-    fn write(&self, out: &mut Vec<u8>, kind: &str, seq: u64, body: &[u8]) {
+    fn write(&self, out: &mut Vec<u8>, kind: &str, seq: u64, time: f64, body: &[u8]) {
         encode::write_array_len(out, 6).expect(GROWS);
         encode::write_str(out, kind).expect(GROWS);
         encode::write_str(out, &self.run).expect(GROWS);
         encode::write_str(out, &self.client).expect(GROWS);
         encode::write_uint(out, seq).expect(GROWS);
-        encode::write_f64(out, unix_time()).expect(GROWS);
+        encode::write_f64(out, time).expect(GROWS);
         out.extend_from_slice(body);
     }
+}
+
+/// Write the head of a frame, for which there is room before the content.
+pub fn finish_frame(frame: &mut [u8]) {
+    let length = (frame.len() - HEAD_BYTES) as u32;
+    let sum = crc32(&frame[HEAD_BYTES..]);
+    frame[..4].copy_from_slice(&length.to_be_bytes());
+    frame[0] = 0xC1;
+    frame[4..8].copy_from_slice(&sum.to_be_bytes());
 }
 
 /// Length of the record in a frame, in bytes.

@@ -1,6 +1,6 @@
 //! The program that the conformance kit runs: logs the agreed values, and checks the state that the sidecar returns.
 //!
-//!     conformance --door ENDPOINT --run ID --steps N --interval MS [--label L] [--project P]
+//!     conformance --door ENDPOINT --run ID --steps N --interval MS [--label L] [--notes no] [--project P]
 
 use std::collections::HashMap;
 use std::process::ExitCode;
@@ -30,6 +30,7 @@ fn conform() -> Result<(), Failure> {
     let need = |name: &str| arguments.get(name).cloned().ok_or(format!("{name} is missing"));
     let steps: i64 = need("--steps")?.parse()?;
     let interval = Duration::from_millis(need("--interval")?.parse()?);
+    let notes = arguments.get("--notes").map_or(true, |value| value != "no");
     let run = Run::init(Options {
         door: need("--door")?,
         run: need("--run")?,
@@ -57,7 +58,7 @@ fn conform() -> Result<(), Failure> {
             "odd" => i % 2 == 1,
             "wild" => wild[(i % 3) as usize],
         };
-        if i % 10 == 0 {
+        if notes && i % 10 == 0 {
             data.insert("note".into(), format!("step {i}").into());
         }
         run.log_at(i, data)?;
