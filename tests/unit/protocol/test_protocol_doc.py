@@ -7,6 +7,7 @@ import itertools
 import json
 import re
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,10 +25,11 @@ from sidecar.pipeline.writer import ACK_SECONDS, Writer
 from sidecar.projections.run_state import RunState, WriterState
 from sidecar.protocol import PROTOCOL_VERSION, limits
 from sidecar.protocol.channels import IPC_PATH_BYTES
-from sidecar.protocol.codec import decode_envelope, encode
+from sidecar.protocol.codec import decode_envelope, decode_frames, encode
 from sidecar.protocol.connection import FILE_KEYS, parse_connection
 from sidecar.protocol.frames import frame, scan
 from sidecar.protocol.records import KINDS, Kind, Record
+from sidecar.protocol.rows import Schema
 from sidecar.protocol.segments import header as segment_header
 from sidecar.server.control import read_request
 from sidecar.server.status import Status
@@ -215,7 +217,7 @@ class Dump(NamedTuple):
 
     records: list[Record]
     data: bytes
-    framed: bool
+    form: str
 
 
 def dumps() -> dict[str, Dump]:
@@ -225,8 +227,8 @@ def dumps() -> dict[str, Dump]:
         if name == "connection":
             continue
         records = [Record(*json.loads(line)) for line in text.splitlines()]
-        block = re.search(rf"^```hex {name} (framed|bare)\n(.*?)^```$", _TEXT, re.MULTILINE | re.DOTALL)
-        found[name] = Dump(records, bytes.fromhex(block[2]) if block else b"", bool(block and block[1] == "framed"))
+        block = re.search(rf"^```hex {name} (framed|bare|row)\n(.*?)^```$", _TEXT, re.MULTILINE | re.DOTALL)
+        found[name] = Dump(records, bytes.fromhex(block[2]), block[1]) if block else Dump(records, b"", "")
     return found
 
 
@@ -235,14 +237,20 @@ _DUMPS = dumps()
 
 class TestDumps:
     def test_every_dump_has_its_text(self) -> None:
-        assert set(re.findall(r"^```hex (\w+) (?:framed|bare)$", _TEXT, re.MULTILINE)) == {
+        assert set(re.findall(r"^```hex (\w+) (?:framed|bare|row)$", _TEXT, re.MULTILINE)) == {
             name for name, dump in _DUMPS.items() if dump.data
         }
 
     @pytest.mark.parametrize("name", [name for name, dump in _DUMPS.items() if dump.data])
     def test_it_decodes_to_the_text_and_back(self, name: str) -> None:
-        records, data, framed = _DUMPS[name]
-        if framed:
+        records, data, form = _DUMPS[name]
+        if form == "row":
+            schema = Schema.of(_DUMPS["schema"].records[0])
+            items, ends = decode_frames(data, schemas={schema.word: schema})
+            assert ends == [len(data)] and repr(items[0]) == repr(records[0]), "1, 1.0 and True differ"
+            _, _, _, seq, time, body = records[0]
+            assert frame(schema.pack(schema.word, seq, time, body["step"], *body["data"].values())) == data
+        elif form == "framed":
             frames = list(scan(data))
             assert frames[-1].end == len(data)
             payloads = [part.payload for part in frames if part.payload is not None]
@@ -326,3 +334,83 @@ class TestWalk:
             state.apply(record)
         assert state.state == "finished"
         run.release(clean=True)
+
+
+class TestRows:
+    """What section "Rows" says, done by the real stages."""
+
+    @pytest.fixture
+    def stages(self, tmp_path: Path) -> Iterator[Stages]:
+        stages = Stages(tmp_path)
+        stages.attach("r1", "q4k9")
+        yield stages
+        stages.close()
+
+    def refused(self, stages: Stages, record: Record) -> tuple[str, int] | None:
+        """Send a record; return code and number of the ``problem`` that it brings."""
+        before = len(stages.told("problem"))
+        stages.handler.process(frame(encode(record)))
+        problems = stages.told("problem")[before:]
+        return (problems[0]["code"], problems[0]["seq"]) if problems else None
+
+    @pytest.mark.parametrize("seq", [0, 1])
+    def test_the_codes_of_refused_schemas(self, stages: Stages, seq: int) -> None:
+        documented = {row[1].strip("`") for row in table_rows(section("### If a schema is refused"))}
+        next_seq = itertools.count(seq)
+        good = {"id": 1, "keys": ["a"], "types": "d"}
+        assert self.refused(stages, Record("schema", "r1", "q4k9", seq and next(next_seq), 1.0, good)) is None
+        many = [str(number) for number in range(limits.MAX_KEYS + 1)]
+        wrong: list[tuple[str, dict[str, Any]]] = [
+            ("value", {"id": 2**56}),
+            ("value", {"id": -1}),
+            ("value", {"id": 2, "types": "dd"}),
+            ("value", {"id": 2, "types": "f"}),
+            ("value", {"keys": ["b"]}),
+            ("value", {"types": "q"}),
+            ("value", {"id": 2, "client": "another"}),
+            ("size", {"id": 2, "keys": [], "types": ""}),
+            ("size", {"id": 2, "keys": many, "types": "d" * len(many)}),
+            ("key", {"id": 2, "keys": [""]}),
+            ("key", {"id": 2, "keys": ["_step"]}),
+            ("key", {"id": 2, "keys": ["a", "a"], "types": "dd"}),
+        ]
+        for code, body in wrong:
+            number = seq and next(next_seq)
+            assert self.refused(stages, Record("schema", "r1", "q4k9", number, 1.0, good | body)) == (code, number)
+        assert {code for code, _ in wrong} | {"kind"} == documented, "'kind' comes from older sidecars"
+        for id in range(2, limits.MAX_SCHEMAS + 1):
+            declared = Record("schema", "r1", "q4k9", seq and next(next_seq), 1.0, good | {"id": id})
+            assert self.refused(stages, declared) is None
+        number = seq and next(next_seq)
+        assert self.refused(stages, Record("schema", "r1", "q4k9", number, 1.0, good | {"id": 999})) == ("size", number)
+
+    def test_rows_of_an_unknown_schema_are_counted_and_what_follows_brings_reattach(self, stages: Stages) -> None:
+        one = Schema(5, "r1", "q4k9", ("_step",), "d")
+        assert self.refused(stages, Record("schema", "r1", "q4k9", 0, 1.0, one.body())) == ("key", 0)
+        stages.handler.process(frame(one.pack(one.word, 1, 1.0, 0, 0.5)))
+        assert stages.intake.losses["refused: schema"] == 1
+        assert stages.told("reattach") == []
+        stages.handler.process(frame(encode(Record("log", "r1", "q4k9", 2, 1.0, {"step": 1, "data": {"a": 0.5}}))))
+        assert stages.told("reattach") == [{"expected": 1}]
+
+    def test_rows_of_one_schema_too_many_are_rejected(self, stages: Stages) -> None:
+        made = [Schema(id, "r1", "q4k9", ("a",), "d") for id in range(limits.MAX_SCHEMAS + 1)]
+        for one in made:
+            stages.handler.process(frame(encode(Record("schema", "r1", "q4k9", 0, 1.0, one.body()))))
+        stages.handler.process(frame(made[-1].pack(made[-1].word, 1, 1.0, 0, 0.5)))
+        stages.handler.process(frame(made[0].pack(made[0].word, 2, 1.0, 0, 0.5)))
+        assert [(body["code"], body["seq"]) for body in stages.told("problem")] == [("size", 0), ("size", 1)]
+        stages.step()
+        assert stages.told("ack")[-1] == {"seq": 2}
+
+    def test_a_wrong_row_is_rejected_under_its_number(self, stages: Stages) -> None:
+        one = Schema(5, "r1", "q4k9", ("a",), "?")
+        stages.handler.process(frame(encode(Record("schema", "r1", "q4k9", 0, 1.0, one.body()))))
+        stages.handler.process(frame(one.pack(one.word, 1, 1.0, 0, 2)))
+        assert [(body["code"], body["seq"]) for body in stages.told("problem")] == [("form", 1)]
+        stages.handler.process(frame(one.pack(one.word, 2, 1.0, 1, 1)))
+        stages.step()
+        with LogReader(stages.sessions.runs["r1"].log.path) as reader:
+            kept = [record for batch in reader.batches() for record in batch.records if record.client]
+        assert [(record.kind, record.seq) for record in kept] == [("rejected", 1), ("log", 2)]
+        assert kept[0].body["kind"] == "log"
