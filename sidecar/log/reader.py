@@ -10,12 +10,12 @@ import os
 import struct
 import zlib
 from bisect import bisect_right
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 
 from sidecar.protocol.checks import check, check_envelope
-from sidecar.protocol.codec import decode_envelope, decode_frames
+from sidecar.protocol.codec import NO_SCHEMAS, decode_envelope, decode_frames
 from sidecar.protocol.errors import LogFormatError, RecordError
 from sidecar.protocol.frames import HEAD_BYTES, MARK, find_frame, scan, valid_at
 from sidecar.protocol.limits import MAX_RECORD_BYTES
@@ -66,14 +66,30 @@ class Batch:
         items: the records; rows of one schema that follow one another may be together, in columns.
         item_ends: the offset after each item.
         end: the offset after the last record: a checkpoint.
+        schemas: word -> schema, of the rows.
+
+    Args:
+        items, item_ends, schemas: see above.
+        data: the bytes of the log that hold the records.
+        position: offset of the data in the log.
     """
 
-    __slots__ = ("_ends", "_records", "end", "item_ends", "items")
+    __slots__ = ("_data", "_ends", "_position", "_records", "end", "item_ends", "items", "schemas")
 
-    def __init__(self, items: Sequence[Item], item_ends: Sequence[int]) -> None:
+    def __init__(
+        self,
+        items: Sequence[Item],
+        item_ends: Sequence[int],
+        schemas: Mapping[int, Schema] = NO_SCHEMAS,
+        data: bytes = b"",
+        position: int = 0,
+    ) -> None:
         self.items = items
         self.item_ends = item_ends
         self.end = item_ends[-1]
+        self.schemas = schemas
+        self._data = data
+        self._position = position
         self._records: Sequence[Record] | None = None
         self._ends: Sequence[int] | None = None
 
@@ -90,6 +106,18 @@ class Batch:
         if self._ends is None:
             self._ends = record_ends(self.items, self.item_ends)
         return self._ends
+
+    @property
+    def first_end(self) -> int:
+        """The offset after the first record."""
+        return record_ends(self.items[:1], self.item_ends[:1])[0]
+
+    def frames(self, number: int) -> bytes:
+        """Return the bytes in the log of the item `number`; b"" for a batch that was not read from a log."""
+        if not self._data:
+            return b""
+        start = self.item_ends[number - 1] if number else self._position
+        return self._data[start - self._position : self.item_ends[number] - self._position]
 
     @property
     def count(self) -> int:
@@ -118,7 +146,7 @@ class Batch:
                 whole = (offset - start) // size
                 items.append(rows.part(0, whole))
                 ends.append(start + whole * size)
-        return Batch(items, ends) if items else None
+        return Batch(items, ends, self.schemas, self._data, self._position) if items else None
 
 
 class LogReader:
@@ -192,7 +220,7 @@ class LogReader:
                 if position > self.offset:
                     self._skip(self.offset, position)
                 self.offset = position + ends[-1]
-                yield Batch(items, [position + end for end in ends])
+                yield Batch(items, [position + end for end in ends], self.schemas, data, position)
                 position, wanted = self.offset, max_bytes
                 continue
             at_end = len(data) < wanted

@@ -10,16 +10,26 @@ import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from sidecar.log.reader import LogReader
+from sidecar.protocol.ask import ask
 from sidecar.protocol.channels import push
 from sidecar.protocol.codec import encode
+from sidecar.protocol.deadline import Deadline
+from sidecar.protocol.frames import HEAD_BYTES
 from sidecar.protocol.layout import LOG_NAME, SINKS_NAME
 from sidecar.protocol.records import Record
+from sidecar.protocol.rows import ROW, Rows
+from sidecar.protocol.sink_address import parse_sink
+from sidecar.sinks.delivery import Delivery
+from sidecar.sinks.upstream import link as upstream_link
+from sidecar.sinks.upstream.link import Link as UpstreamLink
+from sidecar.sinks.upstream.relay import Item
 from tests.integration.chain import Link, full_content, run_directory, run_files, wait_until_arrived, wait_until_closed
-from tests.integration.serving import Keys, command
+from tests.integration.serving import KeyedClient, Keys, command
 from tests.support import LaunchedSidecar, RawClient, ReadBack, Scripts, wait_until
 from tests.unit.run_builder import RunBuilder
 from tracker.cli.main import main
@@ -294,6 +304,171 @@ def test_damaged_records_are_skipped_and_counted_upstream(
     run_at_top = ReadBack(wait_until_closed(top.run("run1"))).check()
     assert [data["x"] for _, data in run_at_top.stored()] == [*range(3, 100), *range(110, 200)]
     assert run_at_top.state["state"] == "finished" and run_at_top.state["losses"] == {"refused: damaged": 13}
+
+
+# -- rows ---------------------------------------------------------------------------------------------------------
+
+
+def packed_rows(directory: Path) -> int:
+    """Return how many records of a run's log are rows."""
+    with LogReader(directory / LOG_NAME) as reader:
+        return sum(
+            batch.frames(number)[HEAD_BYTES] == ROW and (item.count if isinstance(item, Rows) else 1)
+            for batch in reader.batches()
+            for number, item in enumerate(batch.items)
+        )
+
+
+def run_with_rows(root: Path, *, ended: bool = True) -> RunBuilder:
+    """Return a run of 5,000 rows of two clients, with records between them."""
+    run = RunBuilder(root, "run1")
+    for first in range(0, 5000, 1000):
+        run.rows(first, x=[step / 7 for step in range(800)], ok=[step % 3 == 0 for step in range(800)])
+        run.rows(first, "client000002", y=list(range(200)))
+        run.row(first, text="between")
+        run.row(first, "", own=first)
+    if ended:
+        run.finish()
+    return run
+
+
+def deliver(run: RunBuilder, top: Link) -> None:
+    """Send a run on this thread, as a sidecar does on its own."""
+    delivery = Delivery(run.dir, parse_sink(top.address))
+
+    def delivered() -> bool:
+        delivery.step(time.monotonic())
+        return delivery.behind_bytes() == 0
+
+    try:
+        wait_until(delivered, "the run has been sent")
+    finally:
+        delivery.close(Deadline(5.0))
+
+
+@pytest.mark.parametrize("older", [False, True], ids=["rows", "a sidecar without rows"])
+def test_rows_are_sent_as_rows_to_a_sidecar_that_takes_them(
+    link: Callable[..., Link], root: Path, monkeypatch: pytest.MonkeyPatch, older: bool
+) -> None:
+    def older_ask(*args: Any) -> Record:
+        answer = ask(*args)
+        return answer._replace(body={key: value for key, value in answer.body.items() if key != "rows"})
+
+    if older:
+        monkeypatch.setattr(upstream_link, "ask", older_ask)
+    top = link("top")
+    run = run_with_rows(root)
+    deliver(run, top)
+    assert full_content(top.run("run1")) == full_content(run.dir)
+    assert packed_rows(run.dir) == 5000
+    assert packed_rows(top.run("run1")) == (0 if older else 5000)
+
+
+def test_rows_pass_several_sidecars(link: Callable[..., Link], scripts: Scripts, root: Path) -> None:
+    top = link("top")
+    middle = link("middle", top)
+    leaf = link("leaf", middle)
+    scripts.run(
+        """
+        import tracker
+        with tracker.init(id="run1") as run:
+            for step in range(20_000):
+                run.log({"x": step / 7, "n": step} if step % 1000 else {"text": "between"})
+        """,
+        env={"TRACKER_SIDECAR": leaf.control},
+    )
+    for sidecar in (leaf, middle, top):
+        wait_until_closed(sidecar.run("run1"))
+        if sidecar is not top:
+            wait_until_arrived(sidecar.run("run1"))
+        assert packed_rows(sidecar.run("run1")) == 19_980
+    assert full_content(leaf.run("run1")) == full_content(middle.run("run1")) == full_content(top.run("run1"))
+
+
+@pytest.mark.parametrize("keep", [0.1, 0.5, 0.9])
+def test_only_the_rows_that_the_upstream_sidecar_has_lost_are_sent_again(
+    link: Callable[..., Link], root: Path, capsys: Captured, keep: float
+) -> None:
+    top = link("top")
+    run = run_with_rows(root, ended=False)
+    sync = ["sync", "--dir", str(root), "--sink", top.address]
+    assert main(sync) == 0
+    directory = wait_until_closed(top.run("run1"))
+    top.close()
+    log = directory / LOG_NAME
+    log.write_bytes(log.read_bytes()[: int(log.stat().st_size * keep)])
+    (directory / "store.db").unlink()
+    top.start()
+    run.rows(5000, x=[0.5] * 40, ok=[True] * 40)
+    run.finish()
+    assert main(sync) == 0
+    capsys.readouterr()
+    assert full_content(top.run("run1")) == full_content(run.dir)
+    assert packed_rows(top.run("run1")) == 5040
+
+
+@pytest.mark.parametrize("after", [[0], [1, 3], [2, 3, 4]])
+def test_the_upstream_sidecar_is_killed_in_the_middle_of_rows(
+    link: Callable[..., Link], root: Path, monkeypatch: pytest.MonkeyPatch, after: list[int]
+) -> None:
+    """Killed before the messages with these numbers are sent, counted over all attempts."""
+    top = link("top")
+    run = RunBuilder(root, "run1")
+    for first in range(0, 40_000, 20_000):
+        run.rows(first, x=[step / 7 for step in range(20_000)], y=[step / 9 for step in range(20_000)])
+    run.finish()
+    all_messages = UpstreamLink._messages
+    numbers = iter(range(1000))
+
+    def messages(link: UpstreamLink, items: list[Item]) -> Iterator[bytes]:
+        for message in all_messages(link, items):
+            if next(numbers) in after:
+                top.kill()
+                top.start()
+            yield message
+
+    monkeypatch.setattr(UpstreamLink, "_messages", messages)
+    deliver(run, top)
+    assert next(numbers) > after[-1] + 1
+    assert full_content(top.run("run1"), killed=True) == full_content(run.dir, killed=True)
+    assert packed_rows(top.run("run1")) == 40_000
+
+
+def test_damaged_rows_are_skipped_and_counted_upstream(link: Callable[..., Link], root: Path, capsys: Captured) -> None:
+    top = link("top")
+    run = RunBuilder(root, "run1")
+    schema = run.rows(0, x=list(range(1000)))
+    end = run.log.offset
+    run.write("exit", {"state": "finished"})
+    run.log.close()
+    size = schema.frame_bytes
+    run.damage(end - 600 * size, end - 590 * size)
+    assert main(["sync", "--dir", str(root), "--sink", top.address]) == 0
+    capsys.readouterr()
+    run_at_top = ReadBack(wait_until_closed(top.run("run1"))).check()
+    assert [data["x"] for _, data in run_at_top.stored()] == [*range(400), *range(410, 1000)]
+    assert run_at_top.state["losses"] == {"refused: damaged": 10}
+    assert packed_rows(top.run("run1")) == 990
+
+
+def test_rows_whose_schema_is_refused_are_sent_as_records(
+    link: Callable[..., Link], root: Path, capsys: Captured
+) -> None:
+    """Another client has taken the id of the schema there."""
+    top = link("top")
+    run = RunBuilder(root, "run1")
+    schema = run.rows(0, x=list(range(1000)))
+    run.finish()
+    other = KeyedClient(top.serving, "run2", "other0001")
+    other.send_record("schema", {"id": schema.id, "keys": ["other"], "types": "d"})
+    other.ask("flush")
+    assert main(["sync", "--dir", str(root), "--sink", top.address]) == 0
+    capsys.readouterr()
+    other.send_unnumbered("detach", {})
+    other.close()
+    run_at_top = ReadBack(wait_until_closed(top.run("run1"))).check()
+    assert [data["x"] for _, data in run_at_top.stored()] == list(range(1000))
+    assert packed_rows(top.run("run1")) == 0
 
 
 # -- keys ---------------------------------------------------------------------------------------------------------

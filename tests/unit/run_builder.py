@@ -57,8 +57,8 @@ class RunBuilder:
     def row(self, step: int, client: str | None = None, /, **data: Any) -> int:
         return self.write("log", {"step": step, "data": data}, client)
 
-    def rows(self, step: int, client: str | None = None, /, **columns: Sequence[Any]) -> None:
-        """Append packed rows, whose steps count from `step` on, behind their schema."""
+    def rows(self, step: int, client: str | None = None, /, **columns: Sequence[Any]) -> Schema:
+        """Append packed rows, whose steps count from `step` on, behind their schema; return that."""
         client = self.client if client is None else client
         types = "".join(CODES[type(values[0])] for values in columns.values())
         schema = Schema(new_schema_id(), self.id, client, tuple(columns), types)
@@ -67,6 +67,7 @@ class RunBuilder:
             self.last[client] += 1
             self.clock += 1.0
             self.log.append(frame(schema.pack(schema.word, self.last[client], self.clock, step + number, *values)))
+        return schema
 
     def finish(self, state: str = "finished", **body: Any) -> RunBuilder:
         """End the run, and apply its log to its store."""

@@ -18,8 +18,10 @@ from sidecar.protocol.connection import machine_id
 from sidecar.protocol.deadline import Deadline
 from sidecar.protocol.endpoints import reached
 from sidecar.protocol.errors import ChannelError, KeyFileError, RecordError, RefusedError, UnreachableError
+from sidecar.protocol.frames import frame
 from sidecar.protocol.keys import Security, read_key_pair, read_public_key
 from sidecar.protocol.records import Record
+from sidecar.protocol.rows import SCHEMA
 from sidecar.protocol.sink_address import SinkAddress
 from sidecar.sinks.contract import SinkRefusedError, SinkUnavailableError
 from sidecar.sinks.upstream.relay import Item
@@ -51,6 +53,8 @@ class Link:
         self._security: Security | None = None
         self._records: Channel | None = None
         self._results: dict[str, Channel] = {}
+        self._refused_rows: set[str] = set()  # clients with a schema that the other sidecar did not take
+        self._declared: dict[str, set[int]] = {}  # attached client that may send rows -> words of its known schemas
         self.last: dict[str, int] = {}
         self.used_at = 0.0
 
@@ -110,6 +114,8 @@ class Link:
             self._results[client] = channel
             channel.connect(reached(answer["results"], self._address.url))
             self.last[client] = answer["last"]
+            if answer.get("rows") and client not in self._refused_rows:
+                self._declared[client] = set()
         self.used_at = time.monotonic()
 
     def push(self, items: list[Item], patience: float, deadline: Deadline) -> bool:
@@ -125,14 +131,14 @@ class Link:
         channels = [self._results[client] for client in wanted]
         for channel in channels:
             poll.add(channel)
-        messages = list(_messages(items))
-        sent = 0
+        messages = self._messages(items)
+        unsent = next(messages, None)
         heard_at = time.monotonic()
         while any(self.last[client] < seq for client, seq in wanted.items()):
-            while sent < len(messages) and self._records.send(messages[sent]):
-                sent += 1
+            while unsent is not None and self._records.send(unsent):
+                unsent = next(messages, None)
                 self.used_at = time.monotonic()
-            for _ in poll.wait(0.002 if sent < len(messages) else 0.05, channels):
+            for _ in poll.wait(0.05 if unsent is None else 0.002, channels):
                 pass
             for client in wanted:
                 while (message := self._results[client].receive()) is not None:
@@ -142,6 +148,38 @@ class Link:
             if time.monotonic() - heard_at > patience or deadline.over():
                 return False
         return True
+
+    def _messages(self, items: list[Item]) -> Iterator[bytes]:
+        """Yield the frames of items in messages of about `_MESSAGE_BYTES`, behind the schemas that they need.
+
+        After much, a request of each client follows: its answer comes with an ack, which would else come later.
+        """
+        frames: list[bytes] = []
+        size = 0
+        much = False
+        for item in self._as_taken(items):
+            if item.schema is not None and item.schema.word not in self._declared[item.client]:
+                self._declared[item.client].add(item.schema.word)
+                declared = Record(SCHEMA, self._run, item.client, 0, time.time(), item.schema.body())
+                frames.append(frame(encode(declared)))
+            frames.append(item.frames)
+            size += len(item.frames)
+            if size >= _MESSAGE_BYTES:
+                yield b"".join(frames)
+                frames, size, much = [], 0, True
+        if frames:
+            yield b"".join(frames)
+        if much:
+            for client in {item.client for item in items}:
+                yield encode(Record("request", self._run, client, 0, time.time(), {"id": 0, "ask": "flush"}))
+
+    def _as_taken(self, items: list[Item]) -> Iterator[Item]:
+        """Yield items, rows as records where the other sidecar does not take rows."""
+        for item in items:
+            if item.schema is None or item.client in self._declared:
+                yield item
+            else:
+                yield from item.records()
 
     def _on_result(self, client: str, message: bytes) -> bool:
         """Note an ack; return False if the client must attach again."""
@@ -156,6 +194,9 @@ class Link:
             self.last[client] = max(self.last[client], result.body["seq"])
         elif result.kind == "problem":
             _log.warning("run %s: %s: %s", self._run, self._address.url, result.body["message"])
+            if result.body.get("seq") == 0:  # a schema: its rows can be sent only as records
+                self._refused_rows.add(client)
+                return False
         return result.kind != "reattach"
 
     def detach(self, clients: Iterable[str]) -> None:
@@ -164,12 +205,14 @@ class Link:
             if self._records is not None:
                 self._records.send(encode(Record("detach", self._run, client, 0, time.time(), {})))
             self._results.pop(client).close()
+            self._declared.pop(client, None)
 
     def drop(self) -> None:
         """Close all sockets without detaching, to attach again."""
         for channel in self._results.values():
             channel.close()
         self._results.clear()
+        self._declared.clear()
         if self._records is not None:
             self._records.close()
             self._records = None
@@ -180,20 +223,6 @@ class Link:
         if self._records is not None:
             self._records.close(deadline.left(_DETACH_SECONDS) or 0.0)
             self._records = None
-
-
-def _messages(items: list[Item]) -> Iterator[bytes]:
-    """Yield the frames of items in messages of about `_MESSAGE_BYTES`."""
-    frames: list[bytes] = []
-    size = 0
-    for item in items:
-        frames.append(item.frame)
-        size += len(item.frame)
-        if size >= _MESSAGE_BYTES:
-            yield b"".join(frames)
-            frames, size = [], 0
-    if frames:
-        yield b"".join(frames)
 
 
 __all__ = ["Link"]

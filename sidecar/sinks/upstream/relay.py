@@ -1,7 +1,8 @@
 """Relay: turns the records of a run's log into those to send to the sidecar upstream. Reads files, knows no socket.
 
-Records of clients keep client and seq. Records without a number, which this sidecar wrote itself, are sent by the
-*relay*, a client that numbers them; so is the content of files that are in the run's directory and in no record.
+Records of clients keep client and seq, and the frames that they have in the log, so rows stay rows. Records without a
+number, which this sidecar wrote itself, are sent by the *relay*, a client that numbers them; so is the content of files
+that are in the run's directory and in no record.
 """
 
 from __future__ import annotations
@@ -17,13 +18,13 @@ from typing import NamedTuple
 
 from sidecar.log.reader import Batch
 from sidecar.projections.replay import records
-from sidecar.protocol.codec import encode, pack
+from sidecar.protocol.codec import decode_frames, encode, pack
 from sidecar.protocol.digests import digest_file
-from sidecar.protocol.frames import frame
+from sidecar.protocol.frames import HEAD_BYTES, frame
 from sidecar.protocol.layout import FILES_NAME, LOG_NAME
 from sidecar.protocol.limits import MAX_CHUNK_BYTES
 from sidecar.protocol.records import RELAY, Record, uses
-from sidecar.protocol.rows import SCHEMA
+from sidecar.protocol.rows import ROW, SCHEMA, Rows, Schema, records_of, word_of
 
 _log = logging.getLogger("sidecar")
 
@@ -32,13 +33,44 @@ DAMAGED = "damaged"
 
 _FIRST_BATCH_BYTES = 4096
 
+_ROWS_BYTES = 256 * 1024
+"""Maximum size of rows that are one item, in bytes."""
+
 
 class Item(NamedTuple):
-    """A record to send: its client, its seq, and its frame."""
+    """A record to send, or rows that number consecutively.
+
+    Attributes:
+        client: its client.
+        seq: its number; that of the last row.
+        frames: its frame, or those of the rows.
+        schema: the schema of the rows; None for a record.
+    """
 
     client: str
     seq: int
-    frame: bytes
+    frames: bytes
+    schema: Schema | None = None
+
+    @property
+    def first(self) -> int:
+        """Number of the first row; `seq` for a record."""
+        return self.seq if self.schema is None else self.seq + 1 - len(self.frames) // self.schema.frame_bytes
+
+    def after(self, seq: int) -> Item:
+        """Return what comes after the number `seq`."""
+        if self.schema is None or seq < self.first:
+            return self
+        return self._replace(frames=self.frames[(seq + 1 - self.first) * self.schema.frame_bytes :])
+
+    def records(self) -> Iterator[Item]:
+        """Yield the same as records, for a sidecar that does not take rows."""
+        if self.schema is None:
+            yield self
+            return
+        items, _ = decode_frames(self.frames, schemas={self.schema.word: self.schema})
+        for record in records_of(items):
+            yield Item(self.client, record.seq, frame(encode(record)))
 
 
 class Relay:
@@ -64,15 +96,19 @@ class Relay:
 
         The relay's records depend only on the log: when the log is sent again, they get the same numbers.
         """
-        for record in batch.records:
-            if record.kind == SCHEMA:
-                if record.client:  # its number is used; the rows are sent as records
-                    yield Item(record.client, record.seq, frame(encode(record)))
+        for number, record in enumerate(batch.items):
+            if isinstance(record, Rows):
+                yield from _rows(record, batch.frames(number))
                 continue
+            if record.kind == SCHEMA and not record.client:
+                continue  # the sidecar declares a client's schema again
             local = _is_local_file(record)
             if record.client and record.seq:
-                sent = record._replace(body={**record.body, "relayed": True}) if local else record
-                yield Item(record.client, record.seq, frame(encode(sent)))
+                if local:
+                    sent = record._replace(body={**record.body, "relayed": True})
+                    yield Item(record.client, record.seq, frame(encode(sent)))
+                else:
+                    yield _as_in_log(record, batch, number)
             if local:
                 yield from self._numbered(self._content(record))
             elif not record.client:
@@ -129,11 +165,30 @@ def relay_id(directory: Path, address: str) -> str:
     return hashlib.sha256(pack([platform.node(), str(directory.resolve()), address, first])).hexdigest()[:24]
 
 
+def _rows(rows: Rows, frames: bytes) -> Iterator[Item]:
+    """Yield rows, about `_ROWS_BYTES` at a time."""
+    size = rows.schema.frame_bytes
+    at_once = max(1, _ROWS_BYTES // size)
+    for start in range(0, rows.count, at_once):
+        end = min(start + at_once, rows.count)
+        yield Item(rows.schema.client, rows.first + end - 1, frames[start * size : end * size], rows.schema)
+
+
+def _as_in_log(record: Record, batch: Batch, number: int) -> Item:
+    """Return a record in the frame that it has in the log, which may hold it as a row."""
+    frames = batch.frames(number) or frame(encode(record))
+    payload = frames[HEAD_BYTES:]
+    schema = batch.schemas[word_of(payload)] if payload[0] == ROW else None
+    return Item(record.client, record.seq, frames, schema)
+
+
 def ended_clients(batch: Batch) -> set[str]:
     """Return the clients that have ended in a batch, and log nothing after it."""
     ended: set[str] = set()
-    for record in batch.records:
-        if record.kind == "exit":
+    for record in batch.items:
+        if isinstance(record, Rows):
+            ended.discard(record.schema.client)
+        elif record.kind == "exit":
             ended.add(record.body.get("writer", record.client))
         else:
             ended.discard(record.client)

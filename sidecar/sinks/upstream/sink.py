@@ -64,7 +64,7 @@ class UpstreamSink:
     def send(self, batch: Batch, state: RunState) -> int:
         """Send a batch; return when all of it is in the log of the other sidecar."""
         relay = Relay(self._target.run, self._target.directory, str(self._memory["relay"]))
-        from_start = bool(batch.ends) and batch.ends[0] <= self._memory.get("relayed_to", 0)
+        from_start = batch.first_end <= self._memory.get("relayed_to", 0)
         relay.seq = 0 if from_start else self._memory["relayed"]
         if time.monotonic() - self._link.used_at > _UNSEEN_SECONDS:
             self._link.drop()
@@ -115,13 +115,13 @@ class UpstreamSink:
         last = dict(self._link.last)
         seen: set[str] = set()
         for item in group:
-            gap = range(last[item.client] + 1, item.seq)
-            if gap and item.client not in seen and self._memory.get("gap") != [item.client, item.seq]:
-                self._memory["gap"] = [item.client, item.seq]
+            gap = range(last[item.client] + 1, item.first)
+            if gap and item.client not in seen and self._memory.get("gap") != [item.client, item.first]:
+                self._memory["gap"] = [item.client, item.first]
                 return None
             missing += [relay.damaged(item.client, seq) for seq in gap]
             if item.seq > last[item.client]:
-                missing.append(item)
+                missing.append(item.after(last[item.client]))
                 last[item.client] = item.seq
             seen.add(item.client)
         return missing
@@ -144,7 +144,7 @@ def _groups(items: Iterable[Item]) -> Iterator[list[Item]]:
     size = 0
     for item in items:
         group.append(item)
-        size += len(item.frame)
+        size += len(item.frames)
         if size >= _GROUP_BYTES:
             yield group
             group, size = [], 0

@@ -7,15 +7,19 @@ import logging
 from pathlib import Path
 
 import pytest
+from hypothesis import given
 
-from sidecar.log.reader import Batch
+from sidecar.log.reader import Batch, header
 from sidecar.protocol.codec import decode
-from sidecar.protocol.frames import HEAD_BYTES
+from sidecar.protocol.frames import HEAD_BYTES, frame
 from sidecar.protocol.layout import FILES_NAME
 from sidecar.protocol.limits import MAX_CHUNK_BYTES
 from sidecar.protocol.records import Record
 from sidecar.sinks.upstream.relay import DAMAGED, Item, Relay, ended_clients, relay_id
+from tests.support import exact
 from tests.unit.run_builder import RunBuilder
+from tests.unit.sinks import row_logs
+from tests.unit.sinks.row_logs import RUN, SCHEMAS, batch_of, mixed_logs, one_by_one
 
 
 def batch(*records: Record) -> Batch:
@@ -28,7 +32,7 @@ def record(kind: str, client: str = "c1", seq: int = 1, **body: object) -> Recor
 
 
 def content(item: Item) -> Record:
-    return decode(item.frame[HEAD_BYTES:])
+    return decode(item.frames[HEAD_BYTES:])
 
 
 def file_record(data: bytes, client: str = "c1") -> Record:
@@ -53,6 +57,45 @@ def test_records_of_clients_keep_their_numbers(relay: Relay) -> None:
     assert [(item.client, item.seq) for item in items] == [("c1", 1), ("c1", 2), ("c2", 7)]
     assert [content(item) for item in items] == sent
     assert relay.seq == 0, "the relay has nothing to say"
+
+
+@given(mixed_logs())
+def test_rows_are_the_records_that_they_stand_for(log: bytes) -> None:
+    mixed = batch_of(log)
+    packed = list(Relay(RUN, Path("nowhere"), "relay1").items(mixed))
+    wanted = list(Relay(RUN, Path("nowhere"), "relay1").items(one_by_one(mixed)))
+    found = [each for item in packed for each in item.records()]
+    assert [(item.client, item.seq) for item in found] == [(item.client, item.seq) for item in wanted]
+    assert exact([content(item) for item in found]) == exact([content(item) for item in wanted])
+    for item in packed:
+        for seq in range(item.first - 1, item.seq):
+            rest = [each.seq for each in item.after(seq).records()]
+            assert rest == list(range(seq + 1, item.seq + 1))
+
+
+def test_rows_keep_their_frames_and_come_many_at_a_time() -> None:
+    schema = SCHEMAS[2]
+    packed = [frame(schema.pack(schema.word, seq, seq * 0.5, -seq, 1 / seq, seq, seq % 2)) for seq in range(2, 10_002)]
+    declared = row_logs.record("schema", schema.client, 1, schema.body())
+    first, *others = Relay(RUN, Path("nowhere"), "relay1").items(
+        batch_of(header() + declared + b"".join(packed) + row_logs.record("log", "", 0, {"step": 1, "data": {}}))
+    )
+    rows, own = others[:-2], others[-2:]
+    assert (first.client, first.seq, first.frames, first.schema) == (schema.client, 1, declared, None)
+    assert b"".join(item.frames for item in rows) == b"".join(packed)
+    assert len(rows) == 3 and [item.first for item in rows] == [2, *[item.seq + 1 for item in rows[:-1]]]
+    assert all(item.schema is not None and item.schema.same(schema) for item in rows)
+    assert [item.client for item in own] == ["relay1", "relay1"]
+
+
+@pytest.mark.parametrize("count", [1, 15])
+def test_a_few_rows_are_rows_too(count: int) -> None:
+    schema = SCHEMAS[2]
+    packed = [frame(schema.pack(schema.word, seq, 0.5, 0, 1 / seq, seq, 1)) for seq in range(2, count + 2)]
+    declared = row_logs.record("schema", schema.client, 1, schema.body())
+    _, *rows = Relay(RUN, Path("nowhere"), "relay1").items(batch_of(header() + declared + b"".join(packed)))
+    assert [item.frames for item in rows] == packed
+    assert all(item.schema is not None for item in rows)
 
 
 def test_records_without_a_number_get_one_from_the_relay(relay: Relay) -> None:
@@ -115,6 +158,16 @@ def test_the_relay_of_a_log_and_a_server_is_always_the_same(root: Path) -> None:
     assert len({first, relay_id(one.dir, "sidecar+tcp://b:1"), relay_id(other.dir, "sidecar+tcp://a:1")}) == 3
     for run in (one, other):
         run.log.close()
+
+
+def test_a_client_with_rows_after_its_end_has_not_ended() -> None:
+    schema = SCHEMAS[0]
+    rows = b"".join(frame(schema.pack(schema.word, seq, 0.5, 0, 1.5)) for seq in range(3, 43))
+    declared = row_logs.record("schema", schema.client, 1, schema.body())
+    ended = row_logs.record("exit", schema.client, 2, {"state": "finished"})
+    assert ended_clients(batch_of(header() + declared + ended + rows)) == set()
+    later = row_logs.record("exit", schema.client, 43, {"state": "finished"})
+    assert ended_clients(batch_of(header() + declared + ended + rows + later)) == {schema.client}
 
 
 def test_which_clients_have_ended() -> None:
