@@ -70,6 +70,8 @@ class Handler:
                 if not self._take_stretch(part, key):
                     return
                 continue
+            if part.error.code == "schema" and self._sessions.is_late_row(_word_at(message, part.start)):
+                continue
             self._take_damage(part, key)
             damaged += part.error.code == "checksum"
             if damaged == _MAX_DAMAGE:
@@ -144,7 +146,7 @@ class Handler:
         """Return the schema of the row whose frame begins at `start`; None if it is a record."""
         if data[start + HEAD_BYTES] != ROW:
             return None
-        return self._sessions.schemas.get(word_of(data[start + HEAD_BYTES : start + 2 * HEAD_BYTES]))
+        return self._sessions.schemas.get(_word_at(data, start))
 
     def _take_rows(self, rows: Rows, framed: bytes, key: str | None) -> bool:
         """Take rows; return False if the rest of their message is of no use."""
@@ -260,6 +262,11 @@ class Handler:
     def close(self, deadline: Deadline) -> None:
         """Close all runs."""
         self._sessions.close(deadline)
+
+
+def _word_at(message: bytes, start: int) -> int:
+    """Return the word by which the row in the frame at `start` names its schema."""
+    return word_of(message[start + HEAD_BYTES : start + 2 * HEAD_BYTES])
 
 
 def _is_next(session: Session, record: Record) -> bool:

@@ -173,6 +173,7 @@ class HeldRun:
                 if sync:
                     run.log.sync()
             except BaseException:
+                run.forget_schemas()
                 run.release()
                 raise
         except RunHeldError as error:
@@ -258,7 +259,7 @@ class HeldRun:
                 self._take_keys(schema.keys)
             except RecordError as error:
                 schema.refusal = error
-            if len(own) < 2 * MAX_SCHEMAS:
+            if len(own) < 2 * MAX_SCHEMAS and sum(len(one.keys) for one in own) < 2 * MAX_SCHEMA_KEYS:
                 own.append(schema)
                 self.schemas[schema.word] = schema
             known = schema
@@ -291,11 +292,14 @@ class HeldRun:
                 schema.written = self.log.offset
         return b"".join(frames)
 
-    def forget_schemas(self, client: str | None = None) -> None:
-        """Forget the schemas of a client, or of all clients."""
+    def forget_schemas(self, client: str | None = None) -> list[int]:
+        """Forget the schemas of a client, or of all clients; return the words that name them."""
+        words = []
         for name in [client] if client is not None else list(self._own_schemas):
-            for schema in self._own_schemas.pop(name, ()):
-                self.schemas.pop(schema.word, None)
+            words += [schema.word for schema in self._own_schemas.pop(name, ())]
+        for word in words:
+            self.schemas.pop(word, None)
+        return words
 
     # -- orphaned windows ---------------------------------------------------------------------------------------
 

@@ -55,6 +55,9 @@ _UNLOCK_SECONDS = 5.0
 _MAX_DETACHED = 4096
 """Maximum number of detached clients whose late records are recognized."""
 
+_MAX_LATE_WORDS = 65536
+"""Maximum number of forgotten schemas whose late rows are recognized."""
+
 _OUT_OF_MEMORY = "out of memory: the kernel killed a process of its cgroup"
 
 
@@ -100,6 +103,7 @@ class Sessions:
         self._looked_at = 0.0
         self._detaching: dict[Session, float] = {}
         self._detached: dict[str, ClientLedger] = {}
+        self._late_words: dict[int, None] = {}
         self._editing: dict[str, int] = {}
         self._reopen_later: set[str] = set()
         self.draining = False
@@ -272,7 +276,13 @@ class Sessions:
     def forget(self, run: HeldRun) -> None:
         """Forget a run that was released."""
         self.runs.pop(run.id, None)
-        run.forget_schemas()
+        self._forget_words(run.forget_schemas())
+
+    def _forget_words(self, words: list[int]) -> None:
+        """Remember the schemas whose rows may still be on their way, by the words that name them."""
+        self._late_words.update(dict.fromkeys(words))
+        while len(self._late_words) > _MAX_LATE_WORDS:
+            del self._late_words[next(iter(self._late_words))]
 
     def drained(self) -> bool:
         """Whether every run is closed."""
@@ -307,11 +317,14 @@ class Sessions:
             self._to_writer(Done(orphan.remove))
         if ledger.detach(independent=not session.relay and session.parent is None):
             self._append_own(run, "exit", _crash_record(session))
+        self._detached.pop(session.client, None)
         self._detached[session.client] = ledger
         if len(self._detached) > _MAX_DETACHED:
             forgotten = next(iter(self._detached))
             del self._detached[forgotten]
-            run.forget_schemas(forgotten)
+            if forgotten not in self.by_client:  # it has not attached again
+                for other in self.runs.values():
+                    self._forget_words(other.forget_schemas(forgotten))
         self._end_session(session)
         _log.info("run %s: client %s detached, %d records", run.id, session.client, ledger.accepted)
         self._maybe_close(run)
@@ -330,6 +343,10 @@ class Sessions:
         """Whether a record of a detached client was on its way while its window was taken."""
         ledger = self._detached.get(client)
         return ledger is not None and ledger.is_late(seq)
+
+    def is_late_row(self, word: int) -> bool:
+        """Whether `word` names a schema of clients that are gone, so that its rows were on their way meanwhile."""
+        return word in self._late_words
 
     def detach_gone(self, run: HeldRun, *, but: Session) -> None:
         """Take the windows of all clients of a run that are gone by now, attached or not, except those of `but`."""

@@ -16,7 +16,7 @@ from sidecar.protocol.errors import RecordError
 from sidecar.protocol.frames import HEAD, HEAD_BYTES, LENGTH_BITS, MARK, frame, scan
 from sidecar.protocol.limits import MAX_MESSAGE_BYTES, MAX_RECORD_BYTES, MAX_SEQ, MAX_TIME
 from sidecar.protocol.records import Record
-from sidecar.protocol.rows import ROW, SCHEMA, Item, Rows, Schema, read_rows, word_of
+from sidecar.protocol.rows import ROW, SCHEMA, Item, Schema, read_rows, records_of, word_of
 
 _unpackb = msgpack.unpackb
 _MARK_BYTE = bytes([MARK])
@@ -158,24 +158,38 @@ def decode_frames(
     return items, ends
 
 
-def expand_rows(data: bytes, schemas: Mapping[int, Schema]) -> bytes:
-    """Return frames with each row as the ``log`` record that it stands for."""
+def expand_rows(
+    data: bytes, schemas: Mapping[int, Schema], last: int, most: int = MAX_MESSAGE_BYTES // 32
+) -> Iterator[tuple[bytes, int]]:
+    """Yield frames with each row as the ``log`` record that it stands for, in messages.
+
+    Args:
+        data: the frames, whose records are numbered.
+        schemas: word -> schema, of the rows.
+        last: the number of the last record.
+        most: size from which on a message takes no further record, in bytes. A record may be much larger than its row.
+
+    Returns:
+        the messages, each with the number of its last record.
+    """
     frames: list[bytes] = []
-    start = 0
+    size = start = 0
     while start < len(data):
         items, ends = decode_frames(data, start, schemas=schemas)
         if not items:
             frames.append(data[start:])  # for the sidecar to refuse
             break
         for item, end in zip(items, ends, strict=True):
-            if isinstance(item, Rows):
-                frames += [frame(encode(record)) for record in item.records()]
-            elif data[start + HEAD_BYTES] == ROW:
-                frames.append(frame(encode(item)))
-            else:
-                frames.append(data[start:end])
+            is_row = data[start + HEAD_BYTES] == ROW
+            for record in records_of([item]):
+                frames.append(frame(encode(record)) if is_row else data[start:end])
+                size += len(frames[-1])
+                if size >= most:
+                    yield b"".join(frames), record.seq
+                    frames, size = [], 0
             start = end
-    return b"".join(frames)
+    if frames:
+        yield b"".join(frames), last
 
 
 class Stretch(NamedTuple):

@@ -81,8 +81,8 @@ class Run:
         self._forget_schemas()
 
     def _forget_schemas(self) -> None:
+        self._all_schemas = {}  # before the other: see `_prepare`
         self._schemas = {}
-        self._all_schemas = {}
 
     # -- logging ------------------------------------------------------------------------------------------------
 
@@ -98,7 +98,10 @@ class Run:
             TypeError, ValueError: a key or value that cannot be logged, by name; nothing of the call is recorded.
             RunFinishedError: after `finish`.
         """
-        schema = self._schemas.get(tuple(data)) if type(data) is dict else None
+        schema = None
+        if type(data) is dict:
+            data = data.copy()  # as one step: another thread may change it meanwhile
+            schema = self._schemas.get(tuple(data))
         if schema is None or schema.kinds != [*map(type, data.values())]:
             if not self._lifecycle.records:
                 return
@@ -132,11 +135,15 @@ class Run:
             the metrics, and the schema to log them with, if it can be a row.
         """
         if type(data) is dict:
+            schemas = self._schemas
             known = self._all_schemas.get((*data, *map(type, data.values())))
             if known is not None:
-                self._schemas[known.keys] = known
+                schemas[known.keys] = known
                 return data, known
         self._lifecycle.ensure_attached()
+        # Read before the definitions: if these change meanwhile, what is found here is forgotten with the old dicts.
+        schemas = self._schemas
+        all_schemas = self._all_schemas
         row, files = values.row(data)
         if files:
             store_media(self._lifecycle.save, row, files, self.losses)
@@ -155,9 +162,9 @@ class Run:
         with window.lock:
             schema: Schema | None = window.schema(tuple(row), types)
             if schema is not None and plain:
-                self._schemas[schema.keys] = schema
+                schemas[schema.keys] = schema
                 signature = (*data, *map(type, data.values()))
-                self._all_schemas[signature] = schema
+                all_schemas[signature] = schema
         return row, schema
 
     @property

@@ -10,7 +10,7 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
 from sidecar.protocol.channels import Channel, pull, push
@@ -138,6 +138,8 @@ class Pump:
         self._unsent: bytes | None = None
         self._undeclared: deque[Schema] = deque()
         self._schemas: dict[int, Schema] | None = None  # of rows that this sidecar must get as records
+        self._expanded: Iterator[tuple[bytes, int]] = iter(())
+        self._expanding = False  # whether more of what was taken is to be sent
         self._in_flight: deque[tuple[int, int]] = deque()
         self._in_flight_bytes = 0
         self._requests: deque[tuple[int, str]] = deque()
@@ -265,12 +267,10 @@ class Pump:
             self._undeclared.popleft()
         while self._in_flight_bytes < _IN_FLIGHT_BYTES:
             if self._unsent is None:
-                taken = self._window.take()
+                taken = self._take()
                 if taken is None:
                     break
                 self._unsent, last = taken
-                if self._schemas is not None:
-                    self._unsent = self._as_records(self._unsent)
                 self._in_flight.append((last, len(self._unsent)))
             if not self._records.send(self._unsent):
                 return moved
@@ -280,7 +280,7 @@ class Pump:
             moved += len(self._unsent)
             self._unsent = None
             self._sent_at = now
-        while self._requests and self._window.sent >= self._window.seq:
+        while self._requests and self._window.sent >= self._window.seq and not self._expanding:
             number, what = self._requests[0]
             if not self._send_unnumbered("request", {"id": number, "ask": what}):
                 break
@@ -290,11 +290,17 @@ class Pump:
             self._sent_at = now
         return moved
 
-    def _as_records(self, frames: bytes) -> bytes:
-        """Return frames without rows, for a sidecar that does not know them."""
-        assert self._schemas is not None
-        self._schemas.update((schema.word, schema) for schema in self._window.schemas())
-        return expand_rows(frames, self._schemas)
+    def _take(self) -> tuple[bytes, int] | None:
+        """Take the next message from the window; without rows, for a sidecar that does not know them."""
+        if self._schemas is None:
+            return self._window.take()
+        message = next(self._expanded, None)
+        if message is None and (taken := self._window.take()) is not None:
+            self._schemas.update((schema.word, schema) for schema in self._window.schemas())
+            self._expanded = expand_rows(taken[0], self._schemas, taken[1])
+            message = next(self._expanded, None)
+        self._expanding = message is not None and message[1] < self._window.sent
+        return message
 
     def _send_unnumbered(self, kind: str, body: dict[str, Any]) -> bool:
         if self._records is None:
@@ -398,6 +404,8 @@ class Pump:
         self._results = pull(security=attached.security)
         self._results.connect(attached.results)
         self._schemas = None if attached.rows else {}
+        self._expanded = iter(())
+        self._expanding = False
         self._undeclared = deque(self._window.schemas() if attached.rows else ())
         self._in_flight.clear()
         self._in_flight_bytes = 0

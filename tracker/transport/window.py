@@ -228,7 +228,7 @@ class Window:
         payload = self._pack((SCHEMA, self.run, self.client, self.seq + 1, _now(), schema.body()))
         length = len(payload)
         if self._pos + HEAD_BYTES + length + schema.frame_bytes > self._size and not self._roll(
-            length + schema.frame_bytes
+            length, schema.frame_bytes
         ):
             return False
         if schema.memory is not self._memory:
@@ -254,13 +254,22 @@ class Window:
 
     def _append_deferred(self) -> None:
         while self._deferred and not self._busy:
-            self.append(*self._deferred.popleft())
+            kind, body = self._deferred.popleft()
+            try:
+                self.append(kind, body)
+            except (TypeError, OverflowError, ValueError) as error:  # of another call than the one that is under way
+                self._losses.add("not valid")
+                _log.warning("run %s: a record that a signal handler made was not logged: %s", self.run, error)
 
-    def _roll(self, length: int) -> bool:
-        """Switch to a segment that has room for a record of `length` bytes; return False if there is none."""
+    def _roll(self, length: int, room: int = 0) -> bool:
+        """Switch to a segment that has room for a record of `length` bytes, and `room` bytes behind it.
+
+        Returns:
+            False if there is none.
+        """
         if length > MAX_RECORD_BYTES:
             raise ValueError(f"a record must have at most {MAX_RECORD_BYTES} bytes, not {length}")
-        segment = self._next_segment(HEADER_BYTES + HEAD_BYTES + length)
+        segment = self._next_segment(HEADER_BYTES + HEAD_BYTES + length + room)
         if segment is None:
             self._losses.add(self._refusal)
             return False

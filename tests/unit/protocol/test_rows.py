@@ -68,7 +68,10 @@ def test_a_row_is_the_log_record_that_was_packed_value_by_value(made: tuple[Sche
     assert [exact(record) for record in records_of(items)] == [exact(record) for record in records]
     assert list(record_ends(items, ends)) == [len(b"".join(packed[: i + 1])) for i in range(len(packed))]
     assert (len(items) == 1) == (len(records) == 1 or len(records) >= 16), "many rows come in columns"
-    parts = [part for part in read_message(expand_rows(data, {one.word: one})) if isinstance(part, Stretch)]
+    messages = list(expand_rows(data, {one.word: one}, records[-1].seq, most=200))
+    assert all(len(message) < 500 for message, _ in messages) and messages[-1][1] == records[-1].seq
+    parts = [part for message, _ in messages for part in read_message(message) if isinstance(part, Stretch)]
+    assert [records_of(part.items)[-1].seq for part in parts] == [last for _, last in messages]
     expanded = [record for part in parts for record in records_of(part.items)]
     assert [exact(record) for record in expanded] == [exact(record) for record in records]
 
