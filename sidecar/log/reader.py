@@ -30,8 +30,8 @@ _READABLE = (1, 2)
 _HEADER = struct.Struct(">8sII")
 HEADER_BYTES = _HEADER.size
 
-BATCH_BYTES = 1 << 20
-"""Approximate size of a batch, in bytes of the log."""
+BATCH_BYTES = 1 << 18
+"""Approximate size of a batch, in bytes of the log; larger ones do not fit into a processor's cache."""
 
 _LOOK_BACK_BYTES = 1 << 20
 _MAX_LOOK_BACK_BYTES = 1 << 24

@@ -95,7 +95,7 @@ def _rebuild(run_directory: Path, log: Path, report: Report | None) -> Rebuilt:
 
 def _project(log: Path, store: Path, report: Report | None) -> Replayed:
     """Apply all of `log` to a new store, and to the other projections in the run's directory."""
-    with StoreWriter(store) as writer:
+    with StoreWriter(store, draft=True) as writer:
         replayed = replay(log, 0, RunProjections(log.parent), writer, report=report)
         writer.make_pieces()
         return replayed

@@ -212,8 +212,12 @@ def _store_error(path: Path, error: sqlite3.Error) -> StoreError:
     return StoreError(f"the store {path} cannot be used: {error}")
 
 
-def open_to_write(path: Path) -> Database:
+def open_to_write(path: Path, *, draft: bool = False) -> Database:
     """Open the store at `path` for its one writer; create it if it does not exist.
+
+    Args:
+        path: the store's file.
+        draft: whether the file is discarded if its writer dies, so that it needs no journal on the disk.
 
     Raises:
         StoreDamagedError: the file is not a store, or is damaged. StoreError: it cannot be opened now.
@@ -224,8 +228,8 @@ def open_to_write(path: Path) -> Database:
     try:
         database.run(f"PRAGMA page_size = {PAGE_BYTES}")  # only effective for a new file
         database.run("PRAGMA auto_vacuum = INCREMENTAL")  # only effective for a new file, before anything else
-        database.run("PRAGMA journal_mode = WAL")
-        database.run("PRAGMA synchronous = NORMAL")
+        database.run(f"PRAGMA journal_mode = {'MEMORY' if draft else 'WAL'}")
+        database.run(f"PRAGMA synchronous = {'OFF' if draft else 'NORMAL'}")
         database.run(f"PRAGMA journal_size_limit = {JOURNAL_LIMIT_BYTES}")
         database.run(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_BYTES // PAGE_BYTES}")
         if not database.run("SELECT 1 FROM sqlite_master LIMIT 1"):

@@ -162,15 +162,16 @@ class StoreWriter:
 
     Args:
         path: the store's file, created if it does not exist; its directory must exist.
+        draft: see `open_to_write`.
 
     Raises:
         StoreDamagedError: the file is not a store, or is damaged; see `create_new`. StoreError: it cannot be written
             now.
     """
 
-    def __init__(self, path: str | PathLike[str]) -> None:
+    def __init__(self, path: str | PathLike[str], *, draft: bool = False) -> None:
         self.path = Path(path)
-        self._database = open_to_write(self.path)
+        self._database = open_to_write(self.path, draft=draft)
         self._buffers: dict[str, _Buffer] = {}
         self._pending_rows = 0
         self._keys: dict[str, int] = {}
