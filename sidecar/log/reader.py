@@ -17,7 +17,7 @@ from types import TracebackType
 from sidecar.protocol.checks import check, check_envelope
 from sidecar.protocol.codec import NO_SCHEMAS, decode_envelope, decode_frames
 from sidecar.protocol.errors import LogFormatError, RecordError
-from sidecar.protocol.frames import HEAD_BYTES, MARK, find_frame, scan, valid_at
+from sidecar.protocol.frames import HEAD, HEAD_BYTES, LENGTH_BITS, MARK, find_frame, scan, valid_at
 from sidecar.protocol.limits import MAX_RECORD_BYTES
 from sidecar.protocol.records import Record
 from sidecar.protocol.rows import ROW, SCHEMA, Item, Rows, Schema, record_ends, records_of, word_of
@@ -230,7 +230,8 @@ class LogReader:
             elif at_end:
                 return  # a torn tail, or a record that is still being written
             elif wanted < _SEARCH_BYTES:
-                wanted = _SEARCH_BYTES
+                whole = _frame_bytes(data)
+                wanted = whole if wanted < whole else _SEARCH_BYTES
             else:
                 position += searched
             data = b""  # so that memory holds one search at a time
@@ -366,3 +367,11 @@ class LogReader:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _frame_bytes(data: bytes) -> int:
+    """Return the size of the frame that `data` begins with, according to its head; 0 if it is not a head."""
+    if len(data) < HEAD_BYTES or data[0] != MARK:
+        return 0
+    length = HEAD.unpack_from(data)[0] & LENGTH_BITS
+    return HEAD_BYTES + length if length <= MAX_RECORD_BYTES else 0
