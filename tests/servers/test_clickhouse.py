@@ -126,6 +126,21 @@ def test_rows_have_what_was_logged(any_clickhouse: ClickhouseServer, database: s
     ]
 
 
+def test_packed_rows_are_read_as_from_the_run_itself(
+    any_clickhouse: ClickhouseServer, database: str, root: Path
+) -> None:
+    run = RunBuilder(root, "run00001")
+    run.rows(
+        0, loss=[step / 7 for step in range(3000)], n=list(range(3000)), ok=[step % 2 == 0 for step in range(3000)]
+    )
+    run.rows(5, "client000002", loss=[math.nan, math.inf, -0.0] * 10)
+    run.row(3000, None, loss=1, n=2**64 - 1, ok="text")
+    run.rows(3001, loss=list(range(40)), n=[0.5] * 40, ok=[True] * 40)
+    run.finish()
+    feed(ClickhouseSink, any_clickhouse.address(database), run.dir)
+    assert read(any_clickhouse.address(database)) == read(str(root))
+
+
 def test_a_run_of_the_sdk(any_clickhouse: ClickhouseServer, database: str, root: Path, scripts: Scripts) -> None:
     address = any_clickhouse.address(database)
     done = scripts.run(

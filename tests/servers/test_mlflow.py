@@ -126,6 +126,24 @@ def test_a_whole_run(mlflow: MlflowServer, root: Path, project: str) -> None:
     assert values(stored, name) == [(7, 0.9)]
 
 
+def test_packed_rows_are_stored_exactly(mlflow: MlflowServer, root: Path, project: str) -> None:
+    losses = [0.1 + 0.2, -0.0, 5e-324, 1.7976931348623157e308, 1 / 3, -1e-300] * 100
+    run = RunBuilder(root, "run1", project=project)
+    run.rows(-5, loss=losses, ok=[step % 3 == 0 for step in range(600)], **{"top@5": list(range(600))})
+    run.row(600, note="text")
+    run.rows(600, loss=[math.nan] + [0.0] * 40)
+    run.finish()
+    send(run, mlflow)
+    stored = mlflow.stored(project)
+    assert stored.metrics["loss"][:600] == [
+        Point(step - 5, START_MS + 1000 * (step + 3), loss) for step, loss in enumerate(losses)
+    ]
+    assert math.isnan(stored.metrics["loss"][600].value) and len(stored.metrics["loss"]) == 641
+    assert values(stored, "ok") == [(step - 5, float(step % 3 == 0)) for step in range(600)]
+    [name] = json.loads(stored.artifacts["tracker/shortened.json"])["metrics"]
+    assert values(stored, name) == [(step - 5, float(step)) for step in range(600)]
+
+
 def test_numbers_are_stored_exactly(mlflow: MlflowServer, root: Path, project: str) -> None:
     sent = [0.1 + 0.2, -0.0, 5e-324, 2.2250738585072014e-308, 1.7976931348623157e308, 2**63 - 1, -1e-300, 1 / 3]
     steps = [-(2**63), -1, 0, 1, 2**53 + 1, 2**62, 2**63 - 2, 2**63 - 1]

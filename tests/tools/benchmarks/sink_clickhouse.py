@@ -61,8 +61,8 @@ def _log(records: int) -> Path:
     from tests.unit.run_builder import RunBuilder
 
     run = RunBuilder(Path.cwd() / "root", "bench001")
-    for step in range(records):
-        run.row(step, None, **metrics(step))
+    rows = [metrics(step) for step in range(records)]
+    run.rows(0, None, **{name: [row[name] for row in rows] for name in rows[0]})
     run.write("exit", {"state": "finished"})
     run.log.close()
     return run.dir
