@@ -6,10 +6,9 @@ import json
 from collections.abc import Iterator, Sequence
 
 from sidecar.protocol import PROTOCOL_VERSION
-from sidecar.protocol.frames import HEAD_BYTES
 from sidecar.protocol.records import KINDS
-from sidecar.protocol.rows import ROW, SCHEMA
-from tests.tools.conformance.tap import Event
+from sidecar.protocol.rows import SCHEMA
+from tests.tools.conformance.tap import Event, is_row
 
 _UNHEARD_SECONDS = 1.0
 """Time by which a client must have read what was sent to it, in seconds."""
@@ -32,16 +31,13 @@ def judge(events: Sequence[Event]) -> list[str]:
     return found
 
 
-def is_row(event: Event) -> bool:
-    """Whether a record of the client came as a row."""
-    return event.payload[HEAD_BYTES : HEAD_BYTES + 1] == bytes([ROW])
-
-
 def judge_rows(events: Sequence[Event], *, texts: bool) -> Iterator[str]:
     """Yield what is wrong with the choice between rows and ``log`` records; `texts`: whether some steps have a text."""
     logs = [event for event in events if event.way == "send" and event.record.kind == "log"]
-    rows = [event for event in logs if is_row(event)]
-    if logs and not rows:
+    rows = [event for event in logs if is_row(event.payload)]
+    if not logs:
+        return  # other checks say so
+    if not rows:
         yield "It wrote no rows. A client that writes none is checked with --without-rows."
     elif not texts and len(rows) < len(logs):
         yield f"It sent {len(logs) - len(rows)} of {len(logs)} steps as 'log' records, though all can be rows."
@@ -51,12 +47,13 @@ def judge_rows(events: Sequence[Event], *, texts: bool) -> Iterator[str]:
 
 def _forms(events: Sequence[Event]) -> Iterator[str]:
     """Rows and schemas go only to a sidecar that takes them."""
-    takes, since = False, 0.0
+    takes, late = False, None  # when no row can be on its way any more that was sent before it attached
     for event in events:
         if event.way == "reply" and event.record.kind == "attached":
-            takes, since = event.record.body.get("rows") is True, event.moment
-        elif event.way == "send" and not takes and event.moment - since > _UNHEARD_SECONDS:
-            if is_row(event):
+            late = event.moment + _UNHEARD_SECONDS if takes else late
+            takes = event.record.body.get("rows") is True
+        elif event.way == "send" and not takes and (late is None or event.moment > late):
+            if is_row(event.payload):
                 yield "It sent a row to a sidecar whose 'attached' does not say that it takes rows."
                 return
             if event.record.kind == SCHEMA and event.record.seq == 0:

@@ -16,8 +16,9 @@ import zmq
 
 from sidecar.protocol.codec import decode, encode
 from sidecar.protocol.errors import RecordError, SidecarError
+from sidecar.protocol.frames import HEAD_BYTES
 from sidecar.protocol.records import Body, Record
-from sidecar.protocol.rows import SCHEMA, Schema
+from sidecar.protocol.rows import ROW, SCHEMA, Schema
 from tests.parts import parts_of
 from tests.tools.conformance.processes import Sidecar, free_ports
 
@@ -59,7 +60,8 @@ class Tricks:
         foreign_result_after: after this many numbered records a result for another client comes.
         lose_message_after: after this many numbered records one message of the client is lost.
         silent_after: after this many numbered records results are lost for `silent_seconds`.
-        takes_rows_until: after this many numbered records ``attached`` does not say that the sidecar takes rows.
+        takes_rows_until: after this many numbered records the sidecar does not take rows: it does not say so in
+            ``attached``, and rows do not reach it.
         restart_after_schema: the sidecar is killed and restarted behind the first schema of the client.
     """
 
@@ -99,6 +101,7 @@ class Tap:
         self._silent_until = 0.0
         self._stood_still = 0.0
         self._schemas: dict[int, Schema] = {}
+        self._takes_rows = True
         self._results: dict[str, tuple[zmq.Socket[bytes], zmq.Socket[bytes], str]] = {}
         self._stop = threading.Event()
         self._bound = threading.Event()
@@ -188,6 +191,7 @@ class Tap:
             results = self._result_port(request.client, body["results"])
             body = {**body, "records": f"tcp://*:{self._port + 1}", "results": f"tcp://*:{results}"}
             if _reached(self._tricks.takes_rows_until, self._numbered):
+                self._takes_rows = False
                 body.pop("rows", None)
             if self._tricks.strange_results:
                 body |= {"a key of tomorrow": [1, {"deep": None}]}
@@ -223,6 +227,8 @@ class Tap:
             self._silent_until = time.monotonic() + self._tricks.silent_seconds
         if lost:
             return
+        if not self._takes_rows:
+            message = b"".join(framed for _, framed in found if not is_row(framed))
         kinds = [record.kind for record, _ in found]
         if SCHEMA in kinds and self._once("restart", self._tricks.restart_after_schema):
             frames = [framed for _, framed in found]
@@ -282,6 +288,11 @@ class Tap:
 def _hex(data: bytes) -> str:
     """The first 40 bytes, as people compare them with the hex dumps of PROTOCOL.md."""
     return data[:40].hex(" ") + (" ..." if len(data) > 40 else "")
+
+
+def is_row(framed: bytes) -> bool:
+    """Whether a frame holds a row."""
+    return framed[HEAD_BYTES : HEAD_BYTES + 1] == bytes([ROW])
 
 
 def _reached(wanted: int | None, numbered: int) -> bool:
