@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import os
 import random
+from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
 
 from sidecar.log.reader import HEADER_BYTES, LogReader
 from sidecar.log.verify import check_log
 from sidecar.log.writer import LogWriter
-from sidecar.protocol.frames import scan
+from sidecar.protocol.codec import decode, encode
+from sidecar.protocol.frames import HEAD_BYTES, frame, scan
 from sidecar.protocol.layout import LOG_NAME, RUNS_NAME
 from sidecar.protocol.records import Record
+from sidecar.protocol.rows import ROW, SCHEMA, word_of
 from tests.faults.scenario import Figures, Scenario
 from tests.faults.trainers import Trainer
 
@@ -22,11 +25,18 @@ _OVERWRITES = 400
 
 
 class _Frame(NamedTuple):
-    """A frame of the undamaged log."""
+    """A frame of the undamaged log.
+
+    Attributes:
+        start, end: where it is.
+        record: the record, a ``log`` record for a row.
+        schema: id of the schema of a row, or of the one that the record declares; None for any other record.
+    """
 
     start: int
     end: int
     record: Record
+    schema: int | None
 
 
 class _Log:
@@ -46,12 +56,28 @@ class _Log:
         self.read = self.lost = self.duplicated = 0
         with LogReader(path) as reader:
             records = [record for batch in reader.batches() for record in batch.records]
-        for (start, end, _), record in zip(scan(self.data, HEADER_BYTES), records, strict=True):
-            self.frames.append(_Frame(start, end, record))
+        for (start, end, payload), record in zip(scan(self.data, HEADER_BYTES), records, strict=True):
+            assert payload is not None, "the log is damaged from the start"
+            row = bytes(payload) if payload[0] == ROW else b""
+            schema = word_of(row) >> 8 if row else record.body["id"] if record.kind == SCHEMA else None
+            self.frames.append(_Frame(start, end, record, schema))
         assert self.frames[-1].end == len(self.data), "the log is damaged from the start"
+
+    def without_schema(self, untouched: list[_Frame]) -> list[_Frame]:
+        """Return the untouched rows whose schema no untouched record before them declares."""
+        declared: set[int] = set()
+        found = []
+        for one in untouched:
+            if one.record.kind == SCHEMA and one.schema is not None:
+                declared.add(one.schema)
+            elif one.schema is not None and one.schema not in declared:
+                found.append(one)
+        return found
 
     def check(self, damaged: str, untouched: list[_Frame]) -> list[tuple[int, int]]:
         """Read the file and count its records; return the damage that the reader reports."""
+        lost = self.without_schema(untouched)
+        untouched = [frame for frame in untouched if frame not in lost] if lost else untouched
         try:
             with LogReader(self.path) as reader:
                 records = [record for batch in reader.batches(self._rng.choice(_BATCHES)) for record in batch.records]
@@ -73,9 +99,13 @@ class _Log:
         """Check that `verify` reports all of the touched frames, and nothing else."""
         check = check_log(self.path)
         assert check.error is None, f"{damaged}: verify: {check.error}"
+        undeclared = self.without_schema([frame for frame in self.frames if frame not in touched])
+        counts = Counter(frame.schema for frame in undeclared)
+        assert check.undeclared == counts, f"{damaged}: verify reports rows without a schema: {check.undeclared}"
+        touched = touched + undeclared
         assert check.damage == damage, f"{damaged}: verify reports {check.damage}, the reader {damage}"
         reported = [*check.damage, (check.end, check.size)] if check.tail != "none" else check.damage
-        for start, end, record in touched:
+        for start, end, record, _ in touched:
             inside = any(one <= start and end <= other for one, other in reported)
             assert inside, (
                 f"{damaged}: verify does not report bytes {start} to {end} (seq {record.seq}): {check.problems}"
@@ -86,7 +116,7 @@ class _Log:
             assert covered == other - one, f"{damaged}: verify reports too much: bytes {one} to {other}"
         whole = [frame.record.seq for frame in self.frames if frame not in touched]
         missing = [
-            (frame.record.seq, frame.record.seq) for frame in touched if frame.record.seq < max(whole, default=0)
+            (frame.record.seq, frame.record.seq) for frame in touched if 0 < frame.record.seq < max(whole, default=0)
         ]
         gaps = [gap for numbers in check.clients.values() for gap in numbers.missing]
         assert _numbers(gaps) == _numbers(missing), f"{damaged}: verify reports {gaps} as missing, not {missing}"
@@ -158,6 +188,17 @@ def _overwrite(log: _Log) -> int:
     return _OVERWRITES
 
 
+def _declared_again(data: bytes) -> bytes:
+    """Return a log with its first schema declared again in the middle of its rows, as a sidecar does after a while."""
+    frames = [data[start:end] for start, end, _ in scan(data, HEADER_BYTES)]
+    first = next(decode(one[HEAD_BYTES:]) for one in frames if one[HEAD_BYTES] != ROW and SCHEMA.encode() in one)
+    rows = [place for place, one in enumerate(frames) if one[HEAD_BYTES] == ROW]
+    assert len(rows) > 10, "the trainer logs rows"
+    repeated = first._replace(client="", seq=0, body={**first.body, "client": first.client})
+    frames.insert(rows[len(rows) // 2], frame(encode(repeated)))
+    return data[:HEADER_BYTES] + b"".join(frames)
+
+
 def run(directory: Path, seed: int) -> Figures:
     """Damage a copy of the log of a real run."""
     rng = random.Random(seed)
@@ -166,7 +207,7 @@ def run(directory: Path, seed: int) -> Figures:
         trainer.wait()
         worst, p99 = trainer.tally.worst(), trainer.tally.p99()
     path = directory / "damaged.log"
-    path.write_bytes((root / RUNS_NAME / "run" / LOG_NAME).read_bytes())
+    path.write_bytes(_declared_again((root / RUNS_NAME / "run" / LOG_NAME).read_bytes()))
     log = _Log(path, rng)
     lengths, bits, ranges = _truncate(log), _flip(log), _overwrite(log)
     calls = log.read + log.lost
@@ -179,5 +220,6 @@ SCENARIO = Scenario(
     "log truncated at every length, a bit flipped in every byte, ranges overwritten",
     run,
     rounds_in_ci=1,
-    requirement="the reader never raises and loses only the touched frames; verify reports them",
+    requirement="the reader never raises and loses only the touched frames, and rows whose declarations before them "
+    "were all touched; verify reports both",
 )

@@ -24,6 +24,7 @@ from sidecar.protocol.errors import RefusedError
 from sidecar.protocol.frames import HEAD, MARK_BITS, frame
 from sidecar.protocol.layout import RUNS_NAME
 from sidecar.protocol.records import KINDS, Record
+from sidecar.protocol.rows import Schema
 from tests.faults.readback import read_back
 from tests.faults.scenario import Figures, Scenario
 from tests.faults.trainers import Trainer
@@ -60,6 +61,10 @@ def _noise(rng: random.Random, seq: int) -> bytes:
 _BODIES: dict[str, list[dict[str, Any]]] = {
     "run": [
         {"project": "p", "name": "n", "tags": ["a", "b"], "pid": 7, "start_time": 1.5, "label": "l", "parent": None}
+    ],
+    "schema": [
+        {"id": 1, "keys": ["loss"], "types": "d"},
+        {"id": 2, "keys": ["a", "b"], "types": "q?", "client": _CLIENT},
     ],
     "log": [{"step": 3, "data": {"loss": 0.5, "acc": 7, "text": "t", "flag": True, "m": {"_type": "image", "a": [1]}}}],
     "config": [{"set": {"lr": 0.1, "deep": {"a": [1, {"b": None}]}}, "delete": ["old"]}],
@@ -203,6 +208,37 @@ def _numbers(rng: random.Random, seq: int) -> bytes:
     return payload if rng.random() < 0.5 else frame(payload)
 
 
+_SCHEMAS = [
+    Schema(1, _RUN, _CLIENT, ("loss",), "d"),
+    Schema(2, _RUN, _CLIENT, ("a", "b"), "q?"),
+    Schema(2, _RUN, _CLIENT, ("a", "b"), "dd"),  # with the id of another
+    Schema(3, _RUN, _CLIENT, ("a", "a"), "dd"),  # with a key twice
+    Schema(4, _RUN, "other", ("loss",), "d"),
+    Schema(5, "other", _CLIENT, ("loss",), "d"),
+    Schema(6, _RUN, _CLIENT, tuple(str(key) for key in range(300)), "d" * 300),
+]
+
+
+def _rows(rng: random.Random, seq: int) -> bytes:
+    """Return rows, with their schema before them, or another, or none; some are mutated, with a valid checksum."""
+    frames: list[bytes] = []
+    schema = rng.choice(_SCHEMAS)
+    if rng.random() < 0.7:
+        declared = schema if rng.random() < 0.8 else rng.choice(_SCHEMAS)
+        number = rng.choice((0, 0, seq, seq + 1))
+        frames.append(encode(Record("schema", _RUN, _CLIENT, number, time.time(), declared.body())))
+    count = rng.choice((1, 2, _SEQS_PER_MESSAGE, 40))
+    first = max(1, seq + _SEQS_PER_MESSAGE - count)
+    moment = rng.choice((time.time(), time.time(), math.nan, 1e300))
+    for number in range(first, first + count):
+        values = [rng.choice((0, 1, 1, 1, 7)) for _ in schema.types]
+        frames.append(schema.pack(schema.word, number, moment, number, *values))
+    if rng.random() < 0.5:
+        place = rng.randrange(len(frames))
+        frames[place] = _mutate(rng, frames[place]) or b"\0"
+    return b"".join(map(frame, frames))
+
+
 def _control_mutated(rng: random.Random, seq: int) -> bytes:
     return _mutate(rng, encode(_some(rng, _CONTROL_BODIES, seq)._replace(seq=0)))
 
@@ -220,7 +256,14 @@ def _control_numbers(rng: random.Random, seq: int) -> bytes:
     return pack(request)
 
 
-_RECORDS: dict[str, Make] = {"noise": _noise, "mutated": _mutated, "huge": _huge, "deep": _deep, "numbers": _numbers}
+_RECORDS: dict[str, Make] = {
+    "noise": _noise,
+    "mutated": _mutated,
+    "huge": _huge,
+    "deep": _deep,
+    "numbers": _numbers,
+    "rows": _rows,
+}
 _CONTROL: dict[str, Make] = {
     "noise": _noise,
     "mutated": _control_mutated,
@@ -352,7 +395,7 @@ def run(directory: Path, seed: int) -> Figures:
 
 SCENARIO = Scenario(
     10,
-    "garbage at every socket: noise, mutated, huge and deeply nested records, invalid numbers",
+    "garbage at every socket: noise, mutated, huge and deeply nested records, invalid numbers and rows",
     run,
     rounds_in_ci=1,
     requirement="the sidecar survives, its memory is bounded, the run of another client is unharmed",
