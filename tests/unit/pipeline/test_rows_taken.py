@@ -11,10 +11,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sidecar.log.reader import LogReader
+from sidecar.log.reader import header as log_header
 from sidecar.log.verify import check_log
 from sidecar.pipeline import held_run as held_run_module
 from sidecar.pipeline import sessions as sessions_module
 from sidecar.pipeline.held_run import HeldRun
+from sidecar.projections.rebuild import rebuild, verify
+from sidecar.projections.store.reader import StoreReader
 from sidecar.protocol.codec import encode
 from sidecar.protocol.deadline import Deadline
 from sidecar.protocol.frames import frame
@@ -336,3 +339,77 @@ def test_many_rows_that_cannot_be_used_are_rejected_one_by_one(stages: Stages) -
     stages.handler.process(b"".join(bad))
     stages.step()
     assert stages.told("ack", "a")[-1] == {"seq": 20_001}
+
+
+# -- attached late, again, or with an older format --------------------------------------------------------------------
+
+
+def test_rows_of_a_client_that_did_not_declare_them_are_counted_and_taken_once_it_has(
+    stages: Stages, root: Path
+) -> None:
+    one = schema()
+    stages.handler.process(rows(one, 2, 20))
+    assert stages.intake.losses == {"refused: schema": 20}
+    stages.attach("run", "a")
+    stages.handler.process(rows(one, 1, 20) + message(log("run", "a", 21)))
+    assert stages.told("reattach", "a") == [{"expected": 1}] and stages.intake.losses == {"refused: schema": 40}
+    stages.attach("run", "a", again=True)
+    stages.handler.process(encode(Record("schema", "run", "a", 0, 1.0, one.body())))
+    stages.handler.process(rows(one, 1, 20) + message(log("run", "a", 21)))
+    stages.step()
+    assert numbers(root) == [("log", seq) for seq in range(1, 22)]
+
+
+@pytest.mark.parametrize("first", [1, 2, 10, 21, 22])
+@pytest.mark.parametrize("count", [1, 40])
+def test_rows_that_were_taken_in_part_are_taken_from_the_next_one_on_and_none_behind_a_gap(
+    stages: Stages, root: Path, first: int, count: int
+) -> None:
+    stages.attach("run", "a")
+    one = schema()
+    stages.handler.process(encode(Record("schema", "run", "a", 0, 1.0, one.body())))
+    stages.handler.process(rows(one, 1, 20))
+    stages.handler.process(rows(one, first, count))
+    stages.step()
+    last = 20 if first > 21 else max(20, first + count - 1)
+    assert numbers(root) == [("log", seq) for seq in range(1, last + 1)]
+    assert stages.told("reattach", "a") == ([{"expected": 21}] if first > 21 else [])
+
+
+def test_two_clients_with_the_same_keys_and_numbers_are_kept_apart(stages: Stages, root: Path) -> None:
+    stages.attach("run", "a")
+    stages.attach("run", "b")
+    ours, theirs = schema(1, "a"), schema(2, "b")
+    for part in (1, 40):
+        first = 1 if part == 1 else 3
+        stages.handler.process(b"".join(declare(one, first) + rows(one, first + 1, part) for one in (ours, theirs)))
+    stages.step()
+    expected = [("schema", 1), ("log", 2), ("schema", 3), *[("log", seq) for seq in range(4, 44)]]
+    assert numbers(root, "a") == numbers(root, "b") == expected
+
+
+@pytest.mark.parametrize("damaged", [False, True])
+def test_a_log_and_a_window_of_format_1_are_continued_with_rows(root: Path, damaged: bool) -> None:
+    directory = root / "runs" / "run"
+    old = directory / "windows" / "old"
+    old.mkdir(parents=True)
+    OwnerLock.make(old, {"run": "run", "client": "old"}).release()
+    (old / "00000001.seg").write_bytes(header(3, 1) + message(log("run", "old", 3), log("run", "old", 4)) + bytes(50))
+    torn = message(log("run", "old", 3))[:-1]
+    noise = b"\xc1 damaged" if damaged else b""
+    path = directory / "transactions.log"
+    path.write_bytes(log_header(1) + message(log("run", "old", 1)) + noise + message(log("run", "old", 2)) + torn)
+    one = schema(client="new")
+    write_window(root, "new", declare(one, 1) + rows(one, 2, 30))
+    HeldRun.open(root, "run", "").release(clean=True)
+    assert path.read_bytes()[:16] == log_header()
+    check = check_log(path)
+    assert check.tail == "none" and len(check.damage) == damaged and check.undeclared == {}
+    assert {client: (each.records, each.last) for client, each in check.clients.items()} == {
+        "old": (4, 4),
+        "new": (31, 31),
+    }
+    rebuild(directory)
+    with StoreReader(directory / "store.db") as store:
+        assert store.state()["records"] == 34
+    assert verify(directory).problems == [f"log: {problem}" for problem in check.problems]
