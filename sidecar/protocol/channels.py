@@ -10,6 +10,8 @@ import logging
 import os
 import re
 import sys
+import threading
+import time
 from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import Any
@@ -36,14 +38,52 @@ _HIGH_WATER = 64
 _CONTROL_HIGH_WATER = 1000
 """The same for the control socket."""
 
+_CONTEXT_THREADS = 2
+"""Threads that a context starts with its first socket: for input and output, and one that closes sockets."""
+
 _context: zmq.Context[Any] | None = None
 
 
 def _shared_context() -> zmq.Context[Any]:
+    """Return this process's context.
+
+    Raises:
+        ChannelError: its threads cannot be started now.
+    """
     global _context
     if _context is None:
+        _check_threads()
         _context = zmq.Context()
     return _context
+
+
+def _check_threads() -> None:
+    """Check that as many threads can be started as a context has; libzmq ends the process if one cannot."""
+    before, done = _thread_count(), threading.Event()
+    started: list[threading.Thread] = []
+    try:
+        for _ in range(_CONTEXT_THREADS):
+            thread = threading.Thread(target=done.wait, name="tracker-check", daemon=True)
+            thread.start()
+            started.append(thread)
+    except RuntimeError as error:
+        raise ChannelError(f"no more threads can be started in this process or container: {error}") from error
+    finally:
+        done.set()
+        for thread in started:
+            thread.join()
+    for _ in range(100):  # the kernel counts a thread for a moment after it has ended
+        if _thread_count() <= before:
+            break
+        time.sleep(0.0001)
+
+
+def _thread_count() -> int:
+    """Return the number of threads of this process; 0 if the system does not tell."""
+    try:
+        return len(os.listdir("/proc/self/task"))
+    except OSError:
+        return 0
 
 
 def _forget_context() -> None:

@@ -41,7 +41,7 @@ class Interface:
         open: whether `close` and `abandon` were not yet called.
 
     Raises:
-        OSError: the window cannot be made.
+        OSError: the window cannot be made; in a forked process it is made in memory then.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class Interface:
         info: dict[str, Any] = {"label": label, "parent": parent, "pid": os.getpid(), "host": platform.node()}
         info["sidecar"] = backend.address
         info["pair"] = backend.generated_pair()
-        self.window = Window(directory, run, self.client, info, losses, window_bytes)
+        self.window = Window(directory, run, self.client, info, losses, window_bytes, needs_files=parent is None)
         self.mailbox = Mailbox()
         self._pump = Pump(self.window, self.mailbox, self._attach_again, self._alive, pump_interval)
         self.open = True
@@ -96,7 +96,8 @@ class Interface:
         return self._attach({"again": again}, deadline)
 
     def _attach(self, body: dict[str, Any], deadline: Deadline) -> Attached:
-        body.update(window=str(self.window.directory), label=self._label, parent=self._parent, **self._sinks)
+        window = str(self.window.directory) if self.window.has_files else None
+        body.update(window=window, label=self._label, parent=self._parent, **self._sinks)
         attached, self._connection = self._backend.attach(self.run, self.client, body, deadline)
         return attached
 

@@ -166,9 +166,17 @@ class Pump:
         self.start_detached()
 
     def start_detached(self) -> None:
-        """Start the thread without an attachment: it attaches itself, as after the loss of a connection."""
-        self._thread = threading.Thread(target=self._run, name="tracker-pump", daemon=True)
-        self._thread.start()
+        """Start the thread without an attachment: it attaches itself, as after the loss of a connection.
+
+        Where no thread can be started, the records stay in the window for another process to take.
+        """
+        thread = threading.Thread(target=self._run, name="tracker-pump", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError as error:
+            self._warn("thread", f"run {self._window.run}: {error}; what this process logs is sent when it has ended")
+        else:
+            self._thread = thread
 
     def ask(self, what: str, deadline: Deadline) -> int:
         """Queue a request behind all that was logged, to be dropped at `deadline`; return its number in the mailbox."""

@@ -7,7 +7,6 @@ the owner before that thread starts. Knows nothing of sockets. `sidecar.protocol
 from __future__ import annotations
 
 import contextlib
-import errno
 import itertools
 import logging
 import mmap
@@ -28,7 +27,7 @@ from sidecar.protocol.limits import MAX_RECORD_BYTES, MAX_SCHEMA_KEYS, MAX_SCHEM
 from sidecar.protocol.rows import SCHEMA, Schema, new_schema_id
 from sidecar.protocol.segments import HEADER_BYTES, SEGMENT_SUFFIX, WINDOWS_NAME, OwnerLock, remove_window
 from tracker.transport.losses import Losses
-from tracker.transport.segment import Segment
+from tracker.transport.segment import FileSegment, MemorySegment, Segment
 
 _log = logging.getLogger("tracker")
 
@@ -37,6 +36,9 @@ SEGMENT_BYTES = 2 * 1024 * 1024
 
 RESERVE_BYTES = 512 * 1024
 """Size of the segment reserved for the final records of a run, its losses and its exit, when all else is full."""
+
+_OPEN_SEGMENTS = 16
+"""Number of segments from which on the descriptors of complete ones are closed; the program needs its descriptors."""
 
 _ALLOCATION_BACKOFF = 0.1
 """Back-off after a failed segment allocation, in seconds: on a full disk an attempt takes 1 ms."""
@@ -56,14 +58,17 @@ class Window:
         info: the content of the ``owner`` file besides these two.
         losses: counts the records that cannot be stored.
         limit_bytes: maximum size of all segments together.
+        needs_files: whether it is an error if no file can be made; otherwise the window is in memory then.
 
     Attributes:
         lock: to be held around `append`; reentrant, since a signal handler may log in the middle of a log.
         seq: the number of the last record.
         acked: the number of the last record that is durable in the log.
+        directory: where its files are, if it has files.
+        has_files: whether what is in it outlives the process, but for what came while no file could be made.
 
     Raises:
-        OSError: the directory cannot be made, or the disk is full.
+        OSError: the directory cannot be made, or the disk is full, and it needs files.
     """
 
     def __init__(
@@ -74,6 +79,8 @@ class Window:
         info: dict[str, Any],
         losses: Losses,
         limit_bytes: int,
+        *,
+        needs_files: bool = True,
     ) -> None:
         self.lock = threading.RLock()
         self.seq = self.acked = 0
@@ -92,20 +99,65 @@ class Window:
         self._retired: list[mmap.mmap] = []
         self._refusal = ""
         self._loss_warned = False
-        self._allocate_after = 0.0
+        self._allocate_after = self._files_after = 0.0
         self._final = False
         self._schemas: dict[tuple[tuple[str, ...], str], Schema] = {}
         self._schema_keys = 0
         self._memory: mmap.mmap
         self._pos = self._size = 0
         self._named = base / WINDOWS_NAME / client
-        self.directory = self._make_directory()
-        self._owner = OwnerLock.make(self.directory, {"run": run, "client": client, **info})
-        self._make_segments()
-        self._publish_directory()
+        self.directory = self._named
+        self.has_files = False
+        self._directory_fd = -1
+        self._owner: OwnerLock | None = None
+        self._in_memory = False
+        try:
+            self._make_files({"run": run, "client": client, **info})
+        except OSError as error:
+            if needs_files:
+                raise
+            self._go_on_in_memory(error)
+            self._begin(MemorySegment(SEGMENT_BYTES), MemorySegment(RESERVE_BYTES))
         self._sent_segment = self._segments[0]
         self._sent_pos = HEADER_BYTES
         self._sent_seq = 0
+
+    def _make_files(self, info: dict[str, Any]) -> None:
+        """Make the directory, the owner file and the first segments. After an error nothing of them remains."""
+        directory = self._make_directory()
+        try:
+            self._owner = OwnerLock.make(directory, info)
+            self._directory_fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            self._begin(self._new_file(SEGMENT_BYTES), self._new_file(RESERVE_BYTES))
+            self.directory = directory.rename(directory.with_name(self.client))  # by which a sidecar finds it
+            if self.directory != self._named:
+                self._named.symlink_to(self.directory)
+        except BaseException:
+            self._close_files()
+            self._release_owner()
+            remove_window(directory)
+            remove_window(directory.with_name(self.client))
+            self._segments.clear()
+            raise
+        self.has_files = True
+
+    def _begin(self, first: Segment, reserve: Segment) -> None:
+        self._segments.append(first)
+        self._reserve = reserve
+        first.begin(1)
+        self._use(first)
+        self._size_bytes = first.size
+
+    def _go_on_in_memory(self, error: OSError) -> None:
+        """Say, once, that records are not in files any more."""
+        if not self._in_memory:
+            self._in_memory = True
+            _log.warning(
+                "run %s: no file can be made for what is logged (%s); it is kept in memory until the sidecar has it, "
+                "and would be lost with this process",
+                self.run,
+                error.strerror or error,
+            )
 
     def _make_directory(self) -> Path:
         """Make the window's directory on a local disk. Its name begins with a dot until it has its lock and files."""
@@ -116,29 +168,6 @@ class Window:
         directory = windows / f".{self.client}"
         directory.mkdir(mode=0o700)
         return directory
-
-    def _make_segments(self) -> None:
-        """Make the first segment and the reserve. After an error nothing of the window remains."""
-        try:
-            self._segments.append(self._new_segment(SEGMENT_BYTES))
-            self._reserve = self._new_segment(RESERVE_BYTES)
-        except BaseException:
-            self._close_segments()
-            self._owner.release()
-            remove_window(self.directory)
-            raise
-        first = self._segments[0]
-        first.begin(1)
-        self._use(first)
-        self._size_bytes = first.size
-
-    def _publish_directory(self) -> None:
-        """Give the directory its final name, by which a sidecar finds it."""
-        self.directory = self.directory.rename(self.directory.with_name(self.client))
-        if self.directory != self._named:
-            self._named.symlink_to(self.directory)
-        for segment in self._all_segments():
-            segment.path = self.directory / segment.path.name
 
     # -- the hot path -------------------------------------------------------------------------------------------
 
@@ -276,9 +305,11 @@ class Window:
         segment.begin(self.seq + 1)
         current = self._segments[-1]
         current.last, current.end = self.seq, self._pos
-        if current.memory is not None:
-            self._retired.append(current.memory)
-            current.memory = None
+        retired = current.retire()
+        if retired is not None:
+            self._retired.append(retired)
+        if len(self._segments) >= _OPEN_SEGMENTS:
+            current.close_descriptor()
         self._segments.append(segment)
         self._use(segment)
         return True
@@ -286,7 +317,7 @@ class Window:
     def _next_segment(self, needed: int) -> Segment | None:
         """Return a segment of at least `needed` bytes: the spare, a new one, or the reserve for a final record."""
         spare, reserve = self._spare, self._reserve
-        if spare is not None and spare.size >= needed:
+        if spare is not None and spare.size >= needed and self._mapped(spare):
             self._spare = None
             return spare
         size = max(SEGMENT_BYTES, -(-needed // 4096) * 4096)
@@ -295,17 +326,25 @@ class Window:
         elif time.monotonic() >= self._allocate_after:
             try:
                 segment = self._new_segment(size)
-            except OSError as error:
-                self._refusal = "disk full" if error.errno == errno.ENOSPC else "window cannot grow"
+            except OSError:
+                self._refusal = "no memory"
                 self._allocate_after = time.monotonic() + _ALLOCATION_BACKOFF
             else:
                 self._size_bytes += size
                 return segment
-        if self._final and reserve is not None and reserve.size >= needed:
+        if self._final and reserve is not None and reserve.size >= needed and self._mapped(reserve):
             self._reserve = None
             self._size_bytes += reserve.size
             return reserve
         return None
+
+    def _mapped(self, segment: Segment) -> bool:
+        try:
+            segment.map()
+        except OSError:
+            self._refusal = "no memory"
+            return False
+        return True
 
     def _use(self, segment: Segment) -> None:
         assert segment.memory is not None
@@ -314,7 +353,21 @@ class Window:
         self._pos = HEADER_BYTES
 
     def _new_segment(self, size: int) -> Segment:
-        return Segment(self.directory / f"{next(self._numbers):08d}{SEGMENT_SUFFIX}", size)
+        """Return a new segment, in a file if one can be made.
+
+        Raises:
+            OSError: there is no memory either.
+        """
+        if self._directory_fd >= 0 and time.monotonic() >= self._files_after:
+            try:
+                return self._new_file(size)
+            except OSError as error:
+                self._files_after = time.monotonic() + _ALLOCATION_BACKOFF
+                self._go_on_in_memory(error)
+        return MemorySegment(size)
+
+    def _new_file(self, size: int) -> Segment:
+        return FileSegment(self._directory_fd, f"{next(self._numbers):08d}{SEGMENT_SUFFIX}", size)
 
     # -- the pump -----------------------------------------------------------------------------------------------
 
@@ -342,7 +395,7 @@ class Window:
                 current = segment is self._segments[-1]
                 end, last = (self._pos, self.seq) if current else (segment.end, segment.last)
             if end > self._sent_pos:
-                data = os.pread(segment.fd, end - self._sent_pos, self._sent_pos)
+                data = segment.read(end - self._sent_pos, self._sent_pos)
                 self._sent_pos, self._sent_seq = end, last
                 return data, last
             if current:
@@ -358,7 +411,7 @@ class Window:
             end = self._pos if segment is self._segments[-1] else segment.end
         position, number = HEADER_BYTES, segment.first
         while number <= acked and position < end:
-            head = HEAD.unpack(os.pread(segment.fd, HEAD_BYTES, position))[0]
+            head = HEAD.unpack(segment.read(HEAD_BYTES, position))[0]
             position += HEAD_BYTES + (head & LENGTH_BITS)
             number += 1
         self._sent_segment, self._sent_pos, self._sent_seq = segment, position, number - 1
@@ -376,7 +429,7 @@ class Window:
                 self._sent_pos = HEADER_BYTES
                 self._sent_seq = self._sent_segment.first - 1
             if self._spare is None and segment.size == SEGMENT_BYTES:
-                os.pwrite(segment.fd, bytes(HEADER_BYTES), 0)  # else a reader would take its records for current ones
+                segment.invalidate()  # else a reader would take its records for current ones
                 self._spare = segment
             else:
                 with self.lock:
@@ -396,7 +449,7 @@ class Window:
             return
         spare = self._spare
         if spare is not None:
-            spare.map()
+            self._mapped(spare)
         elif self._size_bytes + SEGMENT_BYTES <= self._limit_bytes:
             try:
                 segment = self._new_segment(SEGMENT_BYTES)
@@ -413,27 +466,48 @@ class Window:
 
         Called on the pump thread when it ends, or by the owner of a window whose pump was never started.
         """
-        self._close_segments()
-        if self.acked >= self.seq:
+        self._count_unstored()
+        self._close_files()
+        if self.acked >= self.seq and self.has_files:
             remove_window(self._named)
             if not (self._named.parent.parent / LOG_NAME).exists():  # the run itself is on another machine
                 with contextlib.suppress(OSError):
                     self._named.parent.rmdir()
                     self._named.parent.parent.rmdir()
-        self._owner.release()
+        self._release_owner()
 
-    def _close_segments(self) -> None:
+    def _release_owner(self) -> None:
+        if self._owner is not None:
+            self._owner.release()
+
+    def _count_unstored(self) -> None:
+        """Count the records that are lost with this process's memory."""
+        lost = 0
+        for segment in self._segments:
+            last = self.seq if segment is self._segments[-1] else segment.last
+            if isinstance(segment, MemorySegment) and last > self.acked:
+                lost += last - max(self.acked, segment.first - 1)
+        if lost:
+            self._losses.add("not on disk", lost)
+            _log.warning("run %s: %d records are lost: they were in memory only, and not sent", self.run, lost)
+
+    def _close_files(self) -> None:
         for segment in self._all_segments():
             segment.close(remove=False)
         self._spare = self._reserve = None
+        self._close_directory()
+
+    def _close_directory(self) -> None:
+        fd, self._directory_fd = self._directory_fd, -1
+        if fd >= 0:
+            os.close(fd)
 
     def abandon(self) -> None:
         """In a forked child: close this process's descriptors; the files belong to the parent."""
-        self._owner.release()
+        self._release_owner()
+        self._close_directory()
         for segment in self._all_segments():
-            if segment.fd >= 0:
-                os.close(segment.fd)
-                segment.fd = -1
+            segment.close_descriptor()
 
     def _all_segments(self) -> list[Segment]:
         return [*self._segments, *(segment for segment in (self._spare, self._reserve) if segment is not None)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -9,10 +10,14 @@ from typing import Any
 
 import pytest
 
+from sidecar.protocol import channels
 from sidecar.protocol.deadline import Deadline
+from sidecar.protocol.errors import ChannelError
+from sidecar.protocol.segments import read_window
 from tests.support import wait_until
 from tests.unit.transport.peer import CLIENT, Peer, UnavailableError
 from tracker.transport import pump as pump_module
+from tracker.transport.backend import Attached
 from tracker.transport.losses import Losses
 from tracker.transport.mailbox import Mailbox
 from tracker.transport.pump import Pump
@@ -345,3 +350,34 @@ def test_a_close_whose_deadline_is_over_leaves_the_rest_to_the_thread(
         assert not thread.is_alive()
         assert stage.window.directory.exists(), "its record is not acked"
     assert caplog.records == []
+
+
+def test_without_a_thread_the_records_stay_in_the_window(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    window = Window(tmp_path, "run", "c", {}, Losses(), 1 << 30)
+
+    def attach(again: bool, deadline: Deadline) -> Attached:
+        raise AssertionError("nothing attaches without a thread")
+
+    def fail(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    pump = Pump(window, Mailbox(), attach, lambda: True, 0.01)
+    monkeypatch.setattr(threading.Thread, "start", fail)
+    pump.start_detached()
+    with window.lock:
+        assert window.append("log", {"step": 0, "data": {"x": 0.5}})
+    pump.close(Deadline(1.0))
+    assert [framed.last for framed in read_window(window.directory)] == [1]
+    assert "is sent when it has ended" in caplog.text
+
+
+def test_no_context_is_made_where_its_threads_cannot_be_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(channels, "_context", None)
+    monkeypatch.setattr(threading.Thread, "start", fail)
+    with pytest.raises(ChannelError, match="can't start new thread"):
+        channels.push()

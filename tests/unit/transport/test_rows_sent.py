@@ -205,28 +205,54 @@ def test_rows_of_a_full_window_are_counted_and_later_ones_have_their_schema(tmp_
 
 
 @pytest.mark.usefixtures("small")
-def test_rows_are_counted_while_the_disk_is_full_and_later_ones_have_their_schema(
+def test_rows_are_kept_in_memory_while_the_disk_is_full(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    losses = Losses()
+    window = make(tmp_path, losses)
+    allocate = segment_module._allocate
+
+    def fail(fd: int, size: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(segment_module, "_allocate", fail)
+    for number in range(200):
+        assert put(window, keys_of(number % 7, 20), 0.5)
+    in_files = len(logged(stored(window)))
+    monkeypatch.setattr(segment_module, "_allocate", allocate)
+    window._files_after = 0.0
+    for number in range(50):
+        assert put(window, keys_of(number % 7, 20), 0.5)
+    assert [record.getMessage() for record in caplog.records] == [
+        "run run: no file can be made for what is logged (No space left on device); it is kept in memory until the "
+        "sidecar has it, and would be lost with this process"
+    ]
+    sent = taken(window)
+    assert [record.seq for record in sent] == list(range(1, window.seq + 1))
+    assert 0 < in_files < 200 and losses.counts() == {}
+    window.rewind(10)
+    window.release(window.seq)
+    window.close()
+    assert losses.counts() == {}
+
+
+@pytest.mark.usefixtures("small")
+def test_records_in_memory_that_were_not_sent_are_counted_when_the_window_is_closed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     losses = Losses()
     window = make(tmp_path, losses)
-    full = [True]
-    allocate = segment_module._allocate
 
-    def maybe(fd: int, size: int) -> None:
-        if full[0]:
-            raise OSError(errno.ENOSPC, "No space left on device")
-        allocate(fd, size)
+    def fail(fd: int, size: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(segment_module, "_allocate", maybe)
-    put_in = sum(put(window, keys_of(number % 7, 20), 0.5) for number in range(200))
-    assert 0 < put_in < 200 and losses.counts() == {"disk full": 200 - put_in}
-    full[0] = False
-    window._allocate_after = 0.0
-    for number in range(7):
-        assert put(window, keys_of(number, 20), 0.5)
-    assert len(logged(stored(window))) == put_in + 7
+    monkeypatch.setattr(segment_module, "_allocate", fail)
+    for number in range(200):
+        assert put(window, keys_of(number % 7, 20), 0.5)
+    kept = len(stored(window))
+    window.release(kept + 5)
     window.close()
+    assert losses.counts() == {"not on disk": window.seq - kept - 5}
 
 
 class Interrupting:

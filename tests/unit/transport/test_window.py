@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -286,3 +287,42 @@ class WindowMachine(RuleBasedStateMachine):
 
 WindowMachine.TestCase.settings = settings(max_examples=60, stateful_step_count=25, deadline=None)
 test_any_order_of_calls = WindowMachine.TestCase
+
+
+def test_a_window_of_a_forked_process_is_in_memory_where_no_file_can_be_made(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "run").write_text("a file where the run's directory would be")
+    with pytest.raises(OSError):
+        Window(tmp_path / "run", "run", "c", {}, Losses(), 1 << 30)
+    losses = Losses()
+    window = Window(tmp_path / "run", "run", "c", {}, losses, 1 << 30, needs_files=False)
+    assert not window.has_files and "kept in memory" in caplog.text
+    for number in range(100):
+        with window.lock:
+            assert window.append("log", {"step": number, "data": {"x": 0.5}})
+    taken = window.take()
+    assert taken is not None and taken[1] == 100
+    window.release(90)
+    window.close()
+    assert losses.counts() == {"not on disk": 10}
+
+
+def test_a_large_window_holds_few_descriptors(tmp_path: Path) -> None:
+    window = Window(tmp_path, "run", "c", {}, Losses(), 1 << 30)
+    before = len(os.listdir("/proc/self/fd"))
+    with window.lock:
+        for number in range(100):
+            assert window.append("log", {"step": number, "data": {"x": "x" * 1_000_000}})
+    window.prepare()
+    assert len(os.listdir("/proc/self/fd")) - before <= 20
+    (tmp_path / "windows" / "c").rename(tmp_path / "elsewhere")
+    numbers = []
+    while (taken := window.take()) is not None:
+        numbers.append(taken[1])
+    assert numbers[-1] == 100
+    window.rewind(50)
+    window.release(100)
+    assert len(os.listdir("/proc/self/fd")) - before <= 3
+    (tmp_path / "elsewhere").rename(tmp_path / "windows" / "c")
+    window.close()
