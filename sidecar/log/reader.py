@@ -176,23 +176,27 @@ class LogReader:
         self._look_back_bytes = _LOOK_BACK_BYTES
         self._file = open(self.path, "rb", buffering=0)  # noqa: SIM115 - closed by close()
         try:
-            self.offset = offset or self._check_header()
+            start = self._read(HEADER_BYTES, 0)
+            self._refuse_later_format(start)  # from any offset: what it holds would be taken for damage
+            self.offset = offset or self._check_header(start)
             self._unsearched = self.offset if offset else 0
         except BaseException:
             self._file.close()
             raise
 
-    def _check_header(self) -> int:
+    def _refuse_later_format(self, start: bytes) -> None:
+        version = int.from_bytes(start[8:12], "big")
+        if version not in _READABLE and start == header(version):
+            raise LogFormatError(f"{self.path} has log format {version}; this program reads formats 1 to {VERSION}")
+
+    def _check_header(self, start: bytes) -> int:
         """Return the offset of the first frame."""
-        start = self._read(HEADER_BYTES, 0)
         if any(header(version).startswith(start) for version in _READABLE):
             return HEADER_BYTES
         version = int.from_bytes(start[8:12], "big")
         if start[:8] == MAGIC and version in _READABLE:  # torn when the header of an earlier format was replaced
             self.damage.append((0, HEADER_BYTES))
             return HEADER_BYTES
-        if start[:8] == MAGIC and zlib.crc32(start[:12]) == int.from_bytes(start[12:], "big"):
-            raise LogFormatError(f"{self.path} has log format {version}; this program reads formats 1 to {VERSION}")
         first = find_frame(self._read(_SEARCH_BYTES, 0), 0)
         if first < 0:
             raise LogFormatError(

@@ -16,6 +16,7 @@ from sidecar.log.reader import HEADER_BYTES, LogReader, header
 from sidecar.log.verify import check_log
 from sidecar.log.writer import LogWriter
 from sidecar.protocol.codec import encode
+from sidecar.protocol.errors import LogFormatError
 from sidecar.protocol.frames import frame
 from sidecar.protocol.records import Record
 from sidecar.protocol.rows import Schema
@@ -208,9 +209,12 @@ def test_a_header_that_was_torn_while_the_format_was_raised_is_mended_and_nothin
         assert check_log(path).problems == []
 
 
-def test_a_log_of_a_later_format_keeps_its_header(tmp_path: Path) -> None:
+@pytest.mark.parametrize("offset", [0, 16, 60])
+def test_a_log_of_a_later_format_is_refused_from_any_offset_and_keeps_its_header(tmp_path: Path, offset: int) -> None:
     path = tmp_path / "transactions.log"
     path.write_bytes(header(3) + log("a", 1))
+    with pytest.raises(LogFormatError, match="log format 3; this program reads formats 1 to 2"):
+        LogReader(path, offset)
     with LogWriter.open(path, path.stat().st_size):
         pass
     assert path.read_bytes()[:HEADER_BYTES] == header(3)
