@@ -64,13 +64,15 @@ def init(
     sidecar: str | None = None,
     sinks: Sequence[str] | str | None = None,
     settings: Settings | dict[str, Any] | None = None,
+    strict: bool | None = None,
 ) -> Run:
     """Start a run, and the sidecar that keeps it.
 
     Args:
         project, name, group, job_type, notes: for people, to find the run by.
         id: names the run in its root; default: random. If there is a run of this id, see `resume`.
-        config: what the run is started with: a dict, a dataclass, an ``argparse.Namespace``.
+        config: what the run is started with: a dict, or any object that has settings in it, such as a dataclass, an
+            ``argparse.Namespace``, absl flags, a pydantic model, an OmegaConf or ml_collections config; see `Config`.
         tags: strings.
         dir: the root directory; default ``TRACKER_DIR``, else ``./.tracker``.
         mode: ``"online"``, ``"offline"`` (nothing is sent to `sinks` before ``tracker sync``), ``"disabled"`` (every
@@ -84,12 +86,14 @@ def init(
         sidecar: a sidecar to attach to (an endpoint or a connection file) instead of launching one.
         sinks: servers that the run is also sent to, such as ``["mlflow+http://host:5000"]``.
         settings: more settings, a `Settings` or a dict of its fields.
+        strict: whether `log` raises for what it cannot log; default: it warns, and counts it in ``run.losses``.
 
     Returns:
         the run; also a context manager.
 
     Raises:
-        SettingsError: an argument, variable or settings file is not valid; it is named. RunActiveError: a run is
+        SettingsError: an argument, variable or settings file is not valid; it is named. TypeError: `config` has no
+        settings in it, or one that cannot be recorded; it is named. RunActiveError: a run is
         active. ResumeError: the run exists, or does not. LaunchError: the sidecar did not start; the message says why.
     """
     from tracker.sdk.init import start
@@ -109,6 +113,7 @@ def init(
         "label": label,
         "sidecar": sidecar,
         "sinks": sinks,
+        "strict": strict,
     }
     return start(arguments, config, settings)
 
@@ -117,13 +122,15 @@ def log(data: dict[str, Any], step: int | None = None, commit: bool | None = Non
     """Log metrics of one step to the current run; see `Run.log`.
 
     Args:
-        data: keys to numbers (NaN and infinities too), strings or media; nested dicts' keys join with dots.
-        step: any integer, in any order; None: the run's own, which counts up by itself.
+        data: keys to numbers (NaN and infinities too), strings, media, or None for no value; nested dicts' keys join
+            with dots. A key or value that cannot be logged is left out, warned of once, and counted in ``run.losses``.
+        step: any integer, in any order; None: the run's own, which counts up by itself. It also replaces a step that
+            is not an integer.
         commit: whether the run's own step advances after this call; None: True where `step` is None.
 
     Raises:
-        TypeError, ValueError: a key or value that cannot be logged, by name; nothing of the call is recorded.
-        NoRunError: before `init`. RunFinishedError: after `finish`.
+        NoRunError: before `init`. RunFinishedError: after `finish`. TypeError, ValueError: only with ``strict=True``:
+        a key, value or step that cannot be logged, by name; nothing of the call is recorded.
     """
     _latest("log()").log(data, step, commit)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numbers
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -69,7 +70,7 @@ def seconds() -> Check:
     """A duration."""
 
     def accept(value: Any) -> float:
-        if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
+        if isinstance(value, bool) or not isinstance(value, numbers.Real) or not float(value) > 0:
             raise ValueError
         return float(value)
 
@@ -80,9 +81,9 @@ def at_least(least: int) -> Check:
     """A size in bytes."""
 
     def accept(value: Any) -> int:
-        if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < least:
             raise ValueError
-        return value
+        return int(value)
 
     return Check(f"a whole number of bytes, at least {least}", accept, int)
 

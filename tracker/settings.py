@@ -22,7 +22,7 @@ SETTINGS_NAME = "settings"
 
 _SECTION = "default"
 _PREFIX = "TRACKER_"
-_OTHER_VARIABLES = ("TRACKER_CONSOLE", "TRACKER_STRICT", "TRACKER_LAUNCHED")
+_OTHER_VARIABLES = ("TRACKER_CONSOLE", "TRACKER_LAUNCHED")
 """Variables without a setting: reserved ones, and the one that a process sets for its children."""
 
 _SHOWN_CHARACTERS = 100
@@ -167,6 +167,12 @@ class Settings:
         doc="`os`: an acked record survives the death of any process; `disk`: also a power failure (ack after fsync).",
     )
     silent: bool = setting(False, env="TRACKER_SILENT", check=flag(), doc="Print nothing but warnings.")
+    strict: bool = setting(
+        False,
+        env="TRACKER_STRICT",
+        check=flag(),
+        doc="Raise for a metric, a key or a step that cannot be logged, instead of a warning and a count in `losses`.",
+    )
     init_timeout: float = setting(
         30.0, check=seconds(), doc="Maximum time that `init()` waits for a sidecar, in seconds."
     )

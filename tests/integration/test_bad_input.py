@@ -40,7 +40,7 @@ CASES: dict[str, tuple[str, str, list[str]]] = {
     "a long key": ("run.log({'k' * 513: 1.0})", "ValueError", ["kkk", "513", "at most 512"]),
     "a key that grows long": ("run.log({'k' * 300: {'k' * 300: 1.0}})", "ValueError", ["601", "512"]),
     "a reserved key": ("run.log({'_step': 1.0})", "ValueError", ["'_step'", "reserved"]),
-    "a key that is an int": ("run.log({1: 1.0})", "TypeError", ["1", "int", "strings"]),
+    "a key that is None": ("run.log({None: 1.0})", "TypeError", ["None", "strings"]),
     "a duplicate key": ("run.log({'a.b': 1, 'a': {'b': 2}})", "ValueError", ["'a.b'", "twice"]),
     "a key with a lone surrogate": (r"run.log({'\ud800': 1})", "ValueError", ["metric key"]),
     "many keys": ("run.log({str(n): 1 for n in range(10001)})", "ValueError", ["10001", "10000"]),
@@ -95,7 +95,7 @@ CASES: dict[str, tuple[str, str, list[str]]] = {
 SCRIPT = """
 import json, sys, numpy, tracker
 
-run = tracker.init(id="run", config={"lr": 1})
+run = tracker.init(id="run", config={"lr": 1}, strict=True)
 run.log({"known": 1.0})
 errors = {}
 for name, call in json.loads(sys.argv[1]).items():
@@ -159,6 +159,101 @@ def test_bad_calls_record_nothing_and_good_calls_are_recorded(outcome: tuple[dic
     assert run.state["state"] == "finished" and run.state["losses"] == {}
     assert run.state["config"] == {"lr": 1} and run.state["metrics"] == {}
     assert "rejected" not in run.kinds()
+
+
+LENIENT_SCRIPT = """
+import json, sys, numpy, tracker
+
+run = tracker.init(id="run", settings={"silent": True})
+run.log({"known": 1.0})
+counts = {}
+for name, call in json.loads(sys.argv[1]).items():
+    before, step = run.losses.total(), run.step
+    exec(call, {"run": run, "tracker": tracker, "numpy": numpy})
+    assert run.step == step + 1, name
+    counts[name] = run.losses.total() - before
+    if name != "a large integer":  # the same metric
+        exec(call, {"run": run, "tracker": tracker, "numpy": numpy})
+run.log({"after": 1.0})
+print(json.dumps([counts, run.losses.counts()]))
+"""
+
+SPLIT = {"many long texts": 9, "many keys": 10_001}
+"""Calls that are too large for one record, and their number of metrics."""
+
+
+def test_without_strict_a_bad_call_records_the_rest_is_said_once_and_counted(scripts: Scripts, root: Path) -> None:
+    calls = {name: call for name, (call, _, _) in CASES.items() if call.startswith(("run.log(", "d = {}"))}
+    done = scripts.run(LENIENT_SCRIPT, json.dumps(calls))
+    counts, losses = json.loads(done.out)
+    assert counts == {name: 0 if name in SPLIT else 1 for name in calls}
+    assert set(losses) == {"invalid value", "invalid key", "invalid step"}
+    warnings = done.err.splitlines()
+    assert all(line.startswith("tracker: ") and len(line) < 1000 for line in warnings)
+    for words in (
+        "metric 'loss' is a list of 2 numbers; log a number, or tracker.Histogram(...); it is left out",
+        "metric 'val.acc' is a list of 0 items",
+        "metric 'known' is an integer of 65 bits",
+        "log() takes a dict of metrics, such as {'loss': 0.3}, not a list of 1 number",
+        "metric key '_step' is reserved",
+        "metric key None is None; keys are strings or integers; it is left out",
+        "step must be an integer, not 1.5; the run's own step is used",
+    ):
+        assert len([line for line in warnings if words in line]) == 1, (words, warnings)
+    assert len([line for line in warnings if "metric 'loss' is" in line]) == 1, "once for each key"
+    assert len([line for line in warnings if "step must be" in line]) == 1
+    run = ReadBack(root / "runs" / "run").check()
+    rows = run.stored()
+    steps = [step for step, _ in rows]
+    assert steps == sorted(steps) and steps[-1] == 2 * len(calls) and {*steps} == {*range(2 * len(calls))} | {steps[-1]}
+    recorded = [data for _, data in rows]
+    assert recorded.count({"good": 1.0}) == 2 and recorded.count({"a.b": 1}) == 2 and {"x": 1} in recorded
+    assert sum(len(data) for data in recorded if "0" in data or "9999" in data) >= sum(SPLIT.values())
+    assert run.state["state"] == "finished" and run.state["losses"] == losses
+
+
+GOOD_SCRIPT = """
+import numpy, tracker
+
+class Loss:
+    def __float__(self):
+        return 0.25
+
+class Keyed:
+    def keys(self):
+        return ["a"]
+
+    def __getitem__(self, key):
+        return 3.0
+
+run = tracker.init(id="run", settings={"silent": True})
+data = {"array": numpy.array([[0.5]]), "float": Loss(), "none": None, 7: 1, numpy.int64(8): {9: 2}}
+run.log(data, step=numpy.int32(4))
+run.log({"x": 1}, step=5.0)
+run.log(Keyed(), step=numpy.array([6]))
+run.log({"none": None})
+assert run.losses.total() == 0
+run.finish(numpy.int64(0))
+"""
+
+
+def test_what_log_takes(scripts: Scripts, root: Path) -> None:
+    done = scripts.run(GOOD_SCRIPT)
+    assert done.err == ""
+    run = ReadBack(root / "runs" / "run").check()
+    assert run.stored() == [
+        (4, {"array": 0.5, "float": 0.25, "7": 1, "8.9": 2}),
+        (5, {"x": 1}),
+        (6, {"a": 3.0}),
+        (6, {}),
+    ]
+
+
+def test_strict_is_an_argument_a_setting_and_a_variable(scripts: Scripts) -> None:
+    for arguments, env in (("strict=True", {}), ("settings={'strict': True}", {}), ("", {"TRACKER_STRICT": "1"})):
+        code = f"run = tracker.init({arguments})\nrun.log({{'good': 1, 'loss': [1]}})"
+        done = scripts.run("import tracker\n" + code, env=env, exit_code=1)
+        assert "TypeError: metric 'loss' is a list of 1 number" in done.err.strip().splitlines()[-1]
 
 
 def run_failing_script(scripts: Scripts, code: str, **env: str | None) -> str:

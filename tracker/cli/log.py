@@ -101,6 +101,7 @@ def run(args: argparse.Namespace) -> int:
             label=args.label,
             dir=api.dir,
             settings={"silent": True},
+            strict=True,
         )
     except (TypeError, ValueError) as error:
         raise CommandError(str(error)) from error

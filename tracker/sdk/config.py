@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from tracker.errors import ConfigChangeError, MissingKeyError
-from tracker.sdk.values import as_mapping, plain
+from tracker.sdk.plain import plain_mapping
 
 Publish = Callable[[str, dict[str, Any]], None]
 Lock = Callable[[], AbstractContextManager[Any]]
@@ -17,8 +17,11 @@ class Config(MutableMapping[str, Any]):
     """The configuration that a run was started with.
 
     ``config["lr"]`` and ``config.lr`` are the same, and so are ``config["sgd"]["lr"]`` and ``config.sgd.lr``. Values
-    are plain data (numbers, strings, lists, dicts); a value without a plain form is kept as its text. What is handed
-    out is a copy: to change a nested value, set the key that holds it.
+    are plain data (numbers, strings, lists, dicts). Objects with settings in them become dicts, at any depth: mappings,
+    dataclasses, attrs classes, pydantic models, namespaces, absl flags, OmegaConf and ml_collections configs, classes
+    with attributes. Arrays and tensors become lists, sets sorted lists, functions and classes their names; a value
+    without a plain form is kept as its text. What is handed out is a copy: to change a nested value, set the key that
+    holds it. A copy of the config itself, also by `pickle`, is one whose changes are not recorded.
 
     Args:
         publish: sends a record.
@@ -33,26 +36,26 @@ class Config(MutableMapping[str, Any]):
         """Set several keys at once.
 
         Args:
-            args: one mapping, dataclass or ``argparse.Namespace``; `kwargs` are set as well.
+            args: one mapping, or object with settings in it; `kwargs` are set as well.
             allow_val_change: whether a key may get another value than it has.
 
         Raises:
-            ConfigChangeError: a key has another value already. TypeError: not one of these types. ValueError: a value
-            that is too large.
+            ConfigChangeError: a key has another value already. TypeError: the argument has no settings in it, or one
+            that cannot be recorded; it is named. ValueError: a value that is too large.
         """
         if len(args) > 1:
             raise TypeError(f"config.update() takes one mapping, not {len(args)}")
-        changes = {**as_mapping(args[0] if args else None, "config"), **kwargs}
-        self._set(changes, allow_val_change=allow_val_change)
+        values = plain_mapping(args[0] if args else None, "config", kwargs)
+        self._set(values, allow_val_change=allow_val_change)
 
     def setdefaults(self, values: Any) -> None:
-        """Set those keys of a mapping, dataclass or ``argparse.Namespace`` that have no value yet."""
+        """Set those keys of a mapping, or object with settings in it, that have no value yet."""
+        given = plain_mapping(values, "config")
         with self._lock():
-            changes = {key: value for key, value in as_mapping(values, "config").items() if key not in self._values}
-            self._set(changes, allow_val_change=False)
+            new = {key: value for key, value in given.items() if key not in self._values}
+            self._set(new, allow_val_change=False)
 
-    def _set(self, changes: dict[str, Any], *, allow_val_change: bool) -> None:
-        values = {key: plain(value) for key, value in changes.items()}
+    def _set(self, values: dict[str, Any], *, allow_val_change: bool) -> None:
         with self._lock():
             new = {
                 key: value
@@ -88,7 +91,7 @@ class Config(MutableMapping[str, Any]):
     def __setitem__(self, key: str, value: Any) -> None:
         if not key or not isinstance(key, str):
             raise TypeError(f"config key must be a non-empty string, not {key!r}")
-        self._set({key: value}, allow_val_change=False)
+        self._set(plain_mapping({key: value}, "config"), allow_val_change=False)
 
     def __delitem__(self, key: str) -> None:
         with self._lock():
@@ -122,6 +125,14 @@ class Config(MutableMapping[str, Any]):
 
     def __repr__(self) -> str:
         return f"Config({self._values!r})"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _copied, (self.as_dict(),)
+
+
+def _copied(values: dict[str, Any]) -> Config:
+    """Return a copy of a config: its changes are not recorded."""
+    return Config(lambda kind, body: None, nullcontext, values)
 
 
 class Section(dict[str, Any]):

@@ -20,9 +20,9 @@ from tracker.sdk import current, last_run, process
 from tracker.sdk.disabled import DisabledLifecycle
 from tracker.sdk.exits import exit_of
 from tracker.sdk.lifecycle import AttachedLifecycle, short_path
+from tracker.sdk.plain import plain_mapping
 from tracker.sdk.process import Process
 from tracker.sdk.run import Run
-from tracker.sdk.values import as_mapping, plain
 from tracker.settings import Settings, resolve, root_dir, unknown_variables
 from tracker.terminal.messages import show
 from tracker.terminal.text import clean
@@ -57,7 +57,7 @@ def start(arguments: Mapping[str, Any], config: Any, settings: Settings | dict[s
     except SettingsError as error:
         raise error.with_traceback(None) from None  # its message is complete
     _warn_of_unknown_variables()
-    values = {key: plain(value) for key, value in as_mapping(config, "config").items()}
+    values = plain_mapping(config, "config")
     if resolved.mode == "disabled":
         disabled = DisabledLifecycle(resolved)
         run = Run(disabled, {"config": values}, resumed=False)

@@ -5,6 +5,7 @@ What a run does with metrics, config and summary is here; how it is attached and
 
 from __future__ import annotations
 
+import numbers
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,12 +13,14 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from sidecar.protocol.layout import FILES_NAME
+from sidecar.protocol.limits import MAX_KEYS
 from sidecar.protocol.records import GOALS, SUMMARIES
 from sidecar.protocol.rows import CODES, RowError, Schema
 from tracker.sdk import values
 from tracker.sdk.config import Config
 from tracker.sdk.exits import exit_of, exit_of_code
 from tracker.sdk.files import store_media
+from tracker.sdk.refusals import Refusals
 from tracker.sdk.step_sync import StepSync
 from tracker.sdk.summary import Summary
 from tracker.transport.losses import Losses
@@ -58,6 +61,7 @@ class Run:
             self._step = state["step"] + 1
         self._sync = StepSync()
         self._logged: set[str] = set()
+        self._refuse = Refusals(lifecycle).refuse
         # The state of the hot path, in attributes of its own; `_follow` keeps them up to date.
         self._open = True
         self._schemas: dict[tuple[str, ...], Schema] = {}  # keys -> the schema they were logged with last
@@ -90,13 +94,17 @@ class Run:
         """Log metrics of one step. Returns in microseconds; they survive the death of this process from then on.
 
         Args:
-            data: keys to numbers (NaN and infinities too), strings or media; nested dicts' keys join with dots.
-            step: any integer, in any order; None: the run's own, which counts up by itself.
+            data: keys to numbers (NaN and infinities too), strings, media, or None for no value; nested dicts' keys
+                join with dots. A key or value that cannot be logged is left out, warned of once, and counted in
+                `losses`.
+            step: any integer, in any order; None: the run's own, which counts up by itself. It also replaces a step
+                that is not an integer.
             commit: whether the run's own step advances after this call; None: True where `step` is None.
 
         Raises:
-            TypeError, ValueError: a key or value that cannot be logged, by name; nothing of the call is recorded.
             RunFinishedError: after `finish`.
+            TypeError, ValueError: only with ``strict=True``: a key, value or step that cannot be logged, by name;
+            nothing of the call is recorded.
         """
         schema = None
         if type(data) is dict:
@@ -107,26 +115,69 @@ class Run:
                 return
             data, schema = self._prepare(data)
         if step is not None and (type(step) is not int or not -0x8000000000000000 <= step <= 0x7FFFFFFFFFFFFFFF):
-            step = values.step_number(step)
+            step = self._usable_step(step)
+        window = self._window
+        try:
+            with window.lock:
+                if not self._open:
+                    raise self._lifecycle.finished_error()
+                if step is None:
+                    at = self._step
+                    following = at if commit is False else at + 1
+                else:
+                    at = step
+                    following = at + 1 if commit else at
+                if schema is not None:
+                    window.append_row(schema, at, data.values())
+                elif len(data) <= MAX_KEYS:
+                    window.append("log", {"step": at, "data": data})
+                else:
+                    raise OverflowError
+                if following > self._step:
+                    self._step = following
+                return
+        except (OverflowError, ValueError, RowError):
+            pass
+        if schema is not None:  # an integer is too large for a row
+            data = values.row(data, self._refuse).data
+        self._log_in_parts(data, step, commit)
+
+    def _usable_step(self, step: Any) -> int | None:
+        """Return a step as an integer; None, the run's own, if it is not a step."""
+        try:
+            return values.step_number(step)
+        except (TypeError, ValueError) as error:
+            self._refuse("step", "", error)
+            return None
+
+    def _log_in_parts(self, data: dict[str, Any], step: int | None, commit: bool | None) -> None:
+        """Log metrics that do not fit into one record in several of one step; a strict run raises instead."""
+        strict = self._refuse is values.raise_error
+        refused: list[tuple[str, Exception]] = []
         window = self._window
         with window.lock:
             if not self._open:
                 raise self._lifecycle.finished_error()
-            if step is None:
-                at = self._step
-                following = at if commit is False else at + 1
-            else:
-                at = step
-                following = at + 1 if commit else at
-            try:
-                if schema is None:
-                    window.append("log", {"step": at, "data": data})
-                else:
-                    window.append_row(schema, at, data.values())
-            except (OverflowError, RowError):
-                window.append("log", {"step": at, "data": values.metrics(data)})  # names the integer that is too large
-            if following > self._step:
-                self._step = following
+            at = self._step if step is None else step
+            parts = [list(data.items())]
+            while parts:
+                part = parts.pop()
+                try:
+                    if len(part) > MAX_KEYS:
+                        raise ValueError(f"a record must have at most {MAX_KEYS} metrics, not {len(part)}")
+                    window.append("log", {"step": at, "data": dict(part)})
+                except (OverflowError, ValueError) as error:
+                    if strict:
+                        raise
+                    middle = len(part) // 2
+                    if middle:
+                        parts += part[middle:], part[:middle]
+                    elif part:
+                        refused.append((part[0][0], error))
+            advances = commit is not False if step is None else commit
+            self._step = max(self._step, at + 1 if advances else at)
+        for key, why in refused:  # without the lock: a warning may wait for the terminal
+            self._refuse("value", key, why)
 
     def _prepare(self, data: Any) -> tuple[dict[str, Any], Schema | None]:
         """The slow path of `log`: new keys, a nested dict, other types, a new lifecycle state.
@@ -144,7 +195,7 @@ class Run:
         # Read before the definitions: if these change meanwhile, what is found here is forgotten with the old dicts.
         schemas = self._schemas
         all_schemas = self._all_schemas
-        row, files = values.row(data)
+        row, files = values.row(data, self._refuse)
         if files:
             store_media(self._lifecycle.save, row, files, self.losses)
         self._logged.update(row)
@@ -156,7 +207,7 @@ class Run:
         )
         self._sync.fill(row)
         types = "".join([CODES.get(type(value), "") for value in row.values()])
-        if not row or len(types) != len(row):
+        if not row or len(types) != len(row) or len(row) > MAX_KEYS:
             return row, None
         window = self._window
         with window.lock:
@@ -342,12 +393,7 @@ class Run:
         Raises:
             TypeError, ValueError: `exit_code` is not such an integer.
         """
-        if exit_code is not None:
-            if isinstance(exit_code, bool) or not isinstance(exit_code, int):
-                raise TypeError(f"finish: exit_code must be an integer, not {exit_code!r}")
-            if not 0 <= exit_code <= _MAX_EXIT_CODE:
-                raise ValueError(f"finish: exit_code must be from 0 to {_MAX_EXIT_CODE}, not {exit_code}")
-        self._lifecycle.end(exit_of_code(exit_code or 0))
+        self._lifecycle.end(exit_of_code(0 if exit_code is None else _checked_exit_code(exit_code)))
 
     def __enter__(self) -> Run:
         return self
@@ -373,6 +419,14 @@ class Run:
         url = self.url
         link = f'<a href="{escape(url)}" target="_blank" rel="noreferrer">open in the dashboard</a>' if url else ""
         return f"<table>{cells}</table>{link}"
+
+
+def _checked_exit_code(exit_code: Any) -> int:
+    if isinstance(exit_code, bool) or not isinstance(exit_code, numbers.Integral):  # NumPy's too
+        raise TypeError(f"finish: exit_code must be an integer, not {exit_code!r}")
+    if not 0 <= int(exit_code) <= _MAX_EXIT_CODE:
+        raise ValueError(f"finish: exit_code must be from 0 to {_MAX_EXIT_CODE}, not {exit_code}")
+    return int(exit_code)
 
 
 def _aggregates(summary: Any) -> list[str]:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from tracker.errors import MissingKeyError
-from tracker.sdk.values import as_mapping, plain
+from tracker.sdk.plain import plain_mapping
 
 Publish = Callable[[str, dict[str, Any]], None]
 Lock = Callable[[], AbstractContextManager[Any]]
@@ -58,12 +58,14 @@ class Summary(MutableMapping[str, Any]):
         """Set several keys at once.
 
         Args:
-            args: one mapping; `kwargs` are set as well.
+            args: one mapping, or object with values in it; `kwargs` are set as well.
+
+        Raises:
+            TypeError: the argument has no values in it, or one that cannot be recorded; it is named.
         """
         if len(args) > 1:
             raise TypeError(f"summary.update() takes one mapping, not {len(args)}")
-        changes = {**as_mapping(args[0] if args else None, "summary"), **kwargs}
-        values = {key: plain(value) for key, value in changes.items()}
+        values = plain_mapping(args[0] if args else None, "summary", kwargs)
         if values:
             self._publish("summary", {"set": values})
             with self._lock():
@@ -100,3 +102,11 @@ class Summary(MutableMapping[str, Any]):
 
     def __repr__(self) -> str:
         return f"Summary({self._all()!r})"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _copied, (self.as_dict(),)
+
+
+def _copied(values: dict[str, Any]) -> Summary:
+    """Return a copy of a summary: its changes are not recorded."""
+    return Summary(lambda kind, body: None, nullcontext, lambda: None, lambda key: False, values)

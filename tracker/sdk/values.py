@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
-import enum
-import math
 import numbers
 import operator
-import os
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from decimal import Decimal
 from typing import Any, NamedTuple
 
@@ -21,6 +17,19 @@ from tracker.media.base import Media, MediaFile, logged
 _MAX_INT, _MIN_INT = 2**64 - 1, -(2**63)
 _MAX_LOOKED_AT = 1000
 """Maximum length of a list whose items a message looks at."""
+
+_SHOWN_CHARACTERS = 100
+_REASON_CHARACTERS = 300
+
+
+Refuse = Callable[[str, str, Exception], None]
+"""Called for what cannot be logged, with the part that it is (``"value"``, ``"key"`` or ``"step"``), the key, and the
+error, which says what is wrong and what it must be. If it returns, that part is left out."""
+
+
+def raise_error(part: str, key: str, error: Exception) -> None:
+    """Raise the error: the `Refuse` of a strict run."""
+    raise error
 
 
 class Row(NamedTuple):
@@ -36,54 +45,112 @@ class Row(NamedTuple):
 
 
 def metrics(data: Any) -> dict[str, Any]:
-    """Return the metrics of one `log` call, flat and plain; see `row`."""
+    """Return the metrics of one `log` call, flat and plain; see `row`.
+
+    Raises:
+        TypeError, ValueError: something in `data` cannot be logged.
+    """
     return row(data).data
 
 
-def row(data: Any) -> Row:
+def row(data: Any, refuse: Refuse = raise_error) -> Row:
     """Return the metrics of one `log` call, and the files that belong to them.
 
     Args:
         data: a mapping from keys to numbers, strings, media, None (no value: the key is left out), or such mappings
             again, whose keys join with dots.
-
-    Raises:
-        TypeError, ValueError: naming the key, what it is, and what it must be. OSError: a file that cannot be read.
+        refuse: told of everything that cannot be logged.
     """
-    if not isinstance(data, Mapping):
-        raise TypeError(f"log() takes a dict of metrics, such as {{'loss': 0.3}}, not {described(data)}")
     made = Row({}, {})
-    _flatten(data, "", made, 1)
-    if len(made.data) > MAX_KEYS:
+    if not is_mapping(data):
+        error = TypeError(f"log() takes a dict of metrics, such as {{'loss': 0.3}}, not {described(data)}")
+        refuse("value", "", error)
+        return made
+    _flatten(data, "", made, 1, refuse)
+    if refuse is raise_error and len(made.data) > MAX_KEYS:
         raise ValueError(f"log() takes at most {MAX_KEYS} metrics at once, not {len(made.data)}")
     return made
 
 
-def _flatten(data: Mapping[Any, Any], prefix: str, made: Row, depth: int) -> None:
+def is_mapping(value: Any) -> bool:
+    """Whether `value` is a mapping, or has keys and values as one."""
+    if isinstance(value, Mapping):
+        return True
+    kind = type(value)  # not the object, whose attributes may be its keys; one with a shape is a table
+    return hasattr(kind, "keys") and hasattr(kind, "__getitem__") and not hasattr(kind, "shape")
+
+
+def items(value: Any) -> Iterable[tuple[Any, Any]]:
+    """Return the keys and values of what `is_mapping` takes, as they are now."""
+    return list(value.items()) if isinstance(value, Mapping) else [(key, value[key]) for key in value.keys()]  # noqa: SIM118
+
+
+def _flatten(data: Any, prefix: str, made: Row, depth: int, refuse: Refuse) -> None:
     if depth > MAX_DEPTH:
-        raise ValueError(f"metric {prefix[:80]!r} is nested deeper than {MAX_DEPTH} levels")
-    for key, value in data.items():
-        if not isinstance(key, str):
-            where = f" in {prefix[:-1]!r}" if prefix else ""
-            raise TypeError(f"metric key {key!r}{where} is {described(key)}; keys are strings")
-        name = prefix + key
-        if isinstance(value, Mapping) and key:
-            _flatten(value, name + ".", made, depth + 1)
+        name = prefix[:80]
+        refuse("value", name, ValueError(f"metric {name!r} is nested deeper than {MAX_DEPTH} levels"))
+        return
+    try:
+        pairs = items(data)
+    except Exception as error:  # whatever the mapping raises
+        refuse("value", prefix[:-1], TypeError(f"metrics {prefix[:-1]!r} cannot be read: {reason(error)}"))
+        return
+    for key, value in pairs:
+        try:
+            text = _key(key, prefix)
+            name = prefix + text
+            if text and is_mapping(value):
+                _flatten(value, name + ".", made, depth + 1, refuse)
+                continue
+            _check_name(name if text else text, made)
+        except (TypeError, ValueError) as error:
+            if refuse is raise_error:
+                raise
+            refuse("key", f"{prefix}{shown(key)}", error)
             continue
         try:
-            check_key(name if key else key)
-        except RecordError as error:
-            raise ValueError(str(error)) from None
-        if not name.isascii() and not _is_text(name):
-            raise ValueError(f"metric key {name!r} contains a lone surrogate, which is not valid Unicode text")
-        if name in made.data:
-            raise ValueError(f"metric {name!r} is given twice: nested keys join with dots")
-        if isinstance(value, Media):
-            made.data[name], files = logged(value, name)
-            if files:
-                made.files[name] = files
-        elif value is not None:
-            made.data[name] = metric(name, value)
+            if isinstance(value, Media):
+                made.data[name], files = logged(value, name)
+                if files:
+                    made.files[name] = files
+            elif value is not None:
+                made.data[name] = metric(name, value)
+        except (TypeError, ValueError, OSError) as error:
+            if refuse is raise_error:
+                raise
+            refuse("value", name, error)
+        except Exception as error:  # whatever a library raises
+            refuse("value", name, TypeError(f"metric {name!r} cannot be read: {reason(error)}"))
+
+
+def _key(key: Any, prefix: str) -> str:
+    """Return a key as text: a string, or an integer's digits.
+
+    Raises:
+        TypeError: it is neither.
+    """
+    if isinstance(key, str):
+        return key
+    if isinstance(key, int | numbers.Integral):  # NumPy's too
+        return str(int(key))
+    where = f" in {prefix[:-1]!r}" if prefix else ""
+    raise TypeError(f"metric key {shown(key)}{where} is {described(key)}; keys are strings or integers")
+
+
+def _check_name(name: str, made: Row) -> None:
+    """Check a metric's name, its keys joined.
+
+    Raises:
+        ValueError: it is not valid, or is there already.
+    """
+    try:
+        check_key(name)
+    except RecordError as error:
+        raise ValueError(str(error)) from None
+    if not name.isascii() and not _is_text(name):
+        raise ValueError(f"metric key {name!r} contains a lone surrogate, which is not valid Unicode text")
+    if name in made.data:
+        raise ValueError(f"metric {name!r} is given twice: nested keys join with dots")
 
 
 def _is_text(text: str) -> bool:
@@ -122,28 +189,27 @@ def metric(key: str, value: Any) -> bool | int | float | str:
             return float(value)
         except (OverflowError, ValueError):
             raise ValueError(f"metric {key!r} is {described(value)} that is not a 64-bit float") from None
-    if _has_one_element(value):
-        scalar = _scalar(value)
-        if isinstance(scalar, str | Decimal | numbers.Real):
-            return metric(key, scalar)
+    if _stands_for_number(value):
+        number = scalar(value)
+        if isinstance(number, str | Decimal | numbers.Real):
+            return metric(key, number)
     raise TypeError(f"metric {key!r} is {described(value)}; log a number, or {HINT}")
 
 
-def _has_one_element(value: Any) -> bool:
-    """Whether `value` is an array or a tensor of any library, with exactly one element."""
+def _stands_for_number(value: Any) -> bool:
+    """Whether `value` is an array or a tensor with exactly one element, or of another class that has ``__float__``."""
     shape = getattr(value, "shape", None)
     if shape is None:
-        return False
+        return hasattr(type(value), "__float__") and not isinstance(value, numbers.Complex)
     try:
         return all(size == 1 for size in tuple(shape))
     except Exception:  # a shape that is not known, of a tensor without a value
         return False
 
 
-def _scalar(value: Any) -> Any:
-    """Return the element of an array or a tensor that has exactly one; None if it has no value."""
-    reads = (lambda array: array.item(),) if callable(getattr(value, "item", None)) else (operator.index, float)
-    for read in reads:
+def scalar(value: Any) -> Any:
+    """Return the number that an object stands for, or the string in an array of one; None if there is none."""
+    for read in (lambda array: array.item(), operator.index, float):
         try:
             return read(value)
         except Exception:  # whatever a library raises
@@ -172,78 +238,45 @@ def described(value: Any) -> str:
     return text
 
 
+def shown(value: Any) -> str:
+    """Return a short text of any value, for a message."""
+    try:
+        text = repr(value)
+    except Exception:  # whatever a library raises
+        return described(value)
+    return text if len(text) <= _SHOWN_CHARACTERS else text[:_SHOWN_CHARACTERS] + "…"
+
+
+def reason(error: Exception) -> str:
+    """Return what an exception of another library says, for a message."""
+    try:
+        return f"{type(error).__name__}: {error}"[:_REASON_CHARACTERS]
+    except Exception:  # its own text
+        return type(error).__name__
+
+
 def step_number(step: Any) -> int:
-    """Return a step that was given as any kind of integer.
+    """Return a step that was given as any kind of integer: an array with one element, or a float that is whole, too.
 
     Raises:
         TypeError: it is not an integer. ValueError: it has more than 64 bits.
     """
-    if isinstance(step, bool):
-        raise TypeError(f"step must be an integer, not {step!r}")
-    try:
-        number = step.__index__()
-    except AttributeError:
-        raise TypeError(f"step must be an integer, not {step!r}, {described(step)}") from None
-    except TypeError:
-        raise TypeError(f"step must be an integer, not {step!r}") from None
+    number = None if isinstance(step, bool | str) else _whole(step)
+    if number is None:
+        kind = "" if isinstance(step, bool | float | str) else f", {described(step)}"
+        raise TypeError(f"step must be an integer, not {shown(step)}{kind}")
     if not MIN_STEP <= number <= MAX_STEP:
-        raise ValueError(f"step must be a signed 64-bit integer, not {number}")
-    return int(number)
+        raise ValueError(f"step must be a signed 64-bit integer, not {shown(number)}")
+    return number
 
 
-def as_mapping(value: Any, what: str) -> dict[str, Any]:
-    """Return a dict of what `config` may be given: a mapping, a dataclass, an ``argparse.Namespace``, absl flags, …
-
-    Raises:
-        TypeError: it is not one of these.
-    """
-    if value is None:
-        return {}
-    if isinstance(value, Mapping):
-        mapping = dict(value)
-    elif dataclasses.is_dataclass(value) and not isinstance(value, type):
-        mapping = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
-    elif hasattr(value, "__dict__") and not isinstance(value, type):
-        mapping = {key: item for key, item in vars(value).items() if not key.startswith("_")}
-    else:
-        raise TypeError(f"{what} must be a dict, a dataclass or an argparse.Namespace, not {described(value)}")
-    for key in mapping:
-        if not isinstance(key, str) or not key:
-            raise TypeError(f"{what} has the key {key!r}; keys are non-empty strings")
-    return mapping
-
-
-def plain(value: Any, depth: int = 1) -> Any:
-    """Return plain data for a value of the config or the summary. A value without a plain form becomes its text."""
-    if value is None or isinstance(value, bool):
-        return value
-    if isinstance(value, enum.Enum):
-        return plain(value.value, depth)
-    if isinstance(value, int):
-        return int(value) if _MIN_INT <= value <= _MAX_INT else str(value)
-    if isinstance(value, float):
-        return float(value)
-    if isinstance(value, str):
-        return value.encode(errors="replace").decode()
-    if isinstance(value, os.PathLike):
-        return os.fspath(value)
-    if isinstance(value, Media):
-        if value.files():
-            raise TypeError(f"a {type(value).__name__} has files and can only be logged, with run.log()")
-        return value.to_map()
-    if depth < MAX_DEPTH - 1:
-        if isinstance(value, Mapping):
-            return {str(key): plain(item, depth + 1) for key, item in value.items()}
-        if isinstance(value, list | tuple | set | frozenset):
-            return [plain(item, depth + 1) for item in value]
-        if dataclasses.is_dataclass(value) and not isinstance(value, type):
-            return plain({field.name: getattr(value, field.name) for field in dataclasses.fields(value)}, depth)
-    if getattr(value, "shape", None) == () and callable(getattr(value, "item", None)):
-        return plain(value.item(), depth)
-    if isinstance(value, Decimal | numbers.Real):
-        number = float(value)
-        return number if math.isfinite(number) else str(value)
-    if depth < MAX_DEPTH - 1 and callable(getattr(value, "tolist", None)) and getattr(value, "size", 1001) <= 1000:
-        return plain(value.tolist(), depth)
-    text = str(value)
-    return text if len(text) <= 10_000 else text[:10_000] + "…"
+def _whole(value: Any) -> int | None:
+    """Return the integer that `value` stands for, or None."""
+    try:
+        return int(operator.index(value))
+    except Exception:  # whatever a library raises
+        number = value if isinstance(value, numbers.Real) else scalar(value) if _stands_for_number(value) else None
+    if not isinstance(number, numbers.Real):
+        return None
+    real = float(number)
+    return int(real) if real.is_integer() else None

@@ -15,7 +15,8 @@ from sidecar.protocol.limits import valid_file_name
 from tracker import media
 from tracker.media.base import Media, MediaFile, logged
 from tracker.sdk.files import copy_into
-from tracker.sdk.values import metrics, plain, row
+from tracker.sdk.plain import plain
+from tracker.sdk.values import metrics, row
 
 CONTENT = b"\x89PNG content"
 SHA256 = hashlib.sha256(CONTENT).hexdigest()

@@ -386,7 +386,7 @@ def test_a_config_value_that_is_too_large_is_named(make: Make) -> None:
 
 
 def test_a_row_that_is_too_large_is_refused_by_its_size(make: Make) -> None:
-    run = opened(make())
+    run = opened(make(strict=True))
     for values in ([1.5] * 100, [2.5] * 100):
         data = {f"h{key}": Histogram(np_histogram=(values, [0.5] * 101)) for key in range(5000)}
         with pytest.raises(ValueError, match="a record must have at most 8388608 bytes, not 9"):

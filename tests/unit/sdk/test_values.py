@@ -21,7 +21,8 @@ from sidecar.protocol.codec import decode, encode
 from sidecar.protocol.limits import MAX_DEPTH, MAX_KEYS
 from sidecar.protocol.records import Record
 from tests.support import exact
-from tracker.sdk.values import as_mapping, metrics, plain, step_number
+from tracker.sdk.plain import as_mapping, plain
+from tracker.sdk.values import metrics, step_number
 
 
 class Tensor:
@@ -147,8 +148,9 @@ def test_half_a_character_in_a_text_is_replaced() -> None:
         ({"x": Tensor([1])}, TypeError, "'x' is a Tensor"),
         ({"x": 2**64}, ValueError, "'x' is an integer of"),
         ({"x": 10**400}, ValueError, "'x' is an integer of"),
-        ({1: 1}, TypeError, "key 1 is an int"),
-        ({"a": {1: 1}}, TypeError, "key 1 in 'a' is an int"),
+        ({1.5: 1}, TypeError, "key 1.5 is a float; keys are strings or integers"),
+        ({"a": {None: 1}}, TypeError, "key None in 'a' is None"),
+        ({1: 1, "1": 2}, ValueError, "'1' is given twice"),
         ({"": 1}, ValueError, "empty"),
         ({"_timestamp": 1}, ValueError, "'_timestamp' is reserved"),
         ({"k" * 513: 1}, ValueError, "513 characters, at most 512"),
@@ -171,9 +173,18 @@ def test_any_integer_is_a_step_or_an_error(number: int) -> None:
 
 
 def test_steps_of_other_libraries() -> None:
-    for one in (np.int32(5), np.uint8(5), np.array(5), Number.ONE):
-        assert type(step_number(one)) is int
-    for other in (1.0, "1", None, True, np.float32(1), np.array([1, 2])):
+    for one in (
+        np.int32(5),
+        np.uint8(5),
+        np.array(5),
+        np.array([[5]]),
+        Tensor(5, (1,)),
+        EagerInt(5),
+        5.0,
+        np.float32(5),
+    ):
+        assert type(step_number(one)) is int and step_number(one) == 5
+    for other in (1.5, "1", None, True, math.nan, math.inf, np.float32(1.5), np.array([1, 2]), Tensor("1"), object()):
         with pytest.raises(TypeError, match="step"):
             step_number(other)
 
@@ -204,6 +215,7 @@ def test_configs_of_all_kinds() -> None:
         (Path("/data"), "/data"),
         ((1, 2), [1, 2]),
         ({1: {2}}, {"1": [2]}),
+        ({"b", "a", 3, 20.5, None}, [3, 20.5, None, "a", "b"]),
         (Number.ONE, 1),
         (Options(), {"lr": 0.1, "inner": {"path": "/data"}}),
         (np.float32(0.5), 0.5),
@@ -211,7 +223,7 @@ def test_configs_of_all_kinds() -> None:
         (np.array(2), 2),
         (Decimal("0.5"), 0.5),
         (b"bytes", "b'bytes'"),
-        (int, "<class 'int'>"),
+        (int, "int"),
     ],
 )
 def test_what_has_a_plain_form_is_kept_and_the_rest_as_text(value: Any, expected: Any) -> None:
