@@ -30,10 +30,19 @@ Metrics = list[tuple[int, dict[str, Any]]]
 
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Run]:
+    yield from opened(monkeypatch, tmp_path, strict=False)
+
+
+@pytest.fixture
+def strict_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Run]:
+    yield from opened(monkeypatch, tmp_path, strict=True)
+
+
+def opened(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, *, strict: bool) -> Iterator[Run]:
     monkeypatch.setattr("tracker.transport.interface.Interface", StubInterface)
     sidecar = Sidecar()
     process: Any = sidecar
-    complete = Settings(dir=tmp_path, silent=True, finish_timeout=0.2)
+    complete = Settings(dir=tmp_path, silent=True, finish_timeout=0.2, strict=strict)
     lifecycle = AttachedLifecycle(process, complete, "run", "a name", tmp_path / "runs" / "run")
     attached = lifecycle.open(None, Deadline(1.0))
     yield Run(lifecycle, attached.state, resumed=attached.resumed)
@@ -91,9 +100,17 @@ def test_one_key_with_values_of_every_type(run: Run) -> None:
     for value in given * 2:
         run.log({"x": value})
     assert exact([data["x"] for _, data in logged(run)]) == exact(given * 2)
+    step = run.step
+    run.log({"x": 2**64})
+    assert logged(run) == [(step, {})] and run.losses.counts() == {"invalid value": 1}, "the rest is recorded"
+
+
+def test_a_strict_run_records_nothing_of_a_call_with_an_integer_that_is_too_large(strict_run: Run) -> None:
+    strict_run.log({"x": 1, "y": 1})
+    assert len(logged(strict_run)) == 1
     with pytest.raises(ValueError, match="'x' is an integer of 65 bits"):
-        run.log({"x": 2**64})
-    assert logged(run) == [], "nothing of the call is recorded"
+        strict_run.log({"x": 2**64, "y": 1})
+    assert logged(strict_run) == [] and strict_run.step == 1, "nothing of the call is recorded"
 
 
 def test_step_metrics_are_filled_in_from_a_definition_on(run: Run) -> None:
