@@ -25,6 +25,7 @@ from sidecar.protocol.limits import MAX_SCHEMAS
 from sidecar.protocol.records import Record
 from sidecar.protocol.rows import Schema
 from sidecar.protocol.segments import OwnerLock, header
+from tests.support import ReadBack
 from tests.unit.pipeline.stages import Stages, let_fail, log, message
 
 function_scoped = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
@@ -323,6 +324,7 @@ def test_whatever_comes_the_handler_takes_it_and_the_log_is_whole(
         if client in ledgers:
             assert numbers_of.last == ledgers[client].accepted
     assert stages.sessions.schemas == {}
+    ReadBack(root / "runs" / "run").check()
     with LogReader(path) as reader:
         everything = [pair for b in reader.batches() for pair in zip(b.ends, b.records, strict=True)]
     for number, (end, _) in enumerate(everything):
