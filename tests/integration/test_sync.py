@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from sidecar.log.reader import LogReader
+from sidecar.protocol.frames import frame
 from sidecar.protocol.layout import LOG_NAME, SINKS_NAME
 from sidecar.protocol.sink_address import parse_sink
 from sidecar.protocol.sink_progress import SinkProgress, read_progress, write_progress
@@ -188,6 +189,32 @@ def test_log_with_a_torn_tail_is_sent_up_to_the_tail(server: Link, root: Path, t
     (pair,) = json.loads(out)["sent"]
     assert pair["done_bytes"] == pair["all_bytes"] == size
     assert full_content(server.run("run1")) == full_content(run.dir)
+
+
+def test_log_whose_schema_was_damaged_is_sent_with_the_rows_that_can_be_read(
+    server: Link, root: Path, tracker: Tracker
+) -> None:
+    server.start()
+    run = RunBuilder(root, "run1", "client-run1")
+    start = run.log.offset
+    schema = run.rows(0, loss=[1.0] * 30)
+    run.write("schema", {**schema.body(), "client": schema.client}, client="")  # as the sidecar does after a while
+    for seq in range(33, 63):
+        run.log.append(frame(schema.pack(schema.word, seq, run.clock, seq, 2.0)))
+    run.last["client-run1"] = 62
+    run.finish()
+    run.damage(start + 20, start + 21)
+    code, out, _ = tracker("verify", "--json", "run1")
+    assert code == 1 and list(json.loads(out)[0]["log"]["undeclared"].values()) == [30]
+    for arguments in ([], ["--again"]):
+        write_progress(run.dir, SinkProgress(server.address, offline=True))
+        assert tracker("sync", "--patience", 20, *arguments)[0] == 0
+        wait_until_closed(server.run("run1"))
+        with LogReader(server.run("run1") / LOG_NAME) as reader:
+            records = [record for batch in reader.batches() for record in batch.records if record.client]
+        assert [record.seq for record in records] == list(range(1, run.last["client-run1"] + 1))
+        assert [record.kind for record in records].count("rejected") == 31
+        assert [record.body["data"] for record in records if record.kind == "log"] == [{"loss": 2.0}] * 30
 
 
 def test_watch_sends_new_runs_until_interrupted(server: Link, root: Path, scripts: Scripts) -> None:
