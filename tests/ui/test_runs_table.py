@@ -26,6 +26,26 @@ _UNCOVERED = """table => {
 """Height of the table in which no row is seen, in pixels."""
 
 
+_READING = """
+window.reading = true;
+const ask = window.fetch;
+window.fetch = async (url, init) => {
+    const route = /api.v1.(runs|changes)[?]/.exec(String(url))?.[1];
+    if (!window.reading || !route || String(url).includes("refs=")) return ask(url, init);
+    if (route === "changes") {
+        const told = { cursor: new URL(url).searchParams.get("since"), changed: [], removed: [], all: false };
+        return new Response(JSON.stringify({ ...told, errors: [], now: 0, indexing: { done: 5, total: 20 } }));
+    }
+    const answer = await (await ask(url, init)).json();
+    answer.refs = answer.refs.slice(-5);
+    for (const column of Object.values(answer.columns))
+        for (const name of ["values", "index"]) if (column[name]) column[name] = column[name].slice(-5);
+    return new Response(JSON.stringify({ ...answer, indexing: { done: 5, total: 20 } }));
+};
+"""
+"""Until `reading` is false, answers are those of a server that has read five runs."""
+
+
 def row(page: Page, name: str) -> Locator:
     return page.locator(".rows .tr").filter(has=page.get_by_title(name, exact=True))
 
@@ -52,6 +72,32 @@ def page(varied_ui: Dashboard, pages: Pages) -> Page:
 def test_the_newest_ten_runs_are_selected_at_first(page: Page) -> None:
     expect(page.locator(".table-foot")).to_contain_text(re.compile(r"^\d+ runs, 10 selected"))
     expect(page.locator(".rows .tr.on")).to_have_count(10)
+    assert "runs=" not in page.url
+
+
+def test_what_is_shown_while_the_runs_are_read_for_the_first_time(varied_ui: Dashboard, pages: Pages) -> None:
+    """The page has an answer with five runs, the oldest, until the server has read all."""
+    page = pages.blank(varied_ui, size=(1440, 900))
+    page.add_init_script(_READING)
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.goto(varied_ui.url("#/runs"))
+    bar = page.locator(".bars .bar")
+    expect(bar).to_contain_text("Reading the runs for the first time: 5 of ")
+    expect(page.locator(".table-foot")).to_contain_text(re.compile(r"^5 runs, 5 selected"))
+    expect(page.locator(".panels-notice")).to_contain_text("The charts appear when all runs have been read.")
+    assert not [url for url in asked if url.endswith(("/keys", "/series"))]
+    oldest = names(page)
+    row(page, oldest[0]).locator(".swatch").click()  # the user chooses: charts are shown at once
+    expect(page.locator(".chart-lines").first).to_be_visible()
+    page.keyboard.press("z")
+    expect(page.locator(".panels-notice")).to_contain_text("The charts appear when all runs have been read.")
+    page.evaluate("window.reading = false")
+    expect(bar).to_have_count(0)
+    expect(page.locator(".table-foot")).to_contain_text(re.compile(r"^\d\d runs, 10 selected"))
+    expect(page.locator(".rows .tr.on")).to_have_count(10)
+    assert [one in names(page)[:10] for one in oldest] == [False] * 5, "the first ten of all runs are selected"
+    expect(page.locator(".chart-lines").first).to_be_visible()
     assert "runs=" not in page.url
 
 

@@ -13,7 +13,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Set
 from pathlib import Path
 from typing import Protocol
 
@@ -61,6 +61,11 @@ class Catalog(Protocol):
         Args:
             seconds: time after which runs that were not read yet are left to the next call, the newest being read
                 first; until then `progress` is not None. None to read all. A server's catalog does not use it.
+        """
+
+    def prefer(self, ids: Set[str]) -> Set[str]:
+        """Have these runs read before the others that wait to be read; return the ids of those that exist, if their
+        reading can be awaited.
         """
 
     def runs(self) -> list[StoredRun]:
@@ -131,6 +136,7 @@ class DirectoryCatalog:
         self._recovered: dict[str, float] = {}
         self._recovery: threading.Thread | None = None
         self._pending: list[tuple[str, Look]] = []
+        self._preferred: Set[str] = frozenset()
         self._total = 0
         self._save_at = 0.0
 
@@ -158,6 +164,12 @@ class DirectoryCatalog:
         """Return a run as of the last refresh; None if no run has this id."""
         entry = self._entries.get(id)
         return None if entry is None else self._lasting(entry)
+
+    def prefer(self, ids: Set[str]) -> Set[str]:
+        """Have these runs read next; return the ids of those that exist. Does not wait for a refresh."""
+        found = ids & self._names
+        self._preferred |= found
+        return found
 
     def refresh(self, seconds: float | None = None) -> set[str]:
         """Check the runs that may change and some of the others; return the ids of those that changed or vanished since
@@ -236,6 +248,9 @@ class DirectoryCatalog:
             while pending:
                 if show is not None and self._total > 1:
                     show(self._total - len(pending), self._total)
+                if self._preferred:
+                    preferred, self._preferred = self._preferred, frozenset()
+                    pending.sort(key=lambda run: run[0] in preferred)  # keeps the order of the others
                 id, seen = pending[-1]
                 self._read(id, seen)
                 pending.pop()

@@ -6,7 +6,7 @@ Used on any thread. Knows the server only through its reader.
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from typing import Any, Protocol
 
 from tracker.reading.remote_run import RemoteReader
@@ -79,6 +79,10 @@ class ServerCatalog:
                         runs[id] = remote_run(self._store.run(id), self._store.address, self._stalled_after, state)
             self._versions, self._runs = versions, runs
             return changed | removed
+
+    def prefer(self, ids: Set[str]) -> Set[str]:
+        """Return nothing: runs do not wait to be read."""
+        return frozenset()
 
     def runs(self) -> list[StoredRun]:
         """Return the runs as of the last refresh, in no particular order."""

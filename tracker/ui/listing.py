@@ -124,7 +124,7 @@ def encode_column(values: list[Any]) -> dict[str, Any]:
 def runs(dashboard: Dashboard, call: Call) -> dict[str, Any]:
     """Return columns of the runs, newest first."""
     dashboard.refresh()
-    cursor = dashboard.cursor
+    cursor, indexing = dashboard.cursor, dashboard.indexing
     names = call.names("columns") if "columns" in call.query else ["name", "state"]
     if len(names) > MAX_COLUMNS:
         raise ApiError(400, "column", f"at most {MAX_COLUMNS} columns can be requested, not {len(names)}")
@@ -144,6 +144,7 @@ def runs(dashboard: Dashboard, call: Call) -> dict[str, Any]:
         columns["place"] = [dashboard.label_of(row.ref) for row in rows]
     return {
         "cursor": cursor,
+        "indexing": indexing,
         "total": total,
         "matched": len(rows),
         "refs": [row.ref for row in rows],
@@ -204,6 +205,7 @@ def chosen_rows(dashboard: Dashboard, call: Call, most: int = 1_000) -> list[Row
         raise ApiError(400, "body", "runs must be a list of refs")
     if len(refs) > most:
         raise ApiError(400, "body", f"runs must be at most {most} refs, not {len(refs)}")
+    dashboard.expect(refs)
     rows = []
     for ref in dict.fromkeys(refs):
         try:

@@ -208,6 +208,7 @@ def series(dashboard: Dashboard, call: Call) -> Binary:
     body = Body()
     found: list[dict[str, Any]] = []
     errors: list[dict[str, Any]] = []
+    dashboard.expect({ref for ref, _ in wanted})
     for (ref, count), by_key in wanted.items():
         call.check_cancelled()
         try:

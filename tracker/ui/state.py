@@ -8,7 +8,7 @@ from __future__ import annotations
 import secrets
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence, Set
 from typing import Any, NamedTuple
 
 from sidecar.projections.store.cache import BucketCache
@@ -32,6 +32,9 @@ SLICE_SECONDS = 0.25
 SCAN_WAIT_SECONDS = 2.0
 """Maximum wait for the first scan of the runs, in seconds. Where many runs must be read, it is over after
 `SLICE_SECONDS`, and answers report the progress."""
+
+READ_WAIT_SECONDS = 5.0
+"""Maximum wait for runs that are asked for before the first scan has read them, in seconds."""
 
 FIRST_WAIT_SECONDS = 0.5
 """Maximum wait for the first answer of a server, in seconds."""
@@ -106,7 +109,8 @@ class Place:
         kind: ``"directory"``, ``"clickhouse"`` or ``"sidecar"``.
         rows: id -> row, as of the last refresh.
         error: why its runs cannot be read; empty if they can.
-        looked: whether its runs have been scanned, or cannot be.
+        looked: whether its runs have been scanned, at least in part, or cannot be.
+        scanned: whether its first scan is over.
         looking: the thread that scans the runs of a server, which may take long; None while no scan runs.
     """
 
@@ -117,6 +121,7 @@ class Place:
         self.rows: dict[str, Row] = {}
         self.error = ""
         self.looked = False
+        self.scanned = False
         self.looking: threading.Thread | None = None
         self._catalog = api.catalog()
         self._states: dict[str, str] = {}
@@ -135,6 +140,10 @@ class Place:
     def progress(self) -> tuple[int, int] | None:
         """(done, total) while many runs are being read; else None."""
         return self._catalog.progress
+
+    def prefer(self, ids: Set[str]) -> Set[str]:
+        """Have these runs read before the others; return the ids of those whose reading can be awaited."""
+        return frozenset() if self.scanned else self._catalog.prefer(ids)
 
     @property
     def is_due(self) -> bool:
@@ -262,6 +271,7 @@ class Dashboard:
         self._lock = threading.Lock()  # guards the fields above
         self._looking = threading.Lock()  # held during a scan
         self._looked = threading.Event()
+        self._advanced = threading.Condition()  # notified when runs were read
         self._next = 0.0
         self._may_write = False
         self._ask_at = 0.0
@@ -273,11 +283,19 @@ class Dashboard:
 
     @property
     def indexing(self) -> dict[str, int] | None:
-        """``done`` and ``total`` runs while many are being read; else None."""
-        found = [progress for place in self.places if (progress := place.progress) is not None]
+        """``done`` and ``total`` runs while many are read for the first time; zeros before it is known how many there
+        are; else None.
+        """
+        places = [place for place in self.places if not place.scanned]
+        found = [progress for place in places if (progress := place.progress) is not None]
         if not found:
-            return None if all(place.looked for place in self.places) else {"done": 0, "total": 0}
+            return None if all(place.looked for place in places) else {"done": 0, "total": 0}
         return {"done": sum(done for done, _ in found), "total": sum(total for _, total in found)}
+
+    @property
+    def is_partial(self) -> bool:
+        """Whether it is known that there are runs that have not been read yet."""
+        return any(not place.scanned and place.progress is not None for place in self.places)
 
     def start(self) -> None:
         """Start the first scan of the runs, in the background, until all are read."""
@@ -337,7 +355,10 @@ class Dashboard:
                     self._version += 1  # the answer of `changes` has it
         finally:
             place.looked = True
+            place.scanned = place.scanned or place.progress is None
             place.looking = None
+            with self._advanced:
+                self._advanced.notify_all()
 
     def _note(self, place: Place, ids: set[str]) -> None:
         if not ids:
@@ -363,16 +384,20 @@ class Dashboard:
                 self._note(place, ids)
 
     def changes(self, since: str) -> Changes:
-        """Return what changed since `since`, an earlier cursor; an empty one is before everything."""
+        """Return what changed since `since`, an earlier cursor; an empty one is before everything.
+
+        While runs are read for the first time, nothing has changed: what was read is in a later answer.
+        """
         if self._looked.is_set():
             self.refresh()
+        is_partial = self.is_partial
         with self._lock:
             epoch, _, number = since.partition("-")
             if epoch != self._epoch or not number.isdecimal() or int(number) < self._oldest:
                 return Changes(self.cursor, [], [], all=True)
             version = int(number)
-            if version >= self._version:
-                return Changes(self.cursor, [], [], all=False)
+            if version >= self._version or is_partial:
+                return Changes(since, [], [], all=False)
             changed = [ref for ref, at in self._changed.items() if at > version]
             removed = [ref for ref, at in self._removed.items() if at > version]
             cursor = self.cursor  # with a later one, the page would never hear of what changes meanwhile
@@ -401,12 +426,45 @@ class Dashboard:
         row = self._find(ref)
         if row is None:
             self.refresh()
+            is_read = self.expect([ref])
             row = self._find(ref)
+            if row is None and not is_read:
+                raise ApiError(503, "indexing", f"run {ref} has not been read yet; try again in a few seconds")
         if row is not None:
             return row
         if ref in self._removed:
             raise ApiError(410, "deleted", f"run {ref} was deleted")
         raise ApiError(404, "run", f"there is no run {ref!r}; GET runs lists them")
+
+    def expect(self, refs: Collection[str]) -> bool:
+        """Wait until the first scan has read those of these runs that exist, which it reads before the others.
+
+        Returns:
+            False if some have not been read within `READ_WAIT_SECONDS`.
+        """
+        deadline = time.monotonic() + READ_WAIT_SECONDS
+        if self._unread(refs):
+            self.refresh()
+        while any(place.prefer(ids) for place, ids in self._unread(refs)):
+            remaining = deadline - time.monotonic()
+            if remaining <= 0:
+                return False
+            with self._advanced:
+                is_scanning = self._looking.locked()
+                if is_scanning:
+                    self._advanced.wait(min(remaining, SLICE_SECONDS))
+            if not is_scanning:
+                self._look()
+        return True
+
+    def _unread(self, refs: Iterable[str]) -> list[tuple[Place, set[str]]]:
+        """Return the ids that have not been read, of places whose first scan is not over."""
+        unread: dict[Place, set[str]] = {}
+        for ref in refs:
+            place, id = self._parts(ref)
+            if place is not None and not place.scanned and id not in place.rows:
+                unread.setdefault(place, set()).add(id)
+        return list(unread.items())
 
     def _find(self, ref: str) -> Row | None:
         place, id = self._parts(ref)

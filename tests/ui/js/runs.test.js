@@ -15,7 +15,9 @@ globalThis.fetch = /** @type {any} */ ((/** @type {string} */ url) => new Promis
 const later = globalThis.setTimeout;
 globalThis.setTimeout = /** @type {any} */ ((/** @type {() => void} */ fn, wait = 0) => (wait > 1000 ? later(fn, wait).unref() : later(fn, wait)));
 
-const { drop, ensureColumns, patch, refresh, runs, valueOf } = await import("../../../tracker/ui/static/js/core/runs.js");
+const { drop, ensureColumns, meta, patch, poll, refresh, runs, valueOf } = await import("../../../tracker/ui/static/js/core/runs.js");
+
+const { address, take } = await import("../../../tracker/ui/static/js/core/ahead.js");
 
 /** @param {string} name */
 async function asked(name) {
@@ -49,4 +51,28 @@ test("what the user does while an answer is awaited is not reversed by it", asyn
   await again;
   assert.deepEqual(runs.peek().refs, ["a", "b"]);
   assert.equal(valueOf("a", "name"), "best");
+});
+
+void take(address("meta")); // what was sent ahead is never answered here
+
+test("while the server reads runs for the first time, it is asked for the progress only; then for all runs", async () => {
+  meta.value = /** @type {any} */ ({ version: "", token: "", places: [], now: 0, indexing: { done: 0, total: 0 } });
+  const first = poll();
+  (await asked("changes"))({ cursor: "1", changed: [], removed: [], all: true, errors: [], indexing: { done: 1, total: 3 } });
+  (await asked("meta"))({ version: "", token: "", places: [], now: 0, indexing: { done: 1, total: 3 } });
+  (await asked("runs"))({ ...rowsOf(["c"], ["three"], [""]), indexing: { done: 1, total: 3 } });
+  await first;
+  assert.equal(runs.peek().partial, true);
+
+  const second = poll();
+  (await asked("changes"))({ cursor: "1", changed: [], removed: [], all: false, errors: [], indexing: { done: 2, total: 3 } });
+  await second;
+  assert.deepEqual([meta.peek()?.indexing, runs.peek().refs, awaited.size], [{ done: 2, total: 3 }, ["c"], 0]);
+
+  const third = poll();
+  (await asked("changes"))({ cursor: "2", changed: ["a", "b"], removed: [], all: false, errors: [], indexing: null });
+  (await asked("meta"))({ version: "", token: "", places: [], now: 0, indexing: null });
+  (await asked("runs"))({ ...rowsOf(["c", "b", "a"], ["three", "two", "one"], ["", "", ""]), indexing: null });
+  await third;
+  assert.deepEqual([runs.peek().partial, runs.peek().refs], [false, ["c", "b", "a"]]);
 });

@@ -489,6 +489,20 @@ def test_a_scan_that_takes_long_is_continued_by_the_next_call(root: Path, read: 
     assert read[3:] == ["run00001"], "it changed after the look, maybe before it was read"
 
 
+def test_runs_that_are_preferred_are_read_next(root: Path, read: list[str]) -> None:
+    for number in range(3, 6):
+        RunBuilder(root, f"run{number:05}").finish()
+    for number in range(6):
+        for path in (root / "runs" / f"run0000{number}").iterdir():
+            os.utime(path, (time.time() - 100 - number,) * 2)
+    cards = DirectoryCatalog(root, 600.0, lambda *_: None)
+    cards.refresh(0.0)
+    assert cards.prefer({"run00005", "run00000", "nowhere"}) == {"run00005", "run00000"}
+    for _ in range(5):
+        cards.refresh(0.0)
+    assert read == ["run00000", "run00005", "run00001", "run00002", "run00003", "run00004"] and cards.progress is None
+
+
 def test_a_full_scan_reads_what_is_pending(root: Path) -> None:
     cards = DirectoryCatalog(root, 600.0, lambda *_: None)
     assert len(cards.refresh(0.0)) == 1

@@ -187,6 +187,64 @@ def test_runs_are_shown_while_others_are_read(tmp_path: Path, monkeypatch: pytes
     first.close()
 
 
+def test_runs_that_are_asked_for_are_read_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(state, "SLICE_SECONDS", 0.0)
+    ids = [f"run{number:02}" for number in range(20)]
+    for id in ids:
+        RunBuilder(tmp_path, id).finish()
+    dashboard = Dashboard([Api(tmp_path)])
+    dashboard.refresh()
+    cursor, before = dashboard.cursor, {row.ref for row in dashboard.rows()}
+    changes = dashboard.changes(cursor)
+    assert refs(changes) == ([], [], False) and changes.cursor == cursor
+
+    def unread() -> list[str]:
+        return sorted(set(ids) - {row.ref for row in dashboard.rows()})
+
+    for at in (3, 0, -1):
+        wanted = unread()[at]
+        assert dashboard.row(wanted).ref == wanted
+    with pytest.raises(ApiError) as missing:
+        dashboard.row("nowhere")
+    assert missing.value.status == 404 and unread(), "a run that does not exist is not waited for"
+    with monkeypatch.context() as patched:
+        patched.setattr(state, "READ_WAIT_SECONDS", 0.0)
+        with pytest.raises(ApiError) as late:
+            dashboard.row(unread()[5])
+    assert (late.value.status, late.value.code) == (503, "indexing")
+    assert dashboard.expect(ids) and not unread() and not dashboard.is_partial
+    assert refs(dashboard.changes(cursor)) == (sorted(set(ids) - before), [], False)
+    dashboard.close()
+
+
+def test_a_run_that_is_awaited_is_read_by_the_first_scan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(state, "SLICE_SECONDS", 0.0)
+    for number in range(30):
+        RunBuilder(tmp_path, f"run{number}").finish()
+    dashboard = Dashboard([Api(tmp_path)])
+    dashboard.start()
+    assert dashboard.expect([f"run{number}" for number in range(0, 30, 3)] + ["nowhere", "1~run"])
+    assert {f"run{number}" for number in range(0, 30, 3)} <= {row.ref for row in dashboard.rows()}
+    while dashboard.is_partial:
+        assert dashboard.expect([f"run{number}" for number in range(30)])
+    dashboard.close()
+
+
+def test_reading_many_changed_runs_is_no_first_scan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for id in "abc":
+        RunBuilder(tmp_path, id).finish()
+    dashboard = Dashboard([Api(tmp_path)])
+    dashboard.refresh()
+    cursor = dashboard.cursor
+    monkeypatch.setattr(state, "SLICE_SECONDS", 0.0)
+    for id in "def":
+        RunBuilder(tmp_path, id).finish()
+    changes = dashboard.changes(cursor)
+    assert dashboard.places[0].progress == (1, 3) and len(changes.changed) == 1
+    assert dashboard.indexing is None and not dashboard.is_partial
+    dashboard.close()
+
+
 def test_a_server_that_does_not_answer_holds_up_no_other_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(state, "FIRST_WAIT_SECONDS", 0.01)
     monkeypatch.setattr(state, "SERVER_REFRESH_SECONDS", 0.0)

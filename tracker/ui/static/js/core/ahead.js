@@ -53,6 +53,5 @@ function ask(url) {
 if (!document.getElementById("saved")) {
   ask(address("meta"));
   ask(address("runs", { columns: BASE_COLUMNS.join(",") }));
-  ask(address("columns"));
   setTimeout(() => answers.clear(), MAX_AGE);
 }

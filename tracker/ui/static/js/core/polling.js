@@ -1,13 +1,12 @@
 /**
- * Asks the server once a second what changed, while the tab is visible; more often while it reads runs for the first
- * time. When the server is gone it asks less often, up to each 10 s, and loads everything again when it is back.
+ * Asks the server once a second what changed, while the tab is visible; twice while it reads runs for the first time. When the server is gone it asks less often, up to each 10 s, and loads everything again when it is back.
  */
 import { api, connection } from "./api.js";
 import { meta, poll, reloadRuns, runs } from "./runs.js";
 
 const EVERY = 1000;
 /** Interval while the server reads runs for the first time, in milliseconds. */
-const INDEXING = 250;
+const INDEXING = 500;
 const LONGEST = 10_000;
 
 let wait = INDEXING;
@@ -48,7 +47,7 @@ async function ask() {
     if (gone || !runs.peek().loaded) await reloadRuns();
     else await poll();
     gone = false;
-    wait = meta.peek()?.indexing ? INDEXING : EVERY;
+    wait = runs.peek().partial || meta.peek()?.indexing ? INDEXING : EVERY;
   } catch {
     if (!connection.peek().ok) gone = true;
     wait = Math.min(wait * 2, LONGEST);

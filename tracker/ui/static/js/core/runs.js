@@ -15,6 +15,7 @@ import { joined } from "./names.js";
  * @property {Map<string, number>} index ref to its row
  * @property {Map<string, any[]>} columns
  * @property {boolean} loaded false until the first answer
+ * @property {boolean} partial whether the server had read only a part of them, the newest
  *
  * @typedef {object} Run One run; a field that has not been loaded is null.
  * @property {string} ref
@@ -54,12 +55,12 @@ const DEADLINE = 8000;
 
 /** If more runs changed than this, all are loaded again. */
 const MANY = 400;
-/** While runs are read for the first time: how many times as many as are shown there must be to load them again. */
-const GROWTH = 4;
+/** While runs are read for the first time: minimum time between two loads of those that were read, in milliseconds. */
+const PARTS = 4000;
 /** Runs named in one request. */
 const AT_ONCE = 200;
 
-export const runs = signal(/** @type {RunTable} */ ({ refs: [], index: new Map(), columns: new Map(), loaded: false }));
+export const runs = signal(/** @type {RunTable} */ ({ refs: [], index: new Map(), columns: new Map(), loaded: false, partial: false }));
 
 /** @type {import("./signal.js").Signal<Meta | null>} */
 export const meta = signal(/** @type {Meta | null} */ (null));
@@ -91,6 +92,8 @@ let cursor = "";
 let acts = 0;
 /** @type {Map<string, number>} */
 const acted = new Map();
+/** When all runs were last loaded. */
+let loadedAt = 0;
 /** Columns that were asked for. @type {Map<string, Promise<void>>} */
 const asked = new Map();
 function selectedNow() {
@@ -167,14 +170,22 @@ async function load(names) {
   const columns = new Map(before.columns);
   const refs = before.loaded && !first ? before.refs : answer.refs;
   const index = before.loaded && !first ? before.index : indexed(refs);
+  const partial = before.loaded && !first ? before.partial : isPartial(answer);
   const rows = answer.refs.map((/** @type {string} */ ref) => index.get(ref));
   const aligned = rows.every((/** @type {number | undefined} */ row, /** @type {number} */ at) => row === at) && rows.length === refs.length;
   for (const name of names) {
     const values = decodeColumn(answer.columns[name] ?? { values: [] });
     columns.set(name, aligned ? values : scatter(values, rows, refs.length));
   }
-  runs.value = { refs, index, columns, loaded: true };
+  if (!before.loaded || first) loadedAt = Date.now();
+  runs.value = { refs, index, columns, loaded: true, partial };
 }
+
+/**
+ * Whether an answer has only a part of the runs. Without a total, it is not known yet whether there is more to read.
+ * @param {{indexing?: {done: number, total: number} | null}} answer
+ */
+const isPartial = (answer) => Boolean(answer.indexing?.total);
 
 /**
  * @param {any[]} values
@@ -219,7 +230,8 @@ export async function reloadRuns() {
     for (const name of names) if (!asked.has(name)) asked.set(name, Promise.resolve());
     // Columns that were loaded while this was awaited belong to the old rows.
     const late = [...runs.peek().columns.keys()].filter((name) => !columns.has(name));
-    runs.value = { refs: answer.refs, index: indexed(answer.refs), columns, loaded: true };
+    loadedAt = Date.now();
+    runs.value = { refs: answer.refs, index: indexed(answer.refs), columns, loaded: true, partial: isPartial(answer) };
     for (const name of late) asked.delete(name);
     if (late.length) void ensureColumns(late).catch(() => undefined);
     trouble.value = null;
@@ -247,16 +259,25 @@ export async function loadColumnInfos() {
  */
 export async function poll() {
   const answer = await api.get("changes", { since: cursor }, { signal: AbortSignal.timeout(DEADLINE) });
-  if (!answer) return false;
   const now = meta.peek();
+  if (!answer) {
+    if (now?.indexing) meta.value = { ...now, indexing: null };
+    if (!runs.peek().partial) return false;
+    await reloadRuns();
+    return true;
+  }
   if (now) {
     const places = now.places.map((place, at) => ({ ...place, error: answer.errors?.[at] ?? null }));
     const same = places.every((place, at) => place.error === now.places[at]?.error);
     if (!same || answer.indexing || now.indexing) meta.value = { ...now, places, indexing: answer.indexing ?? null };
   }
-  // While runs are read for the first time, all are loaded only when there are many more, and at the end.
-  if (answer.indexing && runs.peek().loaded && answer.indexing.done < GROWTH * runs.peek().refs.length) return false;
-  if (answer.all || answer.changed.length > MANY) {
+  if (runs.peek().partial && isPartial(answer)) {
+    // The first screen has the newest runs already, and to load more of them delays those that are still to be read.
+    if (Date.now() - loadedAt < PARTS) return false;
+    await reloadRuns();
+    return true;
+  }
+  if (runs.peek().partial || answer.all || answer.changed.length > MANY) {
     await reloadRuns();
     return true;
   }
@@ -303,7 +324,7 @@ export async function refresh(refs) {
     }
     return [name, next];
   }));
-  runs.value = { refs: all, index, columns, loaded: true };
+  runs.value = { ...before, refs: all, index, columns };
 }
 
 /**
@@ -317,7 +338,7 @@ export function drop(gone) {
   if (stay.length === before.refs.length) return;
   const refs = stay.map((row) => /** @type {string} */ (before.refs[row]));
   const columns = new Map([...before.columns].map(([name, values]) => [name, stay.map((row) => values[row])]));
-  runs.value = { refs, index: indexed(refs), columns, loaded: true };
+  runs.value = { ...before, refs, index: indexed(refs), columns };
 }
 
 /**

@@ -70,9 +70,7 @@ export class ChartsPage {
     this.current = null;
     /** @type {[number, number] | null} range of x of all that was delivered */
     this.range = null;
-    this.shownOptions = "";
-    this.shownLines = "";
-    this.shownSections = "";
+    this.shownOptions = this.shownLines = this.shownSections = "";
     this.scheduled = false;
     /** @type {import("./sections.js").Section[]} */
     this.sections = [];
@@ -143,7 +141,9 @@ export class ChartsPage {
 
   /** Bring everything in line with the view and the runs; what does not differ is left alone. */
   update() {
-    const chosen = this.fixed ?? selection.value;
+    // Until all runs are read, it is not known which are the first, and drawing delays the reading.
+    const early = runTable.value.partial && !view.value.chosen && !this.fixed;
+    const chosen = this.fixed ?? (early ? [] : selection.value);
     const drawn = chosen.length > MAX_DRAWN ? chosen.slice(0, MAX_DRAWN) : chosen;
     if (drawn.length !== this.drawn.length || drawn.some((ref, i) => ref !== this.drawn[i])) {
       this.drawn = drawn;
@@ -176,7 +176,7 @@ export class ChartsPage {
     this.full.update(redraw, restyle);
     this.toolbar.update();
     this.notice.show({
-      chosen: chosen.length, drawn: this.drawn.length, runs: runTable.value.refs.length, loading: this.metrics.loading.value || !runTable.value.loaded,
+      early, chosen: chosen.length, drawn: this.drawn.length, runs: runTable.value.refs.length, loading: this.metrics.loading.value || !runTable.value.loaded,
       error: this.metrics.error.value, metrics: this.metrics.keys.value.length, found: this.found, search: view.value.search,
     });
     this.links.show();

@@ -18,9 +18,11 @@ export function mountBars(node) {
       const what = runs.value.loaded ? "showing what was loaded" : "nothing has been loaded";
       parts.push(h("div", { class: "bar gone", role: "alert" }, h("span", { class: "grow" }, `The server stopped answering at ${clock(last || since)}; ${what}.`),
         h("button", { type: "button", on: { click: retry } }, "Try now")));
-    } else if (indexing && runs.value.loaded && runs.value.refs.length) {
-      parts.push(h("div", { class: "bar", role: "status" }, h("span", null, `Reading the runs for the first time: ${whole(indexing.done)} of ${whole(indexing.total)}`),
-        h("progress", { max: String(indexing.total), value: indexing.done, "aria-label": "Runs read" })));
+    } else if (runs.value.partial && runs.value.refs.length) {
+      const total = indexing?.total ?? 0;
+      const done = Math.max(indexing?.done ?? 0, runs.value.refs.length);
+      parts.push(h("div", { class: "bar", role: "status" }, h("span", null, `Reading the runs for the first time${total ? `: ${whole(done)} of ${whole(total)}` : ""}`),
+        h("progress", { ...(total ? { max: String(total), value: done } : {}), "aria-label": "Runs read" })));
     }
     // Where there are no runs at all, the table's place says it.
     for (const place of ok && runs.value.refs.length ? (meta.value?.places ?? []) : []) {

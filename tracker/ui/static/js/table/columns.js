@@ -157,12 +157,16 @@ const AGAIN = 2000;
 export function watchColumns() {
   let last = 0;
   let running = false;
+  /** Whether the columns are those of a part of the runs. */
+  let isEarly = false;
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   let timer;
   const look = async () => {
     clearTimeout(timer);
-    if (!runs.peek().loaded) return;
-    const wait = last + AGAIN - Date.now();
+    const { loaded, partial } = runs.peek();
+    // The server reads runs: it is asked once, and again when it has read all.
+    if (!loaded || (partial && (isEarly || running))) return;
+    const wait = isEarly ? 0 : last + AGAIN - Date.now();
     if (running || wait > 0) {
       // A change that comes too soon is handled later.
       timer = setTimeout(look, Math.max(wait, 100));
@@ -171,12 +175,12 @@ export function watchColumns() {
     running = true;
     try {
       await loadColumnInfos();
-      const isIndexing = Boolean(meta.peek()?.indexing);
-      if (isIndexing || !standardColumns.peek().some((name) => name.startsWith("summary."))) await suggestColumns();
+      if (partial || isEarly || !standardColumns.peek().some((name) => name.startsWith("summary."))) await suggestColumns();
     } catch {
       // The next change tries again.
     } finally {
       running = false;
+      isEarly = partial;
       last = Date.now();
     }
   };

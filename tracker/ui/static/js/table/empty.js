@@ -43,6 +43,11 @@ export function mountEmpty(node, table, foot) {
   };
 }
 
+/** @param {{done: number, total: number}} indexing */
+function progress({ done, total }) {
+  return h("div", { class: "empty" }, h("p", null, `Reading the runs for the first time: ${whole(done)} of ${plural(total, "run")}.`), h("progress", { max: String(total), value: done, "aria-label": "Runs read" }));
+}
+
 /**
  * @param {boolean} late
  * @returns {HTMLElement | null} null where there are rows
@@ -55,11 +60,11 @@ function sentence(late) {
       return h("div", { class: "empty" }, h("strong", null, "The runs could not be loaded"), h("p", null, trouble.value.message),
         h("button", { type: "button", on: { click: () => retry() } }, "Try again"));
     }
-    if (indexing) return h("div", { class: "empty" }, h("p", null, `Reading the runs for the first time: ${whole(indexing.done)} of ${plural(indexing.total, "run")}.`), h("progress", { max: String(indexing.total), value: indexing.done }));
+    if (indexing?.total) return progress(indexing);
     return late ? h("div", { class: "empty" }, h("p", null, "Loading runs…")) : h("div", null);
   }
   if (refs.length === 0) {
-    if (indexing) return h("div", { class: "empty" }, h("p", null, `Reading the runs for the first time: ${whole(indexing.done)} of ${plural(indexing.total, "run")}.`), h("progress", { max: String(indexing.total), value: indexing.done }));
+    if (indexing) return indexing.total ? progress(indexing) : h("div", { class: "empty" }, h("p", null, "Loading runs…"));
     const troubles = (meta.value?.places ?? []).map(placeTrouble).filter(Boolean);
     if (troubles.length) return h("div", { class: "empty", role: "alert" }, h("strong", null, "The runs cannot be read"), troubles.map((text) => h("p", null, text)));
     const places = (meta.value?.places ?? []).map((one) => one.place);

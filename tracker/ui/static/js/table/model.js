@@ -39,6 +39,8 @@ let order = [];
 let settings = "";
 let cause = 0;
 let planned = false;
+/** Whether the selection was made from a part of the runs. */
+let provisional = false;
 
 /** Compute it now and whenever something changes. */
 export function startModel() {
@@ -130,14 +132,18 @@ function entriesOf(rows, by, refs, columns) {
 }
 
 /**
- * Until the user chooses, the first runs of the table are selected. New data alone changes no selection.
+ * Until the user chooses, the first runs of the table are selected. New data alone changes no selection, but for runs
+ * that are read for the first time.
  * @param {boolean} asked whether the user changed the order
  */
 function choose(asked) {
   const { chosen, runs: before } = view.peek();
   if (chosen) return;
-  const known = runs.peek().index;
-  if (!asked && before.some((ref) => known.has(ref))) return;
+  const { partial, index: known } = runs.peek();
+  // What is selected must not depend on which runs happened to be read first.
+  const again = asked || partial || provisional;
+  provisional = partial;
+  if (!again && before.some((ref) => known.has(ref))) return;
   const first = order.slice(0, FIRST);
   const wanted = new Set(first);
   // Those that stay keep their place, so that they keep their colour.
