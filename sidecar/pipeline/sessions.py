@@ -135,6 +135,7 @@ class Sessions:
             return session
         run = self._open(request.run, body)
         session = self._add_session(run, request, key)
+        self._detach_replaced(session)
         note_sinks(run, sinks, offline=bool(body.get("offline")))
         if not body.get("offline"):
             self._emit(SinksChosen(run, sinks))
@@ -189,6 +190,16 @@ class Sessions:
         label = f" ({session.label})" if session.label else ""
         _log.info("run %s: client %s%s attached", run.id, session.client, label)
         return session
+
+    def _detach_replaced(self, session: Session) -> None:
+        """Detach the clients of a process that has replaced its program by another (``exec``): they are gone, too.
+
+        The windows that a program had open are unlocked when it is replaced.
+        """
+        for other in list(self.by_client.values()) if session.pid is not None else ():
+            same_process = other is not session and other.pid == session.pid
+            if same_process and other.window is not None and not is_owned(other.window):
+                self.detach(other)
 
     def _add(self, session: Session) -> None:
         session.run.sessions[session.client] = self.by_client[session.client] = session

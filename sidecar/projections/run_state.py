@@ -339,8 +339,18 @@ class RunState:
             state = "preempted"
         writer.state = state if state in END_STATES else "crashed"
         writer.end = {key: body.get(key) for key in _END}
-        if writer.primary:
+        if body.get("final"):
+            self._end_in_place_of_parents(writer, set())
+        if writer.primary or body.get("final"):
             self._decide_end(record.time)
+
+    def _end_in_place_of_parents(self, writer: WriterState, seen: set[str]) -> None:
+        """Let the end of a forked child be that of its parents whose processes ended without one: it is a daemon."""
+        parent = writer.about["parent"]
+        above = self.writers.get(parent) if parent not in seen else None
+        if above is not None and above.state == "crashed" and not self._active:
+            above.state, above.end = writer.state, dict(writer.end)
+            self._end_in_place_of_parents(above, {parent, *seen})
 
     def _decide_end(self, time: float) -> None:
         """Set how the run ended, once every primary writer has; those from before a resume do not count."""

@@ -216,6 +216,7 @@ KINDS: Mapping[str, Kind] = {
             "traceback": Field((str, _NONE), "traceback of the exception that ended the process"),
             "reason": Field((str, _NONE), "reason, for people"),
             "writer": Field(_STR, "client id of the writer that is gone, if the sidecar reports it"),
+            "final": Field(_BOOL, "whether a forked child ended the run itself, in place of a parent that is gone"),
         },
         ("state",),
         sender="attached",

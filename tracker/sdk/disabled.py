@@ -38,7 +38,7 @@ class DisabledLifecycle(Lifecycle):
         """Return True: there is nothing to wait for."""
         return True
 
-    def end(self, how: Exit) -> None:
+    def end(self, how: Exit, *, explicit: bool = False) -> None:
         if self.phase == "open":
             self.state = how.state
             self.phase = "ended"

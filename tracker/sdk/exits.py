@@ -1,6 +1,7 @@
 """How a process ends, as seen from inside: uncaught exceptions, sys.exit, SIGTERM, the end of the script.
 
 The hooks are chained: those installed before are called too. They only note what happened; `tracker.sdk.process` acts.
+An exception that the program catches is not noted: only the interpreter's own handling of an uncaught one is.
 """
 
 from __future__ import annotations
@@ -11,10 +12,11 @@ import signal
 import sys
 import threading
 import traceback
-import weakref
 from collections.abc import Callable
-from types import CodeType, FrameType, TracebackType
+from types import FrameType, TracebackType
 from typing import Any, NamedTuple
+
+from tracker.sdk import system_exit
 
 _MAX_TRACEBACK_CHARS = 100_000
 
@@ -36,12 +38,26 @@ def exit_of(kind: type[BaseException] | None, error: BaseException | None, trace
     if kind is None:
         return Exit("finished", exit_code=0)
     if issubclass(kind, SystemExit):
-        return exit_of_code(exit_code_of(getattr(error, "code", None)))
-    text = "".join(traceback.format_exception(kind, error, trace))[-_MAX_TRACEBACK_CHARS:]
-    text = text.encode(errors="backslashreplace").decode()  # a file name may contain a lone surrogate
+        how = exit_of_code(exit_code_of(getattr(error, "code", None)))
+        cause = _handled(error) if how.state == "failed" else None
+        return how if cause is None else how._replace(traceback=_text_of(type(cause), cause, cause.__traceback__))
+    text = _text_of(kind, error, trace)
     if issubclass(kind, KeyboardInterrupt):
         return Exit("killed", exit_code=128 + signal.SIGINT, signal=int(signal.SIGINT), traceback=text)
     return Exit("failed", exit_code=1, traceback=text)
+
+
+def _handled(error: BaseException | None) -> BaseException | None:
+    """Return the exception that was being handled when the exit was raised: launchers print it, then exit."""
+    if error is None:
+        return None
+    cause = error.__cause__ or error.__context__
+    return _handled(cause) if isinstance(cause, SystemExit) else cause
+
+
+def _text_of(kind: type[BaseException], error: BaseException | None, trace: TracebackType | None) -> str:
+    text = "".join(traceback.format_exception(kind, error, trace))[-_MAX_TRACEBACK_CHARS:]
+    return text.encode(errors="backslashreplace").decode()  # a file name may contain a lone surrogate
 
 
 def exit_of_code(code: int) -> Exit:
@@ -63,10 +79,6 @@ def interactive() -> bool:
     return hasattr(sys, "ps1") or bool(sys.flags.interactive) or bool(os.environ.get("PYTHONINSPECT"))
 
 
-class _Token:
-    """Attached to a `SystemExit` to learn when the exception is released."""
-
-
 class ExitHooks:
     """Notes how this process ends.
 
@@ -80,7 +92,7 @@ class ExitHooks:
     def __init__(self, on_signal: Callable[[Exit], None]) -> None:
         self._on_signal = on_signal
         self._installed = False
-        self._exiting: weakref.ref[_Token] | None = None
+        self._exits_are_seen = False
         self.how: Exit | None = None
 
     def install(self) -> None:
@@ -91,6 +103,7 @@ class ExitHooks:
             sys.excepthook = self._on_exception
             self._exit = sys.exit
             sys.exit = self._on_exit
+            self._exits_are_seen = system_exit.watch(self._on_system_exit)
         if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
             signal.signal(signal.SIGTERM, self._on_sigterm)
 
@@ -121,30 +134,28 @@ class ExitHooks:
                 exec("raise KeyboardInterrupt")  # noqa: S102  (a constant; sets the note again)
 
     def _on_exit(self, argument: Any = None, /) -> Any:
-        if threading.current_thread() is not threading.main_thread():  # it ends a thread, not the process
-            return self._exit(argument)
         try:
             return self._exit(argument)
-        except SystemExit as error:
-            self._note_exit(error)
+        except SystemExit as error:  # before 3.12, what was not caught in Python has no exception object yet
+            if not self._exits_are_seen and threading.current_thread() is threading.main_thread():
+                self.how = exit_of(SystemExit, error, None)
             raise
 
-    def _note_exit(self, error: SystemExit) -> None:
-        """Note an exit, and forget it if the program catches the exception and carries on.
+    def _on_system_exit(self, error: SystemExit) -> None:
+        how = exit_of(SystemExit, error, None)
+        if self.how is None or (self.how.exit_code, how.traceback) != (how.exit_code, None):
+            self.how = how  # else it only passes on the exit code of the exception that was noted
 
-        The program's outermost function still runs when a caught exception is released. One that ends the process is
-        released by the interpreter, after that function.
-        """
-        noted = self.how = exit_of_code(exit_code_of(error.code))
-        program = _outermost_code()
+    def note_child_errors(self) -> None:
+        """In a child of `multiprocessing`, which catches and prints every exception: note the one that ends it."""
+        if getattr(traceback.print_exc, "__self__", None) is not self:
+            self._print_exc = traceback.print_exc
+            traceback.print_exc = self._on_print_exc
 
-        def released(reference: object) -> None:
-            if self.how is noted and _outermost_code() is program:
-                self.how = None
-
-        token = _Token()
-        self._exiting = weakref.ref(token, released)
-        error.__dict__["_tracker_token"] = token
+    def _on_print_exc(self, *arguments: Any, **options: Any) -> None:
+        if system_exit.runs_child(sys._getframe(1)):
+            self.how = exit_of(*sys.exc_info())
+        self._print_exc(*arguments, **options)
 
     def _on_sigterm(self, number: int, frame: FrameType | None) -> None:
         try:
@@ -153,11 +164,3 @@ class ExitHooks:
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
             os._exit(128 + number)  # the signal does not kill process 1 of a container
-
-
-def _outermost_code() -> CodeType:
-    """Return the code of the outermost frame of this thread."""
-    frame = sys._getframe()
-    while frame.f_back is not None:
-        frame = frame.f_back
-    return frame.f_code

@@ -105,8 +105,13 @@ class Lifecycle(ABC):
         """Wait until everything published is durable in the log; return whether it is."""
 
     @abstractmethod
-    def end(self, how: Exit) -> None:
-        """End the run. Never hangs; does nothing if it has ended, or where a signal handler interrupts this."""
+    def end(self, how: Exit, *, explicit: bool = False) -> None:
+        """End the run. Never hangs; does nothing if it has ended, or where a signal handler interrupts this.
+
+        Args:
+            how: how it ends.
+            explicit: whether the program ends it, rather than its process's end.
+        """
 
     @abstractmethod
     def append_end_in_signal_handler(self, how: Exit) -> Interface | None:
@@ -147,6 +152,8 @@ class AttachedLifecycle(Lifecycle):
         self._parent_client: str | None = None
         self._ending = threading.RLock()
         self._last_state: dict[str, Any] | None = None
+        self._session = os.getsid(0)
+        self._final = False  # whether this forked child, a daemon for example, ends the run for its parent
 
     # -- the beginning ------------------------------------------------------------------------------------------
 
@@ -253,7 +260,7 @@ class AttachedLifecycle(Lifecycle):
 
     # -- the end ------------------------------------------------------------------------------------------------
 
-    def end(self, how: Exit) -> None:
+    def end(self, how: Exit, *, explicit: bool = False) -> None:
         with self._ending:
             if self.phase != "open":
                 return
@@ -263,6 +270,7 @@ class AttachedLifecycle(Lifecycle):
                 self._end_as(how)
                 self.phase = "ended"
                 return
+            self._final = self.child and (explicit or os.getsid(0) != self._session)
             with interface.window.lock:
                 self._append_end(how, interface, interface.window.append_final)
                 self._end_as(how)
@@ -285,7 +293,8 @@ class AttachedLifecycle(Lifecycle):
         losses = self.losses.counts()
         if losses:
             append("losses", {"source": interface.client, "counts": losses})
-        append("exit", how.to_body())
+        body = how.to_body()
+        append("exit", {**body, "final": True} if self._final else body)
 
     def _ended_run(self) -> EndedRun:
         return EndedRun(

@@ -67,6 +67,7 @@ class Process:
 
             self._finalized_in = os.getpid()
             Finalize(None, self._at_child_exit, exitpriority=0)
+            self._hooks.note_child_errors()
 
     def backend(self, settings: Settings) -> Backend:
         """Return the backend for these settings."""

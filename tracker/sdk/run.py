@@ -393,7 +393,8 @@ class Run:
         Raises:
             TypeError, ValueError: `exit_code` is not such an integer.
         """
-        self._lifecycle.end(exit_of_code(0 if exit_code is None else _checked_exit_code(exit_code)))
+        how = exit_of_code(0 if exit_code is None else _checked_exit_code(exit_code))
+        self._lifecycle.end(how, explicit=True)
 
     def __enter__(self) -> Run:
         return self
@@ -401,7 +402,7 @@ class Run:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._lifecycle.end(exit_of(kind, error, trace))
+        self._lifecycle.end(exit_of(kind, error, trace), explicit=True)
 
     # -- how it is shown ----------------------------------------------------------------------------------------
 

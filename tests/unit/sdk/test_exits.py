@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tracker.sdk import exits
+from tracker.sdk import exits, system_exit
 from tracker.sdk.exits import Exit, ExitHooks, exit_code_of, exit_of, exit_of_code
 
 
@@ -25,6 +25,7 @@ def hooks(monkeypatch: pytest.MonkeyPatch) -> Iterator[ExitHooks]:
     made = ExitHooks(lambda how: None)
     made.install()
     yield made
+    system_exit.unwatch()
     signal.signal(signal.SIGTERM, before)
 
 
@@ -67,34 +68,38 @@ def test_an_error_at_a_prompt_is_not_the_end(hooks: ExitHooks, monkeypatch: pyte
     assert hooks.how is None
 
 
-def test_an_exit_that_is_not_caught_is_noted_until_its_end(hooks: ExitHooks) -> None:
-    def program() -> None:
-        try:
-            sys.exit(3)
-        finally:
-            assert hooks.how == Exit("failed", exit_code=3), "what runs last still sees it"
-
-    with pytest.raises(SystemExit) as caught:
-        program()
-    assert caught.value.code == 3 and hooks.how == Exit("failed", exit_code=3), "it has not been released"
-
-
-def test_an_exit_that_is_caught_is_forgotten(hooks: ExitHooks) -> None:
+def test_an_exit_that_is_caught_is_not_noted(hooks: ExitHooks) -> None:
     for argument in (3, 0, None, "a message"):
-        try:
+        with pytest.raises(SystemExit) as caught:
             sys.exit(argument)
-        except SystemExit:
-            assert hooks.how is not None
-        assert hooks.how is None
+        assert caught.value.code == argument and hooks.how is None
+        caught.value.code = 7
+        assert caught.value.code == 7
 
 
-def test_an_exit_after_a_caught_one_is_noted(hooks: ExitHooks) -> None:
-    with pytest.raises(SystemExit) as caught:
+def test_exits_are_noted_by_sys_exit_where_the_interpreter_does_not_show_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "exit", sys.exit)
+    monkeypatch.setattr(system_exit, "watch", lambda on_end: False)
+    before = signal.getsignal(signal.SIGTERM)
+    hooks = ExitHooks(lambda how: None)
+    hooks.install()
+    with pytest.raises(SystemExit):
+        sys.exit(3)
+    assert hooks.how == Exit("failed", exit_code=3)
+    signal.signal(signal.SIGTERM, before)
+
+
+def test_an_exit_has_the_traceback_of_the_exception_that_was_being_handled() -> None:
+    def launcher(code: int) -> Exit:
         try:
-            sys.exit(3)
-        except SystemExit:
-            sys.exit(4)
-    assert caught.value.code == 4 and hooks.how == Exit("failed", exit_code=4)
+            try:
+                raise ValueError("on purpose")
+            except ValueError:
+                sys.exit(code)
+        except SystemExit as error:
+            return exit_of(SystemExit, error, None)
+
+    assert "ValueError: on purpose" in (launcher(3).traceback or "") and launcher(0).traceback is None
 
 
 def test_an_exit_of_another_thread_ends_that_thread_only(hooks: ExitHooks) -> None:
