@@ -140,18 +140,20 @@ while os.getppid() == here:
     pass
 for i in range(1, 100):
     run.log({"i": i})
+run.flush()
+open(sys.argv[1], "w").close()
 """
 
 
 @pytest.mark.parametrize(
     ("ending", "state"),
-    [("run.finish()", "finished"), ("", "finished"), ("sys.exit(3)", "failed"), ("run.flush(); os._exit(3)", "crashed")],
+    [("run.finish()", "finished"), ("", "finished"), ("sys.exit(3)", "failed"), ("os._exit(3)", "crashed")],
 )
-def test_a_daemon_says_how_the_run_ends(scripts: Scripts, root: Path, ending: str, state: str) -> None:
-    scripts.run(DAEMON + ending)
-    directory = root / "runs" / "run"
-    wait_until(lambda: len(ReadBack(directory).logged()) == 100, "the daemon has logged")
-    assert state_of(directory)["state"] == state
+def test_a_daemon_says_how_the_run_ends(scripts: Scripts, root: Path, tmp_path: Path, ending: str, state: str) -> None:
+    scripts.run(DAEMON + ending, tmp_path / "logged")
+    wait_until((tmp_path / "logged").exists, "the daemon has logged")
+    assert state_of(root / "runs" / "run")["state"] == state
+    assert len(ReadBack(root / "runs" / "run").stored()) == 100
 
 
 def test_a_forked_worker_does_not_say_how_the_run_ends(scripts: Scripts, root: Path) -> None:
