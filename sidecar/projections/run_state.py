@@ -31,20 +31,21 @@ class WriterState:
         name: value of ``_label`` in its rows.
         state: ``"running"``, or how it ended; `end` has exit_code, signal, traceback and reason.
         preempting: whether it announced that the machine is about to be preempted.
+        final: whether it is a forked child that ended the run itself: a daemon.
         session: number of times that the run had been resumed when the writer last started.
         seq: number of its last record.
         step: its largest step.
         last_time: time of its last record.
     """
 
-    __slots__ = ("about", "end", "last_time", "name", "preempting", "seq", "session", "state", "step")
+    __slots__ = ("about", "end", "final", "last_time", "name", "preempting", "seq", "session", "state", "step")
 
     def __init__(self) -> None:
         self.about: dict[str, Any] = dict.fromkeys(_WRITER)
         self.name: str | None = None
         self.state = "running"
         self.end: dict[str, Any] = dict.fromkeys(_END)
-        self.preempting = False
+        self.preempting = self.final = False
         self.session = 0
         self.seq = 0
         self.step: int | None = None
@@ -62,6 +63,7 @@ class WriterState:
             "state": self.state,
             **self.end,
             "preempting": self.preempting,
+            "final": self.final,
             "session": self.session,
             "seq": self.seq,
             "step": self.step,
@@ -76,6 +78,7 @@ class WriterState:
         writer.name = stored.get("name")
         writer.state = stored.get("state", "running")
         writer.preempting = stored.get("preempting", False)
+        writer.final = stored.get("final", False)
         writer.session = stored.get("session", 0)
         writer.seq = stored.get("seq", 0)
         writer.step = stored.get("step")
@@ -237,7 +240,7 @@ class RunState:
         if writer.primary and self.state != "running":
             self._session += 1
             self.state, self.end, self.end_time = "running", dict.fromkeys(_END), None
-        writer.state, writer.end, writer.preempting = "running", dict.fromkeys(_END), False
+        writer.state, writer.end, writer.preempting, writer.final = "running", dict.fromkeys(_END), False, False
         writer.session = self._session
         self._active[client] = writer
         return writer
@@ -339,18 +342,20 @@ class RunState:
             state = "preempted"
         writer.state = state if state in END_STATES else "crashed"
         writer.end = {key: body.get(key) for key in _END}
-        if body.get("final"):
-            self._end_in_place_of_parents(writer, set())
-        if writer.primary or body.get("final"):
+        writer.final = bool(body.get("final"))
+        if writer.final or writer.state == "crashed":
+            self._let_daemons_end()
+        if writer.primary or writer.final:
             self._decide_end(record.time)
 
-    def _end_in_place_of_parents(self, writer: WriterState, seen: set[str]) -> None:
-        """Let the end of a forked child be that of its parents whose processes ended without one: it is a daemon."""
-        parent = writer.about["parent"]
-        above = self.writers.get(parent) if parent not in seen else None
-        if above is not None and above.state == "crashed" and not self._active:
-            above.state, above.end = writer.state, dict(writer.end)
-            self._end_in_place_of_parents(above, {parent, *seen})
+    def _let_daemons_end(self) -> None:
+        """Let the end of a daemon be that of its parents, whose processes ended without one."""
+        daemons = [] if self._active else [writer for writer in self.writers.values() if writer.final]
+        for daemon in daemons:
+            parent = self.writers.get(daemon.about["parent"])
+            while parent is not None and parent.state == "crashed":
+                parent.state, parent.end = daemon.state, dict(daemon.end)
+                parent = self.writers.get(parent.about["parent"])
 
     def _decide_end(self, time: float) -> None:
         """Set how the run ended, once every primary writer has; those from before a resume do not count."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -141,7 +142,9 @@ while os.getppid() == here:
 for i in range(1, 100):
     run.log({"i": i})
 run.flush()
-open(sys.argv[1], "w").close()
+with open(sys.argv[1] + ".part", "w") as file:
+    file.write(str(os.getpid()))
+os.rename(file.name, sys.argv[1])
 """
 
 
@@ -152,6 +155,8 @@ open(sys.argv[1], "w").close()
 def test_a_daemon_says_how_the_run_ends(scripts: Scripts, root: Path, tmp_path: Path, ending: str, state: str) -> None:
     scripts.run(DAEMON + ending, tmp_path / "logged")
     wait_until((tmp_path / "logged").exists, "the daemon has logged")
+    pid = (tmp_path / "logged").read_text()
+    wait_until(lambda: not os.path.exists(f"/proc/{pid}"), "the daemon has ended")
     assert state_of(root / "runs" / "run")["state"] == state
     assert len(ReadBack(root / "runs" / "run").stored()) == 100
 
