@@ -83,7 +83,8 @@ def check(record: Record) -> None:
     """
     kind = KINDS.get(record.kind)
     body = record.body
-    check_plain(body, "body")
+    holds_others = kind is not None and kind.way in ("result", "control")
+    check_plain(body, "body", limits.MAX_ANSWER_DEPTH if holds_others else limits.MAX_DEPTH)
     if kind is None:
         return
     for name, field in kind.fields.items():
@@ -107,23 +108,28 @@ def _check_field(kind: str, name: str, field: Field, value: Any) -> None:
             raise RecordError("value", f"{name!r} of a {kind!r} record must be one of {choices}, not {item!r}")
 
 
-def check_plain(value: Any, name: str, depth: int = 1) -> None:
+def check_plain(value: Any, name: str, levels: int = limits.MAX_DEPTH, depth: int = 1) -> None:
     """Check that msgpack can represent `value` without extension types, and that it is not nested too deeply.
+
+    Args:
+        name: what it is, for messages.
+        levels: maximum number of levels.
+        depth: the level of `value`.
 
     Raises:
         RecordError: a key of a map is not a string, a value has another type, or there are too many levels.
     """
     if type(value) is dict:
-        if depth > limits.MAX_DEPTH:
-            raise RecordError("depth", f"{name} is nested more than {limits.MAX_DEPTH} levels deep")
+        if depth > levels:
+            raise RecordError("depth", f"{name} is nested more than {levels} levels deep")
         for key, item in value.items():
             if type(key) is not str:
                 raise RecordError("form", f"keys of maps in {name} must be strings, not {type(key).__name__}")
-            check_plain(item, name, depth + 1)
+            check_plain(item, name, levels, depth + 1)
     elif type(value) is list:
-        if depth > limits.MAX_DEPTH:
-            raise RecordError("depth", f"{name} is nested more than {limits.MAX_DEPTH} levels deep")
+        if depth > levels:
+            raise RecordError("depth", f"{name} is nested more than {levels} levels deep")
         for item in value:
-            check_plain(item, name, depth + 1)
+            check_plain(item, name, levels, depth + 1)
     elif value is not None and type(value) not in SCALARS and type(value) is not bytes:
         raise RecordError("form", f"{name} must be plain data without extension types, not {type(value).__name__}")

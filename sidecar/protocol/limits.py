@@ -14,6 +14,9 @@ MAX_MESSAGE_BYTES = 16 * 1024 * 1024
 MAX_DEPTH = 16
 """Maximum number of levels of maps and arrays in a record's body; the body itself is level 1."""
 
+MAX_ANSWER_DEPTH = 20
+"""Maximum number of levels in the body of a result or of a message on the control socket, which hold whole states."""
+
 MAX_KEY_CHARS = 512
 """Maximum length of a metric's key, after nested keys are joined with dots."""
 

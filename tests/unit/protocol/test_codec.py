@@ -312,12 +312,16 @@ def test_messages_are_short_even_for_large_records() -> None:
         assert len(str(caught.value)) < 1000
 
 
-def test_the_maximum_depth_of_a_record() -> None:
-    for depth, fits in ((limits.MAX_DEPTH, True), (limits.MAX_DEPTH + 1, False)):
+@pytest.mark.parametrize(
+    ("kind", "most"),
+    [("config", limits.MAX_DEPTH), ("status", limits.MAX_ANSWER_DEPTH), ("of a later version", limits.MAX_DEPTH)],
+)
+def test_the_maximum_depth_of_a_record(kind: str, most: int) -> None:
+    for depth, fits in ((most, True), (most + 1, False)):
         body: Any = 1
         for _ in range(depth):
             body = {"k": body}
-        packed = encode(Record("config", "r", "c", 1, 1.0, body))
+        packed = encode(Record(kind, "r", "c", 1, 1.0, body))
         if fits:
             decode(packed)
         else:

@@ -10,6 +10,7 @@ pub const PROTOCOL: i64 = 1;
 /// Maximum size of a record, in bytes.
 pub const MAX_RECORD_BYTES: usize = 8_388_608;
 const MAX_DEPTH: usize = 16;
+const MAX_ANSWER_DEPTH: usize = 20;
 /// Size of a frame's head, in bytes.
 pub const HEAD_BYTES: usize = 8;
 
@@ -239,7 +240,7 @@ pub fn decode_record(mut bytes: &[u8]) -> Option<(String, String, Value)> {
 }
 
 fn read_value(bytes: &mut &[u8], level: usize) -> Option<Value> {
-    if level > MAX_DEPTH + 1 {
+    if level > MAX_ANSWER_DEPTH + 1 {
         return None;
     }
     match Marker::from_u8(*bytes.first()?) {
