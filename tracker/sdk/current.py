@@ -8,7 +8,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tracker.sdk.exits import Exit
+    from tracker.settings import Settings
     from tracker.transport.interface import Interface
 
 
@@ -16,6 +19,7 @@ class Active(Protocol):
     """What a process does with the runs that it has open; see `tracker.sdk.lifecycle.Lifecycle`."""
 
     id: str
+    settings: Settings
     state: str
     phase: str
     records: bool
@@ -49,6 +53,11 @@ def get() -> Any:
 def latest() -> Any:
     """Return the current `Run`, else the last one to have ended, or None."""
     return get() or (_entries[-1][0] if _entries else None)
+
+
+def find(run_id: str, root: Path) -> Any:
+    """Return the newest `Run` of this process with this id in this root directory, or None."""
+    return next((run for run, its in reversed(_entries) if its.id == run_id and its.settings.root == root), None)
 
 
 def recording() -> tuple[Any, Active] | None:

@@ -60,6 +60,7 @@ def start(arguments: Mapping[str, Any], config: Any, settings: Settings | dict[s
     values = plain_mapping(config, "config")
     if resolved.mode == "disabled":
         disabled = DisabledLifecycle(resolved)
+        disabled.attach = attach
         run = Run(disabled, {"config": values}, resumed=False)
         current.enter(run, disabled)
         return run
@@ -72,6 +73,28 @@ def start(arguments: Mapping[str, Any], config: Any, settings: Settings | dict[s
             return _start(shared, resolved, values)
         except (LaunchError, ResumeError) as error:
             raise error.with_traceback(None) from None  # as above
+
+
+def attach(address: Mapping[str, Any]) -> Run:
+    """Return the run at an address, where a `Run` is unpickled: this process's object for it, else a new one.
+
+    Args:
+        address: see `Lifecycle.address`.
+
+    Raises:
+        ResumeError: the run has ended, or does not exist here. LaunchError: its sidecar cannot be reached.
+    """
+    run_id, root = address["run_id"], address["dir"]
+    run: Run | None = current.find(run_id, root)
+    if run is not None:
+        return run
+    elsewhere = address.get("mode") == "disabled" or address.get("sidecar")
+    if not elsewhere and not (root / RUNS_NAME / run_id).is_dir():
+        raise ResumeError(f"run {run_id!r} cannot be unpickled here: {root} has no run of this id")
+    try:
+        return start(address, None, None)
+    except ResumeError as error:
+        raise ResumeError(f"run {run_id!r} cannot be unpickled: {error}") from None
 
 
 def _previous(settings: Settings) -> Run | None:
@@ -107,6 +130,7 @@ def _start(shared: Process, settings: Settings, config: dict[str, Any]) -> Run:
     run_id, resume = _choose(root, settings)
     directory = root / (REMOTE_NAME if settings.sidecar else RUNS_NAME) / run_id
     lifecycle = AttachedLifecycle(shared, settings, run_id, settings.name or _make_name(), directory)
+    lifecycle.attach = attach
     attached = lifecycle.open(resume, deadline)
     if settings.name is None and attached.state.get("name"):
         lifecycle.name = attached.state["name"]

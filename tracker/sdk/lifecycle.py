@@ -11,7 +11,7 @@ import os
 import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +34,9 @@ if TYPE_CHECKING:
 _STATE_SECONDS = 5.0
 """Maximum time that reading the summary waits for the sidecar, in seconds."""
 
+_STORED = ("name", "group", "job_type", "tags", "notes", "sinks")
+"""Settings that the run has already where another process attaches to it."""
+
 
 class Lifecycle(ABC):
     """How a run begins, records and ends.
@@ -54,6 +57,7 @@ class Lifecycle(ABC):
         window: where `Run.log` appends. In a forked child, its parent's until `ensure_attached`.
         lock: held to change and publish something in one step; replaced in a forked child.
         changed: called when `state` or `window` has changed; at the end of the run, with the window's lock held.
+        attach: returns the run at an `address`; called where a `Run` is unpickled. Set by what starts the run.
     """
 
     records: bool
@@ -72,6 +76,20 @@ class Lifecycle(ABC):
         self.window: Window | None = None
         self.lock = threading.RLock()  # reentrant, since a signal handler may set a config key too
         self.changed: Callable[[], None] = lambda: None
+        self.attach: Callable[[Mapping[str, Any]], Any] = _refuse_attach
+
+    def address(self) -> dict[str, Any]:
+        """Return the arguments of `init` with which another process attaches to the run."""
+        given = {name: value for name, value in self.settings.given.items() if name not in _STORED}
+        resume = "must" if self.settings.sidecar else None
+        return {
+            **given,
+            "run_id": self.id,
+            "dir": self.settings.root,
+            "resume": resume,
+            "reinit": "create_new",
+            "silent": True,
+        }
 
     def finished_error(self) -> RunFinishedError:
         return RunFinishedError(f"run {self.id!r} is {self.state}; nothing can be logged to it after finish()")
@@ -338,6 +356,10 @@ class AttachedLifecycle(Lifecycle):
             self._parent_client = interface.client
             interface.abandon()
         self.changed()
+
+
+def _refuse_attach(address: Mapping[str, Any]) -> Any:
+    raise TypeError(f"run {address['run_id']!r} cannot be unpickled: tracker.init() did not make it")
 
 
 def short_path(path: Path) -> str:

@@ -44,6 +44,7 @@ class Process:
         self._hooks = ExitHooks(self._on_signal)
         self._started = False
         self._finalized_in = 0
+        self._started_in = 0
         self._masks = threading.local()
         os.register_at_fork(
             before=self._block_signals, after_in_parent=self._unblock_signals, after_in_child=self._after_fork
@@ -57,6 +58,7 @@ class Process:
             _log_to_stderr()
         self._hooks.install()
         self._hooks.how = None
+        self._start_before_multiprocessing()
         self.end_with_multiprocessing()
 
     def end_with_multiprocessing(self) -> None:
@@ -68,6 +70,19 @@ class Process:
             self._finalized_in = os.getpid()
             Finalize(None, self._at_child_exit, exitpriority=0)
             self._hooks.note_child_errors()
+
+    def _start_before_multiprocessing(self) -> None:
+        """Start also where a run is unpickled with the arguments of a child of `multiprocessing`, which is set up only
+        then, and clears all finalizers."""
+        util = sys.modules.get("multiprocessing.util")
+        if util is not None and self._started_in != os.getpid():
+            self._started_in = os.getpid()
+            util.register_after_fork(self, Process._once_multiprocessing_is_set_up)
+
+    def _once_multiprocessing_is_set_up(self) -> None:
+        if self._started_in == os.getpid():  # not in a forked child
+            self._finalized_in = 0
+            self.end_with_multiprocessing()
 
     def backend(self, settings: Settings) -> Backend:
         """Return the backend for these settings."""

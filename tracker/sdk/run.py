@@ -404,6 +404,21 @@ class Run:
     ) -> None:
         self._lifecycle.end(exit_of(kind, error, trace), explicit=True)
 
+    # -- copies: there is one object for a run in a process ------------------------------------------------------
+
+    def __copy__(self) -> Run:
+        return self
+
+    def __deepcopy__(self, memo: Any) -> Run:
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle the address of the run: another process that unpickles it attaches to the run, as a further writer."""
+        return self._lifecycle.attach, (self._lifecycle.address(),), {"step": self._step}
+
+    def __setstate__(self, state: Mapping[str, Any]) -> None:
+        self._step = max(self._step, state["step"])
+
     # -- how it is shown ----------------------------------------------------------------------------------------
 
     def __repr__(self) -> str:
