@@ -14,11 +14,11 @@ from collections.abc import Container, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 
-from sidecar.protocol.checks import check, check_envelope
-from sidecar.protocol.codec import NO_SCHEMAS, decode_envelope, decode_frames
+from sidecar.protocol.checks import check, check_envelope, is_usual
+from sidecar.protocol.codec import NO_SCHEMAS, decode, decode_frames
 from sidecar.protocol.errors import LogFormatError, RecordError
 from sidecar.protocol.frames import HEAD, HEAD_BYTES, LENGTH_BITS, MARK, find_frame, scan, valid_at
-from sidecar.protocol.limits import MAX_RECORD_BYTES
+from sidecar.protocol.limits import MAX_RECORD_BYTES, MAX_RUN_KEYS
 from sidecar.protocol.records import Record
 from sidecar.protocol.rows import ROW, SCHEMA, Item, Rows, Schema, record_ends, records_of, word_of
 
@@ -173,6 +173,7 @@ class LogReader:
         self.schemas: dict[int, Schema] = {}
         self.undeclared: dict[int, int] = {}
         self._counted = 0
+        self._keys: set[str] = set()  # of metrics, that were checked
         self._look_back_bytes = _LOOK_BACK_BYTES
         self._file = open(self.path, "rb", buffering=0)  # noqa: SIM115 - closed by close()
         try:
@@ -247,13 +248,39 @@ class LogReader:
         start = 0
         while True:
             more, more_ends = decode_frames(data, start, schemas=self.schemas)
-            items += more
-            ends += more_ends
+            usable = self._count_usable(more)
+            items += more[:usable]
+            ends += more_ends[:usable]
+            if usable < len(more):
+                return items, ends
             if more and isinstance(last := more[-1], Record) and last.kind == SCHEMA:
                 self._declare(last)
             elif not self._find_schema(data, ends[-1] if ends else 0):
                 return items, ends
             start = ends[-1] if ends else 0
+
+    def _count_usable(self, items: Sequence[Item]) -> int:
+        """Return how many of the items, from the first on, can be used; rows are checked where they are decoded.
+
+        The sidecar has checked what it appended. A record that is not valid was written by another program or another
+        version: it is damage, so that nothing that is made of a log needs to check it again.
+        """
+        keys = self._keys
+        for index, item in enumerate(items):
+            if isinstance(item, Rows):
+                continue
+            try:
+                check_envelope(item)
+                if item.kind == "log" and is_usual(item.body, keys):
+                    continue
+                check(item)
+            except RecordError:
+                return index
+            if item.kind == "log":
+                if len(keys) > MAX_RUN_KEYS:
+                    keys.clear()
+                keys.update(item.body["data"])
+        return len(items)
 
     def _declare(self, record: Record, *, later: bool = True) -> None:
         """Take a ``schema`` record; `later` says whether it is behind all that were taken, and replaces those."""
@@ -339,7 +366,7 @@ class LogReader:
             schema = self.schemas.get(word_of(row))
             return schema is not None and schema.row(row) is not None
         try:
-            decode_envelope(payload)
+            decode(payload)
         except RecordError:
             return False
         return True

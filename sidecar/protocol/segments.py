@@ -170,7 +170,7 @@ class OwnerLock:
         """Return the lock of an orphaned window; None if its owner lives, or another process has taken it."""
         try:
             fd = os.open(directory / OWNER_NAME, os.O_RDWR | os.O_CLOEXEC)
-        except FileNotFoundError:
+        except OSError:  # it was taken, or belongs to another user, who alone can tell
             return None
         if not _locked(fd):
             os.close(fd)

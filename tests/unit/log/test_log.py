@@ -34,6 +34,15 @@ def framed(seq: int, **data: float | str) -> bytes:
     return frame(encode(record(seq, **data)))
 
 
+def large_frame(seq: int, size: int) -> bytes:
+    """Return a frame of exactly `size` bytes, with a record that may be so large: a metric's text may not."""
+    empty = frame(encode(Record("config", "run", "client", seq, float(seq), {"set": {"text": "x" * 70_000}})))
+    text = "x" * (size - len(empty) + 70_000)
+    made = frame(encode(Record("config", "run", "client", seq, float(seq), {"set": {"text": text}})))
+    assert len(made) == size
+    return made
+
+
 def make(path: Path, frames: list[bytes]) -> bytes:
     """Write a log with these frames; return the content of the file."""
     path.unlink(missing_ok=True)
@@ -152,7 +161,7 @@ def test_a_damaged_stretch_costs_no_other_record(path: Path, junk: bytes, max_by
 
 
 def test_a_record_larger_than_a_batch(path: Path) -> None:
-    make(path, [framed(1), framed(2, text="x" * 5_000_000), framed(3)])
+    make(path, [framed(1), large_frame(2, 5_000_000), framed(3)])
     assert numbers(path) == ([1, 2, 3], [])
     with open(path, "r+b") as file:
         file.seek(ENDS[0] + 2_000_000)
@@ -162,7 +171,7 @@ def test_a_record_larger_than_a_batch(path: Path) -> None:
 
 def test_a_large_record_still_being_written_is_not_damage(path: Path) -> None:
     make(path, [framed(1)])
-    large = framed(2, text="x" * 3_000_000)
+    large = large_frame(2, 3_000_000)
     with open(path, "ab", buffering=0) as file, LogReader(path) as reader:
         assert len(list(reader.batches())) == 1
         for start in range(0, len(large), 500_000):
@@ -257,9 +266,7 @@ def test_a_long_hole_at_the_end_is_a_tail(path: Path) -> None:
 @pytest.mark.parametrize("shift", [-9, -8, -1, 0, 1, 8])
 def test_a_record_of_the_largest_size_behind_a_long_hole(path: Path, shift: int) -> None:
     """Wherever the searched stretches end, one of them holds the whole record."""
-    large = framed(3, text="x")
-    large = framed(3, text="x" * (MAX_RECORD_BYTES + HEAD_BYTES - len(large) - 3))
-    assert MAX_RECORD_BYTES - 8 < len(large) - HEAD_BYTES <= MAX_RECORD_BYTES
+    large = large_frame(3, MAX_RECORD_BYTES + HEAD_BYTES)
     make(path, FRAMES[:1])
     start = ENDS[1] + 2 * (MAX_RECORD_BYTES + HEAD_BYTES) + shift
     with open(path, "r+b") as file:
@@ -280,3 +287,29 @@ def test_closing_twice(path: Path) -> None:
     reader.close()
     reader.close()
     assert os.path.getsize(path) == HEADER_BYTES + len(framed(1))
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        Record("exit", "run", "client", 2, 2.0, {}),
+        Record("exit", "run", "client", 2, 2.0, {"state": "fine"}),
+        Record("log", "run", "client", 2, 2.0, {"step": 1, "data": {"x": [1]}}),
+        Record("log", "run", "client", 2, 2.0, {"step": 1, "data": []}),
+        Record("config", "run", "client", 2, 2.0, {"set": 5}),
+        Record("log", "run", "client", -2, 2.0, {"step": 1, "data": {}}),
+        Record("log", "run", "client", 2, float("nan"), {"step": 1, "data": {}}),
+    ],
+)
+def test_a_record_that_is_not_valid_is_damage_like_a_wrong_checksum(path: Path, wrong: Record) -> None:
+    between = frame(encode(wrong))
+    make(path, [framed(1), between, framed(3), between])
+    start = HEADER_BYTES + len(framed(1))
+    assert numbers(path) == ([1, 3], [(start, start + len(between))])
+    with LogReader(path, start) as reader:
+        assert [one.seq for batch in reader.batches() for one in batch.records] == [3]
+
+
+def test_a_record_of_an_unknown_kind_is_kept(path: Path) -> None:
+    make(path, [framed(1), frame(encode(Record("of the future", "run", "client", 2, 2.0, {"x": [1, {"y": None}]})))])
+    assert numbers(path) == ([1, 2], [])
