@@ -133,7 +133,7 @@ class Editing:
             raise RefusedError("closing", f"run {run_id!r} is being closed; try again")
         waiting = _Waiting(answer)
         self._to_writer(Append(run, _framed(run, body), ()))
-        self._to_writer(Done(waiting.durable))
+        self._to_writer(Done(run, waiting.durable))
         self._to_writer(Question(run, None, "state", waiting.stored))
         self._waiting.append(waiting)
 

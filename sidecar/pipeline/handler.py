@@ -158,6 +158,8 @@ class Handler:
                 _log.debug("rows of %r for run %r, which is not attached here", schema.client, schema.run)
             return True
         session.seen = time.monotonic()
+        if session.run.full:
+            return False
         following = session.ledger.next_seq
         if rows.first > following:
             self._intake.tell(session, "reattach", {"expected": following})
@@ -188,6 +190,8 @@ class Handler:
             self._take_unattached(record, framed, key)
             return True
         session.seen = time.monotonic()
+        if session.run.full and record.seq != 0:
+            return False
         if record.seq == 0:
             self._take_unnumbered(session, record)
         elif record.run != session.run.id:

@@ -40,6 +40,9 @@ _SLICE_BYTES = 1 << 20
 REPEAT_BYTES = 1 << 20
 """Bytes of a log after which a schema is declared again before its next row."""
 
+MAX_UNWRITTEN_BYTES = 4 * 1024 * 1024
+"""Maximum size of the records kept for a log that cannot be written, in bytes; more stay with their clients."""
+
 _CRASHED = "the process died without finishing the run"
 
 
@@ -100,6 +103,8 @@ class HeldRun:
         keys: the metric keys that were checked.
         schemas: word -> schema, of the rows that can be taken.
         losses: records without a client that were refused, by reason, since the run began.
+        handed_bytes, written_bytes: bytes of records handed to the Writer, and those in the log.
+        write_error: why the log cannot be written now, or None; set by the Writer.
         losses_changed: whether `losses` has grown since the run was opened.
     """
 
@@ -131,6 +136,8 @@ class HeldRun:
         self._own_schemas: dict[str, list[Schema]] = {}
         self.losses = state.losses.by("", "sidecar")
         self.losses_changed = False
+        self.handed_bytes = self.written_bytes = 0
+        self.write_error: str | None = None
         self._lock: RunLock | None = lock
 
     @classmethod
@@ -198,6 +205,16 @@ class HeldRun:
     def ended(self) -> bool:
         """Whether it had clients, and all of them have ended."""
         return self.existed and not any(ledger.open for ledger in self.clients.values())
+
+    @property
+    def unwritten_bytes(self) -> int:
+        """Bytes that were handed to the Writer and are not in the log yet."""
+        return self.handed_bytes - self.written_bytes
+
+    @property
+    def full(self) -> bool:
+        """Whether no more records are taken, since the log cannot be written; their clients send them again."""
+        return self.write_error is not None and self.unwritten_bytes > MAX_UNWRITTEN_BYTES
 
     def ledger(self, client: str) -> ClientLedger:
         """Return the ledger of a client, a new one if it has none."""

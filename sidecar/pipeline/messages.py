@@ -53,8 +53,9 @@ class Opened(NamedTuple):
 
 
 class Done(NamedTuple):
-    """Handler to Writer: call `then` when everything handed over before is in the log."""
+    """Handler to Writer: call `then` when everything handed over before is in the run's log."""
 
+    run: HeldRun
     then: Callable[[], None]
 
 

@@ -325,7 +325,7 @@ class Sessions:
         self._detaching.pop(session, None)
         if orphan is not None:
             self._intake.take_orphan(session, orphan)
-            self._to_writer(Done(orphan.remove))
+            self._to_writer(Done(run, orphan.remove))
         if ledger.detach(independent=not session.relay and session.parent is None):
             self._append_own(run, "exit", _crash_record(session))
         self._detached.pop(session.client, None)

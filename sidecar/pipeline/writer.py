@@ -1,6 +1,7 @@
 """Writer: appends records to the transaction log, then acks them. Runs on the WriterThread. Knows nothing of sockets.
 
-What cannot be appended (a full disk) is kept and retried; nothing behind it overtakes it, and nothing is acked.
+What cannot be appended (a full disk) is kept and retried; nothing behind it in the same run overtakes it, and nothing
+of it is acked. Other runs are not affected.
 """
 
 from __future__ import annotations
@@ -9,7 +10,6 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
 
 from sidecar.pipeline.held_run import HeldRun, Session
 from sidecar.pipeline.messages import Append, Appended, Closing, Done, Opened, Post, Question, SenderItem, WriterItem
@@ -35,19 +35,37 @@ _CLOSE_SECONDS = 0.05
 """Interval of the retries while the Writer closes, in seconds."""
 
 
-@dataclass
 class _Group:
-    """Appends to one log that become one write.
+    """What waits to be written to one run's log: appends that become one write, and items behind them.
 
     Attributes:
         schemas: the schemas of its rows and those it declares, and whether it declares them before the first row.
+        waiting: items that came while the log could not be written, in order.
+        retry_at: when to try again, in monotonic seconds.
     """
 
-    run: HeldRun
-    frames: list[bytes | memoryview] = field(default_factory=list)
-    marks: dict[Session, int] = field(default_factory=dict)
-    size: int = 0
-    schemas: dict[Schema, bool] = field(default_factory=dict)
+    def __init__(self, run: HeldRun) -> None:
+        self.run = run
+        self.waiting: deque[WriterItem] = deque()
+        self.retry_at = 0.0
+        self.clear()
+
+    def clear(self) -> None:
+        """Forget the appends, which were written."""
+        self.frames: list[bytes | memoryview] = []
+        self.marks: dict[Session, int] = {}
+        self.size = 0
+        self.schemas: dict[Schema, bool] = {}
+
+    def gather(self, item: Append) -> None:
+        """Add an append."""
+        self.frames.append(item.frames)
+        self.marks.update(item.marks)
+        self.size += len(item.frames)
+        if item.declares is not None:
+            self.schemas.setdefault(item.declares, True)
+        for schema in item.rows_of:
+            self.schemas.setdefault(schema, False)
 
 
 class Writer:
@@ -61,7 +79,6 @@ class Writer:
     Attributes:
         handed_bytes: bytes of frames handed to the Writer; moved by whoever hands them over.
         written_bytes: bytes of frames in a log.
-        error: why the last write failed, or None.
     """
 
     def __init__(self, to_sender: Callable[[SenderItem], None], post: Post, durability: str = "os") -> None:
@@ -69,12 +86,9 @@ class Writer:
         self._post = post
         self._sync = durability == "disk"
         self._groups: dict[HeldRun, _Group] = {}
-        self._waiting: deque[WriterItem] = deque()
         self._due: dict[Session, float] = {}
-        self._retry_at = 0.0
         self.handed_bytes = 0
         self.written_bytes = 0
-        self.error: str | None = None
         self._routes: dict[type, Callable[[WriterItem], None]] = {
             Question: self._on_question,
             Opened: self._pass_on,
@@ -83,55 +97,68 @@ class Writer:
         }
 
     @property
+    def error(self) -> str | None:
+        """Why the last write to some log failed, or None."""
+        return next((run.write_error for run in list(self._groups) if run.write_error is not None), None)
+
+    @property
     def backlog_bytes(self) -> int:
-        """Bytes that were handed over and are not in a log yet; at a bound, the HandlerThread stops reading."""
+        """Bytes that were handed over and are not in a log yet."""
         return self.handed_bytes - self.written_bytes
 
-    def process(self, item: WriterItem) -> None:
-        if self._waiting:
-            self._waiting.append(item)
-        elif isinstance(item, Append):
-            self._gather(item)
-        elif self._write():
-            self._routes[type(item)](item)
-        else:
-            self._waiting.append(item)
+    @property
+    def moving_bytes(self) -> int:
+        """Bytes that wait for logs that can be written; at a bound, the HandlerThread stops reading."""
+        held_up = sum(run.unwritten_bytes for run in list(self._groups) if run.write_error is not None)
+        return self.backlog_bytes - held_up
 
-    def _gather(self, item: Append) -> None:
+    def process(self, item: WriterItem) -> None:
         group = self._groups.get(item.run)
         if group is None:
+            if not isinstance(item, Append):
+                self._routes[type(item)](item)
+                return
             group = self._groups[item.run] = _Group(item.run)
-        group.frames.append(item.frames)
-        group.marks.update(item.marks)
-        group.size += len(item.frames)
-        if item.declares is not None:
-            group.schemas.setdefault(item.declares, True)
-        for schema in item.rows_of:
-            group.schemas.setdefault(schema, False)
-        if group.size > _GROUP_BYTES:
-            self._write()
+        if group.waiting or not self._take(group, item):
+            group.waiting.append(item)
 
-    def _write(self) -> bool:
-        """Append every group; return False if that failed and must be retried."""
-        if self._groups and time.monotonic() < self._retry_at:
+    def _take(self, group: _Group, item: WriterItem) -> bool:
+        """Take the next item of a run; return False if it must wait until the run's log can be written."""
+        if isinstance(item, Append):
+            group.gather(item)
+            if group.size > _GROUP_BYTES:
+                self._write(group)
+            return True
+        if not self._write(group):
             return False
-        for run, group in list(self._groups.items()):
-            if group.schemas:
-                self._declare(group)
-            frames = group.frames[0] if len(group.frames) == 1 else b"".join(group.frames)
-            group.frames = [frames]
-            try:
-                run.log.append(frames, sync=self._sync)
-            except OSError as error:
-                self._failed(run, error)
-                return False
-            del self._groups[run]
-            self.written_bytes += group.size
-            self._on_durable(group)
-            self._to_sender(Appended(run, run.log.offset))
-        if self.error is not None:
-            _log.warning("the log can be written again")
-            self.error = None
+        self._routes[type(item)](item)
+        return True
+
+    def _write(self, group: _Group) -> bool:
+        """Append what was gathered for a run; return False if that failed and must be retried."""
+        if not group.frames:
+            return True
+        if time.monotonic() < group.retry_at:
+            return False
+        run = group.run
+        if group.schemas:
+            self._declare(group)
+        frames = group.frames[0] if len(group.frames) == 1 else b"".join(group.frames)
+        group.frames = [frames]
+        try:
+            run.log.append(frames, sync=self._sync)
+        except OSError as error:
+            group.retry_at = time.monotonic() + _RETRY_SECONDS
+            self._failed(run, error)
+            return False
+        self.written_bytes += group.size
+        run.written_bytes += group.size
+        self._on_durable(group)
+        self._to_sender(Appended(run, run.log.offset))
+        if run.write_error is not None:
+            _log.warning("run %s: its log can be written again", run.id)
+            run.write_error = None
+        group.clear()
         return True
 
     def _declare(self, group: _Group) -> None:
@@ -143,10 +170,9 @@ class Writer:
         group.schemas = {}
 
     def _failed(self, run: HeldRun, error: OSError) -> None:
-        self._retry_at = time.monotonic() + _RETRY_SECONDS
-        if self.error is None:
+        if run.write_error is None:
             _log.error("run %s: its log cannot be written: %s; nothing is acked until a retry succeeds", run.id, error)
-        self.error = f"{run.log.path}: {error}"
+        run.write_error = f"{run.log.path}: {error}"
 
     def _on_durable(self, group: _Group) -> None:
         now = time.monotonic()
@@ -183,28 +209,24 @@ class Writer:
         self._to_sender(item)
 
     def idle(self, now: float) -> float:
-        """Write what was gathered, and send the acks that are due."""
-        if not self._write():
-            return _RETRY_SECONDS
-        while self._waiting:
-            item = self._waiting.popleft()
-            if isinstance(item, Append):
-                self._gather(item)
-            elif self._write():
-                self._routes[type(item)](item)
-            else:
-                self._waiting.appendleft(item)
-                return _RETRY_SECONDS
-        if self._groups and not self._write():
-            return _RETRY_SECONDS
+        """Write what was gathered, and send the acks that are due; a log that cannot be written delays no other run."""
+        for group in list(self._groups.values()):
+            written = self._write(group)
+            while written and group.waiting:
+                written = self._take(group, group.waiting[0])
+                if written:
+                    group.waiting.popleft()
+            if written and self._write(group) and not group.waiting:
+                del self._groups[group.run]
         for session in [session for session, due in self._due.items() if due <= now]:
             self._ack(session, now)
-        return min(self._due.values(), default=now + 1.0) - now
+        wait = min(self._due.values(), default=now + 1.0) - now
+        return min(wait, _RETRY_SECONDS) if self._groups else wait
 
     def close(self, deadline: Deadline) -> None:
         """Write what was taken, and ack it; what the deadline cuts off is still in the clients' windows."""
         self.idle(time.monotonic())
-        while self._groups or self._waiting:
+        while self._groups:
             if deadline.over():
                 _log.error("%d bytes could not be written before the exit: %s", self.backlog_bytes, self.error)
                 return

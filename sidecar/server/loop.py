@@ -178,6 +178,7 @@ class Server:
     def _to_writer(self, item: WriterItem) -> None:
         if isinstance(item, Append):
             self._writer.handed_bytes += len(item.frames)
+            item.run.handed_bytes += len(item.frames)
         self._writer_thread.put(item)
 
     def _emit(self, event: Event) -> None:
@@ -372,7 +373,7 @@ class Server:
             message, key = received
             self._handler.process(message, key)
             now = time.monotonic()
-            if now > until or self._writer.backlog_bytes > _BACKLOG_BYTES:
+            if now > until or self._writer.moving_bytes > _BACKLOG_BYTES:
                 self._pressed_until = now + 2 * _BURST_SECONDS
                 return
 
@@ -389,7 +390,7 @@ class Server:
 
     def _regulate(self) -> None:
         """Stop reading records while the log is behind; resume when it has caught up."""
-        reading = self._writer.backlog_bytes < (_BACKLOG_BYTES if self._reading else _BACKLOG_BYTES // 2)
+        reading = self._writer.moving_bytes < (_BACKLOG_BYTES if self._reading else _BACKLOG_BYTES // 2)
         if reading != self._reading:
             self._reading = reading
             if reading:

@@ -53,6 +53,7 @@ class Stages:
     def _to_writer(self, item: WriterItem) -> None:
         if isinstance(item, Append):
             self.writer.handed_bytes += len(item.frames)
+            item.run.handed_bytes += len(item.frames)
         self.to_writer.append(item)
 
     def _post(self, client: str, result: Record) -> None:
@@ -81,6 +82,12 @@ class Stages:
             self.writer.process(self.to_writer.popleft())
         self.later(0.0)
         self.writer.idle(self.now)
+
+    def retry(self) -> None:
+        """Let the back-off after failed writes pass."""
+        for group in self.writer._groups.values():
+            group.retry_at = 0.0
+        self.write()
 
     def send(self) -> None:
         """Let the Sender take its items."""

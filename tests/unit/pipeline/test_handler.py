@@ -526,8 +526,7 @@ def test_records_not_in_the_log_are_not_durable_for_a_client_that_attaches_again
     again, _ = stages.attach("run", "a", again=True)
     assert (again.ledger.durable, again.ledger.accepted) == (0, 3)
     failing.full = False
-    stages.writer._retry_at = 0.0
-    stages.write()
+    stages.retry()
     assert again.ledger.durable == 3
     assert [body["seq"] for body in stages.told("ack", "a")][-1] == 3
 

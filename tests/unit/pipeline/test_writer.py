@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from sidecar.pipeline import held_run
 from sidecar.protocol.deadline import Deadline
 from sidecar.protocol.frames import frame
 from sidecar.protocol.records import Record
@@ -31,12 +32,6 @@ def in_log(stages: Stages, run: str = "run") -> list[int]:
 
 def acked(stages: Stages, client: str = "a") -> int:
     return max((body["seq"] for body in stages.told("ack", client)), default=0)
-
-
-def retry(stages: Stages) -> None:
-    """Let the back-off after a failure pass."""
-    stages.writer._retry_at = 0.0
-    stages.write()
 
 
 def test_nothing_is_acked_before_it_is_written(stages: Stages) -> None:
@@ -76,7 +71,7 @@ def test_a_full_disk_keeps_everything_back_in_order(stages: Stages) -> None:
     question = Record("request", "run", "a", 0, 1.0, {"id": 1, "ask": "flush"})
     stages.handler.process(message(log("run", "a", 3), question, log("run", "a", 4)))
     for _ in range(3):
-        retry(stages)
+        stages.retry()
     assert (acked(stages), session.ledger.durable) == (1, 1)
     assert stages.told("answer") == [], "a request behind them is not answered"
     assert failing.tried >= 3
@@ -84,7 +79,7 @@ def test_a_full_disk_keeps_everything_back_in_order(stages: Stages) -> None:
     assert stages.writer.backlog_bytes > 0
     failing.full = False
     stages.handler.process(message(log("run", "a", 5)))
-    retry(stages)
+    stages.retry()
     assert in_log(stages) == [1, 2, 3, 4, 5]
     assert acked(stages) == 5
     assert stages.told("answer") == [{"id": 1, "seq": 3}]
@@ -100,7 +95,7 @@ def test_while_a_disk_is_full_the_log_is_retried_after_a_back_off(stages: Stages
         stages.write()
     assert failing.tried == 1
     failing.full = False
-    retry(stages)
+    stages.retry()
     assert in_log(stages) == list(range(1, 50))
 
 
@@ -113,10 +108,10 @@ def test_a_disk_that_cannot_sync_has_nothing_acked_and_nothing_written_twice(roo
     stages.write()
     stages.handler.process(message(log("run", "a", 2)))
     for _ in range(3):
-        retry(stages)
+        stages.retry()
     assert (acked(stages), failing.tried >= 2) == (0, True)
     failing.unsyncable = False
-    retry(stages)
+    stages.retry()
     assert acked(stages) == 2 and in_log(stages) == [1, 2]
     stages.close()
 
@@ -132,7 +127,7 @@ def test_a_long_backlog_is_written_in_order(stages: Stages) -> None:
             stages.handler.process(message(Record("request", "run", "a", 0, 1.0, {"id": seq, "ask": "flush"})))
         stages.write()
     failing.full = False
-    retry(stages)
+    stages.retry()
     stages.send()
     found = ReadBack(stages.root / "runs" / "run").check()
     assert [record.seq for record in found.log if record.client == "a"] == list(range(1, 300))
@@ -151,7 +146,7 @@ def test_at_the_end_it_gives_up_at_the_deadline_and_nothing_was_acked(root: Path
     stages.writer.close(Deadline(0.0))
     assert (acked(stages), session.ledger.durable) == (0, 0)
     failing.full = False
-    retry(stages)
+    stages.retry()
     stages.close()
 
 
@@ -177,3 +172,44 @@ def test_the_schema_of_few_rows_is_in_the_log_though_it_was_only_declared_with_n
         stages.handler.process(part)
         stages.write()
     assert in_log(stages) == [1, 2, 3, 4, 5, 6]
+
+
+def test_a_run_whose_log_cannot_be_written_delays_no_other(stages: Stages) -> None:
+    session, _ = stages.attach("run", "a")
+    stages.attach("other", "b")
+    failing = let_fail(session.run)
+    failing.full = True
+    question = Record("request", "run", "a", 0, 1.0, {"id": 1, "ask": "flush"})
+    for seq in range(1, 101):
+        stages.handler.process(message(log("run", "a", seq), question if seq == 50 else log("other", "b", 2 * seq - 1)))
+        stages.handler.process(message(log("other", "b", 2 * seq - 1), log("other", "b", 2 * seq)))
+        stages.later(0.1)
+        stages.write()
+    assert (acked(stages, "a"), acked(stages, "b")) == (0, 200)
+    assert in_log(stages, "other") == list(range(1, 201))
+    assert stages.writer.moving_bytes == 0 < stages.writer.backlog_bytes
+    stages.attach("third", "c")
+    stages.handler.process(message(log("third", "c", 1)))
+    assert in_log(stages, "third") == [1] and stages.told("answer") == []
+    failing.full = False
+    stages.retry()
+    assert in_log(stages) == list(range(1, 101))
+    assert stages.told("answer") == [{"id": 1, "seq": 50}] and acked(stages, "a") == 100
+
+
+def test_records_of_a_run_that_cannot_be_written_stay_with_their_client_beyond_a_bound(
+    stages: Stages, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(held_run, "MAX_UNWRITTEN_BYTES", 10_000)
+    session, _ = stages.attach("run", "a")
+    failing = let_fail(session.run)
+    failing.full = True
+    for seq in range(1, 1001):
+        stages.handler.process(message(log("run", "a", seq)))
+        stages.write()
+    taken = session.ledger.accepted
+    assert 0 < taken < 1000 and stages.writer.backlog_bytes < 20_000 and stages.told("reattach") == []
+    failing.full = False
+    stages.retry()
+    stages.handler.process(message(*(log("run", "a", seq) for seq in range(taken + 1, 1001))))
+    assert in_log(stages) == list(range(1, 1001))
