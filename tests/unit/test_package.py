@@ -21,7 +21,7 @@ from tracker.settings import SETTINGS
 
 PARAMETERS = [
     *("project", "name", "id", "config", "group", "job_type", "tags", "notes", "dir", "mode", "resume", "reinit"),
-    *("label", "sidecar", "sinks", "settings"),
+    *("label", "sidecar", "sinks", "settings", "strict"),
 ]
 
 

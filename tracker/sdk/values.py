@@ -6,6 +6,7 @@ import numbers
 import operator
 from collections.abc import Callable, Iterable, Mapping
 from decimal import Decimal
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from sidecar.protocol.bodies import check_key
@@ -15,6 +16,8 @@ from tracker.media import HINT
 from tracker.media.base import Media, MediaFile, logged
 
 _MAX_INT, _MIN_INT = 2**64 - 1, -(2**63)
+_SCALARS = frozenset({float, int, bool, str, type(None)})
+
 _MAX_LOOKED_AT = 1000
 """Maximum length of a list whose items a message looks at."""
 
@@ -74,10 +77,14 @@ def row(data: Any, refuse: Refuse = raise_error) -> Row:
 
 def is_mapping(value: Any) -> bool:
     """Whether `value` is a mapping, or has keys and values as one."""
-    if isinstance(value, Mapping):
+    return _is_mapping_type(type(value))  # not the object, whose attributes may be its keys
+
+
+@lru_cache(1024)
+def _is_mapping_type(kind: type) -> bool:
+    if issubclass(kind, Mapping):
         return True
-    kind = type(value)  # not the object, whose attributes may be its keys; one with a shape is a table
-    return hasattr(kind, "keys") and hasattr(kind, "__getitem__") and not hasattr(kind, "shape")
+    return hasattr(kind, "keys") and hasattr(kind, "__getitem__") and not hasattr(kind, "shape")  # that is a table
 
 
 def items(value: Any) -> Iterable[tuple[Any, Any]]:
@@ -96,10 +103,11 @@ def _flatten(data: Any, prefix: str, made: Row, depth: int, refuse: Refuse) -> N
         refuse("value", prefix[:-1], TypeError(f"metrics {prefix[:-1]!r} cannot be read: {reason(error)}"))
         return
     for key, value in pairs:
+        kind = type(value)
         try:
-            text = _key(key, prefix)
+            text = key if type(key) is str else _key(key, prefix)
             name = prefix + text
-            if text and is_mapping(value):
+            if kind not in _SCALARS and text and is_mapping(value):
                 _flatten(value, name + ".", made, depth + 1, refuse)
                 continue
             _check_name(name if text else text, made)
@@ -107,6 +115,9 @@ def _flatten(data: Any, prefix: str, made: Row, depth: int, refuse: Refuse) -> N
             if refuse is raise_error:
                 raise
             refuse("key", f"{prefix}{shown(key)}", error)
+            continue
+        if kind is float:
+            made.data[name] = value
             continue
         try:
             if isinstance(value, Media):
