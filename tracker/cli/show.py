@@ -31,6 +31,9 @@ _EXAMPLES = """\
   tracker show last --json | jq .summary"""
 
 _LEAST_SPARK, _SPARK_WIDTH = 8, 24
+_MAX_CHARACTERS = 1000
+"""Maximum length of one value of the config, in characters."""
+
 _MOST_SERVED_POINTS = 1_000_000
 """Maximum number of values fetched from a server for the charts."""
 
@@ -134,7 +137,11 @@ def _moment(moment: float | None, now: float) -> str | None:
 def _config(run: StoredRun, total: int | None) -> list[str]:
     values = flat(run.config)
     unset = [key for key, value in values.items() if value is None]
-    lines = facts({key: number(value) or '""' for key, value in values.items() if value is not None}, total=total)
+    texts = {key: number(value) or '""' for key, value in values.items() if value is not None}
+    for key, text in texts.items():
+        if len(text) > _MAX_CHARACTERS:
+            texts[key] = f"{text[:_MAX_CHARACTERS]}… ({len(text):,} characters)"
+    lines = facts(texts, total=total)
     return [*lines, *facts({"not set:": ", ".join(unset)}, total=total)] if unset else lines
 
 

@@ -57,6 +57,7 @@ def start(arguments: Mapping[str, Any], config: Any, settings: Settings | dict[s
     except SettingsError as error:
         raise error.with_traceback(None) from None  # its message is complete
     _warn_of_unknown_variables()
+    process.log_to_stderr()
     values = plain_mapping(config, "config")
     if resolved.mode == "disabled":
         disabled = DisabledLifecycle(resolved)

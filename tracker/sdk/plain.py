@@ -25,7 +25,7 @@ _MAX_INT, _MIN_INT = 2**64 - 1, -(2**63)
 _MAX_LEVELS = MAX_DEPTH - 2
 """Maximum number of levels of one value; the body of its record has two above it."""
 
-_MAX_ELEMENTS = 100_000
+_MAX_ELEMENTS = 10_000
 """Maximum number of elements of an array that are kept."""
 
 _MAX_VALUES = 1_000_000

@@ -55,7 +55,7 @@ class Process:
         if not self._started:
             self._started = True
             atexit.register(self._at_exit)
-            _log_to_stderr()
+            log_to_stderr()
         self._hooks.install()
         self._hooks.how = None
         self._start_before_multiprocessing()
@@ -153,7 +153,7 @@ def get() -> Process:
     return _process
 
 
-def _log_to_stderr() -> None:
+def log_to_stderr() -> None:
     """Send warnings to standard error, unless the program has configured logging for them."""
     logger = logging.getLogger("tracker")
     if not logger.handlers:

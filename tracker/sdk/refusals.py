@@ -6,6 +6,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from tracker.sdk.values import Refuse, raise_error
+from tracker.transport.losses import INVALID
 
 if TYPE_CHECKING:
     from tracker.sdk.lifecycle import Lifecycle
@@ -35,7 +36,7 @@ class Refusals:
         self.refuse: Refuse = raise_error if lifecycle.settings.strict else self._note
 
     def _note(self, part: str, key: str, error: Exception) -> None:
-        self._lifecycle.losses.add(f"invalid {part}")
+        self._lifecycle.losses.add(INVALID[part])
         about = (part, key)
         if about in self._warned or len(self._warned) > _MAX_WARNINGS:
             return

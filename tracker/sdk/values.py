@@ -77,7 +77,8 @@ def row(data: Any, refuse: Refuse = raise_error) -> Row:
 
 def is_mapping(value: Any) -> bool:
     """Whether `value` is a mapping, or has keys and values as one."""
-    return _is_mapping_type(type(value))  # not the object, whose attributes may be its keys
+    kind: Any = type(value)  # not the object, whose attributes may be its keys
+    return _is_mapping_type(kind)
 
 
 @lru_cache(1024)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import threading
 
+INVALID = {part: f"invalid {part}" for part in ("value", "key", "step")}
+"""Reasons for what could not be used of a call of `log`, by the part of it; each is warned of where it is counted."""
+
 
 class Losses:
     """Counts of lost records by reason, since the writer started."""

@@ -26,7 +26,7 @@ from sidecar.protocol.layout import LOG_NAME
 from sidecar.protocol.limits import MAX_RECORD_BYTES, MAX_SCHEMA_KEYS, MAX_SCHEMAS
 from sidecar.protocol.rows import SCHEMA, Schema, new_schema_id
 from sidecar.protocol.segments import HEADER_BYTES, SEGMENT_SUFFIX, WINDOWS_NAME, OwnerLock, remove_window
-from tracker.transport.losses import Losses
+from tracker.transport.losses import INVALID, Losses
 from tracker.transport.segment import FileSegment, MemorySegment, Segment
 
 _log = logging.getLogger("tracker")
@@ -439,9 +439,11 @@ class Window:
     def prepare(self) -> None:
         """Prepare the next segment before the hot path needs it, and unmap the complete ones."""
         if not self._loss_warned and self._losses.total():
-            self._loss_warned = True
-            reasons = ", ".join(self._losses.counts())
-            _log.warning("run %s: records are being lost (%s); finish() reports how many", self.run, reasons)
+            reasons = [reason for reason in self._losses.counts() if reason not in INVALID.values()]
+            if reasons:
+                self._loss_warned = True
+                text = ", ".join(reasons)
+                _log.warning("run %s: records are being lost (%s); finish() reports how many", self.run, text)
         retired, self._retired = self._retired, []
         for memory in retired:
             memory.close()

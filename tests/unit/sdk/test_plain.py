@@ -333,18 +333,18 @@ def test_an_array_that_is_cut_is_said(caplog: pytest.LogCaptureFixture) -> None:
     logging.getLogger("tracker").propagate = True
     config = plain_mapping(
         {
-            "whole": np.zeros(100_000),
-            "long": np.arange(200_000),
-            "data": {"wide": Tensor(np.zeros((150, 1000))), "wider": np.zeros((1, 100_001))},
+            "whole": np.zeros(10_000),
+            "long": np.arange(20_000),
+            "data": {"wide": Tensor(np.zeros((15, 1000))), "wider": np.zeros((1, 10_001))},
         },
         "config",
     )
-    assert len(config["whole"]) == 100_000 and config["long"] == list(range(100_000))
-    assert len(config["data"]["wide"]) == 100 and config["data"]["wider"] == "<an ndarray of shape (1, 100001)>"
+    assert len(config["whole"]) == 10_000 and config["long"] == list(range(10_000))
+    assert len(config["data"]["wide"]) == 10 and config["data"]["wider"] == "<an ndarray of shape (1, 10001)>"
     assert [record.getMessage() for record in caplog.records] == [
-        "config key 'long' has 200,000 elements; only the first 100,000 are kept",
-        "config key 'data.wide' has 150,000 elements; only the first 100,000 are kept",
-        "config key 'data.wider' is an ndarray of shape (1, 100001), which is too large to be kept; its shape is kept",
+        "config key 'long' has 20,000 elements; only the first 10,000 are kept",
+        "config key 'data.wide' has 15,000 elements; only the first 10,000 are kept",
+        "config key 'data.wider' is an ndarray of shape (1, 10001), which is too large to be kept; its shape is kept",
     ]
 
 
