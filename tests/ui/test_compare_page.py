@@ -121,6 +121,27 @@ def test_scatter_and_parallel_coordinates_by_keyboard(served: Dashboard, pages: 
     expect(page.locator(".compare-body")).to_contain_text("Select two or more runs to compare")
 
 
+def test_runs_with_different_keys(serve: Serve, pages: Pages, tmp_path: Path) -> None:
+    """On a narrow screen there is room for another run beside the baseline; a line goes across axes without a value."""
+    root = tmp_path / "root"
+    for number in range(4):
+        run = RunBuilder(root, f"run{number}", name=f"run {number}", start_time=1_700_000_000.0 + number)
+        own = {"even": number} if number % 2 == 0 else {"odd": number}
+        run.write("config", {"set": {"depth": number, **own, "data": f"/data/{'sets/' * 12}{number}"}})
+        run.row(0, loss=float(number))
+        run.finish()
+    dashboard = serve(root)
+    runs = "runs=run0,run1,run2,run3"
+    page = pages.open(dashboard, f"#/compare?{runs}", size=(390, 800))
+    box = page.locator("thead th", has_text="run 1").bounding_box()
+    assert box is not None and box["x"] + box["width"] <= 390, box
+    page = pages.open(dashboard, f"#/compare?{runs}&options=part:parallel")
+    expect(page.locator(".parallel-run")).to_have_count(4)
+    expect(page.locator(".parallel-run .across[d^=M]").first).to_be_attached()
+    for line in page.locator(".parallel-run").all():
+        assert all(path.get_attribute("d") != "" for path in line.locator(".reach").all())
+
+
 def test_too_few_runs(served: Dashboard, pages: Pages) -> None:
     page = pages.open(served, "#/compare?runs=sweep0")
     expect(page.locator(".compare-body")).to_contain_text("Select two or more runs to compare")

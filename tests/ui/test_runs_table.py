@@ -101,6 +101,29 @@ def test_what_is_shown_while_the_runs_are_read_for_the_first_time(varied_ui: Das
     assert "runs=" not in page.url
 
 
+def test_why_there_are_no_charts(varied_ui: Dashboard, pages: Pages) -> None:
+    page = pages.open(varied_ui, "#/runs?query=name+==+'nothing'")
+    notice = page.locator(".panels-notice")
+    expect(notice).to_contain_text("No runs match")
+    type_query(page, "")
+    page.keyboard.press("Enter")
+    expect(page.locator(".chart-lines").first).to_be_visible()
+    oldest = page.evaluate("async () => (await (await fetch('api/v1/runs?columns=name')).json()).refs.at(-1)")
+    page.goto(varied_ui.url(f"#/runs?runs={oldest}&query=id+!=+'{oldest}'"))
+    expect(notice).to_contain_text("No selected runs match")
+    page.goto(varied_ui.url("#/runs?runs="))
+    expect(notice).to_contain_text("No runs selected")
+
+
+def test_undo_says_only_what_it_did_last(page: Page) -> None:
+    page.keyboard.press("j")
+    for _ in range(3):
+        page.keyboard.press(" ")
+    for _ in range(3):
+        page.keyboard.press("z")
+    expect(page.locator(".toast")).to_have_text(re.compile("^Undid: selection"))
+
+
 def test_rows_that_stay_the_same_are_not_written_again(page: Page) -> None:
     page.locator(".rows").evaluate(
         """rows => {

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 _ABOUT = f"""\
 {WHERE_HELP}
 
-On a terminal, the newest 20 runs are listed, with the most common summary keys if there is room; to a file or a pipe,
-all runs, without summary keys."""
+The field that orders the runs is shown, too. On a terminal, the newest 20 runs are listed, with the most common summary
+keys if there is room; to a file or a pipe, all runs, without other summary keys."""
 
 _EXAMPLES = """\
   tracker ls
@@ -38,6 +38,9 @@ _EXAMPLES = """\
 
 _SCREENFUL = 20
 """Runs shown on a terminal unless ``-n`` asks for more."""
+
+_SHOWN = ("id", "name", "project", "state", "start_time", "duration", "step")
+"""Fields that are always shown."""
 
 _SPARK_WIDTH = 16
 _COMFORTABLE = {"NAME": 20, "PROJECT": 12}
@@ -114,7 +117,8 @@ def _table(runs: list[StoredRun], args: argparse.Namespace) -> list[str]:
         Column("STEP", right=True),
     ]
     rows = [_about(run, now) for run in runs]
-    for head, cells in zip(short_heads(args.columns), _fields(runs, args.columns), strict=True):
+    fields = args.columns or _ordering(args.order)
+    for head, cells in zip(short_heads(fields), _fields(runs, fields), strict=True):
         _append(heads, rows, Column(head, right=True, least=8), cells)
     for head, key in zip(short_heads(args.spark), args.spark, strict=True):
         _append(heads, rows, Column(head, paint=cyan), [_spark(run, key) for run in runs])
@@ -123,8 +127,14 @@ def _table(runs: list[StoredRun], args: argparse.Namespace) -> list[str]:
         _append(heads, rows, Column("PENDING", least=12), unsent)
     total = screen_width()
     if total is not None and not args.columns and not args.spark:
-        _add_common(heads, rows, runs, total)
+        _add_common(heads, rows, runs, total, without=fields)
     return table(heads, rows, total)
+
+
+def _ordering(order: str | None) -> list[str]:
+    """Return the field that the runs are sorted by, unless it has a column anyway."""
+    field = (order or "").lstrip("+-")
+    return [field] if field and field not in _SHOWN else []
 
 
 def _append(heads: list[Column], rows: list[list[str]], head: Column, cells: list[str]) -> None:
@@ -155,9 +165,12 @@ def _spark(run: StoredRun, key: str) -> str:
     return "" if curve is None else curve.draw(_SPARK_WIDTH, ascii_only=not shows_blocks(sys.stdout))
 
 
-def _add_common(heads: list[Column], rows: list[list[str]], runs: list[StoredRun], total: int) -> None:
+def _add_common(
+    heads: list[Column], rows: list[list[str]], runs: list[StoredRun], total: int, without: list[str]
+) -> None:
     """Add columns for the two most common numbers in the summaries, or for one, if they fit."""
-    keys = common_keys(runs)
+    shown = {field.removeprefix("summary.") for field in without}
+    keys = [key for key in common_keys(runs) if key not in shown]
     titles = short_heads(keys)
     for count in (2, 1):
         chosen = keys[:count]

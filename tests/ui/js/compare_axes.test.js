@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { isLogAxis, makeAxis, rampColor, varies, withLogAxis } from "../../../tracker/ui/static/js/compare/axes.js";
+import { isLogAxis, makeAxis, pathsOf, rampColor, varies, withLogAxis } from "../../../tracker/ui/static/js/compare/axes.js";
 import { brushesOf, passes, withBrush } from "../../../tracker/ui/static/js/compare/brush.js";
 import { columnsOf, defaultAxes, defaultPair } from "../../../tracker/ui/static/js/compare/columns.js";
 
@@ -65,4 +65,14 @@ test("an axis is logarithmic where its numbers span decades, unless the other wa
   assert.equal(changed, "-config.lr\n+config.size");
   assert.ok(!isLogAxis(changed, rate) && isLogAxis(changed, size));
   assert.equal(withLogAxis(withLogAxis(changed, rate), size), "");
+});
+
+test("a run's line goes across the axes on which it has no value", () => {
+  /** @param {number[]} ats */
+  const of = (ats) => pathsOf(ats.map((at) => ({ at, text: `${at} 0` })));
+  assert.deepEqual(of([0, 1, 2]), { path: "M0 0L1 0L2 0", across: "" });
+  assert.deepEqual(of([0, 1, 3]), { path: "M0 0L1 0M3 0h0", across: "M1 0L3 0" });
+  assert.deepEqual(of([0, 2]), { path: "M0 0h0M2 0h0", across: "M0 0L2 0" });
+  assert.deepEqual(of([1]), { path: "M1 0h0", across: "" });
+  assert.deepEqual(of([]), { path: "", across: "" });
 });

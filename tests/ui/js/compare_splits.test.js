@@ -14,8 +14,8 @@ test("those that part first come first", () => {
 
 test("a sentence about them", () => {
   assert.equal(summaryOf(ordered(CURVES), true), "Their curves part clearly first at step 3, in early. 1 metric differs by at most 1 % of the range. 1 metric is exactly the same at all common steps.");
-  assert.equal(summaryOf([curve("none", null, null, 0)], true), "They have no step in common.");
-  assert.equal(summaryOf([], true), "They have no metric in common.");
+  assert.equal(summaryOf([curve("none", null, null, 0)], true), "Their metrics have no step in common.");
+  assert.equal(summaryOf([], true), "These two runs have no metric in common.");
   assert.equal(summaryOf([], false), "Comparing the curves…");
 });
 

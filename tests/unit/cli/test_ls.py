@@ -100,6 +100,17 @@ def test_a_pipe_has_all_runs_and_whole_names(many: Path, capsys: Captured) -> No
     assert "n" * 150 in captured.out
 
 
+def test_what_the_runs_are_sorted_by_is_shown(many: Path, capsys: Captured) -> None:
+    for order, head in (("-summary.val.acc", "ACC"), ("points", "POINTS"), ("-val.acc", "ACC")):
+        assert main(["ls", "--order", order]) == 0
+        assert capsys.readouterr().out.splitlines()[0].split()[-2:] == ["STEP", head]
+    for order in ("-start_time", "name"):
+        assert main(["ls", "--order", order]) == 0
+        assert capsys.readouterr().out.splitlines()[0].split()[-1] == "STEP"
+    assert main(["ls", "--order", "-val.acc", "--columns", "points"]) == 0
+    assert capsys.readouterr().out.splitlines()[0].split()[-1] == "POINTS"
+
+
 def test_a_minus_in_the_order_needs_no_equals_sign(many: Path, capsys: Captured) -> None:
     for order, first in (("-summary.val.acc", "many0024"), ("+start_time", "many0000"), ("-start_time", "many0024")):
         assert main(["ls", "--order", order, "-n", "1", "--json"]) == 0

@@ -145,3 +145,22 @@ export function withLogAxis(text, column) {
   const others = text.split("\n").filter((line) => line && line.slice(1) !== column.id);
   return [...others, ...(log === spansDecades(column.values) ? [] : [`${log ? "+" : "-"}${column.id}`])].join("\n");
 }
+
+/**
+ * Paths of a run's line in parallel coordinates: along the axes where it has values, and across those where it has none. A
+ * value without a neighbour is a dot.
+ * @param {{at: number, text: string}[]} points in the order of the axes; `text`: the place, for a path
+ * @returns {{path: string, across: string}}
+ */
+export function pathsOf(points) {
+  let path = "", across = "";
+  points.forEach((point, index) => {
+    const before = points[index - 1];
+    if (before && before.at === point.at - 1) path += `L${point.text}`;
+    else {
+      if (before) across += `M${before.text}L${point.text}`;
+      path += points[index + 1]?.at === point.at + 1 ? `M${point.text}` : `M${point.text}h0`;
+    }
+  });
+  return { path, across };
+}

@@ -7,7 +7,7 @@ import { number, plural, shorten } from "../core/format.js";
 import { openPopover } from "../core/menu.js";
 import { highlighted } from "../core/runs.js";
 import { change, view } from "../core/state.js";
-import { isLogAxis, makeAxis, rampColor, withLogAxis } from "./axes.js";
+import { isLogAxis, makeAxis, pathsOf, rampColor, withLogAxis } from "./axes.js";
 import { brushesOf, passes, withBrush } from "./brush.js";
 import { columnsOf, defaultAxes } from "./columns.js";
 import { goalSign, paintMarks, runMark, valueWords, watchPicture } from "./marks.js";
@@ -87,22 +87,16 @@ export function mountParallel(node, { answer }) {
     const paths = svg("g", { class: "parallel-lines" });
     lines = new Map();
     table.runs.forEach((run, index) => {
-      let path = "";
-      let pen = "M";
-      shown.forEach((column, at) => {
+      const points = shown.flatMap((column, at) => {
         const share = made[at]?.place(column.values[index]) ?? null;
-        if (share === null) {
-          pen = "M";
-          return;
-        }
-        path += `${pen}${xOf(at).toFixed(1)} ${yOf(share).toFixed(1)}`;
-        pen = "L";
+        return share === null ? [] : [{ at, text: `${xOf(at).toFixed(1)} ${yOf(share).toFixed(1)}` }];
       });
+      const { path, across } = pathsOf(points);
       const share = color && colorAxis ? colorAxis.place(color.values[index]) : null;
       const stroke = color ? (share === null ? "var(--line-strong)" : rampColor(share)) : colorOf(run.ref).css;
       const label = `${run.name}: ${shown.map((column) => `${column.label} ${valueWords(column.values[index])}`).join(", ")}`;
       const line = runMark(run.ref, { class: `parallel-run${chosen.has(run.ref) ? "" : " out"}`, tabindex: chosen.has(run.ref) ? "0" : "-1", label },
-        [svg("path", { class: "reach", d: path }), svg("path", { class: "stroke", d: path, stroke, "stroke-width": run.ref === table.baseline ? "2.5" : "1.4" })]);
+        [svg("path", { class: "reach", d: path + across }), svg("path", { class: "stroke across", d: across, stroke }), svg("path", { class: "stroke", d: path, stroke, "stroke-width": run.ref === table.baseline ? "2.5" : "1.4" })]);
       lines.set(run.ref, line);
       paths.append(line);
     });

@@ -24,7 +24,7 @@ export function ordered(curves) {
  * @returns {string}
  */
 export function summaryOf(sorted, done) {
-  if (!sorted.length) return done ? "They have no metric in common." : "Comparing the curves…";
+  if (!sorted.length) return done ? "These two runs have no metric in common." : "Comparing the curves…";
   const parted = sorted.filter((curve) => curve.clear);
   const slightly = sorted.filter((curve) => !curve.clear && curve.exact);
   const same = sorted.filter((curve) => !curve.exact && curve.common);
@@ -36,7 +36,7 @@ export function summaryOf(sorted, done) {
   }
   if (slightly.length) parts.push(`${plural(slightly.length, "metric differs", "metrics differ")} by at most 1 % of the range.`);
   if (same.length) parts.push(`${plural(same.length, "metric is", "metrics are")} exactly the same at all common steps.`);
-  return parts.join(" ") || "They have no step in common.";
+  return parts.join(" ") || "Their metrics have no step in common.";
 }
 
 /**

@@ -113,6 +113,16 @@ export function selected() {
   return shown.value;
 }
 
+/**
+ * What the query and the filters leave out, if no selected run is shown.
+ * @returns {"" | "selected" | "all"} "all": every run; "selected": every one that is selected
+ */
+export function leftOut() {
+  const pass = matching.value;
+  if (!pass || shown.value.length) return "";
+  return pass.size === 0 ? "all" : view.value.runs.some((ref) => runs.value.index.has(ref)) ? "selected" : "";
+}
+
 /** The same as a signal. */
 export const selection = shown;
 

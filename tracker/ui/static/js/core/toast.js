@@ -12,10 +12,11 @@ let host = null;
 
 /**
  * @param {string} message
- * @param {{action?: {label: string, run: () => void}, kind?: "info" | "error", timeout?: number}} [options]
+ * @param {{action?: {label: string, run: () => void}, kind?: "info" | "error", timeout?: number, topic?: string}} [options]
+ *   `topic`: it replaces an earlier message of the same topic
  * @returns {() => void} removes it
  */
-export function toast(message, { action, kind = "info", timeout } = {}) {
+export function toast(message, { action, kind = "info", timeout, topic } = {}) {
   if (!host) {
     host = h("div", { class: "toasts", role: "status", "aria-live": "polite" });
     document.body.append(host);
@@ -28,9 +29,10 @@ export function toast(message, { action, kind = "info", timeout } = {}) {
     node.remove();
   };
   const plan = () => (timer = setTimeout(close, stay));
-  const node = h("div", { class: `toast ${kind}`, on: { pointerenter: () => clearTimeout(timer), pointerleave: plan } }, h("span", null, message),
+  const node = h("div", { class: `toast ${kind}`, data: topic ? { topic } : {}, on: { pointerenter: () => clearTimeout(timer), pointerleave: plan } }, h("span", null, message),
     action ? h("button", { type: "button", class: "link", on: { click: () => { close(); action.run(); } } }, action.label) : null,
     h("button", { type: "button", class: "icon", "aria-label": "Dismiss", on: { click: close } }, "✕"));
+  if (topic) for (const other of host.querySelectorAll(`[data-topic="${topic}"]`)) other.remove();
   host.append(node);
   while (host.children.length > 3) host.firstElementChild?.remove();
   plan();

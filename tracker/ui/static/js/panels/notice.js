@@ -7,6 +7,7 @@ import { change } from "../core/state.js";
  * @typedef {object} Situation
  * @property {boolean} early whether the charts wait until all runs have been read
  * @property {number} chosen number of selected runs
+ * @property {"" | "selected" | "all"} filtered what the query and the filters leave out, if no run is left
  * @property {number} drawn number of them that are drawn
  * @property {number} runs number of all runs
  * @property {boolean} loading whether the first answer is awaited
@@ -38,8 +39,10 @@ export class Notice {
  * @param {Situation} situation
  * @returns {(string | HTMLElement)[]}
  */
-function sentence({ early, chosen, drawn, runs, loading, error, metrics, found, search }) {
+function sentence({ early, filtered, chosen, drawn, runs, loading, error, metrics, found, search }) {
   if (early) return ["The charts appear when all runs have been read. To see some now, select their runs in the table."];
+  if (filtered === "all") return [h("strong", null, "No runs match"), "The query and the filters leave out all runs, so there are no charts."];
+  if (filtered) return [h("strong", null, "No selected runs match"), "The query and the filters leave them out. Select runs in the table to see their charts."];
   if (!chosen) return !loading && runs ? [h("strong", null, "No runs selected"), "Select runs in the table to see their charts."] : [];
   if (error && !metrics) return [h("strong", null, "The metrics could not be loaded"), error];
   if (!metrics) return loading ? [] : [h("p", null, "No metrics yet. They appear here within two seconds of ", h("code", null, "run.log"), ".")];

@@ -3,7 +3,7 @@
  */
 import { h, replace } from "../core/dom.js";
 import { panelKind } from "../core/registry.js";
-import { changed, columnInfos, highlighted, runAt, runs as runTable, selection } from "../core/runs.js";
+import { changed, columnInfos, highlighted, leftOut, runAt, runs as runTable, selection } from "../core/runs.js";
 import { colorOf, palette } from "../core/colors.js";
 import { api, connection } from "../core/api.js";
 import { isGroup } from "../core/groupkey.js";
@@ -176,7 +176,7 @@ export class ChartsPage {
     this.full.update(redraw, restyle);
     this.toolbar.update();
     this.notice.show({
-      early, chosen: chosen.length, drawn: this.drawn.length, runs: runTable.value.refs.length, loading: this.metrics.loading.value || !runTable.value.loaded,
+      early, filtered: early || this.fixed ? "" : leftOut(), chosen: chosen.length, drawn: this.drawn.length, runs: runTable.value.refs.length, loading: this.metrics.loading.value || !runTable.value.loaded,
       error: this.metrics.error.value, metrics: this.metrics.keys.value.length, found: this.found, search: view.value.search,
     });
     this.links.show();

@@ -5,7 +5,7 @@ import { h } from "../core/dom.js";
 
 /** @type {Record<string, [string, string, string]>} shape, colour, what it means */
 const STATES = {
-  running: ["●", "good", "The run is being written."],
+  running: ["●", "accent", "The run is being written."],
   finished: ["✓", "good", "The run ended without an error."],
   failed: ["✕", "bad", "The run ended with an error."],
   killed: ["✕", "bad", "A signal ended the run."],

@@ -6,12 +6,12 @@ import { toast } from "../core/toast.js";
 
 export function undoIt() {
   const step = undo();
-  toast(step ? `Undid: ${step.label}.` : "Nothing to undo.", { timeout: 2000 });
+  toast(step ? `Undid: ${step.label}.` : "Nothing to undo.", { timeout: 2000, topic: "undo" });
 }
 
 export function redoIt() {
   const step = redo();
-  toast(step ? `Redid: ${step.label}.` : "Nothing to redo.", { timeout: 2000 });
+  toast(step ? `Redid: ${step.label}.` : "Nothing to redo.", { timeout: 2000, topic: "undo" });
 }
 
 /** Copy an address that shows what is on the screen, the selected runs included. */

@@ -59,7 +59,7 @@ export function stateSign(state) {
 export function shownColumns() {
   const wanted = view.value.columns ?? standardColumns.value;
   const names = ["name", ...wanted.filter((name) => name !== "name")];
-  const labels = shortLabels(names);
+  const labels = shortLabels(names, columnInfos.value.map((one) => one.name));
   return names.map((name, at) => {
     const field = FIELDS[name];
     const numeric = field ? ["count", "duration"].includes(field.kind) : isNumeric(name);
@@ -89,22 +89,28 @@ export function columnLabel(name) {
   return FIELDS[name]?.label ?? name;
 }
 
+/** What stands before the key in a column's name. */
+const KEYED = /^(config|summary)\./;
+
 /** Last parts of a key that are meaningless without the part before. */
 const STATISTIC = /^(min|max|mean|best|first|last|std|sum|count)$/;
 
 /**
  * Keys without the parts in front that are not needed to tell them apart: "summary.train.loss" is "loss".
+ * A label is never the whole key of another column: "summary.test.loss" is "test.loss" if there is a "summary.loss".
  * @param {string[]} names
+ * @param {string[]} [known] names of all columns, those that are not shown included
  * @returns {string[]}
  */
-export function shortLabels(names) {
+export function shortLabels(names, known = []) {
+  const owners = new Map(known.filter((name) => KEYED.test(name)).map((name) => [name.replace(KEYED, ""), name]));
   const parts = names.map((name) => name.split(/(?<=[./])/));
   const suffix = (/** @type {string[]} */ part, /** @type {number} */ length) => part.slice(-length).join("");
   return names.map((name, at) => {
     const own = /** @type {string[]} */ (parts[at]);
     for (let length = STATISTIC.test(own.at(-1) ?? "") ? 2 : 1; length < own.length; length += 1) {
       const text = suffix(own, length);
-      if (parts.every((other, place) => place === at || suffix(other, length) !== text)) return text;
+      if ((owners.get(text) ?? name) === name && parts.every((other, place) => place === at || suffix(other, length) !== text)) return text;
     }
     return name;
   });
