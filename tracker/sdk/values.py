@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import numbers
 import operator
 from collections.abc import Callable, Iterable, Mapping
@@ -287,8 +288,11 @@ def _whole(value: Any) -> int | None:
     try:
         return int(operator.index(value))
     except Exception:  # whatever a library raises
-        number = value if isinstance(value, numbers.Real) else scalar(value) if _stands_for_number(value) else None
-    if not isinstance(number, numbers.Real):
+        number = value
+    try:
+        if not isinstance(number, numbers.Real):
+            number = scalar(value) if _stands_for_number(value) else None
+        real = float(number) if isinstance(number, numbers.Real) else math.nan
+        return int(real) if real.is_integer() else None
+    except Exception:  # as above
         return None
-    real = float(number)
-    return int(real) if real.is_integer() else None
