@@ -13,6 +13,9 @@ from typing import TypeVar
 from sidecar.log.reader import HEADER_BYTES, MAGIC, VERSION, LogReader, header
 from sidecar.protocol.atomic import sync_directory
 
+_COPY_BYTES = 1 << 20
+"""Bytes of a log that are copied at a time."""
+
 _Self = TypeVar("_Self", bound="LogWriter")
 
 
@@ -76,6 +79,30 @@ class LogWriter:
             self._cut()
             raise
         self.offset += len(data)
+
+    @property
+    def removed(self) -> bool:
+        """Whether the file was removed from every directory; its content is still there while it is open here."""
+        return os.fstat(self._fd).st_nlink == 0
+
+    def put_back(self) -> None:
+        """Write what is in the log to a new file of the same name, and continue with that one.
+
+        Raises:
+            FileExistsError: there is another file of that name. OSError: the file cannot be written.
+        """
+        new = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+        old, self._fd = self._fd, new
+        try:
+            for start in range(0, self.offset, _COPY_BYTES):
+                self._write(os.pread(old, min(_COPY_BYTES, self.offset - start), start), start)
+        except OSError:
+            self._fd = old
+            os.close(new)
+            self.path.unlink(missing_ok=True)
+            raise
+        os.close(old)
+        self._named = False
 
     def _write(self, data: bytes | memoryview, offset: int) -> None:
         view = memoryview(data)

@@ -7,6 +7,7 @@ of sockets.
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
 import time
 from collections.abc import Callable, Iterable
@@ -103,6 +104,7 @@ class HeldRun:
         keys: the metric keys that were checked.
         schemas: word -> schema, of the rows that can be taken.
         losses: records without a client that were refused, by reason, since the run began.
+        put_back: number of times that the run's directory was removed and made again.
         handed_bytes, written_bytes: bytes of records handed to the Writer, and those in the log.
         write_error: why the log cannot be written now, or None; set by the Writer.
         losses_changed: whether `losses` has grown since the run was opened.
@@ -136,9 +138,11 @@ class HeldRun:
         self._own_schemas: dict[str, list[Schema]] = {}
         self.losses = state.losses.by("", "sidecar")
         self.losses_changed = False
+        self.put_back = 0
         self.handed_bytes = self.written_bytes = 0
         self.write_error: str | None = None
         self._lock: RunLock | None = lock
+        self._holder = ""
 
     @classmethod
     def open(
@@ -172,6 +176,7 @@ class HeldRun:
             lock = _lock(directory, holder)
             try:
                 run = cls(run_id, directory, lock, *_restored(run_id, directory), schemas)
+                run._holder = holder
             except BaseException:
                 lock.release(remove=False)
                 raise
@@ -411,6 +416,31 @@ class HeldRun:
         """Count a record without a client that was refused."""
         count_refusal(self.losses, code)
         self.losses_changed = True
+
+    # -- a removed directory ------------------------------------------------------------------------------------
+
+    def check_directory(self) -> None:
+        """If the run's directory was removed, make it again, with the log as it was. Called by the Writer.
+
+        Raises:
+            OSError: it cannot be made again, or another process has made a run of the same id meanwhile.
+        """
+        if not self.log.removed:
+            return
+        try:
+            lock = _lock(self.directory, self._holder)
+        except RunHeldError as error:
+            raise FileExistsError(errno.EEXIST, "it was removed, and another process has made it again") from error
+        try:
+            self.log.put_back()
+        except BaseException:
+            lock.release(remove=False)
+            raise
+        old, self._lock = self._lock, lock
+        if old is not None:
+            old.release(remove=False)
+        self.put_back += 1
+        _log.warning("run %s: its directory was removed; it is made again from the log, without its files", self.id)
 
     # -- its end ------------------------------------------------------------------------------------------------
 

@@ -52,6 +52,7 @@ class _Feed:
     Attributes:
         wanted: the offset in the log up to which the sink is to be fed.
         due: when to feed it next, in monotonic seconds.
+        put_back: `HeldRun.put_back` when the sink was opened.
         questions: answered when everything in the log is committed.
         closing: set when the run is to be released then.
         error: why the sink failed last, or None.
@@ -67,6 +68,7 @@ class _Feed:
         self.reader: LogReader | None = None
         self.wanted = run.log.offset  # the sink of an earlier sidecar may have been behind
         self.due = time.monotonic() + COMMIT_SECONDS
+        self.put_back = run.put_back
         self.questions: list[Question] = []
         self.closing: Closing | None = None
         self.error: str | None = None
@@ -209,6 +211,9 @@ class Sender:
 
     def _feed(self, feed: _Feed) -> bool:
         """Hand the sink a slice of the log; at its end, commit and answer. Return whether there is more."""
+        if feed.put_back != feed.run.put_back:  # what is open was removed
+            feed.put_back = feed.run.put_back
+            self._close_sink(feed)
         if feed.sink is None:
             feed.sink = self._open_sink(feed.run.directory)
         if feed.reader is None:

@@ -141,11 +141,12 @@ class Writer:
         if time.monotonic() < group.retry_at:
             return False
         run = group.run
-        if group.schemas:
-            self._declare(group)
-        frames = group.frames[0] if len(group.frames) == 1 else b"".join(group.frames)
-        group.frames = [frames]
         try:
+            run.check_directory()
+            if group.schemas:
+                self._declare(group)
+            frames = group.frames[0] if len(group.frames) == 1 else b"".join(group.frames)
+            group.frames = [frames]
             run.log.append(frames, sync=self._sync)
         except OSError as error:
             group.retry_at = time.monotonic() + _RETRY_SECONDS

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -213,3 +214,36 @@ def test_records_of_a_run_that_cannot_be_written_stay_with_their_client_beyond_a
     stages.retry()
     stages.handler.process(message(*(log("run", "a", seq) for seq in range(taken + 1, 1001))))
     assert in_log(stages) == list(range(1, 1001))
+
+
+def test_a_run_that_is_removed_while_it_is_written_is_made_again_from_its_open_log(stages: Stages) -> None:
+    stages.attach("run", "a")
+    stages.handler.process(message(*(log("run", "a", seq) for seq in range(1, 11))))
+    assert in_log(stages) == list(range(1, 11))
+    shutil.rmtree(stages.root)
+    stages.handler.process(message(*(log("run", "a", seq) for seq in range(11, 21))))
+    assert in_log(stages) == list(range(1, 21)) and acked(stages) == 20
+    stages.step()
+    found = ReadBack(stages.root / "runs" / "run").check()
+    assert [step for step, _ in found.stored("a")] == list(range(1, 21))
+    assert (stages.root / "runs" / "run" / "lock").exists()
+
+
+def test_a_run_that_is_removed_and_made_again_by_another_is_left_alone(stages: Stages) -> None:
+    stages.attach("run", "a")
+    stages.handler.process(message(log("run", "a", 1)))
+    assert in_log(stages) == [1]
+    shutil.rmtree(stages.root)
+    other = Stages(stages.root)
+    other.attach("run", "b")
+    other.handler.process(message(log("run", "b", 1)))
+    other.step()
+    stages.handler.process(message(log("run", "a", 2)))
+    stages.write()
+    assert acked(stages) == 1 and "another process" in str(stages.writer.error)
+    other.step()
+    assert [record.client for record in ReadBack(stages.root / "runs" / "run").log] == ["b"]
+    other.close()
+    shutil.rmtree(stages.root)
+    stages.retry()
+    assert in_log(stages) == [1, 2] and acked(stages) == 2
