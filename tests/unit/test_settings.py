@@ -9,6 +9,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from tests.support import REPOSITORY, Scripts
@@ -98,6 +99,12 @@ def test_variables(tmp_path: Path, variable: str, text: str, name: str, value: A
 def test_a_file(tmp_path: Path) -> None:
     found = resolved(tmp_path, "finish_timeout = 5\nwindow_bytes = 16777216\nsilent = yes\nname = 100% sure")
     assert (found.finish_timeout, found.window_bytes, found.silent, found.name) == (5.0, 1 << 24, True, "100% sure")
+
+
+def test_numbers_of_numpy_are_numbers() -> None:
+    found = Settings(window_bytes=np.int64(1 << 24), init_timeout=np.float32(2), finish_timeout=np.int32(3))
+    assert type(found.window_bytes) is int and type(found.init_timeout) is type(found.finish_timeout) is float
+    assert (found.window_bytes, found.init_timeout, found.finish_timeout) == (1 << 24, 2.0, 3.0)
 
 
 @pytest.mark.parametrize(

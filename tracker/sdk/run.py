@@ -5,7 +5,6 @@ What a run does with metrics, config and summary is here; how it is attached and
 
 from __future__ import annotations
 
-import numbers
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 from sidecar.protocol.layout import FILES_NAME
 from sidecar.protocol.limits import MAX_KEYS
-from sidecar.protocol.records import GOALS, SUMMARIES
+from sidecar.protocol.records import GOALS
 from sidecar.protocol.rows import CODES, RowError, Schema
 from tracker.sdk import values
+from tracker.sdk.arguments import aggregates, checked_exit_code
 from tracker.sdk.config import Config
 from tracker.sdk.exits import exit_of, exit_of_code
 from tracker.sdk.files import store_media
@@ -28,8 +28,6 @@ from tracker.transport.losses import Losses
 if TYPE_CHECKING:
     from tracker.sdk.choices import Aggregates, Goal
     from tracker.sdk.lifecycle import Lifecycle
-
-_MAX_EXIT_CODE = 255
 
 
 class Run:
@@ -349,7 +347,7 @@ class Run:
         for argument, value in (("name", name), ("step_metric", step_metric)):
             if value is not None and (not value or not isinstance(value, str)):
                 raise TypeError(f"define_metric: {argument} must be a non-empty string, not {value!r}")
-        options = _aggregates(summary)
+        options = aggregates(summary)
         if goal is not None and goal not in GOALS:
             raise ValueError(f"define_metric: goal must be 'minimize' or 'maximize', not {goal!r}")
         if step_sync and step_metric is None:
@@ -393,7 +391,7 @@ class Run:
         Raises:
             TypeError, ValueError: `exit_code` is not such an integer.
         """
-        how = exit_of_code(0 if exit_code is None else _checked_exit_code(exit_code))
+        how = exit_of_code(0 if exit_code is None else checked_exit_code(exit_code))
         self._lifecycle.end(how, explicit=True)
 
     def __enter__(self) -> Run:
@@ -435,27 +433,3 @@ class Run:
         url = self.url
         link = f'<a href="{escape(url)}" target="_blank" rel="noreferrer">open in the dashboard</a>' if url else ""
         return f"<table>{cells}</table>{link}"
-
-
-def _checked_exit_code(exit_code: Any) -> int:
-    if isinstance(exit_code, bool) or not isinstance(exit_code, numbers.Integral):  # NumPy's too
-        raise TypeError(f"finish: exit_code must be an integer, not {exit_code!r}")
-    if not 0 <= int(exit_code) <= _MAX_EXIT_CODE:
-        raise ValueError(f"finish: exit_code must be from 0 to {_MAX_EXIT_CODE}, not {exit_code}")
-    return int(exit_code)
-
-
-def _aggregates(summary: Any) -> list[str]:
-    """Return the options that `define_metric` was given, in a list or separated by commas."""
-    if summary is None:
-        return []
-    given = summary.split(",") if isinstance(summary, str) else list(summary) if _is_list(summary) else [summary]
-    options = [option.strip() if isinstance(option, str) else option for option in given]
-    for option in options:
-        if option not in SUMMARIES:
-            raise ValueError(f"define_metric: summary must be one or several of {', '.join(SUMMARIES)}, not {option!r}")
-    return options
-
-
-def _is_list(value: Any) -> bool:
-    return isinstance(value, list | tuple | set | frozenset)
