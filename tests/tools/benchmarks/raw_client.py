@@ -18,6 +18,7 @@ from sidecar.protocol.connection import Connection, read_connection
 from sidecar.protocol.frames import frame
 from sidecar.protocol.layout import is_held
 from sidecar.protocol.limits import new_id
+from sidecar.protocol.rows import Schema, new_schema_id
 from tests.tools.benchmarks.work import metrics
 
 
@@ -36,6 +37,21 @@ def encode_messages(run: str, client: str, records: int, per_message: int) -> li
     for seq in range(1, records + 1):
         body = {"step": seq, "data": metrics(seq)}
         parts.append(frame(msgpack.packb(["log", run, client, seq, now + seq / 1e5, body])))
+        if len(parts) == per_message or seq == records:
+            messages.append(b"".join(parts))
+            parts.clear()
+    return messages
+
+
+def encode_rows(run: str, client: str, records: int, per_message: int) -> list[bytes]:
+    """Return the same as `encode_messages`, as packed rows; the first record declares their schema."""
+    now = time.time()
+    data = metrics(1)
+    schema = Schema(new_schema_id(), run, client, tuple(data), "d" * len(data))
+    parts = [frame(msgpack.packb(["schema", run, client, 1, now, schema.body()]))]
+    messages = []
+    for seq in range(2, records + 1):
+        parts.append(frame(schema.pack(schema.word, seq, now + seq / 1e5, seq, *metrics(seq).values())))
         if len(parts) == per_message or seq == records:
             messages.append(b"".join(parts))
             parts.clear()

@@ -14,10 +14,12 @@ from tests.tools.benchmarks.work import metrics
 
 NAME = "sidecar throughput"
 PER_MESSAGE = 100
+ROWS_PER_MESSAGE = 1000
 
 
 def measure(options: Options) -> list[Row]:
     results = call("throughput:flood", options.directory, records=options.count(1_000_000, 150_000))
+    rows = call("throughput:flood", options.directory, records=options.count(1_000_000, 300_000), packed=True)
     sdk = call("throughput:from_the_sdk", options.directory, records=options.count(400_000, 60_000))
     rate, bare = results["log"], results["bare"]
     return [
@@ -32,22 +34,36 @@ def measure(options: Options) -> list[Row]:
             note=f"the store was {results['store_behind']:.2f} s behind the log at the end",
         ),
         Row(
+            NAME, "packed rows of 10 floats, durable in the log", "records/s", rows["log"],
+            bars=[at_least("rate", rows["log"], 600_000)],
+            note=f"{rows['records']:,} rows in {rows['seconds']:.1f} s, as `run.log` writes them, "
+            f"{ROWS_PER_MESSAGE} per message",
+        ),
+        Row(
+            NAME, "the same, until readable in the store", "records/s", rows["store"],
+            bars=[at_least("rate", rows["store"], 400_000)],
+            note=f"the store was {rows['store_behind']:.2f} s behind the log at the end",
+        ),
+        Row(
             NAME, "10 floats, from a loop of run.log, until flushed", "records/s", sdk["rate"], bare=bare,
             note="trainer and sidecar share the processors; the slower one determines the rate",
         ),
     ]  # fmt: skip
 
 
-def flood(records: int) -> dict[str, Any]:
+def flood(records: int, packed: bool = False) -> dict[str, Any]:
     """In a child: launch a sidecar as a trainer does, then flood it from a client without the SDK."""
     import tracker
-    from tests.tools.benchmarks.raw_client import RawClient, connection_of, encode_messages
+    from tests.tools.benchmarks.raw_client import RawClient, connection_of, encode_messages, encode_rows
 
     run = tracker.init(project="benchmark")
     run.flush()
     client = RawClient(connection_of(str(run.dir)).control, run.id)
-    messages = encode_messages(run.id, client.client, records, PER_MESSAGE)
-    bare = flood_bare(messages, records)
+    if packed:
+        messages, bare = encode_rows(run.id, client.client, records, ROWS_PER_MESSAGE), 0.0
+    else:
+        messages = encode_messages(run.id, client.client, records, PER_MESSAGE)
+        bare = flood_bare(messages, records)
     begin = time.perf_counter()
     client.flood(messages)
     client.ask("flush")
