@@ -25,6 +25,19 @@ test("cells", () => {
   assert.equal(cellText("run", { key: "duration", values: [60, 61], differs: true }, 0, 0).text, "1m");
 });
 
+test("the times of a row have one form, which tells them apart", () => {
+  /** @param {any[]} ages in seconds */
+  const texts = (...ages) => {
+    const now = new Date(2026, 10, 26, 12, 0, 30).getTime() / 1000;
+    const values = ages.map((age) => (age === null ? null : now - age));
+    return values.map((value, at) => cellText("run", { key: "started", values, differs: true, missing: value === null ? [at] : [] }, at, now).text);
+  };
+  assert.deepEqual(texts(120, 3600, null), ["2 min ago", "1 h ago", "–"]);
+  assert.deepEqual(texts(120, 120), ["2 min ago", "2 min ago"]);
+  assert.deepEqual(texts(7300, 7400, 20), ["11-26 09:58", "11-26 09:57", "11-26 12:00"]);
+  assert.deepEqual(texts(1, 2, 11), ["11-26 12:00:29", "11-26 12:00:28", "11-26 12:00:19"]);
+});
+
 test("deltas as text", () => {
   const text = (/** @type {any} */ one, /** @type {any} */ other) => deltaText(/** @type {any} */ (delta(one, other, null)));
   assert.deepEqual([text(0.4, 0.5), text(1, 1), text(1, 0), text(3, 2)], ["−0.1 (−20 %)", "±0", "+1", "+1 (+50 %)"]);

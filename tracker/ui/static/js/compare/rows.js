@@ -58,6 +58,18 @@ export function sectionsOf(answer, everything) {
 }
 
 /**
+ * One form for all times of a row: ages if these tell them apart, else dates, with seconds where minutes are the same.
+ * @param {any[]} times null for none
+ * @param {number} now
+ * @returns {(time: number) => string}
+ */
+function timeForm(times, now) {
+  const distinct = [...new Set(times)].filter((time) => typeof time === "number");
+  const forms = [(/** @type {number} */ time) => ago(time, now), (/** @type {number} */ time) => moment(time).slice(5, 16)];
+  return forms.find((form) => new Set(distinct.map(form)).size === distinct.length) ?? ((time) => moment(time).slice(5, 19));
+}
+
+/**
  * A cell as text.
  * @param {Section["id"]} section
  * @param {Row} row
@@ -69,7 +81,7 @@ export function cellText(section, row, index, now) {
   const value = row.values[index];
   if (row.missing?.includes(index)) return { text: "–", title: "not set", missing: true };
   if (section === "run") {
-    if (row.key === "started") return { text: row.values.some((other, at) => at !== index && other !== value && ago(other, now) === ago(value, now)) ? moment(value).slice(5, 16) : ago(value, now), title: moment(value), missing: false };
+    if (row.key === "started") return { text: timeForm(row.values, now)(value), title: moment(value), missing: false };
     if (row.key === "duration") return { text: duration(value), title: `${exact(value)} s`, missing: false };
     if (typeof value === "number") return { text: whole(value), title: exact(value), missing: false };
   }

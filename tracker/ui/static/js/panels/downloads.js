@@ -22,8 +22,10 @@ export function openDownloads(anchor, { key, chart, runs }) {
   ];
   if (!api.saved && runs.length) {
     entries.push("-", { heading: runs.length === 1 ? "Every point" : "Every point of one run" });
-    for (const ref of runs.slice(0, MOST_RUNS)) {
-      entries.push({ label: `${runAt(ref)?.name ?? ref}.csv`, run: () => follow(api.url(`runs/${encodeURIComponent(ref)}/export.csv`, { keys: key })) });
+    const names = runs.map((ref) => runAt(ref)?.name ?? ref);
+    for (const [at, ref] of runs.slice(0, MOST_RUNS).entries()) {
+      const isShared = names.indexOf(names[at] ?? "") !== names.lastIndexOf(names[at] ?? "");
+      entries.push({ label: `${names[at]}${isShared ? ` (${runAt(ref)?.id ?? ref})` : ""}.csv`, run: () => follow(api.url(`runs/${encodeURIComponent(ref)}/export.csv`, { keys: key })) });
     }
     if (runs.length > MOST_RUNS) entries.push({ heading: `${runs.length - MOST_RUNS} more: open the run and export it there` });
   }

@@ -30,7 +30,7 @@ export function mountHealth(node, { data }) {
     const rest = JSON.stringify([run.writers, run.losses, run.sinks]);
     if (rest === shown) return;
     shown = rest;
-    replace(below, sinksCard(run) ?? emptyCard("Sinks", "This run is not sent to a server."), lossesCard(run) ?? emptyCard("Losses", "No record was lost."), writersCard(run));
+    replace(below, sinksCard(run) ?? emptyCard("Sinks", run.health ? "This run is not sent to a server." : "This run is read from a server."), lossesCard(run) ?? emptyCard("Losses", "No record was lost."), writersCard(run));
   };
   show();
   const ends = [data.details.subscribe(show), mountCheck(check, data)];
