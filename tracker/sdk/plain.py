@@ -16,7 +16,7 @@ from typing import Any
 from sidecar.protocol.limits import MAX_DEPTH
 from tracker.media.base import Media
 from tracker.sdk.settings_objects import has_address_as_text, is_function, name_of, settings_of
-from tracker.sdk.values import described, reason, scalar
+from tracker.sdk.values import described, is_array, reason, scalar
 
 _log = logging.getLogger("tracker")
 
@@ -208,8 +208,8 @@ def _number(value: Any) -> Any:
 
 def _shape(value: Any) -> tuple[int, ...] | None:
     """Return the shape of an array or a tensor; None for anything else."""
-    if not hasattr(type(value), "shape") and not hasattr(type(value), "tolist") and hasattr(type(value), "keys"):
-        return None  # a mapping, whose keys may be attributes
+    if not is_array(value):
+        return None
     try:
         shape = getattr(value, "shape", None)
         return None if shape is None else tuple(int(size) for size in shape)

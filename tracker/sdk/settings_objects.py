@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import Any
 
-from tracker.sdk.values import is_mapping, items
+from tracker.sdk.values import is_array, is_mapping, items
 
 _VALUES = (str, bytes, bytearray, numbers.Number, list, set, frozenset, range, partial, enum.Enum, os.PathLike)
 """Types whose attributes are not settings."""
@@ -37,7 +37,7 @@ def settings_of(value: Any, *, inside: bool = False) -> dict[Any, Any] | None:
     Raises:
         whatever a library raises.
     """
-    if isinstance(value, _VALUES) or hasattr(type(value), "shape") or is_function(value):
+    if isinstance(value, _VALUES) or is_array(value) or is_function(value):
         return None
     if isinstance(value, type):
         return None if inside else _of_class(value)
@@ -46,7 +46,7 @@ def settings_of(value: Any, *, inside: bool = False) -> dict[Any, Any] | None:
         if settings is not None:
             return settings
     if isinstance(value, _NAMESPACES):
-        return dict(_public(vars(value)))
+        return _of_object(value)
     if isinstance(value, types.ModuleType):
         return None if inside else _of_module(value)
     if isinstance(value, tuple) or (inside and not has_address_as_text(value)):
@@ -98,12 +98,17 @@ def _of_mapping(value: Any) -> dict[Any, Any] | None:
 
 def _of_fields(value: Any) -> dict[Any, Any] | None:
     kind = type(value)
-    if hasattr(kind, "model_fields") or hasattr(kind, "__pydantic_model__"):  # pydantic
+    if _is_pydantic(kind):
         return dict(value)
     if issubclass(kind, tuple) and hasattr(value, "_asdict"):  # a named tuple
         return dict(value._asdict())
     names = _fields(kind)
     return None if names is None else {name: getattr(value, name) for name in names if hasattr(value, name)}
+
+
+def _is_pydantic(kind: type) -> bool:
+    """Whether a class is a pydantic model, of version 2 or 1."""
+    return hasattr(kind, "__iter__") and (hasattr(kind, "model_fields") or hasattr(kind, "__fields__"))
 
 
 def _fields(kind: type) -> list[str] | None:
@@ -114,7 +119,7 @@ def _fields(kind: type) -> list[str] | None:
         return [field.name for field in kind.__attrs_attrs__]
     if hasattr(kind, "__struct_fields__"):  # msgspec
         return list(kind.__struct_fields__)
-    return list(kind.__fields__) if hasattr(kind, "__fields__") else None  # pydantic 1
+    return None
 
 
 def _of_to_dict(value: Any) -> dict[Any, Any] | None:
@@ -128,7 +133,7 @@ def _of_to_dict(value: Any) -> dict[Any, Any] | None:
 
 
 def _of_class(value: type) -> dict[Any, Any] | None:
-    if issubclass(value, enum.Enum) or hasattr(value, "model_fields") or _fields(value) is not None:
+    if issubclass(value, enum.Enum) or _is_pydantic(value) or _fields(value) is not None:
         return None  # the settings are those of an instance
     return dict(_class_attributes(value)) or None
 

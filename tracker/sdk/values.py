@@ -19,6 +19,8 @@ from tracker.media.base import Media, MediaFile, logged
 _MAX_INT, _MIN_INT = 2**64 - 1, -(2**63)
 _SCALARS = frozenset({float, int, bool, str, type(None)})
 
+_ARRAY_METHODS = ("tolist", "item", "numpy", "toarray", "__array__", "__float__")
+
 _MAX_LOOKED_AT = 1000
 """Maximum length of a list whose items a message looks at."""
 
@@ -83,10 +85,21 @@ def is_mapping(value: Any) -> bool:
 
 
 @lru_cache(1024)
-def _is_mapping_type(kind: type) -> bool:
+def _is_mapping_type(kind: Any) -> bool:
     if issubclass(kind, Mapping):
         return True
-    return hasattr(kind, "keys") and hasattr(kind, "__getitem__") and not hasattr(kind, "shape")  # that is a table
+    return hasattr(kind, "keys") and hasattr(kind, "__getitem__") and not _is_array_type(kind)
+
+
+def is_array(value: Any) -> bool:
+    """Whether `value` is an array, a tensor or a table of some library; other objects may have a shape, too."""
+    kind: Any = type(value)
+    return _is_array_type(kind)
+
+
+@lru_cache(1024)
+def _is_array_type(kind: Any) -> bool:
+    return any(callable(getattr(kind, name, None)) for name in _ARRAY_METHODS)
 
 
 def items(value: Any) -> Iterable[tuple[Any, Any]]:

@@ -12,6 +12,7 @@ import math
 import subprocess
 import sys
 import types
+from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
 from types import SimpleNamespace
@@ -50,6 +51,16 @@ class Model(pydantic.BaseModel):
     model_config = pydantic.ConfigDict(extra="allow")
     layers: int = 3
     color: Color = Color.RED
+
+
+@dataclasses.dataclass
+class Shaped:
+    """Has attributes as an array has, without being one."""
+
+    shape: tuple[int, ...] = (28, 28)
+    size: int = 7
+    dtype: str = "float32"
+    item: str = "x"
 
 
 class Split(NamedTuple):
@@ -98,6 +109,23 @@ SETTINGS = {
     "kind": "decimal.Decimal",
     "data": {"batch": 32, "loader": {"workers": 4}},
 }
+
+
+class Space(SimpleNamespace):
+    default = 2
+
+
+class OldModel:
+    """Like a model of pydantic 1, which the newest Python cannot import."""
+
+    __fields__ = ("a", "data")
+
+    def __init__(self) -> None:
+        self.a = 1
+        self.data = Data()
+
+    def __iter__(self) -> Iterator[tuple[str, Any]]:
+        yield from vars(self).items()
 
 
 class Slots:
@@ -200,8 +228,14 @@ OBJECTS: dict[str, tuple[Any, dict[str, Any]]] = {
     "an empty Namespace": (argparse.Namespace(), {}),
     "a SimpleNamespace": (SimpleNamespace(a=1, b=SimpleNamespace(c=2)), {"a": 1, "b": {"c": 2}}),
     "a dataclass": (Data(), {"path": "d", "size": 7}),
+    "a dataclass with a shape": (Shaped(), {"shape": [28, 28], "size": 7, "dtype": "float32", "item": "x"}),
+    "a Namespace with a shape": (argparse.Namespace(shape=[1], size=2), {"shape": [1], "size": 2}),
+    "a SimpleNamespace with a shape": (SimpleNamespace(shape=(2, 3)), {"shape": [2, 3]}),
+    "an OmegaConf with a shape": (omegaconf.OmegaConf.create({"shape": [2, 3]}), {"shape": [2, 3]}),
     "an attrs class": (Optimizer(), {"lr": 0.1, "betas": [0.9, 0.95]}),
     "a pydantic model": (Model(layers=4, more=1), {"layers": 4, "color": "red", "more": 1}),  # type: ignore[call-arg]
+    "a model of pydantic 1": (OldModel(), {"a": 1, "data": {"path": "d", "size": 7}}),
+    "a subclass of SimpleNamespace": (Space(a=1), {"a": 1, "default": 2}),
     "a named tuple": (Split(), {"train": 0.8, "test": 0.2}),
     "absl flags": (absl_flags(), {"lr": 0.5, "layers": [64, 32], "color": "red"}),
     "a ConfigDict": (
