@@ -115,6 +115,16 @@ def test_why_there_are_no_charts(varied_ui: Dashboard, pages: Pages) -> None:
     expect(notice).to_contain_text("No runs selected")
 
 
+def test_a_group_in_a_narrow_column_shows_its_value(varied_ui: Dashboard, pages: Pages) -> None:
+    page = pages.open(varied_ui, "#/runs?group=duration")
+    label = page.locator(".group-label").first
+    expect(label).to_contain_text("Duration = ")
+    edges = label.evaluate(
+        "label => [label, label.querySelector('.ends > :last-child')].map(one => one.getBoundingClientRect().right)"
+    )
+    assert edges[1] <= edges[0] + 1
+
+
 def test_undo_says_only_what_it_did_last(page: Page) -> None:
     page.keyboard.press("j")
     for _ in range(3):

@@ -222,14 +222,15 @@ export function fillGroupCell(cell, column, entry, selected) {
   const { group, folded } = entry;
   if (column.kind === "name") {
     const names = view.peek().group;
-    const label = group.values.map((value, at) => `${columnLabel(names[at] ?? "").replace(/^(config|summary)\./, "")} = ${value === null ? "none" : cellText({ ...column, kind: "value" }, value)}`).join(", ");
+    const pairs = group.values.map((value, at) => [`${columnLabel(names[at] ?? "").replace(/^(config|summary)\./, "")} = `, (value === null ? "none" : cellText({ ...column, kind: "value" }, value)) + (at + 1 < group.values.length ? ", " : "")]);
+    const label = pairs.flat().join("");
     const style = colorOf(group.key);
     if (!differs(cell, `group|${label}|${folded}|${group.rows.length}|${selected}|${style.css}|${style.dash}`)) return;
     cell.title = `${label}: ${selected ? `${selected} of ` : ""}${plural(group.rows.length, "run")}${selected ? " shown in charts" : ""}`;
     const parts = makeSwatch();
     paintSwatch(parts, style, selected === group.rows.length || (selected > 0 && "mixed"), label);
     replace(cell, h("button", { class: "twist", type: "button", tabindex: "-1", "aria-expanded": String(!folded), "aria-label": folded ? "Unfold the group" : "Fold the group" }, folded ? "▸" : "▾"),
-      parts.swatch, h("span", { class: "group-label" }, h("bdi", null, label)), h("span", { class: "muted count" }, selected ? `${selected}/${group.rows.length}` : String(group.rows.length)));
+      parts.swatch, h("span", { class: "group-label" }, pairs.map((pair) => h("span", { class: "ends" }, pair.map((text) => h("bdi", null, text))))), h("span", { class: "muted count" }, selected ? `${selected}/${group.rows.length}` : String(group.rows.length)));
     return;
   }
   const values = runs.peek().columns.get(column.name) ?? [];
