@@ -125,6 +125,7 @@ class Place:
         self.looking: threading.Thread | None = None
         self._catalog = api.catalog()
         self._states: dict[str, str] = {}
+        self._total = 0
         self._next = 0.0
         self._may_write = False
         self._ask_at = 0.0
@@ -140,6 +141,17 @@ class Place:
     def progress(self) -> tuple[int, int] | None:
         """(done, total) while many runs are being read; else None."""
         return self._catalog.progress
+
+    @property
+    def indexing(self) -> tuple[int, int] | None:
+        """(done, total) during the first scan, until what it read is in `rows`; None before and after."""
+        if self.scanned:
+            return None
+        progress = self.progress
+        if progress is not None:
+            self._total = progress[1]
+            return progress
+        return (self._total, self._total) if self.looked and self._total else None
 
     def prefer(self, ids: Set[str]) -> Set[str]:
         """Have these runs read before the others; return the ids of those whose reading can be awaited."""
@@ -286,16 +298,15 @@ class Dashboard:
         """``done`` and ``total`` runs while many are read for the first time; zeros before it is known how many there
         are; else None.
         """
-        places = [place for place in self.places if not place.scanned]
-        found = [progress for place in places if (progress := place.progress) is not None]
+        found = [progress for place in self.places if (progress := place.indexing) is not None]
         if not found:
-            return None if all(place.looked for place in places) else {"done": 0, "total": 0}
+            return None if all(place.looked for place in self.places) else {"done": 0, "total": 0}
         return {"done": sum(done for done, _ in found), "total": sum(total for _, total in found)}
 
     @property
     def is_partial(self) -> bool:
         """Whether it is known that there are runs that have not been read yet."""
-        return any(not place.scanned and place.progress is not None for place in self.places)
+        return any(place.indexing is not None for place in self.places)
 
     def start(self) -> None:
         """Start the first scan of the runs, in the background, until all are read."""
@@ -354,8 +365,8 @@ class Dashboard:
                 if place.error != before:
                     self._version += 1  # the answer of `changes` has it
         finally:
-            place.looked = True
             place.scanned = place.scanned or place.progress is None
+            place.looked = place.scanned or place.indexing is not None
             place.looking = None
             with self._advanced:
                 self._advanced.notify_all()

@@ -76,3 +76,12 @@ test("while the server reads runs for the first time, it is asked for the progre
   await third;
   assert.deepEqual([runs.peek().partial, runs.peek().refs], [false, ["c", "b", "a"]]);
 });
+
+test("the page asks when it expects that all runs are read", async () => {
+  const { untilRead } = await import("../../../tracker/ui/static/js/core/polling.js");
+  assert.equal(untilRead(null, { done: 500, at: 1000 }, 10_000), 500);
+  assert.equal(untilRead({ done: 500, at: 1000 }, { done: 2500, at: 1500 }, 10_000), 500);
+  assert.equal(untilRead({ done: 7500, at: 1000 }, { done: 9000, at: 1500 }, 10_000), 1000 / 3);
+  assert.equal(untilRead({ done: 8000, at: 1000 }, { done: 9999, at: 1500 }, 10_000), 100);
+  assert.equal(untilRead({ done: 0, at: 1000 }, { done: 0, at: 1500 }, 0), 500);
+});

@@ -230,6 +230,27 @@ def test_a_run_that_is_awaited_is_read_by_the_first_scan(tmp_path: Path, monkeyp
     dashboard.close()
 
 
+def test_a_scan_is_over_when_its_runs_are_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between the end of the reading and the new rows, the catalog is saved, which may take a while."""
+    monkeypatch.setattr(state, "SLICE_SECONDS", 0.0)
+    for id in "ab":
+        RunBuilder(tmp_path, id).finish()
+    dashboard = Dashboard([Api(tmp_path)])
+    dashboard.refresh()
+    cursor, catalog, seen = dashboard.cursor, dashboard.places[0]._catalog, []
+    scan = catalog.refresh
+
+    def refresh(seconds: float | None = None) -> set[str]:
+        changed = scan(seconds)
+        seen.append((catalog.progress, dashboard.indexing, dashboard.is_partial, len(list(dashboard.rows()))))
+        return changed
+
+    monkeypatch.setattr(catalog, "refresh", refresh)
+    assert len(dashboard.changes(cursor).changed) == 1 and dashboard.indexing is None
+    assert seen == [(None, {"done": 2, "total": 2}, True, 1)]
+    dashboard.close()
+
+
 def test_reading_many_changed_runs_is_no_first_scan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for id in "abc":
         RunBuilder(tmp_path, id).finish()

@@ -5,15 +5,32 @@ import { api, connection } from "./api.js";
 import { meta, poll, reloadRuns, runs } from "./runs.js";
 
 const EVERY = 1000;
-/** Interval while the server reads runs for the first time, in milliseconds. */
-const INDEXING = 500;
+/** Longest and shortest interval while the server reads runs for the first time, in milliseconds. */
+const INDEXING = 500, SOON = 100;
 const LONGEST = 10_000;
 
 let wait = INDEXING;
 /** @type {ReturnType<typeof setTimeout> | undefined} */
 let timer;
+/** The progress at the last answer. @type {Progress | null} */
+let before = null;
 let asking = false;
 let gone = false;
+
+/** @typedef {{done: number, at: number}} Progress runs that were read, and when the page knew, in milliseconds */
+
+/**
+ * How long to wait for the runs that are still to be read, at the speed of the last interval: when all are read, the page
+ * asks soon.
+ * @param {Progress | null} last
+ * @param {Progress} now
+ * @param {number} total
+ * @returns {number} in milliseconds
+ */
+export function untilRead(last, now, total) {
+  const speed = last ? (now.done - last.done) / (now.at - last.at) : 0;
+  return speed > 0 ? Math.min(INDEXING, Math.max(SOON, (total - now.done) / speed)) : INDEXING;
+}
 
 export function startPolling() {
   if (api.saved) return;
@@ -47,7 +64,10 @@ async function ask() {
     if (gone || !runs.peek().loaded) await reloadRuns();
     else await poll();
     gone = false;
-    wait = runs.peek().partial || meta.peek()?.indexing ? INDEXING : EVERY;
+    const indexing = meta.peek()?.indexing;
+    const now = { done: indexing?.done ?? 0, at: performance.now() };
+    wait = indexing ? untilRead(before, now, indexing.total) : runs.peek().partial ? INDEXING : EVERY;
+    before = now;
   } catch {
     if (!connection.peek().ok) gone = true;
     wait = Math.min(wait * 2, LONGEST);
