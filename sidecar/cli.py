@@ -63,9 +63,13 @@ examples:
 _DRAIN_INTERVAL = 0.1
 """Interval between two questions for the status while draining, in seconds."""
 
+_LAUNCHING_VARIABLE = "TRACKER_LAUNCHING"
+"""Set by a launcher: a program that finds it was started where a Python interpreter was meant to be."""
+
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; return its exit status: 0 success, 1 failure (one line on standard error), 2 bad usage."""
+    os.environ.pop(_LAUNCHING_VARIABLE, None)  # it is for the launcher, not for what this process starts
     parser = _parser()
     options = parser.parse_args(arguments)
     try:

@@ -25,7 +25,7 @@ from sidecar.protocol.errors import SidecarError
 from sidecar.protocol.layout import SERVING_NAME, SIDECARS_NAME, make_root
 from sidecar.protocol.sink_address import parse_sinks
 from sidecar.server.endpoints import Endpoints
-from sidecar.server.loop import Server
+from sidecar.server.loop import RELEASE_SIGNAL, Server
 
 _log = logging.getLogger("sidecar")
 
@@ -91,7 +91,7 @@ def launch(
         server = Server(root, connection_file, endpoints, parent, durability, idle_exit=idle_exit)
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the training process
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
-        _run(server, root, connection_file, ready_fd, (signal.SIGTERM,))
+        _run(server, root, connection_file, ready_fd, (signal.SIGTERM, RELEASE_SIGNAL))
         if server.failed is not None:
             return 1
         if not warnings.seen:
@@ -212,6 +212,8 @@ def _run(
 
 def _stop_on(server: Server, signals: Iterable[signal.Signals]) -> None:
     """Make the signals stop the server.
+
+    `RELEASE_SIGNAL` lets it exit when nothing is left to do instead.
 
     Not by a handler in Python: a signal that arrives just before the main thread starts to wait would be handled only
     after the wait. The byte that the interpreter writes as soon as a signal is delivered wakes the HandlerThread.

@@ -22,8 +22,8 @@ SETTINGS_NAME = "settings"
 
 _SECTION = "default"
 _PREFIX = "TRACKER_"
-_OTHER_VARIABLES = ("TRACKER_CONSOLE", "TRACKER_LAUNCHED")
-"""Variables without a setting: reserved ones, and the one that a process sets for its children."""
+_OTHER_VARIABLES = ("TRACKER_CONSOLE", "TRACKER_LAUNCHED", "TRACKER_LAUNCHING", "TRACKER_PYTHON")
+"""Variables without a setting: a reserved one, two that a process sets for its children, the sidecars' interpreter."""
 
 _SHOWN_CHARACTERS = 100
 

@@ -12,6 +12,7 @@ import math
 import os
 import platform
 import queue
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -80,6 +81,9 @@ _BURST_SECONDS = 0.02
 """Maximum time for which records are read before the loop looks after everything else, in seconds."""
 
 _PARENT = "parent"
+
+RELEASE_SIGNAL = signal.SIGUSR1
+"""Signal by which the parent of a launched sidecar says that it has no more runs for it."""
 
 
 class Server:
@@ -313,7 +317,7 @@ class Server:
                 if source == self._calls.fd:
                     self._calls.run_all()
                 elif source == self._signals_read:
-                    self._stopping = True
+                    self._on_signals(os.read(self._signals_read, 64))
                 elif source is self._records:
                     self._on_records()
                 elif isinstance(source, int):
@@ -334,6 +338,13 @@ class Server:
             failed = failed or self._editor_thread.failed
             if failed is not None:
                 raise failed
+
+    def _on_signals(self, numbers: bytes) -> None:
+        """Act on the signals that the interpreter wrote, a byte each; `stop` writes 0."""
+        if any(number != RELEASE_SIGNAL for number in numbers):
+            self._stopping = True
+        else:
+            self._parent_lives = False
 
     def _done(self) -> bool:
         if self._stopping:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from typing import Any
@@ -38,11 +37,11 @@ def sidecar_lines(command: list[str]) -> Iterator[dict[str, Any]]:
     Raises:
         CommandError: it failed before it printed a line, or died; the message is the last line of its log.
     """
-    from tracker.transport.launcher import sidecar_environment
+    from tracker.transport.interpreter import interpreter, sidecar_environment
 
     with tempfile.TemporaryFile("w+", errors="replace") as log:  # not a pipe, which would fill up unread
         process = subprocess.Popen(
-            [sys.executable, "-m", "sidecar", *command],
+            [interpreter(), "-m", "sidecar", *command],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=log,

@@ -30,6 +30,11 @@ _log = logging.getLogger("tracker")
 _FINAL_RECORDS_SECONDS = 3.0
 """Longest that SIGTERM is delayed for a sidecar on another machine, in seconds: less than the usual grace period."""
 
+_MAX_IDLE_BACKENDS = 3
+"""Number of backends whose sidecars stay although they have no run: an `init()` in their directory starts faster."""
+
+_Key = tuple[Path, str | None, str, str | None, str | None]
+
 
 class Process:
     """What this process shares among its runs.
@@ -40,7 +45,8 @@ class Process:
 
     def __init__(self) -> None:
         self.lock = threading.RLock()
-        self._backends: dict[tuple[Path, str | None, str, str | None, str | None], Backend] = {}
+        self._backends: dict[_Key, Backend] = {}
+        self._released: list[Backend] = []
         self._hooks = ExitHooks(self._on_signal)
         self._started = False
         self._finalized_in = 0
@@ -86,11 +92,26 @@ class Process:
 
     def backend(self, settings: Settings) -> Backend:
         """Return the backend for these settings."""
-        key = (settings.root, settings.sidecar, settings.durability, settings.sidecar_key, settings.client_key)
+        key = self._key(settings)
         with self.lock:
-            if key not in self._backends:
-                self._backends[key] = Backend(*key)
-            return self._backends[key]
+            backend = self._backends.pop(key, None) or Backend(*key)
+            self._backends[key] = backend  # the last: it was used last
+            self._release_others()
+            return backend
+
+    def _release_others(self) -> None:
+        """Let sidecars exit whose directories had no run for a while: a sweep may use a directory for each run."""
+        self._released = [backend for backend in self._released if not backend.reap()]
+        used = {self._key(lifecycle.settings) for lifecycle in current.lifecycles()}
+        for key in list(self._backends)[:-_MAX_IDLE_BACKENDS]:
+            if key not in used:
+                backend = self._backends.pop(key)
+                backend.release()
+                self._released.append(backend)
+
+    @staticmethod
+    def _key(settings: Settings) -> _Key:
+        return settings.root, settings.sidecar, settings.durability, settings.sidecar_key, settings.client_key
 
     # -- hooks --------------------------------------------------------------------------------------------------
 
@@ -106,7 +127,7 @@ class Process:
         try:
             self.lock = threading.RLock()
             self._hooks.in_child()
-            for backend in self._backends.values():
+            for backend in [*self._backends.values(), *self._released]:
                 backend.reset_in_child()
             for lifecycle in current.lifecycles():
                 lifecycle.in_child()

@@ -93,6 +93,14 @@ class Backend:
         if self.address is None:
             self._launcher.begin()
 
+    def release(self) -> None:
+        """Let the sidecar that this process launched exit when it is idle; a later attach launches another."""
+        self._launcher.release()
+
+    def reap(self) -> bool:
+        """Collect the processes of released sidecars that have exited; return whether none is left."""
+        return self._launcher.reap()
+
     def reset_in_child(self) -> None:
         """In a forked child: forget the sidecar's process, which is not a child of its own."""
         self._launcher.reset_in_child()

@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import os
 import select
+import signal
 import subprocess
-import sys
-import sysconfig
 import threading
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,14 +17,11 @@ from sidecar.protocol.connection import Connection, machine_id, process_lives, r
 from sidecar.protocol.deadline import Deadline
 from sidecar.protocol.errors import ConnectionFileError
 from sidecar.protocol.limits import new_id
-from sidecar.protocol.sink_kinds import file_variables
 from tracker.errors import LaunchError
+from tracker.transport.interpreter import interpreter, sidecar_environment
 
 LAUNCHED_VARIABLE = "TRACKER_LAUNCHED"
 """The connection file of the sidecar that this process's parent launched, so that its children find it."""
-
-_PATH_VARIABLES = frozenset({"TRACKER_SIDECAR_KEY", "TRACKER_CLIENT_KEY"})
-"""Environment variables that name files, besides those of the sinks."""
 
 
 class _Launched(subprocess.Popen[bytes]):
@@ -65,6 +61,7 @@ class Launcher:
         self._durability = durability
         self._lock = threading.RLock()
         self._process: _Launched | None = None
+        self._released: list[_Launched] = []
         self._known: Connection | None = None
         self._starting: _Starting | None = None
         self._file_name = ""
@@ -85,6 +82,7 @@ class Launcher:
 
         directory = self.root / SIDECARS_NAME
         file = directory / f"{new_id()}.json"
+        occupy_standard_descriptors()
         ready, ready_in_child = os.pipe()
         try:
             directory.mkdir(parents=True, exist_ok=True)
@@ -107,7 +105,7 @@ class Launcher:
         return _Starting(process, ready, file)
 
     def _launch_command(self, file: Path, ready: int) -> list[str]:
-        command = [sys.executable, "-m", "sidecar", "launch"]
+        command = [interpreter(), "-m", "sidecar", "launch"]
         command += ["--dir", str(self.root), "--connection-file", str(file), "--parent", str(os.getpid())]
         if self._idle_exit is not None:
             command += ["--idle-exit", str(self._idle_exit)]
@@ -165,11 +163,26 @@ class Launcher:
             except subprocess.TimeoutExpired:
                 return  # it ends later, like one whose parent is gone
 
+    def release(self) -> None:
+        """Let the sidecar that this process launched exit as soon as it has nothing to do, without waiting for it."""
+        with self._lock:
+            if self._process is None:
+                return
+            self._process.send_signal(signal.SIGUSR1)
+            self._released.append(self._process)
+            self._process = self._known = None
+
+    def reap(self) -> bool:
+        """Collect the released sidecars that have exited; return whether none is left."""
+        self._released = [process for process in self._released if process.poll() is None]
+        return not self._released
+
     def reset_in_child(self) -> None:
         """In a forked child: forget the sidecar's process, which is not a child of its own."""
         self._lock = threading.RLock()
         self._process = None
         self._starting = None
+        self._released = []
 
 
 def _wait_until_ready(starting: _Starting, deadline: Deadline) -> None:
@@ -221,7 +234,7 @@ def recover(root: Path, run_ids: list[str] | None = None, timeout: float = 60.0)
         return
     try:
         done = subprocess.run(
-            [sys.executable, "-m", "sidecar", "recover", "--dir", str(root), *orphaned],
+            [interpreter(), "-m", "sidecar", "recover", "--dir", str(root), *orphaned],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
@@ -238,22 +251,16 @@ def recover(root: Path, run_ids: list[str] | None = None, timeout: float = 60.0)
         raise LaunchError(f"the runs of a dead sidecar could not be recovered: {lines[-1]}")
 
 
-def sidecar_environment() -> dict[str, str]:
-    """Return the environment in which ``python -m sidecar`` finds the package that this process uses."""
-    import sidecar
+def occupy_standard_descriptors() -> None:
+    """Open ``/dev/null`` as whichever of standard input, output and error is closed.
 
-    environment = dict(os.environ)
-    paths = _PATH_VARIABLES | file_variables()
-    for name, value in os.environ.items():  # the sidecar runs in another directory than the program
-        if name in paths and value and os.path.exists(value):
-            environment[name] = os.path.abspath(value)
-    # glibc gives each thread its own heap (mallopt(3), M_ARENA_MAX); the sidecar's threads take turns anyway.
-    environment.setdefault("MALLOC_ARENA_MAX", "1")
-    package = str(Path(sidecar.__file__).resolve().parent.parent)
-    if package not in (sysconfig.get_path("purelib"), sysconfig.get_path("platlib")):
-        rest = environment.get("PYTHONPATH")
-        environment["PYTHONPATH"] = package + (os.pathsep + rest if rest else "")
-    return environment
+    Otherwise a file of ours would get its number, and receive what C libraries print, or be replaced in a child.
+    """
+    fd = os.open(os.devnull, os.O_RDWR)
+    while fd <= 2:
+        os.set_inheritable(fd, True)
+        fd = os.open(os.devnull, os.O_RDWR)
+    os.close(fd)
 
 
 def _last_line(path: Path) -> str:

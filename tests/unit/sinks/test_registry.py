@@ -20,7 +20,7 @@ from sidecar.sinks.registry import open_sink
 from tests.support import REPOSITORY
 from tests.unit.run_builder import RunBuilder
 from tracker.settings import resolve
-from tracker.transport.launcher import sidecar_environment
+from tracker.transport.interpreter import sidecar_environment
 
 RECEIVED: list[Record] = []
 

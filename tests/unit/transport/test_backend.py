@@ -25,7 +25,8 @@ from tracker.errors import LaunchError, ResumeError
 from tracker.transport import backend as backend_module
 from tracker.transport import launcher as launcher_module
 from tracker.transport.backend import Backend
-from tracker.transport.launcher import LAUNCHED_VARIABLE, Launcher, sidecar_environment
+from tracker.transport.interpreter import sidecar_environment
+from tracker.transport.launcher import LAUNCHED_VARIABLE, Launcher
 
 ATTACHED = {
     "protocol": 1,
