@@ -41,6 +41,16 @@ def text() -> Check:
     return Check(f"a non-empty string of at most {_MAX_TEXT:,} characters", accept)
 
 
+def words() -> Check:
+    """A non-empty string for people; bytes of a file name that are not UTF-8 are replaced."""
+    accept = text().accept
+
+    def readable(value: Any) -> str:
+        return str(accept(value)).encode(errors="replace").decode()
+
+    return Check(text().must_be, readable)
+
+
 def path() -> Check:
     """A path; an empty one counts as not given."""
 
@@ -125,7 +135,7 @@ def strings() -> Check:
         items = ("",) if isinstance(value, str) else tuple(value)
         if not all(isinstance(item, str) and item for item in items):
             raise ValueError
-        return tuple(dict.fromkeys(items))
+        return tuple(dict.fromkeys(item.encode(errors="replace").decode() for item in items))
 
     def parse(value: str) -> tuple[str, ...]:
         return tuple(item.strip() for item in value.split(",") if item.strip())

@@ -14,7 +14,7 @@ from inspect import cleandoc
 from pathlib import Path
 from typing import Any
 
-from tracker.checks import Check, addresses, at_least, flag, one_of, path, run_name, seconds, strings, text
+from tracker.checks import Check, addresses, at_least, flag, one_of, path, run_name, seconds, strings, text, words
 from tracker.errors import SettingsError
 
 SETTINGS_NAME = "settings"
@@ -90,9 +90,11 @@ class Settings:
         in_file=False,
         doc="Root directory, which holds `runs/`. Cannot be set in the settings file.",
     )
-    project: str = setting("uncategorized", env="TRACKER_PROJECT", check=text(), doc="Project that the run belongs to.")
+    project: str = setting(
+        "uncategorized", env="TRACKER_PROJECT", check=words(), doc="Project that the run belongs to."
+    )
     name: str | None = setting(
-        None, env="TRACKER_NAME", check=text(), shown="generated", doc="Display name of the run."
+        None, env="TRACKER_NAME", check=words(), shown="generated", doc="Display name of the run."
     )
     run_id: str | None = setting(
         None,
@@ -101,12 +103,12 @@ class Settings:
         shown="random",
         doc="Id of the run, unique in its root directory; `id=` of `init()`.",
     )
-    group: str | None = setting(None, env="TRACKER_RUN_GROUP", check=text(), doc="Group of runs that belong together.")
-    job_type: str | None = setting(None, check=text(), doc="Kind of job, such as `train` or `eval`.")
+    group: str | None = setting(None, env="TRACKER_RUN_GROUP", check=words(), doc="Group of runs that belong together.")
+    job_type: str | None = setting(None, check=words(), doc="Kind of job, such as `train` or `eval`.")
     tags: Sequence[str] = setting(
         (), env="TRACKER_TAGS", check=strings(), doc="Tags of the run; separated by commas in text."
     )
-    notes: str | None = setting(None, check=text(), doc="Free text about the run.")
+    notes: str | None = setting(None, check=words(), doc="Free text about the run.")
     mode: str = setting(
         "online",
         env="TRACKER_MODE",
@@ -130,7 +132,7 @@ class Settings:
         "`create_new`.",
     )
     label: str | None = setting(
-        None, env="TRACKER_LABEL", check=text(), doc="Label of this writer of a run that several processes share."
+        None, env="TRACKER_LABEL", check=words(), doc="Label of this writer of a run that several processes share."
     )
     sidecar: str | None = setting(
         None,

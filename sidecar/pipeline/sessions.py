@@ -6,6 +6,7 @@ Runs on the HandlerThread. Knows nothing of sockets or processes: what the serve
 from __future__ import annotations
 
 import logging
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -439,12 +440,14 @@ def _check_resume(run: HeldRun, body: Body, *, opened: bool) -> None:
         raise RefusedError("exists", f"run {run.id!r} exists and has ended; pass resume='allow' to continue it")
 
 
-def _window_of(run: HeldRun, client: str, path: str | None) -> Path | None:
+def _window_of(run: HeldRun, client: str, path: str | bytes | None) -> Path | None:
     """Return the window that a client names, if its owner file names this run and client: no other may be taken."""
     if not path:
         return None
     try:
-        directory = Path(path).resolve(strict=True)  # now: a link may lead somewhere else when the client is gone
+        directory = Path(os.fsdecode(path)).resolve(
+            strict=True
+        )  # now: a link may lead somewhere else when the client is gone
     except (OSError, ValueError):
         return None
     owner = read_owner(directory)

@@ -11,6 +11,7 @@ from sidecar.protocol.codec import decode, encode
 from sidecar.protocol.deadline import Deadline
 from sidecar.protocol.errors import ChannelError, RefusedError, UnreachableError
 from sidecar.protocol.keys import Security
+from sidecar.protocol.paths import path_of
 from sidecar.protocol.records import Record
 
 _CHECK_INTERVAL = 0.1
@@ -58,7 +59,7 @@ def ask(
     answer = decode(payload)
     if answer.kind == "refused":
         body = answer.body
-        raise RefusedError(body["code"], body["message"], body.get("where"))
+        raise RefusedError(body["code"], body["message"], path_of(body.get("where")))
     return answer
 
 

@@ -130,7 +130,7 @@ class RunLock:
             os.close(self._fd)  # its holder removed the file between the two calls
         try:
             os.ftruncate(self._fd, 0)
-            os.pwrite(self._fd, holder.encode(), 0)
+            os.pwrite(self._fd, os.fsencode(holder), 0)
         except OSError:
             self.release(remove=False)
             raise

@@ -280,7 +280,7 @@ KINDS: Mapping[str, Kind] = {
             ),
             "parent": Field((str, _NONE), "client id of the process that this one was forked from"),
             "window": Field(
-                (str, _NONE), "directory of the client's window, if the sidecar may recover records from it"
+                (str, bytes, _NONE), "directory of the client's window, if the sidecar may recover records from it"
             ),
             "sinks": Field(_LIST, "addresses of servers to send the run to; only for a local sidecar"),
             "offline": Field(_BOOL, "whether 'sinks' are only stored, for a later sync"),
@@ -299,7 +299,7 @@ KINDS: Mapping[str, Kind] = {
             "resumed": Field(_BOOL, "whether the run existed before"),
             "rows": Field(_BOOL, "whether the sidecar takes rows; omitted by earlier versions"),
             "version": Field(_STR, "version of the sidecar"),
-            "directory": Field(_STR, "directory of the run, on the sidecar's machine"),
+            "directory": Field((str, bytes), "directory of the run, on the sidecar's machine"),
             "place": Field(_STR, "pid namespace of the sidecar, as in 'attach'"),
         },
     ),
@@ -309,7 +309,7 @@ KINDS: Mapping[str, Kind] = {
         {
             "code": Field(_STR, "short and stable, see the table of errors", required=True),
             "message": Field(_STR, "for people", required=True),
-            "where": Field((str, _NONE), "connection file of the sidecar that holds the run"),
+            "where": Field((str, bytes, _NONE), "connection file of the sidecar that holds the run"),
         },
     ),
     "change": Kind(

@@ -20,6 +20,7 @@ from sidecar.protocol.checks import check
 from sidecar.protocol.codec import decode_envelope, encode
 from sidecar.protocol.connection import machine_id
 from sidecar.protocol.errors import ChannelError, RecordError, RefusedError
+from sidecar.protocol.paths import path_value
 from sidecar.protocol.records import KINDS, Body, Record
 from sidecar.server.access import OpenAccess
 from sidecar.server.endpoints import Endpoints
@@ -120,7 +121,7 @@ class ControlSocket:
         self._answer(request, "refused", {"code": code, "message": message})
 
     def _refuse_for(self, request: _Request, error: RefusedError) -> None:
-        self._answer(request, "refused", {"code": error.code, "message": str(error), "where": error.where})
+        self._answer(request, "refused", {"code": error.code, "message": str(error), "where": path_value(error.where)})
 
     # -- status and stop ----------------------------------------------------------------------------------------
 
@@ -185,7 +186,7 @@ class ControlSocket:
             "rows": True,
         }
         if self._endpoints.local:  # other machines have no use for paths here, and no right to know them
-            body |= {"directory": str(session.run.directory), "place": machine_id()}
+            body |= {"directory": path_value(session.run.directory), "place": machine_id()}
         if state.get("error"):
             _log.warning("run %s: its state cannot be read: %s", session.run.id, state["error"])
         self._answer(request, "attached", body)

@@ -26,7 +26,7 @@ from tracker.cli.common import (
     whole_number,
 )
 from tracker.cli.select import add_keys, never_logged, read_keys
-from tracker.reading.exporting import HistoryRows, csv_parts, json_parts
+from tracker.reading.exporting import HistoryRows, Negative, Unsigned, csv_parts, json_parts
 from tracker.terminal.progress import Progress
 from tracker.terminal.text import counted
 
@@ -126,8 +126,8 @@ def write_jsonl(rows: HistoryRows, out: IO[bytes]) -> None:
 def write_parquet(source: HistoryRows, out: IO[bytes]) -> None:
     """Write Parquet, in groups of rows.
 
-    A metric of floats, or of integers and floats, becomes float64; of integers int64; of booleans bool; of strings
-    string; of anything else JSON in a string.
+    A metric of floats, or of integers and floats, becomes float64; of integers int64, or uint64 if one needs it and
+    none is negative; of booleans bool; of strings string; of anything else JSON in a string.
     """
     try:
         import pyarrow
@@ -147,11 +147,7 @@ def write_parquet(source: HistoryRows, out: IO[bytes]) -> None:
                 columns[key] = [None if (value := row.get(key)) is None else change(value) for row in batch]
             try:
                 writer.write_table(pyarrow.table(columns, schema=schema))
-            except OverflowError as error:
-                raise CommandError(
-                    "a metric has integers over 63 bits, which Parquet cannot hold; try --format csv"
-                ) from error
-            except (pyarrow.ArrowInvalid, pyarrow.ArrowTypeError) as error:
+            except (pyarrow.ArrowInvalid, pyarrow.ArrowTypeError, OverflowError) as error:
                 raise CommandError(f"a metric changed its type during the export; try again ({error})") from error
 
 
@@ -163,9 +159,11 @@ def _conversion(types: set[type]) -> tuple[str, Callable[[Any], Any]]:
     """Return the Parquet type for values of these types, and the function that converts one."""
     if types <= {float}:
         return "float64", float
-    if types == {int}:
+    if types <= {int, Negative}:
         return "int64", _same
-    if types == {int, float}:
+    if types == {int, Unsigned}:
+        return "uint64", _same
+    if types <= {int, float, Negative, Unsigned} and float in types:
         return "float64", float
     if types == {bool}:
         return "bool", _same

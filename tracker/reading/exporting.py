@@ -63,15 +63,28 @@ class HistoryRows:
             yield row
 
     def types(self) -> dict[str, set[type]]:
-        """Return the types of each metric's values."""
+        """Return the types of each metric's values, with `Unsigned` and `Negative` where integers are."""
         types: dict[str, set[type]] = {key: set() for key in self.keys}
         for block in self._run.store().columns(self.keys, **self._bounds):
             for key, (_, values) in block.columns.items():
                 if isinstance(values, array):
                     types[key].add(float if values.typecode == "d" else int)
+                    integers: Sequence[int] = () if values.typecode == "d" else values
                 else:
                     types[key].update(map(type, values))
+                    integers = [value for value in values if type(value) is int]
+                if integers:
+                    types[key] |= {Negative} if min(integers) < 0 else set()
+                    types[key] |= {Unsigned} if max(integers) >= 2**63 else set()
         return types
+
+
+class Negative(int):
+    """Among `HistoryRows.types`: an integer below zero."""
+
+
+class Unsigned(int):
+    """Among `HistoryRows.types`: an integer that takes 64 bits without a sign."""
 
 
 class _LineFeeds(io.StringIO):

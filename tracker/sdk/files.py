@@ -55,15 +55,26 @@ def files_below(path: str | os.PathLike[str], name: str | None) -> list[tuple[Pa
     top = Path(os.path.abspath(source)).name if name is None else name  # the name of a link, not of its target
     if source.is_dir():
         paths = [below for below in sorted(source.rglob("*")) if below.is_file()]
-        files = [(below, f"{top}/{below.relative_to(source).as_posix()}") for below in paths]
+        named = [(below, _readable(f"{top}/{below.relative_to(source).as_posix()}")) for below in paths]
+        files = [(below, file_name) for below, file_name in named if valid_file_name(file_name)]
+        left_out = [str(below) for below, file_name in named if not valid_file_name(file_name)]
+        if left_out:
+            _log.warning("save: %d files are left out, such as %r: %s", len(left_out), left_out[0], FILE_NAME_RULE)
     elif source.is_file():
-        files = [(source, top)]
+        files = [(source, _readable(top))]
     else:
         raise FileNotFoundError(f"save: file {str(source)!r} does not exist")
     for _, file_name in files:
         if not valid_file_name(file_name):
             raise ValueError(f"save: {file_name!r} is not a valid file name: {FILE_NAME_RULE}")
     return files
+
+
+def _readable(name: str) -> str:
+    """Return the name of a file with its bytes that are not UTF-8 as ``%E9``: no two names become one."""
+    if name.isascii():
+        return name
+    return "".join(f"%{ord(c) - 0xDC00:02X}" if "\udc80" <= c <= "\udcff" else c for c in name)
 
 
 def store_media(

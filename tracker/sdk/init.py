@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sidecar.protocol.deadline import Deadline
-from sidecar.protocol.layout import REMOTE_NAME, RUNS_NAME, make_root
-from sidecar.protocol.limits import new_id
+from sidecar.protocol.layout import REMOTE_NAME, RUNS_NAME, STORE_NAME, make_root
+from sidecar.protocol.limits import MAX_RECORD_BYTES, new_id
 from tracker.errors import LaunchError, ResumeError, RunActiveError, SettingsError
 from tracker.sdk import current, last_run, process
 from tracker.sdk.disabled import DisabledLifecycle
@@ -34,6 +34,12 @@ _FIRST = "amber bold brisk calm clear deep early fair glad keen light lucid mild
 _SECOND = (
     "brook cedar cliff cloud comet delta dune ember fern field grove harbor lake maple meadow orbit peak river tide"
 )
+
+_ENVELOPE_BYTES = 1024
+"""Bytes of a record besides its body, at most."""
+
+_MAX_PATH_BYTES = 511
+"""Maximum length of a path that SQLite opens (its ``MAX_PATHNAME``), in bytes."""
 
 _warned: set[str] = set()
 
@@ -65,6 +71,7 @@ def start(arguments: Mapping[str, Any], config: Any, settings: Settings | dict[s
         run = Run(disabled, {"config": values}, resumed=False)
         current.enter(run, disabled)
         return run
+    _check_size(values)
     shared = process.get()
     with shared.lock:
         previous = _previous(resolved)
@@ -130,6 +137,8 @@ def _start(shared: Process, settings: Settings, config: dict[str, Any]) -> Run:
     backend.begin_launch()  # the sidecar starts up while this process imports and makes what it needs
     run_id, resume = _choose(root, settings)
     directory = root / (REMOTE_NAME if settings.sidecar else RUNS_NAME) / run_id
+    if not settings.sidecar:
+        _check_length(directory)
     lifecycle = AttachedLifecycle(shared, settings, run_id, settings.name or _make_name(), directory)
     lifecycle.attach = attach
     attached = lifecycle.open(resume, deadline)
@@ -153,6 +162,29 @@ def _start(shared: Process, settings: Settings, config: dict[str, Any]) -> Run:
     if not settings.silent:
         _announce(run, lifecycle, attached, before)
     return run
+
+
+def _check_size(config: Mapping[str, Any]) -> None:
+    """Raise ValueError if the config cannot be recorded, while there is no run yet."""
+    from sidecar.protocol.codec import pack
+
+    size = len(pack(config))
+    if size > MAX_RECORD_BYTES - _ENVELOPE_BYTES:
+        largest = max(config, key=lambda key: len(pack(config[key])))
+        raise ValueError(
+            f"config key {largest!r} cannot be recorded: the config has {size} bytes, at most "
+            f"{MAX_RECORD_BYTES - _ENVELOPE_BYTES} are possible; save what is large as a file, with run.save()"
+        )
+
+
+def _check_length(directory: Path) -> None:
+    """Raise LaunchError if SQLite could not open the store of a run in `directory`, whose path is too long for it."""
+    longest = os.fsencode(os.path.realpath(directory / f"{STORE_NAME}.anew-journal"))
+    if len(longest) > _MAX_PATH_BYTES:
+        raise LaunchError(
+            f"runs cannot be kept in {str(directory.parent)!r}: the path of a run's store would have {len(longest)} "
+            f"bytes, at most {_MAX_PATH_BYTES} are possible; choose a shorter dir"
+        )
 
 
 def _choose(root: Path, settings: Settings) -> tuple[str, str | None]:

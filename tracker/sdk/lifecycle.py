@@ -246,7 +246,7 @@ class AttachedLifecycle(Lifecycle):
     # -- while it is open ---------------------------------------------------------------------------------------
 
     def publish(self, kind: str, body: dict[str, Any]) -> None:
-        self._attachment().publish(kind, body)
+        self._attachment().publish(kind, _readable(body) if kind == "run" else body)
 
     def stored_state(self) -> dict[str, Any] | None:
         if self.state != "running" or self._interface is None:
@@ -368,6 +368,17 @@ def short_path(path: Path) -> str:
         return os.path.relpath(path) if path.is_relative_to(Path.cwd()) else str(path)
     except OSError:  # the working directory was removed
         return str(path)
+
+
+def _readable(body: dict[str, Any]) -> dict[str, Any]:
+    """Return what describes a run with the bytes of file names that are not UTF-8 replaced."""
+
+    def text(value: Any) -> Any:
+        if isinstance(value, list):
+            return [text(item) for item in value]
+        return value.encode(errors="replace").decode() if isinstance(value, str) else value
+
+    return {key: text(value) for key, value in body.items()}
 
 
 def _remove_empty(directory: Path) -> None:

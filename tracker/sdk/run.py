@@ -41,6 +41,12 @@ class Run:
         start_time: Unix seconds.
     """
 
+    __slots__ = (  # so that a misspelled attribute is an error
+        *("project", "group", "job_type", "label", "resumed", "start_time", "config", "summary"),
+        *("_tags", "_notes", "_lifecycle", "_step", "_sync", "_logged", "_refuse"),
+        *("_open", "_schemas", "_all_schemas", "_window", "__weakref__"),
+    )
+
     def __init__(self, lifecycle: Lifecycle, state: Mapping[str, Any], *, resumed: bool) -> None:
         settings = lifecycle.settings
         self.project = settings.project

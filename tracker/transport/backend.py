@@ -251,7 +251,7 @@ def _attached(body: dict[str, Any], control: str, security: Security | None) -> 
         last=body["last"],
         state=body["state"],
         resumed=body["resumed"],
-        directory=Path(body["directory"]) if body.get("place") == machine_id() else None,
+        directory=Path(os.fsdecode(body["directory"])) if body.get("place") == machine_id() else None,
         security=security,
         far=not is_loopback(control),
         rows=bool(body.get("rows")),

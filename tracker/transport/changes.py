@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from sidecar.protocol.errors import RecordError
 from sidecar.protocol.limits import new_id
+from sidecar.protocol.paths import path_of
 from tracker.errors import EditError, RunNotFoundError, TrackerError
 
 if TYPE_CHECKING:
@@ -126,7 +127,7 @@ def _try_again(edit: Pending, refusal: dict[str, Any]) -> bool:
     """Whether a refusal passes by itself; notes where to ask then."""
     edit.refused = refusal["message"]
     if refusal["code"] == "elsewhere":
-        edit.holder = refusal.get("where")
+        edit.holder = path_of(refusal.get("where"))
         return True
     return bool(refusal["code"] == "closing")
 

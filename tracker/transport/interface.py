@@ -12,6 +12,7 @@ from typing import Any
 from sidecar.protocol.connection import Connection, process_lives
 from sidecar.protocol.deadline import Deadline
 from sidecar.protocol.limits import new_id
+from sidecar.protocol.paths import path_value
 from tracker.transport.backend import Attached, Backend
 from tracker.transport.losses import Losses
 from tracker.transport.mailbox import Mailbox
@@ -96,7 +97,7 @@ class Interface:
         return self._attach({"again": again}, deadline)
 
     def _attach(self, body: dict[str, Any], deadline: Deadline) -> Attached:
-        window = str(self.window.directory) if self.window.has_files else None
+        window = path_value(self.window.directory) if self.window.has_files else None
         body.update(window=window, label=self._label, parent=self._parent, **self._sinks)
         attached, self._connection = self._backend.attach(self.run, self.client, body, deadline)
         return attached

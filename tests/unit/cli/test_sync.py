@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from tests.unit.run_builder import RunBuilder
 from tracker.cli.common import CommandError
 from tracker.cli.main import main
 from tracker.cli.servers import sidecar_lines
+from tracker.transport.interpreter import PYTHON_VARIABLE
 
 
 @pytest.fixture
@@ -24,7 +24,7 @@ def stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str],
         path = tmp_path / "stand-in"
         path.write_text(f"#!/bin/sh\n{script}\n")
         path.chmod(0o755)
-        monkeypatch.setattr(sys, "executable", str(path))
+        monkeypatch.setenv(PYTHON_VARIABLE, str(path))
 
     return put
 
