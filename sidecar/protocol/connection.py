@@ -102,6 +102,12 @@ def parse_connection(content: Any, source: str) -> Connection:
         raise ConnectionFileError(f"{source}: the key {error} is missing") from error
 
 
+def is_reachable(connection: Connection) -> bool:
+    """Whether a sidecar's process lives and its socket is still there, as far as that can be told from here."""
+    scheme, _, path = connection.control.partition("://")
+    return process_lives(connection) and (scheme != "ipc" or os.path.exists(path))
+
+
 def process_lives(connection: Connection) -> bool:
     """Whether the sidecar's process lives, as far as this process can tell; True where it cannot."""
     if connection.machine_id != machine_id():

@@ -79,7 +79,7 @@ def is_held(run_directory: Path) -> str | None:
     try:
         fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
-        return os.read(fd, 4096).decode(errors="replace").strip()
+        return os.fsdecode(os.read(fd, 4096)).strip()
     finally:
         os.close(fd)
     return None
@@ -118,7 +118,7 @@ class RunLock:
             try:
                 fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
-                where = os.read(self._fd, 4096).decode(errors="replace").strip()
+                where = os.fsdecode(os.read(self._fd, 4096)).strip()
                 os.close(self._fd)
                 tries += 1
                 if tries < _LOCK_ATTEMPTS:

@@ -121,7 +121,8 @@ class ControlSocket:
         self._answer(request, "refused", {"code": code, "message": message})
 
     def _refuse_for(self, request: _Request, error: RefusedError) -> None:
-        self._answer(request, "refused", {"code": error.code, "message": str(error), "where": path_value(error.where)})
+        message = str(error).encode(errors="replace").decode()  # it may name a path that is not UTF-8
+        self._answer(request, "refused", {"code": error.code, "message": message, "where": path_value(error.where)})
 
     # -- status and stop ----------------------------------------------------------------------------------------
 

@@ -125,7 +125,7 @@ def test_an_init_that_fails_leaves_no_run(scripts: Scripts, root: Path) -> None:
         import tracker
         class Bad(dict):
             def items(self): raise RuntimeError("on purpose")
-        for config in (Bad(a=1), {"text": "x" * 20_000_000}, {"a": {"b": Bad(a=1)}}, 17):
+        for config in (Bad(a=1), {"text": "x" * 20_000_000}, {"a": {"b": Bad(a=1)}}, 17, None):
             try:
                 tracker.init(config=config).finish()
             except Exception as error:

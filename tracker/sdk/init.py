@@ -135,6 +135,7 @@ def _start(shared: Process, settings: Settings, config: dict[str, Any]) -> Run:
         make_root(root)
     backend = shared.backend(settings)
     backend.begin_launch()  # the sidecar starts up while this process imports and makes what it needs
+    _import_late_parts(silent=settings.silent)
     run_id, resume = _choose(root, settings)
     directory = root / (REMOTE_NAME if settings.sidecar else RUNS_NAME) / run_id
     if not settings.sidecar:
@@ -162,6 +163,19 @@ def _start(shared: Process, settings: Settings, config: dict[str, Any]) -> Run:
     if not settings.silent:
         _announce(run, lifecycle, attached, before)
     return run
+
+
+def _import_late_parts(*, silent: bool) -> None:
+    """Import what a run may need later, since its package may be upgraded or removed while it is running.
+
+    It takes no time of its own: meanwhile the sidecar starts.
+    """
+
+    import tracker.media.histogram
+    import tracker.reading.dashboards
+
+    if not silent:
+        import tracker.reading.closing  # noqa: F401
 
 
 def _check_size(config: Mapping[str, Any]) -> None:

@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from sidecar.protocol.connection import Connection, machine_id, process_lives, read_connection
+from sidecar.protocol.connection import Connection, is_reachable, machine_id, read_connection
 from sidecar.protocol.deadline import Deadline
 from sidecar.protocol.errors import ConnectionFileError, RefusedError, SidecarError, UnreachableError
 from tracker.errors import LaunchError, ResumeError
@@ -134,7 +134,8 @@ class Backend:
         request = {"protocol": PROTOCOL_VERSION, "pid": os.getpid(), "place": machine_id(), **body}
         elsewhere: str | None = None
         while True:
-            connection, control = self._find(elsewhere, deadline)
+            connection, control, file = self._find(elsewhere, deadline)
+            answers = None if connection is None else functools.partial(_may_answer, connection, file)
             security = self._security(connection, pair)
             elsewhere = None
             try:
@@ -143,17 +144,19 @@ class Backend:
                     Record("attach", run, client, 0, time.time(), request),
                     Deadline(deadline.left(_REATTACH_TIMEOUT if again else None)),
                     security,
-                    alive=None if connection is None else functools.partial(process_lives, connection),
+                    alive=answers,
                 )
             except RefusedError as error:
                 elsewhere = _next_after_refusal(error, deadline)
                 time.sleep(_REFUSED_INTERVAL)
             except UnreachableError as error:
-                died = connection is not None and not process_lives(connection)
-                if deadline.over() or not (again or died):
+                gone = answers is not None and not answers()
+                if deadline.over() or not (again or gone):
                     raise LaunchError(str(error)) from error
                 if again:
                     raise
+                if self.address is None:
+                    self._launcher.leave_unreachable()
                 time.sleep(_FILE_INTERVAL)
             else:
                 return _attached(answer.body, control, security), connection
@@ -191,8 +194,8 @@ class Backend:
             raise LaunchError(str(error)) from error
         return Security(key, pair or self._own_pair)
 
-    def _find(self, elsewhere: str | None, deadline: Deadline) -> tuple[Connection | None, str]:
-        """Return the connection and the control endpoint of the sidecar to ask; launch one if needed.
+    def _find(self, elsewhere: str | None, deadline: Deadline) -> tuple[Connection | None, str, str | None]:
+        """Return the connection, control endpoint and connection file of the sidecar to ask; launch one if needed.
 
         Args:
             elsewhere: the connection file of the sidecar that holds the run, as far as another one knows.
@@ -203,17 +206,17 @@ class Backend:
         if elsewhere is not None:
             try:
                 connection = read_connection(elsewhere)
-                if process_lives(connection):
-                    return connection, connection.control
+                if is_reachable(connection):
+                    return connection, connection.control, elsewhere
             except ConnectionFileError:
                 pass  # it has just ended: the run is free again
         if self.address is None:
             connection = self._launcher.ensure(deadline)
-        elif "://" in self.address:
-            return None, self.address
-        else:
-            connection = self._wait_for_file(self.address, deadline)
-        return connection, connection.control
+            return connection, connection.control, self._launcher.file
+        if "://" in self.address:
+            return None, self.address, None
+        connection = self._wait_for_file(self.address, deadline)
+        return connection, connection.control, self.address
 
     @staticmethod
     def _wait_for_file(path: str, deadline: Deadline) -> Connection:
@@ -225,6 +228,11 @@ class Backend:
                 if deadline.over() or os.path.exists(path):
                     raise LaunchError(f"sidecar={path!r}: {error}") from error
                 time.sleep(deadline.left(_FILE_INTERVAL) or 0.0)
+
+
+def _may_answer(connection: Connection, file: str | None) -> bool:
+    """Whether a sidecar may still answer: one that exits removes its connection file first, its sockets last."""
+    return is_reachable(connection) and (file is None or os.path.exists(file))
 
 
 def _next_after_refusal(error: RefusedError, deadline: Deadline) -> str | None:

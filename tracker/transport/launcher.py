@@ -13,7 +13,7 @@ import threading
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from sidecar.protocol.connection import Connection, machine_id, process_lives, read_connection
+from sidecar.protocol.connection import Connection, is_reachable, machine_id, read_connection
 from sidecar.protocol.deadline import Deadline
 from sidecar.protocol.errors import ConnectionFileError
 from sidecar.protocol.limits import new_id
@@ -53,6 +53,9 @@ class Launcher:
         durability: ``"os"`` or ``"disk"``.
         idle_exit: after how many seconds with nothing to do a launched sidecar exits; None: not while this process
             lives.
+
+    Attributes:
+        file: the connection file of the sidecar that `ensure` returned last.
     """
 
     def __init__(self, root: Path, durability: str, idle_exit: float | None = None) -> None:
@@ -65,6 +68,8 @@ class Launcher:
         self._known: Connection | None = None
         self._starting: _Starting | None = None
         self._file_name = ""
+        self._own_file: str | None = None
+        self.file: str | None = None
 
     def begin(self) -> None:
         """Start a sidecar's process if one is needed, without waiting for it.
@@ -120,6 +125,7 @@ class Launcher:
         with self._lock:
             known = self._own() or self._inherited()
             if known is not None and self._starting is None:
+                self.file = self._own_file if self._own() else os.environ.get(LAUNCHED_VARIABLE)
                 return known
             self.begin()
             assert self._starting is not None
@@ -127,6 +133,7 @@ class Launcher:
             _wait_until_ready(starting, deadline)
             self._process = starting.process
             self._file_name = starting.file.name
+            self.file = self._own_file = str(starting.file)
             self._known = read_connection(starting.file)
             os.environ[LAUNCHED_VARIABLE] = str(starting.file)
             return self._known
@@ -136,6 +143,11 @@ class Launcher:
         if self._process is not None and self._process.poll() is None:
             return self._known
         return None
+
+    def leave_unreachable(self) -> None:
+        """Release the sidecar that this process launched if its sockets were removed; another takes its place."""
+        if self._known is not None and not is_reachable(self._known):
+            self.release()
 
     def _inherited(self) -> Connection | None:
         """Return the sidecar that a parent process launched for the same directory, while it lives."""
@@ -147,7 +159,7 @@ class Launcher:
         except ConnectionFileError:
             return None
         here = connection.machine_id == machine_id()  # a sidecar on another machine cannot be reached by its file
-        return connection if here and process_lives(connection) else None
+        return connection if here and is_reachable(connection) else None
 
     def close(self, deadline: Deadline) -> None:
         """End the sidecar that this process launched, when all that it was given is done. May be called twice."""

@@ -146,7 +146,7 @@ class TestAddress:
         written = connection("ipc:///tmp/door", os.getpid())
         timer = threading.Timer(0.1, write_connection, (file, written))
         timer.start()
-        assert Backend(tmp_path, str(file))._find(None, Deadline(20.0)) == (written, "ipc:///tmp/door")
+        assert Backend(tmp_path, str(file))._find(None, Deadline(20.0))[:2] == (written, "ipc:///tmp/door")
         timer.join()
 
     def test_a_connection_file_that_does_not_appear(self, tmp_path: Path) -> None:
@@ -162,9 +162,9 @@ class TestAddress:
     def test_a_stale_hint_to_another_sidecar_is_ignored(self, tmp_path: Path) -> None:
         gone = tmp_path / "gone.json"
         backend = Backend(tmp_path, "tcp://127.0.0.1:5757")
-        assert backend._find(str(gone), Deadline(1.0)) == (None, "tcp://127.0.0.1:5757")
+        assert backend._find(str(gone), Deadline(1.0)) == (None, "tcp://127.0.0.1:5757", None)
         write_connection(gone, connection("ipc:///tmp/door", ended_process()))
-        assert backend._find(str(gone), Deadline(1.0)) == (None, "tcp://127.0.0.1:5757")
+        assert backend._find(str(gone), Deadline(1.0)) == (None, "tcp://127.0.0.1:5757", None)
 
 
 class TestRefusals:
@@ -223,12 +223,16 @@ class TestLauncher:
         root = tmp_path / "root"
         file = root / "sidecars" / "parent.json"
         file.parent.mkdir(parents=True)
-        written = connection("ipc:///tmp/door", os.getpid())
+        written = connection(f"ipc://{tmp_path}/door", os.getpid())
+        (tmp_path / "door").touch()
         write_connection(file, written)
         monkeypatch.setenv(LAUNCHED_VARIABLE, str(file))
         assert Launcher(root, "os").ensure(Deadline(1.0)) == written
         assert Launcher(tmp_path / "another", "os")._inherited() is None
         write_connection(file, written._replace(machine_id="another"))
+        assert Launcher(root, "os")._inherited() is None
+        write_connection(file, written)
+        (tmp_path / "door").unlink()  # its sockets were removed
         assert Launcher(root, "os")._inherited() is None
         write_connection(file, written._replace(pid=ended_process()))
         assert Launcher(root, "os")._inherited() is None
