@@ -222,10 +222,11 @@ class Backend:
     def _wait_for_file(path: str, deadline: Deadline) -> Connection:
         """Return the connection in the file at `path`, which appears once the sidecar serves."""
         while True:
+            exists = os.path.exists(path)  # before it is read: it may appear in between
             try:
                 return read_connection(path)
             except ConnectionFileError as error:
-                if deadline.over() or os.path.exists(path):
+                if deadline.over() or exists:
                     raise LaunchError(f"sidecar={path!r}: {error}") from error
                 time.sleep(deadline.left(_FILE_INTERVAL) or 0.0)
 
