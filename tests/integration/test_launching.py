@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import shutil
 import subprocess
@@ -14,6 +15,7 @@ import zmq
 
 import sidecar
 import tracker
+from sidecar.protocol.layout import needs_recovery
 from tests.support import ReadBack, Scripts, processes, wait_until
 
 LOG = "run = tracker.init(id='run')\nfor i in range(100):\n    run.log({'a': i})\nrun.finish()\n"
@@ -102,3 +104,53 @@ def test_runs_of_many_roots_do_not_keep_a_sidecar_each(scripts: Scripts, tempora
     for i in range(6):
         runs = list((tmp_path / str(i) / "runs").iterdir())
         assert [ReadBack(run).check().stored() for run in runs] == [[(0, {"a": i})]] * 2
+
+
+def _is_closed(directory: Path) -> bool:
+    return not needs_recovery(directory)
+
+
+def test_removed_sockets_are_not_waited_for(scripts: Scripts, root: Path, temporary: Path) -> None:
+    scripts.run(
+        """
+        import glob, shutil, sys, tracker
+        first = tracker.init(id="first")
+        first.log({"x": 1})
+        for sockets in glob.glob(sys.argv[1] + "/tracker-*"):
+            shutil.rmtree(sockets)
+        second = tracker.init(id="second", reinit="create_new", settings={"init_timeout": 20.0})
+        second.log({"x": 2})
+        second.finish()
+        """,
+        temporary,
+    )
+    for name, value in (("first", 1), ("second", 2)):
+        directory = root / "runs" / name
+        wait_until(functools.partial(_is_closed, directory), "the run is closed")
+        assert ReadBack(directory).check().stored() == [(0, {"x": value})]
+
+
+def test_a_package_that_is_removed_during_a_run(scripts: Scripts, root: Path, tmp_path: Path) -> None:
+    for module in (tracker, sidecar):
+        assert module.__file__ is not None
+        shutil.copytree(Path(module.__file__).parent, tmp_path / "package" / module.__name__)
+    done = scripts.run(
+        """
+        import shutil, sys, tracker
+        run = tracker.init(id="run")
+        run.log({"x": 1})
+        shutil.rmtree(sys.argv[1])
+        run.log({"x": tracker.Histogram([1.0, 2.0])})
+        run.save(__file__)
+        run.config.late = 1
+        run.summary["best"] = 2
+        run.define_metric("y", summary="max")
+        run._repr_html_(), run.url, repr(run)
+        assert run.flush(20)
+        run.finish()
+        """,
+        tmp_path / "package",
+        env={"PYTHONPATH": str(tmp_path / "package"), "PYTHONDONTWRITEBYTECODE": "1", "TRACKER_SILENT": None},
+    )
+    assert "finished" in done.err and "Traceback" not in done.err
+    assert ReadBack(root / "runs" / "run").check().state["state"] == "finished"

@@ -133,3 +133,20 @@ def test_export_parquet_without_pyarrow(root: Path, monkeypatch: pytest.MonkeyPa
     out = root / "run.parquet"
     assert "pip install pyarrow" in fails(capsys, 1, "export", "first001", "-o", str(out))
     assert not out.exists()
+
+
+def test_export_parquet_of_unsigned_integers(root: Path, capsys: Captured) -> None:
+    from pyarrow import parquet
+
+    run = RunBuilder(root, "unsigned1")
+    run.row(0, None, seed=2**63 + 5, both=2**64 - 1, small=-1, mixed=2**63)
+    run.row(1, None, seed=1, both=-1, small=2**63 - 1, mixed=0.5)
+    run.finish()
+    out = root / "run.parquet"
+    assert main(["export", "unsigned1", "-o", str(out)]) == 0
+    read = parquet.read_table(out)
+    types = {name: str(read.schema.field(name).type) for name in ("seed", "both", "small", "mixed")}
+    assert types == {"seed": "uint64", "both": "string", "small": "int64", "mixed": "double"}
+    assert read["seed"].to_pylist() == [2**63 + 5, 1]
+    assert read["both"].to_pylist() == [str(2**64 - 1), "-1"]
+    assert read["small"].to_pylist() == [-1, 2**63 - 1]
