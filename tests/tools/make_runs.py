@@ -331,7 +331,6 @@ def varied(root: Path, now: float) -> None:
                 hostile: step * 1.0,
                 "a" * 200 + "1": 1.0 * step,
                 "a" * 200 + "2": 2.0 * step,
-                "": 1.0,
                 "été/数": step % 7,
             },
         )
