@@ -163,7 +163,8 @@ def test_several_editors_at_once(
         training.wait()
     run = Api(root).run(which)
     assert {key: run.config.get(key) for key in "abc"} == dict.fromkeys("abc", count - 1)
-    assert len(edits_in(run.dir)) == 3 * count
+    ids = {record.body["id"] for record in edits_in(run.dir)}  # one whose answer was lost is in the log again
+    assert len(ids) == 3 * count
 
 
 def test_many_runs_with_one_sidecar(root: Path) -> None:
