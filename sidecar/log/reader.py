@@ -136,7 +136,7 @@ class Batch:
                 yield item
 
     def before(self, offset: int) -> Batch | None:
-        """Return the batch of the records that end at or before `offset`; None if there are none."""
+        """Return the batch of the records that end at or before `offset`, or None if no record does."""
         number = bisect_right(self.item_ends, offset)
         items, ends = list(self.items[:number]), list(self.item_ends[:number])
         if number < len(self.items) and isinstance(rows := self.items[number], Rows):
@@ -346,7 +346,7 @@ class LogReader:
             at_end: whether the log ends with them; if not, a frame at their beginning may continue behind them.
 
         Returns:
-            where the record begins, or None; if there is none, how many bytes need not be searched again.
+            where the record begins, or None if no record was found; and then how many bytes need not be searched again.
         """
         searched = 0
         for start, end, payload in scan(data, final=at_end):

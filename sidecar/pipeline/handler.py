@@ -17,10 +17,9 @@ from sidecar.protocol.checks import check, check_envelope, is_usual
 from sidecar.protocol.codec import Damage, Stretch, read_message
 from sidecar.protocol.deadline import Deadline
 from sidecar.protocol.errors import RecordError
-from sidecar.protocol.frames import HEAD_BYTES
 from sidecar.protocol.limits import MAX_MESSAGE_BYTES, MAX_TIME
 from sidecar.protocol.records import KINDS, Record
-from sidecar.protocol.rows import ROW, Rows, Schema, word_of
+from sidecar.protocol.rows import Rows, Schema, word_at
 
 _log = logging.getLogger("sidecar")
 
@@ -70,7 +69,7 @@ class Handler:
                 if not self._take_stretch(part, key):
                     return
                 continue
-            if part.error.code == "schema" and self._sessions.is_late_row(_word_at(message, part.start)):
+            if part.error.code == "schema" and self._sessions.is_late_row(word_at(message, part.start)):
                 continue
             self._take_damage(part, key)
             damaged += part.error.code == "checksum"
@@ -144,9 +143,8 @@ class Handler:
 
     def _row_schema(self, data: bytes, start: int) -> Schema | None:
         """Return the schema of the row whose frame begins at `start`; None if it is a record."""
-        if data[start + HEAD_BYTES] != ROW:
-            return None
-        return self._sessions.schemas.get(_word_at(data, start))
+        word = word_at(data, start)
+        return None if word is None else self._sessions.schemas.get(word)
 
     def _take_rows(self, rows: Rows, framed: bytes, key: str | None) -> bool:
         """Take rows; return False if the rest of their message is of no use."""
@@ -266,11 +264,6 @@ class Handler:
     def close(self, deadline: Deadline) -> None:
         """Close all runs."""
         self._sessions.close(deadline)
-
-
-def _word_at(message: bytes, start: int) -> int:
-    """Return the word by which the row in the frame at `start` names its schema."""
-    return word_of(message[start + HEAD_BYTES : start + 2 * HEAD_BYTES])
 
 
 def _is_next(session: Session, record: Record) -> bool:

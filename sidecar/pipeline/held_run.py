@@ -42,7 +42,7 @@ REPEAT_BYTES = 1 << 20
 """Bytes of a log after which a schema is declared again before its next row."""
 
 MAX_UNWRITTEN_BYTES = 4 * 1024 * 1024
-"""Maximum size of the records kept for a log that cannot be written, in bytes; more stay with their clients."""
+"""Maximum size of the records kept for a log that cannot be written, in bytes. Clients keep what exceeds it."""
 
 _CRASHED = "the process died without finishing the run"
 

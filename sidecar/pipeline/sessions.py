@@ -356,7 +356,7 @@ class Sessions:
         ledger = self._detached.get(client)
         return ledger is not None and ledger.is_late(seq)
 
-    def is_late_row(self, word: int) -> bool:
+    def is_late_row(self, word: int | None) -> bool:
         """Whether `word` names a schema of clients that are gone, so that its rows were on their way meanwhile."""
         return word in self._late_words
 

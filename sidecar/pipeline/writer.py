@@ -210,7 +210,7 @@ class Writer:
         self._to_sender(item)
 
     def idle(self, now: float) -> float:
-        """Write what was gathered, and send the acks that are due; a log that cannot be written delays no other run."""
+        """Write what was gathered, and send due acks. A log that cannot be written does not delay other runs."""
         for group in list(self._groups.values()):
             written = self._write(group)
             while written and group.waiting:

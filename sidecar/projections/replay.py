@@ -81,8 +81,8 @@ def replay(
         report: called after each batch with the bytes read and the size of the log.
 
     Raises:
-        LogFormatError: the file is not a transaction log. FileNotFoundError: there is none. Errors of the projections:
-            nothing is committed then.
+        LogFormatError: the file is not a transaction log. FileNotFoundError: the file does not exist.
+        Errors of the projections: nothing is committed then.
     """
     with LogReader(log, start) as reader:
         count = advance(reader, *to, until=until, report=report)
@@ -109,7 +109,7 @@ def records(
     """Yield the records of `log` from the offset `start` to the offset `until`, or to its current end.
 
     Raises:
-        LogFormatError: the file is not a transaction log. FileNotFoundError: there is none.
+        LogFormatError: the file is not a transaction log. FileNotFoundError: the file does not exist.
     """
     with LogReader(log, start) as reader:
         for batch in batches(reader, until, max_bytes):
@@ -120,7 +120,7 @@ def items(log: str | PathLike[str], until: int | None = None) -> Iterator[Item]:
     """Yield the records of `log` up to the offset `until`, or to its current end; see `Batch.items`.
 
     Raises:
-        LogFormatError: the file is not a transaction log. FileNotFoundError: there is none.
+        LogFormatError: the file is not a transaction log. FileNotFoundError: the file does not exist.
     """
     with LogReader(log) as reader:
         for batch in batches(reader, until):

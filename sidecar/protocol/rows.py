@@ -50,6 +50,8 @@ _FIRST_BLOCK = 64
 _BLOCK_FACTOR = 8
 """Rows in the first block that is taken apart together, and how much larger each further one is at most."""
 
+_ROW_BYTE = bytes([ROW])
+
 _BOOLEANS = frozenset({0, 1})
 
 _BIG_ENDIAN = sys.byteorder == "big"
@@ -258,6 +260,12 @@ def word_of(payload: bytes) -> int:
     return _SINGLE.unpack_from(payload)[0] if len(payload) >= _WORD_BYTES else 0
 
 
+def word_at(data: bytes, start: int) -> int | None:
+    """Return the word by which the row in the frame at `start` names its schema; None if it is a record."""
+    payload = start + HEAD_BYTES
+    return word_of(data[payload : payload + _WORD_BYTES]) if data[payload : payload + 1] == _ROW_BYTE else None
+
+
 def read_rows(data: bytes, start: int, stop: int, schema: Schema) -> tuple[Item, int] | None:
     """Read the row at `start`, and the rows of the same schema that follow it and number consecutively.
 
@@ -300,7 +308,7 @@ def read_rows(data: bytes, start: int, stop: int, schema: Schema) -> tuple[Item,
 
 
 def _columns(data: bytes, start: int, most: int, schema: Schema, mark: bytes) -> Rows | None:
-    """Return the valid rows at `start`, at most `most`; None if there is none."""
+    """Return the valid rows at `start`, at most `most`, or None if the first row is not valid."""
     size = schema.frame_bytes
     words_per_row = size // _WORD_BYTES
     view = data[start : start + most * size]
@@ -363,5 +371,6 @@ def _are_times(times: array[float]) -> bool:
 
 __all__ = [
     "CODES", "ROW", "SCHEMA",
-    "Item", "RowError", "Rows", "Schema", "new_schema_id", "read_rows", "record_ends", "records_of", "word_of",
+    "Item", "RowError", "Rows", "Schema",
+    "new_schema_id", "read_rows", "record_ends", "records_of", "word_at", "word_of",
 ]  # fmt: skip

@@ -22,9 +22,8 @@ from typing import Any, NamedTuple
 from sidecar.protocol.checks import check, check_envelope
 from sidecar.protocol.codec import decode_frames
 from sidecar.protocol.errors import RecordError
-from sidecar.protocol.frames import HEAD_BYTES as FRAME_HEAD_BYTES
 from sidecar.protocol.records import Record
-from sidecar.protocol.rows import ROW, SCHEMA, Item, Rows, Schema, records_of, word_of
+from sidecar.protocol.rows import SCHEMA, Item, Rows, Schema, records_of, word_at
 
 OWNER_NAME = "owner"
 SEGMENT_SUFFIX = ".seg"
@@ -138,8 +137,8 @@ def _read_segment(data: bytes, first: int, after: int) -> Any:
 
 def _schema_of(data: bytes, start: int, schemas: Mapping[int, Schema]) -> Schema | None:
     """Return the schema of the row whose frame begins at `start`; None if it is a record."""
-    payload = start + FRAME_HEAD_BYTES
-    return schemas[word_of(data[payload : payload + 8])] if data[payload] == ROW else None
+    word = word_at(data, start)
+    return None if word is None else schemas[word]
 
 
 class OwnerLock:

@@ -294,7 +294,7 @@ class Window:
         """Switch to a segment that has room for a record of `length` bytes, and `room` bytes behind it.
 
         Returns:
-            False if there is none.
+            False if no segment can be made.
         """
         if length > MAX_RECORD_BYTES:
             raise ValueError(f"a record must have at most {MAX_RECORD_BYTES} bytes, not {length}")

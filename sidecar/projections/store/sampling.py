@@ -39,7 +39,7 @@ _ONE_BLOCK = 1
 
 
 _Values = tuple[Any, ...]
-"""The values of all keys in a row, None where there is none."""
+"""The values of all keys in a row; None for a key without a value."""
 
 _Extreme = tuple[float, int, int]
 """Value, number of the writer, first step of the piece that has it."""

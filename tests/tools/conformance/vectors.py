@@ -35,7 +35,7 @@ rows: messages of frames with rows under a schema that the message declares. 're
 that it stands for, and 'rows' lists which of the records came as rows, counted from 0. A writer of rows makes the same
 bytes of them. 'damaged' has messages with rows, too.
 damaged: 'parts' is what a reader must find, in order: records, and stretches [first byte, byte after the last] that are
-damaged, or a row or schema that cannot be used.
+damaged or hold a row or a schema that is not valid.
 refused: bytes that are no record that may be used; 'code' is the one of the table of errors.
 files: how the files begin that a client may write or read.
 
