@@ -59,10 +59,10 @@ _SCROLL = """
 
 _CHANGE = """
 hash => new Promise(done => {
-    const rows = document.querySelector(".rows"), start = performance.now();
+    const table = document.querySelector(".runs-table"), start = performance.now();
     let last = 0;
     const seen = new MutationObserver(() => { last = performance.now(); });
-    seen.observe(rows, { subtree: true, childList: true, characterData: true, attributes: true });
+    seen.observe(table, { subtree: true, childList: true, characterData: true, attributes: true });
     location.hash = hash;
     const settle = () => {
         if (last && performance.now() - last > 300) { seen.disconnect(); done(last - start); }
